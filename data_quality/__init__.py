@@ -1,0 +1,1 @@
+"""Data contracts: Great Expectations suites built from the table definitions."""

@@ -1,0 +1,1 @@
+"""The small language models: bundles, policies, classification and evaluation, without Beam."""

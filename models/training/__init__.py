@@ -1,0 +1,1 @@
+"""How a ModelBundle is made: fine-tune, export, quantize, calibrate. Needs the `train` extra."""

@@ -1,0 +1,198 @@
+"""The configuration of a run: one TOML file, or flags, as frozen dataclasses."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+import json
+import re
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ConfigError
+
+_DOCUMENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+@dataclass(frozen=True)
+class InputConfig:
+    """Where documents of one type lie, which of their fields matter, and who classifies them.
+
+    Attributes:
+        paths: files, folders (read recursively) or globs; local paths or URIs.
+        document_type: lower-case name of the kind; a partition of the warehouse.
+        bundle: folder of the ModelBundle.
+        id_field: the field or column that holds the document's id; "a.b" reaches into nested JSON.
+        text_field: likewise, the text.
+        received_at_field: likewise, an ISO 8601 date or time; "" where there is none.
+        metadata_fields: further fields to carry along as JSON.
+        csv_delimiter: one character.
+    """
+
+    paths: tuple[str, ...]
+    document_type: str
+    bundle: str
+    id_field: str = "id"
+    text_field: str = "text"
+    received_at_field: str = ""
+    metadata_fields: tuple[str, ...] = ()
+    csv_delimiter: str = ","
+
+
+@dataclass(frozen=True)
+class ReadingConfig:
+    """Limits that bound memory, whatever the input holds."""
+
+    shard_bytes: int = 16 * 2**20
+    shard_rows: int = 20_000
+    max_record_bytes: int = 16 * 2**20
+    max_text_bytes: int = 2**20
+    max_id_bytes: int = 512
+
+
+@dataclass(frozen=True)
+class ClassificationConfig:
+    """How the model runs; none of these changes an answer.
+
+    Attributes:
+        batch_tokens: about how many tokens go through the model at once.
+        threads: batches in flight per process; 0 for one per core.
+    """
+
+    batch_tokens: int = 1024
+    threads: int = 0
+
+
+@dataclass(frozen=True)
+class QualityConfig:
+    """The data contract of a run.
+
+    Attributes:
+        max_rejected_share: share of the records, in [0, 1], above which nothing is published.
+        sample_rows: rows per table that the table-level checks look at.
+    """
+
+    max_rejected_share: float = 1.0
+    sample_rows: int = 100_000
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """Everything that decides what a run does."""
+
+    run_date: str
+    warehouse: str
+    inputs: tuple[InputConfig, ...]
+    reading: ReadingConfig = field(default_factory=ReadingConfig)
+    classification: ClassificationConfig = field(default_factory=ClassificationConfig)
+    quality: QualityConfig = field(default_factory=QualityConfig)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as the manifest records them."""
+        return dataclasses.asdict(self)
+
+    def sha256(self) -> str:
+        """Hash of the resolved configuration, in hexadecimal."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def load_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
+    """Reads the TOML file at `path`, if any, and lays `overrides` (same nesting, flags given) over it.
+
+    Raises:
+        ConfigError: the file is missing or no TOML, a key is unknown, or a value is of the wrong kind.
+    """
+    values: dict[str, Any] = {}
+    if path is not None:
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(f"{path}: no such configuration file") from None
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise ConfigError(f"{path}: not a readable TOML file: {error}") from None
+    return _build(RunConfig, _merge(values, overrides), where="")
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _build(kind: type, values: Any, where: str) -> Any:
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where or 'configuration'}: expected a table of keys, found {type(values).__name__}")
+    hints = typing.get_type_hints(kind)
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for key in values:
+        if key not in fields:
+            raise ConfigError(f"unknown key {where + key!r}; known keys here: {', '.join(fields)}")
+    for name, item in fields.items():
+        if name not in values and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"{where + name!r} is missing; set it in the configuration file or by flag")
+    return kind(**{key: _coerce(hints[key], value, where + key) for key, value in values.items()})
+
+
+def _coerce(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _build(hint, value, where + ".")
+    if isinstance(hint, types.GenericAlias):
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{where!r}: expected a list, found {type(value).__name__}")
+        return tuple(_coerce(typing.get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+    if hint is str and isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
+        return value.isoformat()  # TOML has dates of its own
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        raise ConfigError(f"{where!r}: expected {hint.__name__}, found {type(value).__name__}")
+    return value
+
+
+def _check(config: RunConfig) -> None:
+    try:
+        valid = datetime.date.fromisoformat(config.run_date).isoformat() == config.run_date
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigError(f"run_date: expected a date as YYYY-MM-DD, found {config.run_date!r}")
+    if not config.warehouse:
+        raise ConfigError("warehouse: expected a folder, found an empty string")
+    if not config.inputs:
+        raise ConfigError("inputs: nothing to read; give --input or [[inputs]]")
+    for item in config.inputs:
+        if not _DOCUMENT_TYPE.fullmatch(item.document_type):
+            raise ConfigError(
+                f"document_type: expected a lower-case letter, then letters, digits or _, found {item.document_type!r}"
+            )
+        if not item.paths or not all(item.paths):
+            raise ConfigError(f"inputs of type {item.document_type!r}: 'paths' is empty")
+        if len(item.csv_delimiter) != 1 or item.csv_delimiter in '"\r\n' or not item.csv_delimiter.isascii():
+            raise ConfigError(f"csv_delimiter: expected one ASCII character, found {item.csv_delimiter!r}")
+        if not item.id_field or not item.text_field:
+            raise ConfigError(f"inputs of type {item.document_type!r}: id_field and text_field must not be empty")
+    types_ = {item.document_type: item.bundle for item in reversed(config.inputs)}
+    for item in config.inputs:
+        if types_[item.document_type] != item.bundle:
+            raise ConfigError(f"document_type {item.document_type!r} names two bundles; one type has one bundle")
+    limits = {**dataclasses.asdict(config.reading), "batch_tokens": config.classification.batch_tokens}
+    limits["sample_rows"] = config.quality.sample_rows
+    for name, value in limits.items():
+        if value < 1:
+            raise ConfigError(f"{name}: expected at least 1, found {value}")
+    if config.classification.threads < 0:
+        raise ConfigError(f"threads: expected 0 or more, found {config.classification.threads}")
+    if not 0.0 <= config.quality.max_rejected_share <= 1.0:
+        raise ConfigError(f"max_rejected_share: expected 0 to 1, found {config.quality.max_rejected_share}")

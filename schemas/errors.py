@@ -1,0 +1,89 @@
+"""Every error that ends a run, and the exit code it ends it with.
+
+DocyardError                1  anything below; never raised itself
+├── ConfigError             2  an unknown key, a value of the wrong kind, a missing setting
+├── InputError              3  no such file, an empty input, no document at all
+├── BundleError             4  a bundle that is missing, incomplete or not what its hashes say
+├── ContractError           5  the data contract on the staged documents failed
+├── BalanceError            6  documents read ≠ documents classified + rejected
+├── LockedError             7  another run holds the partition, or took it over
+├── VerificationError       8  a published run is not what its manifest says
+└── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
+
+An error's message says what was found, what was expected, where, and what to do; it never holds document text.
+A bad document raises none of these: it becomes a Rejection (see `schemas.reasons`).
+"""
+
+from __future__ import annotations
+
+
+class DocyardError(Exception):
+    """A run cannot be done; `str(error)` is the one line the user sees."""
+
+    exit_code = 1
+
+
+class ConfigError(DocyardError):
+    """The configuration or a flag cannot be used."""
+
+    exit_code = 2
+
+
+class InputError(DocyardError):
+    """There is nothing to read where the configuration points."""
+
+    exit_code = 3
+
+
+class BundleError(DocyardError):
+    """A ModelBundle cannot be trusted or loaded."""
+
+    exit_code = 4
+
+
+class ContractError(DocyardError):
+    """What the run staged breaks the data contract; nothing was published."""
+
+    exit_code = 5
+
+
+class BalanceError(DocyardError):
+    """The counts do not balance; nothing was published."""
+
+    exit_code = 6
+
+
+class LockedError(DocyardError):
+    """Another run holds one of the partitions this run would replace."""
+
+    exit_code = 7
+
+
+class VerificationError(DocyardError):
+    """A published run differs from its manifest."""
+
+    exit_code = 8
+
+
+class RunFailedError(DocyardError):
+    """A worker failed for a reason that lies outside the documents."""
+
+    exit_code = 9
+
+
+ERRORS: tuple[type[DocyardError], ...] = (
+    ConfigError,
+    InputError,
+    BundleError,
+    ContractError,
+    BalanceError,
+    LockedError,
+    VerificationError,
+    RunFailedError,
+)
+
+
+def error_named(name: str, message: str) -> DocyardError:
+    """Rebuilds the error a worker wrote down as its class name and message."""
+    by_name = {error.__name__: error for error in ERRORS}
+    return by_name.get(name, RunFailedError)(message)

@@ -1,0 +1,63 @@
+"""Shard and the table it carries: the element of the walk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pyarrow as pa
+
+# What ReadShard fills for every record, good or bad. A row keeps its seat from here to StageShard: a row that
+# is rejected gets `stage`, `reason_code` and `detail`, and every later step passes it by.
+DOCUMENT_SCHEMA = pa.schema(
+    [
+        pa.field("document_id", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("received_at", pa.string()),
+        pa.field("metadata", pa.string()),
+        pa.field("source_uri", pa.string(), nullable=False),
+        pa.field("source_offset", pa.int64()),
+        pa.field("stage", pa.string()),
+        pa.field("reason_code", pa.string()),
+        pa.field("detail", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A slice of one input file, bounded in bytes: the unit of work, of retry and of naming.
+
+    Attributes:
+        index: position among the shards of the run; decides file names and which duplicate is the first.
+        part: position among the tables read from this shard (a compressed file is one shard and many tables).
+        input_index: which of the configured inputs it belongs to.
+        source_uri: the file.
+        format: "jsonl", "csv" or "parquet"; "" where the file cannot be read and `problem` says why.
+        compression: "gzip" or "".
+        start: first byte, or first row group of a Parquet file.
+        stop: end (exclusive) in the same unit; -1 for the end of the file.
+        problem: (reason code, detail) of a file that planning already found unreadable.
+        table: the documents, once read; columns of DOCUMENT_SCHEMA and whatever later steps add.
+        seconds: time spent in each step so far.
+    """
+
+    index: int
+    input_index: int
+    source_uri: str
+    format: str
+    compression: str = ""
+    start: int = 0
+    stop: int = -1
+    problem: tuple[str, str] | None = None
+    part: int = 0
+    table: pa.Table | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The stem of every file this shard's table is staged as."""
+        return f"part-{self.index:05d}-{self.part:04d}"
+
+    def with_table(self, table: pa.Table, step: str, seconds: float) -> Shard:
+        """The same shard after `step` turned its table into `table`."""
+        return replace(self, table=table, seconds=self.seconds | {step: self.seconds.get(step, 0.0) + seconds})

@@ -1,0 +1,167 @@
+"""The published tables, defined once: from here come the Parquet schemas, the data dictionary and the checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from schemas.reasons import Reason, Route, RouteReason, Stage
+
+SCHEMA_VERSION = "1"
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its Arrow type, what it means, and what must hold for every value.
+
+    Attributes:
+        unit: of the values, or "" where they have none.
+        nullable: whether a value may be missing.
+        values: the closed set of values, or () where the set is open.
+        minimum: the least value allowed, or None.
+        maximum: the greatest value allowed, or None.
+        unique: whether no value may occur twice in a partition.
+    """
+
+    name: str
+    type: pa.DataType
+    description: str
+    unit: str = ""
+    nullable: bool = False
+    values: tuple[str, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    unique: bool = False
+
+    def field(self) -> pa.Field:
+        """The Arrow field, with description and unit as metadata."""
+        metadata = {"description": self.description} | ({"unit": self.unit} if self.unit else {})
+        return pa.field(self.name, self.type, self.nullable, metadata)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One published table, partitioned by `run_date` and `document_type`."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of the table's files."""
+        metadata = {"docyard.table": self.name, "docyard.schema_version": SCHEMA_VERSION, "description": self.description}
+        return pa.schema([column.field() for column in self.columns], metadata)
+
+
+# A dictionary, because that is what readers infer for a column that is also in the path: the two then agree.
+_PARTITION_STRING = pa.dictionary(pa.int32(), pa.string())
+
+TOP_LABELS_TYPE = pa.list_(
+    pa.struct([pa.field("label", pa.string(), False), pa.field("confidence", pa.float32(), False)])
+)
+
+_DOCUMENT_ID = Column("document_id", pa.string(), "The id the source gave the document.", unique=True)
+_DOCUMENT_TYPE = Column("document_type", _PARTITION_STRING, "The kind of document, as configured for its input.")
+_SOURCE_URI = Column("source_uri", pa.string(), "The file the document was read from.")
+_SOURCE_OFFSET = Column(
+    "source_offset",
+    pa.int64(),
+    "Where its record starts in that file: a byte of the decompressed content, or a row of a Parquet file.",
+    unit="bytes (JSON Lines, CSV) or rows (Parquet)",
+    minimum=0,
+)
+_RECEIVED_AT = Column(
+    "received_at", pa.timestamp("us", "UTC"), "When the company received the document, if mapped.", unit="UTC", nullable=True
+)
+_METADATA = Column("metadata", pa.string(), "The mapped further fields, as a JSON object.", nullable=True)
+_CONTENT_HASH = Column("content_hash", pa.string(), "SHA-256 of the text in UTF-8, in hexadecimal.")
+_LABEL = Column("label", pa.string(), "The label the model gives; on an escalated document, only its best guess.")
+_CONFIDENCE = Column(
+    "confidence", pa.float32(), "Calibrated probability that the label is right.", unit="probability", minimum=0.0, maximum=1.0
+)
+_FAMILIARITY = Column(
+    "familiarity",
+    pa.float32(),
+    "How much the text resembles what the model was trained on: the log-sum-exp of its label scores. Higher is more familiar.",
+    unit="nats",
+)
+_ROUTE_REASON = Column(
+    "route_reason", pa.string(), "Why the document took its route.", values=tuple(reason.value for reason in RouteReason)
+)
+_THRESHOLD = Column(
+    "threshold", pa.float32(), "The least confidence the policy accepts for this label.", unit="probability", minimum=0.0, maximum=1.0
+)
+_TOP_LABELS = Column("top_labels", TOP_LABELS_TYPE, "The most probable labels with their confidence, best first.")
+_TIER = Column("tier", pa.string(), "Which model of the bundle answered.", values=("encoder",))
+_BUNDLE = Column("bundle", pa.string(), "The ModelBundle that answered: its name, an @, the first 12 digits of its digest.")
+_N_TOKENS = Column("n_tokens", pa.int32(), "Length of the text for the model.", unit="tokens", minimum=1)
+_TRUNCATED = Column("truncated", pa.bool_(), "Whether the text was longer than the model reads; such documents are escalated.")
+
+CLASSIFICATIONS = Table(
+    "classifications",
+    "Every document the model answered, accepted or escalated.",
+    (
+        _DOCUMENT_ID,
+        _DOCUMENT_TYPE,
+        _LABEL,
+        _CONFIDENCE,
+        Column("route", pa.string(), "Whether the answer holds (accepted) or must be settled elsewhere (escalated).",
+               values=tuple(route.value for route in Route)),
+        _ROUTE_REASON,
+        _THRESHOLD,
+        _FAMILIARITY,
+        _TIER,
+        _BUNDLE,
+        _TOP_LABELS,
+        _N_TOKENS,
+        _TRUNCATED,
+        _CONTENT_HASH,
+        _RECEIVED_AT,
+        _METADATA,
+        _SOURCE_URI,
+        _SOURCE_OFFSET,
+    ),
+)  # fmt: skip
+
+ESCALATIONS = Table(
+    "escalations",
+    "The classified documents the model must not answer alone, with their text, for the fallback queue.",
+    (
+        _DOCUMENT_ID,
+        _DOCUMENT_TYPE,
+        Column("text", pa.string(), "The document's text, unmasked: restrict access to this table."),
+        _LABEL,
+        _CONFIDENCE,
+        _ROUTE_REASON,
+        _THRESHOLD,
+        _FAMILIARITY,
+        _TIER,
+        _BUNDLE,
+        _TOP_LABELS,
+        _N_TOKENS,
+        _TRUNCATED,
+        _CONTENT_HASH,
+        _RECEIVED_AT,
+        _METADATA,
+        _SOURCE_URI,
+        _SOURCE_OFFSET,
+    ),
+)
+
+REJECTIONS = Table(
+    "rejections",
+    "What could not be processed, and why; each row can be replayed from its source.",
+    (
+        Column("document_id", pa.string(), "The id the source gave, where it could be read.", nullable=True),
+        _DOCUMENT_TYPE,
+        Column("stage", pa.string(), "The step that rejected it.", values=tuple(stage.value for stage in Stage)),
+        Column("reason_code", pa.string(), "Why, from a closed list.", values=tuple(reason.value for reason in Reason)),
+        Column("detail", pa.string(), "What was found and what was expected; never the text.", nullable=True),
+        _SOURCE_URI,
+        Column("source_offset", pa.int64(), _SOURCE_OFFSET.description + " Null where the whole file is meant.",
+               unit=_SOURCE_OFFSET.unit, nullable=True, minimum=0),
+    ),
+)  # fmt: skip
+
+PUBLISHED_TABLES: tuple[Table, ...] = (CLASSIFICATIONS, ESCALATIONS, REJECTIONS)

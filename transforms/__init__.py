@@ -1,0 +1,1 @@
+"""The verbs of the walk: each file one step, its work a pure function on tables, wired for Beam."""
