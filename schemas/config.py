@@ -49,7 +49,7 @@ class ReadingConfig:
     """Limits that bound memory, whatever the input holds."""
 
     shard_bytes: int = 16 * 2**20
-    shard_rows: int = 20_000
+    shard_rows: int = 50_000
     max_record_bytes: int = 16 * 2**20
     max_text_bytes: int = 2**20
     max_id_bytes: int = 512

@@ -37,6 +37,8 @@ class Shard:
         start: first byte, or first row group of a Parquet file.
         stop: end (exclusive) in the same unit; -1 for the end of the file.
         problem: (reason code, detail) of a file that planning already found unreadable.
+        is_last: whether no further table follows from this shard; tells a lost table from one that never was.
+        records: rows of `table` when it was read, good and bad; what must come out again at the end.
         table: the documents, once read; columns of DOCUMENT_SCHEMA and whatever later steps add.
         seconds: time spent in each step so far.
     """
@@ -50,6 +52,8 @@ class Shard:
     stop: int = -1
     problem: tuple[str, str] | None = None
     part: int = 0
+    is_last: bool = False
+    records: int = 0
     table: pa.Table | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 

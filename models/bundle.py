@@ -1,0 +1,203 @@
+"""ModelBundle: a folder with a model and all that its answers depend on; used only when every hash holds."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.manifest import (
+    MANIFEST_NAME,
+    REQUIRED_FILES,
+    FileRecord,
+    FingerprintRow,
+    Manifest,
+    check_no_extra_files,
+    checked_keys,
+    checked_type,
+    parse_json,
+    parse_manifest,
+    read_file,
+)
+from models.policy import Policy, parse_policy
+from schemas.errors import BundleError
+
+
+@dataclass(frozen=True)
+class ModelBundle:
+    """A bundle whose files were all found to be what `bundle.json` says.
+
+    Attributes:
+        folder: where it lies.
+        digest: sha256 of the bytes of bundle.json, in hexadecimal; it pins every other file.
+        manifest: the content of bundle.json.
+        labels: names in the order of the model's outputs.
+        label_sources: for each label, the data sets its training rows came from.
+        temperature: what the logits are divided by before the softmax, > 0.
+        calibration: the whole of calibration.json.
+        policy: which answers hold by themselves.
+    """
+
+    folder: Path
+    digest: str
+    manifest: Manifest
+    labels: tuple[str, ...]
+    label_sources: tuple[tuple[str, ...], ...]
+    temperature: float
+    calibration: Mapping[str, Any]
+    policy: Policy
+
+    @property
+    def name(self) -> str:
+        """The bundle's name, without the digest."""
+        return self.manifest.name
+
+    @property
+    def document_type(self) -> str:
+        """The kind of document it was trained on."""
+        return self.manifest.document_type
+
+    @property
+    def max_tokens(self) -> int:
+        """How many tokens the model reads, special tokens included."""
+        return self.manifest.max_tokens
+
+    @property
+    def fingerprint(self) -> tuple[FingerprintRow, ...]:
+        """Answers that every machine must reproduce; may be empty."""
+        return self.manifest.fingerprint
+
+    def read(self, name: str) -> bytes:
+        """Returns the bytes of one of its files, checked against the manifest once more.
+
+        Raises:
+            BundleError: the file changed since the bundle was loaded.
+        """
+        return read_file(self.folder, name, self.manifest.files[name])
+
+
+def load_bundle(folder: Path) -> ModelBundle:
+    """Loads a bundle after checking everything about it that can be checked without running the model.
+
+    Raises:
+        BundleError: the folder or a file is missing, not listed, changed, or holds what it must not; the message
+            names the file and says what to do.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such folder; give the folder of a ModelBundle, which holds {MANIFEST_NAME}")
+    path = folder / MANIFEST_NAME
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path}: missing; {folder} is not a ModelBundle, or was copied in part") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}; check its kind and its permissions") from None
+    manifest = parse_manifest(content, str(path))
+    files = {name: read_file(folder, name, record) for name, record in manifest.files.items()}
+    check_no_extra_files(folder, manifest)
+
+    labels, label_sources = _parse_labels(files["labels.json"], str(folder / "labels.json"))
+    calibration, temperature = _parse_calibration(files["calibration.json"], str(folder / "calibration.json"))
+    for index, row in enumerate(manifest.fingerprint):
+        if row.label not in labels:
+            raise BundleError(f"{path}: 'fingerprint'[{index}] names {row.label!r}, which labels.json does not hold")
+    return ModelBundle(
+        folder=folder,
+        digest=hashlib.sha256(content).hexdigest(),
+        manifest=manifest,
+        labels=labels,
+        label_sources=label_sources,
+        temperature=temperature,
+        calibration=calibration,
+        policy=parse_policy(files["policy.toml"], labels, str(folder / "policy.toml")),
+    )
+
+
+def write_bundle_manifest(
+    folder: Path,
+    *,
+    name: str,
+    created: str,
+    document_type: str,
+    max_tokens: int,
+    training: Mapping[str, Any] | None = None,
+    fingerprint: Sequence[FingerprintRow] = (),
+) -> ModelBundle:
+    """Writes bundle.json over the files that lie in `folder`, and loads the bundle it makes of them.
+
+    The same files and arguments give the same bytes. Files whose name begins with a dot are left out.
+
+    Args:
+        folder: holds the other files of the bundle.
+        name: of the bundle: lower-case letters, digits, `_`, `.` and `-`.
+        created: ISO 8601 date.
+        document_type: the kind of document it was trained on.
+        max_tokens: how many tokens the model reads, special tokens included.
+        training: free facts, as JSON values.
+        fingerprint: answers that every machine must reproduce.
+
+    Raises:
+        BundleError: what lies in the folder does not make a bundle.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such folder; put the bundle's files there first")
+    missing = [required for required in REQUIRED_FILES if not (folder / required).is_file()]
+    if missing:
+        raise BundleError(f"{folder}: {', '.join(missing)} missing; a bundle needs {', '.join(REQUIRED_FILES)}")
+    paths = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST_NAME and not path.name.startswith(".")]
+    for path in paths:
+        if not path.is_file():
+            raise BundleError(f"{path}: not a file; a bundle is one flat folder of files")
+    contents = {path.name: path.read_bytes() for path in paths}
+    manifest = Manifest(
+        name=name,
+        created=created,
+        document_type=document_type,
+        max_tokens=max_tokens,
+        files={key: FileRecord(hashlib.sha256(value).hexdigest(), len(value)) for key, value in contents.items()},
+        training=dict(training or {}),
+        fingerprint=tuple(fingerprint),
+    )
+    content = manifest.to_bytes()
+    parse_manifest(content, str(folder / MANIFEST_NAME))
+    draft = folder / f".{MANIFEST_NAME}.draft"
+    draft.write_bytes(content)
+    draft.replace(folder / MANIFEST_NAME)
+    return load_bundle(folder)
+
+
+def bundle_reference(bundle: ModelBundle) -> str:
+    """How a classification names the bundle that made it: "tickets@0123456789ab"."""
+    return f"{bundle.name}@{bundle.digest[:12]}"
+
+
+def _parse_labels(content: bytes, where: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    values = checked_keys(parse_json(content, where), ("labels",), (), where)
+    names: list[str] = []
+    sources: list[tuple[str, ...]] = []
+    for index, entry in enumerate(checked_type(values["labels"], list, f"{where}: 'labels'")):
+        here = f"{where}: 'labels'[{index}]"
+        checked_keys(entry, ("name",), ("sources",), here)
+        name = checked_type(entry["name"], str, f"{here}: 'name'")
+        if not name or name != name.strip() or not name.isprintable():
+            raise BundleError(f"{here}: expected a printable name without spaces around it, found {name!r}")
+        if name in names:
+            raise BundleError(f"{here}: {name!r} occurs twice; give every label its own name")
+        names.append(name)
+        listed = checked_type(entry.get("sources", []), list, f"{here}: 'sources'")
+        sources.append(tuple(checked_type(source, str, f"{here}: 'sources'") for source in listed))
+    if len(names) < 2:
+        raise BundleError(f"{where}: expected at least two labels, found {len(names)}; a classifier needs a choice")
+    return tuple(names), tuple(sources)
+
+
+def _parse_calibration(content: bytes, where: str) -> tuple[dict[str, Any], float]:
+    values = checked_type(parse_json(content, where), dict, where)
+    if "temperature" not in values:
+        raise BundleError(f"{where}: key 'temperature' is missing; calibrate the bundle first")
+    temperature = checked_type(values["temperature"], float, f"{where}: 'temperature'")
+    if temperature <= 0.0:
+        raise BundleError(f"{where}: 'temperature' must be greater than 0, found {temperature}; calibrate again")
+    return values, temperature

@@ -1,0 +1,241 @@
+"""Classifier: texts in, Scores out, on every core, the same answer whatever the batch."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.batches import plan_batches
+from models.bundle import ModelBundle, load_bundle
+from models.manifest import FingerprintRow
+from models.scores import Scores, score_logits
+from models.session import check_label_count, open_session, run_session
+from models.tokens import TextTokenizer
+from schemas.errors import BundleError, ConfigError, RunFailedError
+
+# In confidence. Other rounding moves an answer by far less, int8 arithmetic that saturates by far more.
+FINGERPRINT_TOLERANCE = 0.02
+
+
+class Classifier:
+    """Runs a ModelBundle on texts.
+
+    Texts are grouped by exact token length and never padded; the groups run on `threads` Python threads, which share
+    one ONNX Runtime session of one thread a call. On one machine an answer depends on its text and the bundle alone,
+    to the last bit: not on batch size, order or neighbours. On another kind of CPU the last digits may differ; the
+    bundle's fingerprint bounds by how much. Safe to call from several threads at once.
+
+    Args:
+        bundle: a bundle that `load_bundle` has checked.
+        batch_tokens: about how many tokens go through the model at once, at least 1.
+        threads: batches in flight; 0 for one per core this process may use.
+
+    Raises:
+        BundleError: the files changed since they were checked, do not belong together, or this machine does not
+            reproduce the bundle's fingerprint.
+        ConfigError: `batch_tokens` or `threads` is out of range.
+    """
+
+    def __init__(self, bundle: ModelBundle, batch_tokens: int = 1024, threads: int = 0) -> None:
+        if batch_tokens < 1:
+            raise ConfigError(f"batch_tokens: expected at least 1, found {batch_tokens}")
+        if threads < 0:
+            raise ConfigError(f"threads: expected 0 or more, found {threads}")
+        self.bundle = bundle
+        self._batch_tokens = batch_tokens
+        self._model_path = str(bundle.folder / "model.onnx")
+        tokenizer_path = str(bundle.folder / "tokenizer.json")
+        self._tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, tokenizer_path)
+        self._session = open_session(bundle.read("model.onnx"), len(bundle.labels), self._model_path)
+        self._embedding_width = self._check_longest_text()
+        self._pool = ThreadPoolExecutor(threads or _n_cores(), thread_name_prefix="docyard-classify")
+        try:
+            self._check_fingerprint()
+        except BaseException:
+            self.close()
+            raise
+
+    def classify(self, texts: Sequence[str], with_embeddings: bool = False) -> Scores:
+        """Classifies every text; a text the model fails on gets `failed` and spoils no other.
+
+        Args:
+            texts: any number of strings; bounded by the caller, all their scores are held at once.
+            with_embeddings: whether to return the text embeddings as well.
+
+        Raises:
+            RunFailedError: the model fails on a text that it is known to read, so that the documents are not to blame.
+        """
+        tokenized = self._tokenizer.tokenize(texts)
+        failures = dict(tokenized.failures)
+        outputs = ["logits", "embedding"] if with_embeddings else ["logits"]
+        widths = [len(self.bundle.labels), self._embedding_width]
+        results = [np.full((len(texts), width), np.nan, dtype=np.float32) for width in widths[: len(outputs)]]
+
+        def answer(rows: npt.NDArray[np.intp]) -> None:
+            input_ids = np.stack([tokenized.token_ids[row] for row in rows]).astype(np.int64)
+            self._answer(input_ids, rows, outputs, results, failures)
+
+        lengths = np.minimum(tokenized.n_tokens, self.bundle.max_tokens)
+        futures = [self._pool.submit(answer, rows) for rows in plan_batches(lengths, self._batch_tokens)]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+        scored = score_logits(results[0], self.bundle.temperature)
+        failed = scored.label_ids < 0
+        for row in np.flatnonzero(failed).tolist():
+            failures.setdefault(row, "model: scores that are not finite")
+        return Scores(
+            label_ids=scored.label_ids,
+            confidence=scored.confidence,
+            familiarity=scored.familiarity,
+            top_label_ids=scored.top_label_ids,
+            top_confidences=scored.top_confidences,
+            n_tokens=tokenized.n_tokens,
+            truncated=tokenized.n_tokens > self.bundle.max_tokens,
+            failed=failed,
+            failures=dict(sorted(failures.items())),
+            embeddings=results[1] if with_embeddings else None,
+        )
+
+    def fingerprint(self, texts: Sequence[str]) -> tuple[FingerprintRow, ...]:
+        """The answers to `texts`, to be written into bundle.json and demanded of every machine.
+
+        Choose texts that are free to publish, whose confidence is far from any other label's.
+
+        Raises:
+            BundleError: the model fails on one of them.
+        """
+        scores = self.classify(texts)
+        for row, reason in scores.failures.items():
+            raise BundleError(f"{self._model_path}: fails on fingerprint text {row} ({reason}); choose another text")
+        labels = self.bundle.labels
+        return tuple(
+            FingerprintRow(text, labels[label_id], round(float(confidence), 6))
+            for text, label_id, confidence in zip(texts, scores.label_ids, scores.confidence, strict=True)
+        )
+
+    def close(self) -> None:
+        """Ends the threads; the classifier answers no more."""
+        self._pool.shutdown()
+
+    def _answer(
+        self,
+        input_ids: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.intp],
+        outputs: list[str],
+        results: list[npt.NDArray[np.float32]],
+        failures: dict[int, str],
+    ) -> None:
+        """Runs a batch into `results`; halves one that fails until the failing text stands alone."""
+        try:
+            arrays = run_session(self._session, input_ids, outputs)
+        except Exception as error:  # ONNX Runtime's own errors share no narrower base
+            if len(rows) > 1:
+                middle = len(rows) // 2
+                self._answer(input_ids[:middle], rows[:middle], outputs, results, failures)
+                self._answer(input_ids[middle:], rows[middle:], outputs, results, failures)
+                return
+            self._check_still_works(error)
+            try:
+                arrays = run_session(self._session, input_ids, outputs)  # the trouble may have been a passing one
+            except Exception as again:
+                failures[int(rows[0])] = f"model: {type(again).__name__}"
+                return
+        for result, array in zip(results, arrays, strict=True):
+            result[rows] = array
+
+    def _longest_text(self) -> npt.NDArray[np.int64]:
+        """A text as long as the model reads, of the tokenizer's highest id: no document asks for more."""
+        input_ids = np.full((1, self.bundle.max_tokens), self._tokenizer.highest_id, dtype=np.int64)
+        input_ids[0, [0, -1]] = self._tokenizer.frame
+        return input_ids
+
+    def _check_longest_text(self) -> int:
+        """Runs the longest text; returns the width of the embedding."""
+        try:
+            logits, embedding = run_session(self._session, self._longest_text(), ["logits", "embedding"])
+        except Exception as error:
+            raise BundleError(
+                f"{self._model_path}: fails ({type(error).__name__}) on {self.bundle.max_tokens} tokens with ids up to "
+                f"{self._tokenizer.highest_id}: it does not belong to this tokenizer.json, or 'max_tokens' in "
+                "bundle.json is more than it reads; build the bundle again"
+            ) from None
+        if logits.ndim != 2 or embedding.ndim != 2 or len(logits) != 1 or len(embedding) != 1:
+            raise BundleError(
+                f"{self._model_path}: expected outputs (batch, n_labels) and (batch, width), found {logits.shape} and "
+                f"{embedding.shape}; export it again"
+            )
+        check_label_count(logits.shape[1], len(self.bundle.labels), self._model_path)
+        return int(embedding.shape[1])
+
+    def _check_still_works(self, error: Exception) -> None:
+        """Tells a document the model cannot read from a model that reads nothing any more."""
+        try:
+            run_session(self._session, self._longest_text(), ["logits"])
+        except Exception:
+            raise RunFailedError(
+                f"{self._model_path}: the model fails on a text it answered before ({type(error).__name__}): the cause "
+                "lies outside the documents; check this machine's memory, then run again"
+            ) from error
+
+    def _check_fingerprint(self) -> None:
+        expected = self.bundle.fingerprint
+        if not expected:
+            return
+        scores = self.classify([row.text for row in expected])
+        for index, row in enumerate(expected):
+            label_id = int(scores.label_ids[index])
+            label = "no label" if label_id < 0 else self.bundle.labels[label_id]
+            confidence = float(scores.confidence[index])
+            if label != row.label or not abs(confidence - row.confidence) <= FINGERPRINT_TOLERANCE:
+                raise BundleError(
+                    f"{self.bundle.folder / 'bundle.json'}: this machine answers fingerprint text {index} with {label} "
+                    f"({confidence:.3f}), the bundle was certified with {row.label} ({row.confidence:.3f}); its CPU or "
+                    "ONNX Runtime computes differently: run on a machine like the one that built the bundle, or build "
+                    "the bundle on this one"
+                )
+
+
+_cached: dict[tuple[str, int, int, str], Classifier] = {}
+_cached_lock = threading.Lock()
+
+
+def cached_classifier(folder: str, batch_tokens: int, threads: int, expected_digest: str) -> Classifier:
+    """Returns this process's one classifier for a bundle, loading it at the first call.
+
+    Args:
+        folder: of the bundle.
+        batch_tokens: as for `Classifier`.
+        threads: as for `Classifier`.
+        expected_digest: the digest the run began with, 64 hexadecimal digits.
+
+    Raises:
+        BundleError: the folder no longer holds that bundle, or the bundle cannot be used.
+    """
+    key = (str(Path(folder).resolve()), batch_tokens, threads, expected_digest)
+    with _cached_lock:
+        if key not in _cached:
+            bundle = load_bundle(Path(folder))
+            if bundle.digest != expected_digest:
+                raise BundleError(
+                    f"{folder}: expected the bundle with digest {expected_digest[:12]}, found {bundle.digest[:12]}: it "
+                    "was replaced while the run was going on; put it back, or start the run again"
+                )
+            _cached[key] = Classifier(bundle, batch_tokens, threads)
+        return _cached[key]
+
+
+def _n_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

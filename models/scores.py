@@ -1,0 +1,98 @@
+"""Scores: what the model says about each text, computed from its logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+TOP_LABELS = 5
+_ROWS_AT_ONCE = 4096  # bounds the float64 copies
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """The model's answers, one row a text, in the order given.
+
+    Where `failed` is set there is no answer: ids are -1, confidences and familiarity NaN.
+
+    Attributes:
+        label_ids: (n,) int32, the best label; of equals, the first.
+        confidence: (n,) float32 in [0, 1], the calibrated probability of that label.
+        familiarity: (n,) float32, log-sum-exp of the logits at temperature 1, in nats; higher is more familiar.
+        top_label_ids: (n, k) int32, the k = min(5, n_labels) best labels, best first, equals in label order.
+        top_confidences: (n, k) float32, their calibrated probabilities.
+        n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where tokenizing failed.
+        truncated: (n,) bool, whether the model read less than that.
+        failed: (n,) bool.
+        failures: row -> what went wrong with a failed row; never its text.
+        embeddings: (n, width) float32 where asked for, else None; NaN where failed.
+    """
+
+    label_ids: npt.NDArray[np.int32]
+    confidence: npt.NDArray[np.float32]
+    familiarity: npt.NDArray[np.float32]
+    top_label_ids: npt.NDArray[np.int32]
+    top_confidences: npt.NDArray[np.float32]
+    n_tokens: npt.NDArray[np.int32]
+    truncated: npt.NDArray[np.bool_]
+    failed: npt.NDArray[np.bool_]
+    failures: dict[int, str] = field(default_factory=dict)
+    embeddings: npt.NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class LabelScores:
+    """The part of `Scores` that comes from the logits; shapes and meaning as there."""
+
+    label_ids: npt.NDArray[np.int32]
+    confidence: npt.NDArray[np.float32]
+    familiarity: npt.NDArray[np.float32]
+    top_label_ids: npt.NDArray[np.int32]
+    top_confidences: npt.NDArray[np.float32]
+
+
+def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> LabelScores:
+    """Computes labels, calibrated confidences and familiarity.
+
+    A row with a logit that is not finite has no answer. Every row is computed by itself: the rows around it
+    change nothing, to the last bit.
+
+    Args:
+        logits: (n_documents, n_labels) float32.
+        temperature: what the logits are divided by before the softmax, > 0.
+    """
+    n_documents, n_labels = logits.shape
+    k = min(TOP_LABELS, n_labels)
+    scores = LabelScores(
+        label_ids=np.full(n_documents, -1, dtype=np.int32),
+        confidence=np.full(n_documents, np.nan, dtype=np.float32),
+        familiarity=np.full(n_documents, np.nan, dtype=np.float32),
+        top_label_ids=np.full((n_documents, k), -1, dtype=np.int32),
+        top_confidences=np.full((n_documents, k), np.nan, dtype=np.float32),
+    )
+    answered = np.flatnonzero(np.isfinite(logits).all(axis=1))
+    for start in range(0, len(answered), _ROWS_AT_ONCE):
+        rows = answered[start : start + _ROWS_AT_ONCE]
+        exact = logits[rows].astype(np.float64)
+        top = _top_labels(exact, k)
+        best = np.take_along_axis(exact, top[:, :1], axis=1)
+        scores.familiarity[rows] = best[:, 0] + np.log(np.exp(exact - best).sum(axis=1))
+        exponentials = np.exp((exact - best) / temperature)
+        confidences = np.take_along_axis(exponentials, top, axis=1) / exponentials.sum(axis=1, keepdims=True)
+        scores.top_label_ids[rows] = top
+        scores.top_confidences[rows] = confidences
+        scores.label_ids[rows] = top[:, 0]
+        scores.confidence[rows] = scores.top_confidences[rows, 0]
+    return scores
+
+
+def _top_labels(logits: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
+    """The columns of the k largest values, best first, equals in column order: (n, k). k is small: no full sort."""
+    left = logits.copy()
+    top = np.empty((len(left), k), dtype=np.intp)
+    for place in range(k):
+        top[:, place] = left.argmax(axis=1)
+        np.put_along_axis(left, top[:, place, None], -np.inf, axis=1)
+    return top

@@ -1,0 +1,113 @@
+"""Opens a bundle's ONNX graph in ONNX Runtime and checks that it is one Docyard can run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from schemas.errors import BundleError
+
+INPUTS = ("input_ids", "attention_mask")
+OUTPUTS = ("logits", "embedding")
+_LOG_ERRORS = 3
+_LOG_FATAL_ERRORS = 4  # of a run: a failure reaches the caller as an exception, which is enough
+
+
+def open_session(model: bytes, n_labels: int, where: str) -> ort.InferenceSession:
+    """Opens a graph for one thread a call; several threads may call the session at once.
+
+    Args:
+        model: content of `model.onnx`.
+        n_labels: how many labels the bundle has.
+        where: names the file in errors.
+
+    Raises:
+        BundleError: ONNX Runtime cannot load it, or its inputs and outputs are not a classifier's.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _LOG_ERRORS
+    try:
+        session = ort.InferenceSession(
+            model,
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["SkipLayerNormFusion"],  # its fused kernel is slower than the two it replaces
+        )
+    except Exception as error:  # ONNX Runtime's own errors share no narrower base
+        raise BundleError(
+            f"{where}: ONNX Runtime {ort.__version__} cannot load it: {_first_line(error)}; if its opset is newer than "
+            "this ONNX Runtime, install the version the bundle was built with, else build the bundle again"
+        ) from None
+    _check_graph(session, n_labels, where)
+    return session
+
+
+def run_session(
+    session: ort.InferenceSession, input_ids: npt.NDArray[np.int64], outputs: list[str]
+) -> list[npt.NDArray[np.float32]]:
+    """Runs a batch of texts of equal length.
+
+    A batch of one may be summed in another order than a larger one (it is, by the reduction that makes the mean over
+    tokens), and then differs in its last bits. A lone text therefore runs twice over, so that its answer does not
+    depend on whether it had company. From two texts on, size changes nothing.
+
+    Args:
+        session: from `open_session`.
+        input_ids: (n_documents, n_tokens) int64 without padding.
+        outputs: names among OUTPUTS.
+
+    Returns:
+        One array (n_documents, width) float32 per name.
+    """
+    n_documents = len(input_ids)
+    if n_documents == 1:
+        input_ids = np.repeat(input_ids, 2, axis=0)
+    options = ort.RunOptions()
+    options.log_severity_level = _LOG_FATAL_ERRORS
+    arrays = session.run(outputs, {"input_ids": input_ids, "attention_mask": np.ones_like(input_ids)}, options)
+    return [array[:n_documents] for array in arrays]
+
+
+def _check_graph(session: ort.InferenceSession, n_labels: int, where: str) -> None:
+    inputs = {node.name: node for node in session.get_inputs()}
+    if set(inputs) != set(INPUTS):
+        raise BundleError(f"{where}: expected the inputs {', '.join(INPUTS)}, found {_names(inputs)}; export it again")
+    for name, node in inputs.items():
+        if node.type != "tensor(int64)" or len(node.shape) != 2 or any(isinstance(size, int) for size in node.shape):
+            raise BundleError(
+                f"{where}: input {name!r} must be int64 (batch, sequence), both sizes free, found {node.type} "
+                f"{node.shape}; export it again"
+            )
+    outputs = {node.name: node for node in session.get_outputs()}
+    if set(outputs) != set(OUTPUTS):
+        raise BundleError(f"{where}: expected outputs {', '.join(OUTPUTS)}, found {_names(outputs)}; export it again")
+    for name, node in outputs.items():
+        if node.type != "tensor(float)" or len(node.shape) != 2:
+            raise BundleError(f"{where}: output {name!r} must be float of two axes, found {node.type} {node.shape}")
+    check_label_count(outputs["logits"].shape[1], n_labels, where)
+
+
+def check_label_count(width: Any, n_labels: int, where: str) -> None:
+    """Refuses logits of another width than there are labels; a symbolic width passes.
+
+    Raises:
+        BundleError: the numbers differ.
+    """
+    if isinstance(width, int) and width != n_labels:
+        raise BundleError(
+            f"{where}: its logits have {width} columns, labels.json has {n_labels} labels; they do not belong together"
+        )
+
+
+def _names(nodes: dict[str, Any]) -> str:
+    return ", ".join(sorted(nodes)) or "none"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

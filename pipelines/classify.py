@@ -1,0 +1,153 @@
+"""`docyard classify`: plans a run, holds its partitions, runs the job, and says what came of it."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import logging
+import platform
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from models.bundle import bundle_reference, load_bundle
+from pipelines.progress import show_progress
+from schemas.config import InputConfig, RunConfig
+from schemas.errors import BundleError, DocyardError, RunFailedError
+from schemas.shards import Shard
+from transforms.commit_run import running_manifest
+from transforms.plan_shards import plan_shards
+from transforms.run_plan import BundleChoice, RunPlan, reported_failure
+from transforms.warehouse.layout import open_warehouse, remove_folder
+from transforms.warehouse.locks import hold_partitions
+from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
+from transforms.warehouse.publication import finish_interrupted, published_by, receipts_folder, staged_files
+
+logger = logging.getLogger(__name__)
+
+_RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxruntime", "pyarrow", "tokenizers")
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a run would do.
+
+    Attributes:
+        replaced: partition -> id of the run whose data it would replace, or None.
+    """
+
+    plan: RunPlan
+    shards: list[Shard]
+    replaced: dict[str, str | None]
+
+
+def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
+    """Runs the main job and returns the manifest of what it published.
+
+    Raises:
+        DocyardError: the run cannot be done; nothing was published.
+    """
+    plan, shards = prepare(config)
+    warehouse = open_warehouse(config.warehouse)
+    with hold_partitions(warehouse, plan.partitions, plan.run_id):
+        for run_id in finish_interrupted(warehouse):
+            logger.info("completed run %s, which was interrupted while publishing", run_id)
+        write_manifest(warehouse, running_manifest(plan))
+        receipts_folder(warehouse, plan.run_id).mkdir(parents=True)
+        staged_files(warehouse, plan.run_id).mkdir()
+        try:
+            with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
+                _run(plan, shards, beam_options)
+        except BaseException as error:
+            _record_failure(plan, error)
+            raise
+        return read_manifest(warehouse, plan.run_id)
+
+
+def dry_run(config: RunConfig) -> DryRun:
+    """Checks everything that can be checked before the first document, and writes nothing.
+
+    Raises:
+        DocyardError: the run could not be done.
+    """
+    plan, shards = prepare(config)
+    replaced = {
+        str(partition): published_by(plan.warehouse.partition("classifications", partition))
+        for partition in plan.partitions
+    }
+    return DryRun(plan, shards, replaced)
+
+
+def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
+    """Checks the bundles, lists the inputs and plans the run.
+
+    Raises:
+        BundleError: a bundle cannot be loaded, or is made for another document type.
+        InputError: there is nothing to read.
+    """
+    bundles = tuple(_choose_bundle(item) for item in config.inputs)
+    shards = plan_shards(config)
+    now = datetime.datetime.now(datetime.UTC)
+    plan = RunPlan(
+        run_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
+        started_at=now.isoformat(timespec="milliseconds"),
+        config=config,
+        warehouse_root=str(Path(config.warehouse).absolute()),
+        bundles=bundles,
+        n_shards=len(shards),
+        versions={"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
+    )
+    return plan, shards
+
+
+def _choose_bundle(item: InputConfig) -> BundleChoice:
+    folder = Path(item.bundle).absolute()
+    bundle = load_bundle(folder)
+    if bundle.document_type != item.document_type:
+        raise BundleError(
+            f"{item.bundle}: made for documents of type {bundle.document_type!r}, the input has type "
+            f"{item.document_type!r}; name another bundle"
+        )
+    return BundleChoice(str(folder), bundle_reference(bundle), bundle.digest)
+
+
+def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> None:
+    from pipelines.job import run_job
+
+    try:
+        run_job(plan, shards, beam_options)
+    except DocyardError:
+        raise
+    except Exception as error:
+        if _is_published(plan):
+            # The workers were lost after the commit: the data is there, whole.
+            logger.warning("the runner failed after run %s was published: %s", plan.run_id, type(error).__name__)
+            return
+        raise reported_failure(plan) or RunFailedError(_worker_message(error)) from error
+    if not _is_published(plan):
+        raise reported_failure(plan) or RunFailedError("the runner ended without an error, but nothing was committed")
+
+
+def _is_published(plan: RunPlan) -> bool:
+    return read_manifest(plan.warehouse, plan.run_id).status is RunStatus.PUBLISHED
+
+
+def _worker_message(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"a worker failed: {lines[-1] if lines else type(error).__name__}"
+
+
+def _record_failure(plan: RunPlan, error: BaseException) -> None:
+    """Leaves the failed run on record, unless it was published after all, and clears what it staged."""
+    if _is_published(plan):
+        return
+    failed = replace(
+        running_manifest(plan),
+        status=RunStatus.FAILED,
+        finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        error={"error": type(error).__name__, "message": str(error)},
+    )
+    write_manifest(plan.warehouse, failed)
+    remove_folder(plan.warehouse.staging(plan.run_id))

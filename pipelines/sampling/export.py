@@ -1,0 +1,155 @@
+"""The files of a sample: records of any kind as JSON Lines, CSV or Parquet, beside the truth about each of them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import ConfigError
+
+TRUTH_FILE = "_truth.csv"  # readers skip names that start with an underscore
+_BYTES_AFTER_CUT = 12  # too few for a decompressor to yield anything more
+
+
+class Outcome(StrEnum):
+    """What ought to become of a record."""
+
+    IN_SCOPE = "in_scope"
+    OUT_OF_SCOPE = "out_of_scope"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of an export file and what is true about it.
+
+    Attributes:
+        fields: name → value, in the order of the export; a column absent here is null in Parquet.
+        label: the expected label, `oos`, or the reason code a broken record must be rejected with.
+        raw: bytes of a record that no serializer would write, without line end; stands in place of `fields`.
+        known_id: the id a reader can get from the record; "" where it can get none.
+    """
+
+    fields: dict[str, Any]
+    label: str
+    outcome: Outcome
+    raw: bytes | None = None
+    known_id: str = ""
+
+
+@dataclass(frozen=True)
+class SampleSummary:
+    """What a generator wrote.
+
+    Attributes:
+        files: the export files, sorted by name, without the truth file.
+        n_documents: records in all files; the rest of a truncated file counts as one.
+        n_broken: records (one of them that rest) that must be rejected.
+        truth: the file that tells the expected label or reason of each record.
+    """
+
+    files: tuple[Path, ...]
+    n_documents: int
+    n_in_scope: int
+    n_out_of_scope: int
+    n_broken: int
+    truth: Path
+
+
+def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, list[Record]]) -> SampleSummary:
+    """Writes the files `contents` (name → bytes) and the truth about their `records` (same names) into `folder`.
+
+    Raises:
+        ConfigError: the folder cannot be made or written, or holds anything that is not one of these files.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        strangers = [
+            path.name
+            for path in sorted(folder.iterdir())
+            if path.name not in {*contents, TRUTH_FILE} or path.is_symlink() or not path.is_file()
+        ]
+        if strangers:
+            raise ConfigError(
+                f"{folder}: expected an empty folder or an earlier sample, found {strangers[0]!r}"
+                f"{f' and {len(strangers) - 1} more' if len(strangers) > 1 else ''}; name another folder"
+            )
+        for name, content in contents.items():
+            (folder / name).write_bytes(content)
+        (folder / TRUTH_FILE).write_bytes(_truth_bytes(records))
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot write the sample there: {error.strerror}; name another folder") from None
+    outcomes = [record.outcome for name in contents for record in records[name]]
+    return SampleSummary(
+        files=tuple(folder / name for name in sorted(contents)),
+        n_documents=len(outcomes),
+        n_in_scope=outcomes.count(Outcome.IN_SCOPE),
+        n_out_of_scope=outcomes.count(Outcome.OUT_OF_SCOPE),
+        n_broken=outcomes.count(Outcome.BROKEN),
+        truth=folder / TRUTH_FILE,
+    )
+
+
+def jsonl_bytes(records: Iterable[Record]) -> bytes:
+    """One JSON object a line, UTF-8."""
+    lines = (
+        json.dumps(record.fields, ensure_ascii=False).encode() if record.raw is None else record.raw
+        for record in records
+    )
+    return b"".join(line + b"\n" for line in lines)
+
+
+def gzip_bytes(content: bytes) -> bytes:
+    """`content` as a gzip file without a time of its own."""
+    return gzip.compress(content, mtime=0)
+
+
+def truncated_gzip_bytes(kept: bytes, lost: bytes) -> bytes:
+    """A gzip file of `kept` and `lost` that breaks off right after `kept`, as after a failed upload."""
+    compressor = zlib.compressobj(wbits=31)
+    head = compressor.compress(kept) + compressor.flush(zlib.Z_FULL_FLUSH)
+    tail = compressor.compress(lost) + compressor.flush()
+    return head + tail[:_BYTES_AFTER_CUT]
+
+
+def csv_bytes(records: Iterable[Record], columns: tuple[str, ...]) -> bytes:
+    """RFC 4180 with a header; texts of several lines stay in one quoted field."""
+    out = io.BytesIO()
+    out.write(csv_row(columns) + b"\r\n")
+    for record in records:
+        out.write((csv_row(record.fields[name] for name in columns) if record.raw is None else record.raw) + b"\r\n")
+    return out.getvalue()
+
+
+def csv_row(values: Iterable[Any]) -> bytes:
+    """One CSV row without its line end."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="\r\n").writerow(values)  # quotes the line ends it knows of, no others
+    return line.getvalue().removesuffix("\r\n").encode()
+
+
+def parquet_bytes(records: Iterable[Record], schema: pa.Schema, row_group_rows: int = 500) -> bytes:
+    """A Parquet file of several row groups."""
+    out = io.BytesIO()
+    table = pa.Table.from_pylist([record.fields for record in records], schema=schema)
+    pq.write_table(table, out, row_group_size=row_group_rows)
+    return out.getvalue()
+
+
+def _truth_bytes(records: dict[str, list[Record]]) -> bytes:
+    rows = [("document_id", "label", "outcome", "file", "record")]
+    for name in sorted(records):
+        for number, record in enumerate(records[name], start=1):
+            rows.append((record.known_id, record.label, record.outcome.value, name, str(number)))
+    return b"".join(csv_row(row) + b"\n" for row in rows)

@@ -1,0 +1,264 @@
+"""A day-to-day export of customer-support tickets of an invented bank with an assistant app."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.sampling.breaking import CSV_BREAKS, JSONL_BREAKS, PARQUET_BREAKS, Break
+from pipelines.sampling.export import (
+    Outcome,
+    Record,
+    SampleSummary,
+    csv_bytes,
+    gzip_bytes,
+    jsonl_bytes,
+    parquet_bytes,
+    truncated_gzip_bytes,
+    write_sample,
+)
+from pipelines.sampling.ticket_assistant import ASSISTANT_PHRASES
+from pipelines.sampling.ticket_banking import BANKING_PHRASES
+from pipelines.sampling.ticket_noise import NOISE_PHRASES
+from pipelines.sampling.writing import Manner, fill, write_ticket
+from schemas.errors import ConfigError
+from schemas.reasons import Reason
+
+OUT_OF_SCOPE_LABEL = "oos"
+MIN_DOCUMENTS = 100  # fewer leave no room for one broken record of each kind
+
+_NOISE_SHARE = 0.08
+_BROKEN_SHARE = 0.025
+_DISTINCT_TRIES = 50
+_RANK_OFFSET = 8  # flattens the fall from the most frequent intent to the rarest
+
+_SECONDS_OPEN = 14 * 60 * 60
+_WEIGHTS = tuple(1 / (rank + _RANK_OFFSET) for rank in range(max(len(BANKING_PHRASES), len(ASSISTANT_PHRASES))))
+
+_FEEDBACK = "app-feedback.parquet"
+_MAIL = "branch-mail.csv"
+_FIRST_DAY = "helpdesk-2026-11-20.jsonl"
+_SECOND_DAY = "helpdesk-2026-11-21.jsonl.gz"
+_LAST_DAY = "helpdesk-2026-11-22.jsonl.gz"  # its upload broke off
+
+_CSV_COLUMNS = ("id", "text", "received_at", "channel", "customer_ref", "branch")
+_PARQUET_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string()),
+        pa.field("text", pa.string()),
+        pa.field("received_at", pa.string()),
+        pa.field("channel", pa.string()),
+        pa.field("customer_ref", pa.string()),
+        pa.field("rating", pa.int8()),
+        pa.field("device", pa.struct([pa.field("system", pa.string()), pa.field("app_version", pa.string())])),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class _Export:
+    """One file of the export.
+
+    Attributes:
+        share: of all documents, in [0, 1].
+        start: the file's records arrive within the fourteen hours after it.
+        assistant_share: of its in-scope tickets, those meant for the assistant.
+        breaks: how its records go wrong, duplicates aside.
+    """
+
+    name: str
+    share: float
+    id_prefix: str
+    start: datetime
+    channels: tuple[str, ...]
+    manner: Manner
+    assistant_share: float
+    breaks: tuple[Break, ...]
+    extra: Callable[[Random], dict[str, Any]]
+
+
+_SAME_FILE = "the same file"
+_Broken = Break | str  # how a record is broken, or the file of which it repeats an id
+
+
+def write_ticket_sample(folder: Path, n_documents: int = 3000, seed: int = 7) -> SampleSummary:
+    """Writes five export files of tickets and `_truth.csv` into `folder`, replacing an earlier sample.
+
+    About 8 % of the texts belong to no label and 2.5 % of the records are broken, at least one in each way known
+    to `pipelines.sampling.breaking`. The same `n_documents` and `seed` give the same bytes with the same versions
+    of zlib and pyarrow.
+
+    Raises:
+        ConfigError: `n_documents` is below MIN_DOCUMENTS, or the folder cannot be used or holds other files.
+    """
+    if n_documents < MIN_DOCUMENTS:
+        raise ConfigError(f"documents of a ticket sample: expected at least {MIN_DOCUMENTS}, found {n_documents}")
+    random = Random(seed)
+    broken = _plan_broken(n_documents)
+    seen: set[str] = set()
+    records: dict[str, list[Record]] = {}
+    for export, n_records in zip(_EXPORTS, _sizes(n_documents), strict=True):
+        before = records.get(_FIRST_DAY, [])
+        records[export.name] = _write_records(export, n_records, broken[export.name], before, seen, random)
+    lost = records[_LAST_DAY][-1]
+    kept = records[_LAST_DAY][:-1]
+    records[_LAST_DAY] = [*kept, Record({}, Reason.TRUNCATED_FILE.value, Outcome.BROKEN)]
+    contents = {
+        _FEEDBACK: parquet_bytes(records[_FEEDBACK], _PARQUET_SCHEMA),
+        _MAIL: csv_bytes(records[_MAIL], _CSV_COLUMNS),
+        _FIRST_DAY: jsonl_bytes(records[_FIRST_DAY]),
+        _SECOND_DAY: gzip_bytes(jsonl_bytes(records[_SECOND_DAY])),
+        _LAST_DAY: truncated_gzip_bytes(jsonl_bytes(kept), jsonl_bytes([lost])),
+    }
+    return write_sample(folder, contents, records)
+
+
+def _plan_broken(n_documents: int) -> dict[str, list[_Broken]]:
+    """File name → how its broken records are broken; every way occurs before any occurs again."""
+    ways: list[tuple[str, _Broken]] = [(export.name, way) for export in _EXPORTS for way in export.breaks]
+    ways += [(_FEEDBACK, _SAME_FILE), (_FIRST_DAY, _SAME_FILE), (_SECOND_DAY, _FIRST_DAY)]
+    planned: dict[str, list[_Broken]] = {export.name: [] for export in _EXPORTS}
+    for number in range(max(len(ways), round(n_documents * _BROKEN_SHARE) - 1)):  # the truncated file is one more
+        name, way = ways[number % len(ways)]
+        planned[name].append(way)
+    return planned
+
+
+def _sizes(n_documents: int) -> list[int]:
+    sizes = [round(n_documents * export.share) for export in _EXPORTS]
+    sizes[0] += n_documents - sum(sizes)
+    return sizes
+
+
+def _write_records(
+    export: _Export, n_records: int, broken: list[_Broken], before: list[Record], seen: set[str], random: Random
+) -> list[Record]:
+    """The records of one file in order of arrival, the broken ones scattered after its first quarter."""
+    places = dict(zip(random.sample(range(n_records // 4, n_records), len(broken)), broken, strict=True))
+    records: list[Record] = []
+    received = export.start
+    for place in range(n_records):
+        received += timedelta(seconds=random.randint(1, 2 * _SECONDS_OPEN // n_records))
+        text, label, outcome = _write_text(export, seen, random)
+        fields = {
+            "id": f"{export.id_prefix}{place + 1:05d}",
+            "text": text,
+            "received_at": received.isoformat().replace("+00:00", "Z"),
+            "channel": random.choice(export.channels),
+            "customer_ref": f"C-{random.randint(10_000, 99_999)}",
+            **export.extra(random),
+        }
+        way = places.get(place)
+        if way is None:
+            records.append(Record(fields, label, outcome, known_id=fields["id"]))
+        elif isinstance(way, Break):
+            records.append(way.apply(fields, random))
+        else:
+            records.append(_repeat(fields, records if way == _SAME_FILE else before, random))
+    return records
+
+
+def _repeat(fields: dict[str, Any], originals: list[Record], random: Random) -> Record:
+    """A ticket that came in again: the id and text of an earlier good one, at a later time."""
+    original = random.choice([record for record in originals if record.outcome is not Outcome.BROKEN])
+    again = fields | {name: original.fields[name] for name in ("id", "text", "customer_ref")}
+    return Record(again, Reason.DUPLICATE_ID.value, Outcome.BROKEN, known_id=again["id"])
+
+
+def _write_text(export: _Export, seen: set[str], random: Random) -> tuple[str, str, Outcome]:
+    """A text not in `seen`, where one is found, with its label; adds it to `seen`."""
+    in_scope = random.random() >= _NOISE_SHARE
+    phrases = ASSISTANT_PHRASES if random.random() < export.assistant_share else BANKING_PHRASES
+    label = random.choices(tuple(phrases), _WEIGHTS[: len(phrases)])[0] if in_scope else OUT_OF_SCOPE_LABEL
+    for _ in range(_DISTINCT_TRIES):
+        if in_scope:
+            text = write_ticket(random.choice(phrases[label]), export.manner, random)
+        else:
+            text = fill(random.choice(NOISE_PHRASES), random)
+        if text not in seen:
+            break
+    seen.add(text)
+    return text, label, Outcome.IN_SCOPE if in_scope else Outcome.OUT_OF_SCOPE
+
+
+def _helpdesk_extra(random: Random) -> dict[str, Any]:
+    queue = random.choice(("first-line", "cards", "payments", "assistant"))
+    return {
+        "meta": {"queue": queue, "attachments": random.choice((0, 0, 0, 1, 2))},
+        "tags": random.choice(([], ["vip"], ["new"])),
+    }
+
+
+def _branch_extra(random: Random) -> dict[str, Any]:
+    return {"branch": random.choice(("north", "harbour", "old town", "airport"))}
+
+
+def _app_extra(random: Random) -> dict[str, Any]:
+    device = {"system": random.choice(("phone", "tablet", "watch")), "app_version": f"5.{random.randint(0, 12)}"}
+    return {"rating": random.choice((None, 1, 2, 3, 4, 5)), "device": device}
+
+
+_HELPDESK_CHANNELS = ("web form", "chat", "e-mail")
+_EXPORTS = (  # in the order of their names, which is the order they are read in
+    _Export(
+        name=_FEEDBACK,
+        share=0.16,
+        id_prefix="AF-",
+        start=datetime(2026, 11, 20, 6, 0, tzinfo=UTC),
+        channels=("app",),
+        manner=Manner.APP,
+        assistant_share=0.8,
+        breaks=PARQUET_BREAKS,
+        extra=_app_extra,
+    ),
+    _Export(
+        name=_MAIL,
+        share=0.18,
+        id_prefix="BM-",
+        start=datetime(2026, 11, 20, 6, 0, tzinfo=timezone(timedelta(hours=1))),
+        channels=("e-mail", "letter"),
+        manner=Manner.LETTER,
+        assistant_share=0.05,
+        breaks=CSV_BREAKS,
+        extra=_branch_extra,
+    ),
+    _Export(
+        name=_FIRST_DAY,
+        share=0.34,
+        id_prefix="HD-1120-",
+        start=datetime(2026, 11, 20, 6, 0, tzinfo=UTC),
+        channels=_HELPDESK_CHANNELS,
+        manner=Manner.FORM,
+        assistant_share=0.2,
+        breaks=JSONL_BREAKS[::2],
+        extra=_helpdesk_extra,
+    ),
+    _Export(
+        name=_SECOND_DAY,
+        share=0.28,
+        id_prefix="HD-1121-",
+        start=datetime(2026, 11, 21, 6, 0, tzinfo=UTC),
+        channels=_HELPDESK_CHANNELS,
+        manner=Manner.FORM,
+        assistant_share=0.2,
+        breaks=JSONL_BREAKS[1::2],
+        extra=_helpdesk_extra,
+    ),
+    _Export(
+        name=_LAST_DAY,
+        share=0.04,
+        id_prefix="HD-1122-",
+        start=datetime(2026, 11, 22, 6, 0, tzinfo=UTC),
+        channels=_HELPDESK_CHANNELS,
+        manner=Manner.FORM,
+        assistant_share=0.2,
+        breaks=(),
+        extra=_helpdesk_extra,
+    ),
+)

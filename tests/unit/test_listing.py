@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from pyarrow import fs
+
+from schemas.errors import InputError
+from transforms.readers.files import local_path, local_uri
+from transforms.readers.listing import files_on, list_files
+
+
+def _write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("x")
+
+
+def _names(folder: Path, *paths: str) -> list[str]:
+    found = [local_path(file.source_uri) or "" for file in list_files(paths)]
+    return [os.path.relpath(name, folder) for name in found]
+
+
+def test_a_folder_is_read_recursively_and_in_order_of_the_uri(tmp_path: Path) -> None:
+    _write(tmp_path, "b.csv", "a/z.jsonl", "a/y/x.jsonl", "c.jsonl/part-1.jsonl")
+    assert _names(tmp_path, str(tmp_path)) == ["a/y/x.jsonl", "a/z.jsonl", "b.csv", "c.jsonl/part-1.jsonl"]
+
+
+def test_hidden_names_are_passed_by_in_folders_and_globs_but_not_when_they_are_named(tmp_path: Path) -> None:
+    _write(tmp_path, "a.csv", "_SUCCESS", ".a.csv.crc", "_temporary/b.csv", ".hidden/c.csv")
+    assert _names(tmp_path, str(tmp_path)) == ["a.csv"]
+    assert _names(tmp_path, f"{tmp_path}/**/*.csv") == ["a.csv"]
+    assert _names(tmp_path, f"{tmp_path}/_temporary/b.csv") == ["_temporary/b.csv"]
+    assert _names(tmp_path, f"{tmp_path}/_temporary/*.csv") == ["_temporary/b.csv"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("*.csv", ["a.csv"]),
+        ("**/*.csv", ["a.csv", "x/b.csv", "x/y/c.csv"]),
+        ("x/?.csv", ["x/b.csv"]),
+        ("[ab].csv", ["a.csv"]),
+        ("x*", ["x/b.csv", "x/y/c.csv"]),
+        ("x/**", ["x/b.csv", "x/y/c.csv"]),
+    ],
+)
+def test_globs_reach_files_and_folders(tmp_path: Path, pattern: str, names: list[str]) -> None:
+    _write(tmp_path, "a.csv", "x/b.csv", "x/y/c.csv")
+    assert _names(tmp_path, f"{tmp_path}/{pattern}") == names
+
+
+def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> None:
+    _write(tmp_path, "a[1].csv", "a1.csv")
+    assert _names(tmp_path, f"{tmp_path}/a[1].csv") == ["a[1].csv"]
+
+
+def test_overlapping_paths_and_links_give_each_file_once(tmp_path: Path) -> None:
+    _write(tmp_path, "x/a.csv", "x/b.csv")
+    (tmp_path / "x/0-link.csv").symlink_to(tmp_path / "x/a.csv")
+    (tmp_path / "x/back").symlink_to(tmp_path, target_is_directory=True)
+    paths = (f"{tmp_path}/x", f"{tmp_path}/x/a.csv", f"{tmp_path}/x/../x/*.csv", f"file://{tmp_path}/x/b.csv")
+    assert _names(tmp_path, *paths) == ["x/a.csv", "x/b.csv"]
+
+
+def test_relative_paths_become_absolute_uris(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path, "a b.csv")
+    monkeypatch.chdir(tmp_path)
+    assert [file.source_uri for file in list_files(("a b.csv",))] == [f"file://{tmp_path}/a%20b.csv"]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.csv", b"new\nline.csv", b"100%.csv", b"a?b#c;d.csv", "日本.csv".encode()])
+def test_any_file_name_survives_the_way_to_a_uri_and_back(tmp_path: Path, name: bytes) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/" + name)
+    Path(path).write_text("x")
+    (file,) = list_files((str(tmp_path),))
+    assert file.source_uri.isascii()
+    assert file.source_uri.isprintable()
+    assert local_path(file.source_uri) == path
+
+
+@pytest.mark.parametrize("path", ["missing.csv", "missing/*.csv", "empty", "empty/*.csv", "hidden-only", "broken-link"])
+def test_a_path_that_means_no_file_is_an_input_error_that_names_it(tmp_path: Path, path: str) -> None:
+    _write(tmp_path, "present.csv", "hidden-only/_SUCCESS")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken-link").symlink_to(tmp_path / "nothing")
+    with pytest.raises(InputError, match=path.replace("*", r"\*")) as caught:
+        list_files((str(tmp_path / "present.csv"), str(tmp_path / path)))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["nosuchscheme://bucket/a.csv", "s3://", "http://example.com/a.csv"])
+def test_a_uri_no_file_system_serves_is_an_input_error(uri: str) -> None:
+    with pytest.raises(InputError, match=uri):
+        list_files((uri,))
+
+
+def test_a_name_too_long_for_the_system_is_an_input_error() -> None:
+    with pytest.raises(InputError, match="name too long"):
+        list_files(("a" * 5000,))
+
+
+def test_files_that_cannot_be_opened_are_listed_with_their_problem(tmp_path: Path) -> None:
+    _write(tmp_path, "a.csv")
+    (tmp_path / "b.csv").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "c.csv")
+    problems = [file.problem for file in list_files((str(tmp_path),))]
+    assert problems == ["", "cannot be opened: No such file or directory", "cannot be opened: no regular file"]
+
+
+def test_an_object_store_is_listed_by_the_same_rules(tmp_path: Path) -> None:
+    _write(tmp_path, "root/a.csv", "root/x/b.csv", "root/x/_c.csv", "root/_y/d.csv")
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+
+    def names(root: str, *pattern: str) -> list[str]:
+        return sorted(name for name, _ in files_on(store, root, pattern))
+
+    assert names("root/a.csv") == ["root/a.csv"]
+    assert names("root") == ["root/a.csv", "root/x/b.csv"]
+    assert names("root", "*.csv") == ["root/a.csv"]
+    assert names("root", "**", "*.csv") == ["root/a.csv", "root/x/b.csv"]
+    assert names("root", "x*") == ["root/x/b.csv"]
+    assert names("missing") == []
+
+
+def test_local_uris_are_file_uris() -> None:
+    assert local_uri("/data/a.csv") == "file:///data/a.csv"
+    assert local_path("s3://bucket/a.csv") is None

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.policy import Policy, parse_policy, route
+from schemas.errors import BundleError
+from schemas.reasons import Route, RouteReason
+
+LABELS = ("billing", "delivery", "account.reset")
+WHOLE = b"""
+[acceptance]
+min_confidence = 0.8
+min_familiarity = 4
+
+[labels."account.reset"]
+min_confidence = 1
+
+[selection]
+rows = 500
+criterion = "risk 0.02 at 95%"
+date = 2026-11-22
+"""
+
+
+def route_one(confidence: float, familiarity: float, truncated: bool) -> tuple[str, str]:
+    routes, reasons = route(
+        np.array([confidence], dtype=np.float32),
+        np.array([familiarity], dtype=np.float32),
+        np.array([truncated]),
+        np.array([0.9], dtype=np.float32),
+        4.2,
+    )
+    return str(routes[0]), str(reasons[0])
+
+
+def test_a_policy_is_read_with_the_labels_own_thresholds_and_the_record_of_its_selection() -> None:
+    policy = parse_policy(WHOLE, LABELS, "policy.toml")
+    assert (policy.min_confidence, policy.min_familiarity) == (0.8, 4.0)
+    assert policy.selection["criterion"] == "risk 0.02 at 95%"
+    thresholds = policy.thresholds(LABELS)
+    assert thresholds.dtype == np.float32
+    np.testing.assert_array_equal(thresholds, np.array([0.8, 0.8, 1.0], dtype=np.float32))
+
+
+def test_thresholds_follow_the_order_of_the_labels() -> None:
+    policy = Policy(0.5, 0.0, {"delivery": 0.75})
+    assert policy.thresholds(("delivery", "billing")).tolist() == [0.75, 0.5]
+
+
+def test_a_policy_may_leave_strangers_unguarded() -> None:
+    content = b"[acceptance]\nmin_confidence = 0.5\nmin_familiarity = -inf"
+    assert parse_policy(content, LABELS, "policy.toml").min_familiarity == -np.inf
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", r"expected a table \[acceptance\], found nothing"),
+        (b"acceptance = 1", r"expected a table \[acceptance\], found int"),
+        (b"[acceptance", "not a readable TOML file"),
+        (b"\xff", "not a readable TOML file"),
+        (b"[acceptance]\nmin_familiarity = 1", "'min_confidence' in \\[acceptance\\], found nothing"),
+        (b"[acceptance]\nmin_confidence = 1", "'min_familiarity' in \\[acceptance\\], found nothing"),
+        (b"[acceptance]\nmin_confidence = '1'\nmin_familiarity = 1", "found str"),
+        (b"[acceptance]\nmin_confidence = true\nmin_familiarity = 1", "found bool"),
+        (b"[acceptance]\nmin_confidence = 1.01\nmin_familiarity = 1", "0 to 1, found 1.01"),
+        (b"[acceptance]\nmin_confidence = -0.1\nmin_familiarity = 1", "0 to 1, found -0.1"),
+        (b"[acceptance]\nmin_confidence = nan\nmin_familiarity = 1", "0 to 1, found nan"),
+        (b"[acceptance]\nmin_confidence = 1\nmin_familiarity = nan", "not a number"),
+        (b"[acceptance]\nmin_confidence = 1\nmin_familiarity = 1\nmax = 1", "unknown key 'max' in \\[acceptance\\]"),
+        (WHOLE + b"[thresholds]\n", "unknown key 'thresholds'"),
+        (WHOLE + b"[labels.cooking]\nmin_confidence = 1", "'cooking', which labels.json does not hold"),
+        (WHOLE + b"[labels.billing]\nmin_familiarity = 1", "unknown key 'min_familiarity'"),
+        (WHOLE + b"[labels.billing]\n", "'min_confidence' in \\[labels.'billing'\\], found nothing"),
+        (WHOLE + b"[labels.billing]\nmin_confidence = 2", "0 to 1, found 2"),
+    ],
+)
+def test_a_policy_that_cannot_be_meant_is_refused(content: bytes, expected: str) -> None:
+    with pytest.raises(BundleError, match=expected) as caught:
+        parse_policy(content, LABELS, "some/policy.toml")
+    assert str(caught.value).startswith("some/policy.toml: ")
+
+
+def test_an_answer_that_reaches_both_thresholds_is_accepted_even_by_a_hair() -> None:
+    assert route_one(0.9, 4.2, False) == (Route.ACCEPTED, RouteReason.CERTAIN)
+    assert route_one(1.0, 99.0, False) == (Route.ACCEPTED, RouteReason.CERTAIN)
+
+
+def test_an_answer_just_below_a_threshold_is_escalated() -> None:
+    below_confidence = float(np.nextafter(np.float32(0.9), np.float32(0)))
+    below_familiarity = float(np.nextafter(np.float32(4.2), np.float32(0)))
+    assert route_one(below_confidence, 4.2, False) == (Route.ESCALATED, RouteReason.LOW_CONFIDENCE)
+    assert route_one(0.9, below_familiarity, False) == (Route.ESCALATED, RouteReason.UNFAMILIAR)
+
+
+def test_the_gravest_reason_is_given() -> None:
+    assert route_one(0.1, 0.0, True)[1] == RouteReason.TRUNCATED
+    assert route_one(0.1, 0.0, False)[1] == RouteReason.UNFAMILIAR
+    assert route_one(0.1, 9.0, False)[1] == RouteReason.LOW_CONFIDENCE
+    assert route_one(0.99, 9.0, True) == (Route.ESCALATED, RouteReason.TRUNCATED)
+
+
+def test_a_value_that_is_not_a_number_is_never_accepted() -> None:
+    assert route_one(float("nan"), 9.0, False)[0] == Route.ESCALATED
+    assert route_one(0.99, float("nan"), False)[0] == Route.ESCALATED
+
+
+def test_no_documents_have_no_routes() -> None:
+    none = np.array([], dtype=np.float32)
+    routes, reasons = route(none, none, none.astype(bool), none, 0.0)
+    assert len(routes) == len(reasons) == 0
+
+
+unit = st.floats(0, 1, width=32)
+rows = st.lists(st.tuples(unit, st.floats(-100, 100, width=32), st.booleans(), unit), min_size=1, max_size=30)
+
+
+@given(rows=rows, min_familiarity=st.floats(-100, 100))
+def test_routing_many_is_routing_each(rows: list[tuple[float, float, bool, float]], min_familiarity: float) -> None:
+    confidence, familiarity, truncated, thresholds = (np.array(column) for column in zip(*rows, strict=True))
+    together = route(confidence, familiarity, truncated, thresholds, min_familiarity)
+    for index, (one, near, cut, least) in enumerate(rows):
+        accepted = not cut and near >= np.float32(min_familiarity) and one >= least
+        assert (together[0][index] == "accepted") == (together[1][index] == "certain") == accepted

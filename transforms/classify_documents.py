@@ -1,0 +1,111 @@
+"""ClassifyDocuments: the bundle's model answers every valid document."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.classifier import Classifier, cached_classifier
+from models.scores import Scores
+from schemas.reasons import REASON_DESCRIPTIONS, Reason
+from schemas.shards import Shard
+from schemas.tables import TOP_LABELS_TYPE
+from transforms.run_plan import RunPlan, reporting_failures
+
+TIER = "encoder"
+
+
+def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
+    """Adds the model's answers to every valid row; a row the model fails on alone becomes a rejection.
+
+    Args:
+        table: validated documents, rejected rows among them.
+        classifier: of the bundle that answers for this document type.
+
+    Returns:
+        The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens` and `truncated`;
+        null on rejected rows.
+    """
+    valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
+    scores = classifier.classify(table["text"].take(pa.array(valid)).to_pylist())
+    labels = pa.array(classifier.bundle.labels, pa.string())
+    seats = _seats(len(table), valid, ~scores.failed)
+    answers = {
+        "label_id": pa.array(scores.label_ids, pa.int32()),
+        "label": labels.take(pa.array(scores.label_ids, mask=scores.failed)),
+        "confidence": pa.array(scores.confidence, pa.float32()),
+        "familiarity": pa.array(scores.familiarity, pa.float32()),
+        "top_labels": _top_labels(scores, labels),
+        "n_tokens": pa.array(scores.n_tokens, pa.int32()),
+        "truncated": pa.array(scores.truncated, pa.bool_()),
+    }
+    for name, column in answers.items():
+        table = table.append_column(name, column.take(seats))
+    return _reject_failed(table, valid, scores)
+
+
+def _seats(n_rows: int, valid: np.ndarray, answered: np.ndarray) -> pa.Array:
+    """For every row of the table, which answer is its own; null where there is none."""
+    seats = np.full(n_rows, -1, dtype=np.int64)
+    seats[valid] = np.where(answered, np.arange(len(valid)), -1)
+    return pa.array(seats, mask=seats < 0)
+
+
+def _top_labels(scores: Scores, labels: pa.Array) -> pa.Array:
+    n_rows, k = scores.top_label_ids.shape
+    ids = pa.array(np.maximum(scores.top_label_ids, 0).ravel())
+    confidences = pa.array(np.nan_to_num(scores.top_confidences).ravel(), pa.float32())
+    values = pa.StructArray.from_arrays([labels.take(ids), confidences], fields=list(TOP_LABELS_TYPE.value_type))
+    return pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1) * k, pa.int32()), values, type=TOP_LABELS_TYPE)
+
+
+def _reject_failed(table: pa.Table, valid: np.ndarray, scores: Scores) -> pa.Table:
+    if not scores.failed.any():
+        return table
+    stage = REASON_DESCRIPTIONS[Reason.CLASSIFICATION_FAILED][0]
+    columns = {name: table[name].to_pylist() for name in ("stage", "reason_code", "detail", "text")}
+    for answer in np.flatnonzero(scores.failed).tolist():
+        row = valid[answer]
+        columns["stage"][row] = stage.value
+        columns["reason_code"][row] = Reason.CLASSIFICATION_FAILED.value
+        columns["detail"][row] = scores.failures[answer]
+        columns["text"][row] = None
+    for name, values in columns.items():
+        table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return table
+
+
+def classifier_of(plan: RunPlan, input_index: int) -> Classifier:
+    """This process's classifier for one input of the run, loaded at the first call."""
+    bundle, settings = plan.bundles[input_index], plan.config.classification
+    return cached_classifier(bundle.folder, settings.batch_tokens, settings.threads, bundle.digest)
+
+
+class _ClassifyShard(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+
+    def process(self, element: Shard) -> Iterator[Shard]:
+        assert element.table is not None
+        with reporting_failures(self._plan):
+            classifier = classifier_of(self._plan, element.input_index)
+            started = time.perf_counter()  # loading the model is not this shard's time
+            table = classify_documents(element.table, classifier)
+        yield element.with_table(table, "classify", time.perf_counter() - started)
+
+
+@dataclass
+class ClassifyDocuments(beam.PTransform):  # type: ignore[misc]
+    """Answers with each input's bundle; a bundle is loaded once per process."""
+
+    plan: RunPlan
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        """Shards in, shards out."""
+        return shards | "Classify" >> beam.ParDo(_ClassifyShard(self.plan))

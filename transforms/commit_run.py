@@ -1,0 +1,206 @@
+"""CommitRun: checks that everything balances and holds, then publishes the run, all or nothing."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import apache_beam as beam
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data_quality.contracts import QualityReport, check_contracts
+from schemas.errors import BalanceError, ContractError, InputError
+from schemas.tables import PUBLISHED_TABLES, Table
+from transforms.deduplicate import published_name, reject_duplicates
+from transforms.receipts import Receipt, StagedFile, position, total
+from transforms.run_plan import RunPlan, reporting_failures
+from transforms.stage_shard import in_schema, write_table
+from transforms.warehouse.layout import write_durably
+from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus
+from transforms.warehouse.publication import publish, staged_files
+
+QUALITY_FILE = "quality.json"
+
+
+def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
+    """Publishes what the receipts name, or nothing. Calling it again after a kill at any point is safe.
+
+    Raises:
+        InputError: no record was read at all.
+        BalanceError: a shard is missing, or records and outcomes do not add up.
+        ContractError: the data contract failed.
+        LockedError: a later run took a partition over.
+    """
+    started = time.perf_counter()
+    folder = staged_files(plan.warehouse, plan.run_id)
+    receipts = sorted(receipts, key=position)
+    check_complete(receipts, plan.n_shards)
+    if not any(receipt.read for receipt in receipts):
+        raise InputError("no record in any input file; nothing is published")
+    read = sum(receipt.read for receipt in receipts)
+    receipts = reject_duplicates(folder, receipts)
+    check_balance(receipts, read)
+    report = check_contracts(count_frame(receipts), _samples(folder, receipts, plan), plan.config.quality)
+    _write_quality(plan, report)
+    if not report.passed:
+        reasons = ", ".join(f"{name} {count}" for name, count in total(receipts, "reasons").items())
+        raise ContractError(
+            f"the data contract failed: {'; '.join(report.failures())}; rejected: {reasons or 'none'}; nothing is "
+            f"published, see {plan.warehouse.run(plan.run_id) / QUALITY_FILE}"
+        )
+    sources = _sources(folder, receipts, plan)
+    manifest = _manifest(receipts, plan, [file for _, file in sources], time.perf_counter() - started)
+    publish(plan.warehouse, manifest, {file.path: path for path, file in sources})
+    return manifest
+
+
+def check_complete(receipts: list[Receipt], n_shards: int) -> None:
+    """Makes sure every planned shard came back once, with all of its parts.
+
+    Raises:
+        BalanceError: one is missing, twice there or cut short.
+    """
+    parts: dict[int, list[Receipt]] = {}
+    for receipt in receipts:
+        parts.setdefault(receipt.shard_index, []).append(receipt)
+    for index in range(n_shards):
+        found = parts.pop(index, [])
+        numbers = [receipt.part for receipt in found]
+        ends = [receipt.is_last for receipt in found]
+        if numbers != list(range(len(found))) or ends != [False] * (len(found) - 1) + [True]:
+            raise BalanceError(f"shard {index} of {n_shards} came back with parts {numbers}; nothing is published")
+    if parts:
+        raise BalanceError(f"shards {sorted(parts)} came back but were never planned; nothing is published")
+
+
+def check_balance(receipts: list[Receipt], read: int) -> None:
+    """Law 1: every record read was classified or rejected, and only classified ones were escalated.
+
+    Args:
+        receipts: as they are to be published.
+        read: records that were read, counted before anything was moved.
+
+    Raises:
+        BalanceError: the counts differ, per shard or per run, or from the rows of the files.
+    """
+    for receipt in receipts:
+        rows = {kind.name: getattr(receipt.file(kind.name), "rows", 0) for kind in PUBLISHED_TABLES}
+        counted = {"classifications": receipt.classified, "escalations": receipt.escalated, "rejections": receipt.rejected}
+        if rows != counted:
+            raise BalanceError(f"{receipt.name}: counted {counted}, staged {rows}; nothing is published")
+        if receipt.read != receipt.classified + receipt.rejected or receipt.escalated > receipt.classified:
+            raise BalanceError(
+                f"{receipt.name}: read {receipt.read}, classified {receipt.classified}, rejected {receipt.rejected}, "
+                f"escalated {receipt.escalated}; nothing is published"
+            )
+    outcomes = sum(receipt.classified + receipt.rejected for receipt in receipts)
+    if outcomes != read:
+        raise BalanceError(f"read {read} records, but {outcomes} are classified or rejected; nothing is published")
+
+
+def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
+    """One row per document type: what the documents suite judges."""
+    rows = []
+    for document_type in sorted({receipt.document_type for receipt in receipts}):
+        own = [receipt for receipt in receipts if receipt.document_type == document_type]
+        read = sum(receipt.read for receipt in own)
+        rejected = sum(receipt.rejected for receipt in own)
+        share = rejected / read if read else 0.0
+        rows.append((document_type, read, read - rejected, share))
+    return pd.DataFrame(rows, columns=["document_type", "read", "documents", "rejected_share"])
+
+
+def _samples(folder: Path, receipts: list[Receipt], plan: RunPlan) -> dict[str, pd.DataFrame]:
+    """The first rows of every staged file, as many of each as the configured sample allows."""
+    samples = {}
+    for kind in PUBLISHED_TABLES:
+        files = [file for receipt in receipts if (file := receipt.file(kind.name))]
+        rows_each = -(-plan.config.quality.sample_rows // max(1, len(files)))
+        tables = [pq.read_table(folder / file.path, partitioning=None).slice(0, rows_each) for file in files]
+        samples[kind.name] = pa.concat_tables([kind.schema().empty_table(), *(in_schema(t, kind) for t in tables)]).to_pandas()
+    return samples
+
+
+def _write_quality(plan: RunPlan, report: QualityReport) -> None:
+    folder = plan.warehouse.run(plan.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(folder / QUALITY_FILE, (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode())
+
+
+def _sources(folder: Path, receipts: list[Receipt], plan: RunPlan) -> list[tuple[Path, PublishedFile]]:
+    """Every staged file with what it is published as; a table without a row still gets a file, so that it can be read."""
+    staged = [file for receipt in receipts for file in receipt.files]
+    for kind in PUBLISHED_TABLES:
+        for partition in plan.partitions:
+            place = f"{kind.name}/{partition.path}/"
+            if not any(file.path.startswith(place) for file in staged):
+                staged.append(_write_empty(folder, f"{place}part-00000-0000.parquet", kind))
+    return [
+        (folder / file.path, PublishedFile(file.table, published_name(file.path), file.rows, file.bytes, file.sha256))
+        for file in sorted(staged, key=lambda item: item.path)
+    ]
+
+
+def _write_empty(folder: Path, path: str, kind: Table) -> StagedFile:
+    return write_table(folder, path, kind, kind.schema().empty_table())
+
+
+def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile], commit_seconds: float) -> Manifest:
+    now = datetime.datetime.now(datetime.UTC)
+    wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
+    amounts = ("read", "classified", "rejected", "escalated", "tokens", "text_bytes")
+    counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in amounts}
+    tallies = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    seconds = total(receipts, "seconds") | {"commit": commit_seconds, "wall": wall_seconds}
+    return replace(
+        running_manifest(plan),
+        status=RunStatus.PUBLISHED,
+        finished_at=now.isoformat(timespec="seconds"),
+        counts=counts | {"accepted": counts["classified"] - counts["escalated"]} | tallies,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        files=tuple(files),
+    )
+
+
+def running_manifest(plan: RunPlan) -> Manifest:
+    """The manifest of a run that has only started."""
+    return Manifest(
+        run_id=plan.run_id,
+        run_date=plan.config.run_date,
+        status=RunStatus.RUNNING,
+        started_at=plan.started_at,
+        document_types=plan.document_types,
+        config=plan.config.to_dict(),
+        config_sha256=plan.config.sha256(),
+        bundles={
+            item.document_type: {"reference": bundle.reference, "digest": bundle.digest}
+            for item, bundle in zip(plan.config.inputs, plan.bundles, strict=True)
+        },
+        versions=plan.versions,
+    )
+
+
+class _Commit(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+
+    def process(self, element: list[Receipt]) -> Iterator[str]:
+        with reporting_failures(self._plan):
+            yield commit_run(element, self._plan).run_id
+
+
+@dataclass
+class CommitRun(beam.PTransform):  # type: ignore[misc]
+    """Publishes the run from its merged receipts; gives the run's id."""
+
+    plan: RunPlan
+
+    def expand(self, receipts: beam.PCollection) -> beam.PCollection:
+        """One list of receipts in, one run id out."""
+        return receipts | "Commit" >> beam.ParDo(_Commit(self.plan))

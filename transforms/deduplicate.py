@@ -1,0 +1,145 @@
+"""Finds document ids that occur more than once in a run, across all of its shards, and rejects all but the first.
+
+A duplicate can lie in any file, so it is looked for at the commit, over what every shard staged: sorted 64-bit hashes
+of its ids. The hashes are compared slice by slice, so memory is bounded however many documents there are; only ids
+whose hashes meet are then compared in full. "First" means first in the order of the plan, whatever the shard size.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.reasons import REASON_DESCRIPTIONS, Reason, Route
+from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
+from transforms.receipts import Receipt, StagedFile
+from transforms.stage_shard import count_values, id_hashes, ids_file, in_schema, write_table
+
+HASHES_AT_ONCE = 8_000_000  # 64 MB
+
+_REVISED = ".unique.parquet"
+
+
+def reject_duplicates(folder: Path, receipts: list[Receipt], hashes_at_once: int = HASHES_AT_ONCE) -> list[Receipt]:
+    """Moves every document but the first of the same id and type from the classifications to the rejections.
+
+    Staged files are left as they are; revised ones lie beside them, so that a repeated commit starts from the same.
+
+    Args:
+        folder: the run's staged files.
+        receipts: of the whole run, in the order of the plan.
+        hashes_at_once: bounds the memory.
+
+    Returns:
+        The receipts as they are to be published.
+    """
+    result = []
+    repeated = {
+        document_type: find_repeated(
+            [ids_file(folder, receipt.name) for receipt in receipts if receipt.document_type == document_type],
+            hashes_at_once,
+        )
+        for document_type in {receipt.document_type for receipt in receipts}
+    }
+    first: dict[tuple[str, str], str] = {}
+    for receipt in receipts:
+        suspects = repeated[receipt.document_type]
+        staged = receipt.file(CLASSIFICATIONS.name)
+        if staged is None or not np.isin(np.load(ids_file(folder, receipt.name), mmap_mode="r"), suspects).any():
+            result.append(receipt)
+            continue
+        table = pq.read_table(folder / staged.path, partitioning=None)
+        duplicates = _duplicates(table, suspects, receipt.document_type, first)
+        result.append(_revise(folder, receipt, table, duplicates) if duplicates else receipt)
+    return result
+
+
+def find_repeated(files: list[Path], hashes_at_once: int) -> np.ndarray:
+    """Hashes that occur more than once in all files together: sorted (n,) uint64.
+
+    Args:
+        files: each a saved array of sorted uint64.
+        hashes_at_once: about how many are held in memory.
+    """
+    arrays = [np.load(file, mmap_mode="r") for file in files]
+    n_slices = max(1, -(-sum(len(array) for array in arrays) // hashes_at_once))
+    bounds = [(2**64 * i // n_slices) for i in range(1, n_slices)]
+    cuts = [[0, *np.searchsorted(array, np.array(bounds, dtype=np.uint64)), len(array)] for array in arrays]
+    repeated = []
+    for i in range(n_slices):
+        hashes = np.concatenate([array[cut[i] : cut[i + 1]] for array, cut in zip(arrays, cuts, strict=True)])
+        hashes.sort()
+        repeated.append(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
+    return np.concatenate(repeated)
+
+
+def _duplicates(
+    table: pa.Table, suspects: np.ndarray, document_type: str, first: dict[tuple[str, str], str]
+) -> dict[int, str]:
+    """Row -> where the first document with its id lies; notes in `first` those that are the first themselves."""
+    duplicates = {}
+    for row in np.flatnonzero(np.isin(id_hashes(table["document_id"]), suspects)).tolist():
+        key = (document_type, table["document_id"][row].as_py())
+        place = f"{table['source_uri'][row].as_py()} at {table['source_offset'][row].as_py()}"
+        if first.setdefault(key, place) != place:
+            duplicates[row] = first[key]
+    return duplicates
+
+
+def _revise(folder: Path, receipt: Receipt, classified: pa.Table, duplicates: dict[int, str]) -> Receipt:
+    is_duplicate = np.zeros(len(classified), dtype=bool)
+    is_duplicate[list(duplicates)] = True
+    removed = classified.filter(pa.array(is_duplicate))
+    kept = classified.filter(pa.array(~is_duplicate))
+    revised = {
+        CLASSIFICATIONS: kept,
+        ESCALATIONS: _without(_staged(folder, receipt, ESCALATIONS.name), removed["source_offset"]),
+        REJECTIONS: _with(_staged(folder, receipt, REJECTIONS.name), removed, duplicates),
+    }
+    files: list[StagedFile] = []
+    for kind in PUBLISHED_TABLES:
+        table, old = revised[kind], receipt.file(kind.name)
+        if table is not None and len(table):
+            stem = (old or receipt.files[0]).path.removesuffix(".parquet").split("/", 1)[1]
+            files.append(write_table(folder, f"{kind.name}/{stem}{_REVISED}", kind, in_schema(table, kind)))
+    accepted = kept.filter(pc.equal(kept["route"], Route.ACCEPTED.value))
+    return replace(
+        receipt,
+        classified=len(kept),
+        rejected=receipt.rejected + len(removed),
+        escalated=len(kept) - len(accepted),
+        files=tuple(files),
+        reasons=receipt.reasons | {Reason.DUPLICATE_ID.value: len(removed)},
+        route_reasons=count_values(kept["route_reason"]),
+        labels=count_values(accepted["label"]),
+    )
+
+
+def published_name(path: str) -> str:
+    """The name under which a staged file is published, revised or not."""
+    return path.removesuffix(_REVISED) + ".parquet" if path.endswith(_REVISED) else path
+
+
+def _staged(folder: Path, receipt: Receipt, table: str) -> pa.Table | None:
+    file = receipt.file(table)
+    return None if file is None else pq.read_table(folder / file.path, partitioning=None)
+
+
+def _without(table: pa.Table | None, offsets: pa.ChunkedArray) -> pa.Table | None:
+    # Within one shard the offset alone names a record.
+    return None if table is None else table.filter(pc.invert(pc.is_in(table["source_offset"], value_set=offsets.combine_chunks())))
+
+
+def _with(table: pa.Table | None, removed: pa.Table, duplicates: dict[int, str]) -> pa.Table:
+    stage = REASON_DESCRIPTIONS[Reason.DUPLICATE_ID][0]
+    rows = removed.select(["document_id", "document_type", "source_uri", "source_offset"])
+    rows = rows.append_column("stage", pa.repeat(stage.value, len(removed)))
+    rows = rows.append_column("reason_code", pa.repeat(Reason.DUPLICATE_ID.value, len(removed)))
+    details = [f"the first document with this id is in {place}" for _, place in sorted(duplicates.items())]
+    rows = in_schema(rows.append_column("detail", pa.array(details, pa.string())), REJECTIONS)
+    return rows if table is None else pa.concat_tables([in_schema(table, REJECTIONS), rows]).sort_by("source_offset")

@@ -1,0 +1,122 @@
+"""PlanShards: from the configured paths to shards, the units of work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+import apache_beam as beam
+
+from schemas.config import InputConfig, ReadingConfig, RunConfig
+from schemas.errors import InputError
+from schemas.reasons import Reason
+from schemas.shards import Shard
+from transforms.readers.files import DamagedFileError, open_file
+from transforms.readers.lines import check_encoding
+from transforms.readers.listing import InputFile, list_files
+from transforms.readers.parquet import open_parquet
+
+_FORMATS = {
+    ".jsonl": ("jsonl", ""),
+    ".ndjson": ("jsonl", ""),
+    ".jsonl.gz": ("jsonl", "gzip"),
+    ".ndjson.gz": ("jsonl", "gzip"),
+    ".csv": ("csv", ""),
+    ".csv.gz": ("csv", "gzip"),
+    ".parquet": ("parquet", ""),
+}
+
+
+def plan_shards(config: RunConfig) -> list[Shard]:
+    """Cuts the inputs into shards: inputs as configured, files by URI, then position; the same every time.
+
+    Raises:
+        InputError: a path means no file, or all files are empty.
+    """
+    shards: list[Shard] = []
+    sizes: list[int] = []
+    for input_index, mapping in enumerate(config.inputs):
+        for file in list_files(mapping.paths):
+            sizes.append(file.size_bytes)
+            for shard in _shards_of(file, input_index, mapping, config.reading):
+                shards.append(replace(shard, index=len(shards)))
+    if not any(sizes):
+        raise InputError(f"empty input: {len(sizes)} file(s) found, all of them with zero bytes")
+    return shards
+
+
+def _shards_of(file: InputFile, input_index: int, mapping: InputConfig, reading: ReadingConfig) -> Iterator[Shard]:
+    whole = Shard(0, input_index, file.source_uri, "")
+    if file.problem:
+        yield replace(whole, problem=(Reason.UNREADABLE_FILE.value, file.problem))
+        return
+    kind = _format_of(file.source_uri)
+    if kind is None:
+        yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file.source_uri)))
+        return
+    whole = replace(whole, format=kind[0], compression=kind[1])
+    try:
+        if kind == ("jsonl", ""):
+            slices = _byte_ranges(file, reading.shard_bytes)
+        elif kind == ("parquet", ""):
+            slices = _row_group_ranges(file.source_uri, mapping, reading)
+        else:
+            slices = [(0, -1)]
+    except DamagedFileError as damage:
+        yield replace(whole, problem=(damage.reason.value, damage.detail))
+        return
+    for start, stop in slices:
+        yield replace(whole, start=start, stop=stop)
+
+
+def _name_of(source_uri: str) -> str:
+    return urlsplit(source_uri).path.lower()
+
+
+def _format_of(source_uri: str) -> tuple[str, str] | None:
+    name = _name_of(source_uri)
+    return next((kind for extension, kind in _FORMATS.items() if name.endswith(extension)), None)
+
+
+def _why_unsupported(source_uri: str) -> str:
+    expected = f"expected a name that ends in {', '.join(_FORMATS)}"
+    if _name_of(source_uri).endswith((".json", ".json.gz")):
+        return f"{expected}; convert .json to .jsonl, one object a line"
+    return expected
+
+
+def _byte_ranges(file: InputFile, shard_bytes: int) -> list[tuple[int, int]]:
+    """Ranges of bytes; each owns the lines that start in it."""
+    ranges = [(start, min(start + shard_bytes, file.size_bytes)) for start in range(0, file.size_bytes, shard_bytes)]
+    if len(ranges) > 1:  # what refuses the file as a whole must be known before it is cut, to be said once
+        with open_file(file.source_uri) as opened:
+            check_encoding(opened.read(4))
+    return ranges or [(0, 0)]
+
+
+def _row_group_ranges(source_uri: str, mapping: InputConfig, reading: ReadingConfig) -> list[tuple[int, int]]:
+    """Ranges of row groups, each as many as stay within a shard's rows and bytes, and at least one."""
+    ranges: list[tuple[int, int]] = []
+    start = n_rows = n_bytes = 0
+    with open_parquet(source_uri, mapping) as parquet:
+        n_groups = parquet.num_row_groups
+        for number in range(n_groups):
+            group = parquet.metadata.row_group(number)
+            n_rows += group.num_rows
+            n_bytes += group.total_byte_size
+            if number > start and (n_rows > reading.shard_rows or n_bytes > reading.shard_bytes):
+                ranges.append((start, number))
+                start, n_rows, n_bytes = number, group.num_rows, group.total_byte_size
+    return [*ranges, (start, n_groups)]
+
+
+@dataclass
+class PlanShards(beam.PTransform):  # type: ignore[misc]
+    """The shards as elements, spread over the workers."""
+
+    shards: list[Shard]
+
+    def expand(self, root: beam.Pipeline) -> beam.PCollection[Shard]:
+        """Wires source and shuffle; without the shuffle, one worker would get all."""
+        return root | "Create" >> beam.Create(self.shards) | "Spread" >> beam.Reshuffle()

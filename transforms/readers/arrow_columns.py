@@ -1,0 +1,135 @@
+"""Columns of whatever type a Parquet file holds, turned into the strings of the document table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+
+@dataclass(frozen=True)
+class Strings:
+    """A column as strings, null where a row has none or has none that can be used.
+
+    Attributes:
+        invalid_encoding: (n_rows,) bool, the rows whose bytes are not UTF-8.
+        wrong_type: (n_rows,) bool, the rows that hold something which is no such value.
+        found: the column's type, for messages.
+    """
+
+    values: pa.Array
+    invalid_encoding: pa.Array
+    wrong_type: pa.Array
+    found: str
+
+
+def text_strings(column: pa.Array) -> Strings:
+    """Strings and bytes, in any of Arrow's layouts."""
+    column = _unwrapped(column)
+    kind = column.type
+    nobody = pa.repeat(False, len(column))
+    if pa.types.is_null(kind):
+        return Strings(column.cast(pa.string()), nobody, nobody, str(kind))
+    if not _is_text(kind):
+        return Strings(pa.nulls(len(column), pa.string()), nobody, column.is_valid(), str(kind))
+    raw = column.cast(pa.binary())
+    try:
+        return Strings(raw.cast(pa.string()), nobody, nobody, str(kind))  # checks every byte, in C++
+    except pa.ArrowInvalid:
+        values = [_decoded(value) for value in raw.to_pylist()]
+        strings = pa.array(values, pa.string())
+        return Strings(strings, pc.and_(raw.is_valid(), strings.is_null()), nobody, str(kind))
+
+
+def id_strings(column: pa.Array) -> Strings:
+    """Strings, bytes and whole numbers; data warehouses export the latter as decimals without fraction."""
+    column = _unwrapped(column)
+    kind = column.type
+    if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0):
+        nobody = pa.repeat(False, len(column))
+        return Strings(column.cast(pa.string()), nobody, nobody, str(kind))
+    return text_strings(column)
+
+
+def time_strings(column: pa.Array) -> Strings:
+    """Strings, bytes, dates and timestamps, these as ISO 8601; a time with a zone is given in UTC."""
+    column = _unwrapped(column)
+    kind = column.type
+    nobody = pa.repeat(False, len(column))
+    if pa.types.is_date(kind):
+        return Strings(column.cast(pa.date32()).cast(pa.string()), nobody, nobody, str(kind))
+    if pa.types.is_timestamp(kind):
+        # By way of the integer, which is UTC already: a cast that knows the zone needs a zone database.
+        times = column.cast(pa.int64()).cast(pa.timestamp(kind.unit)).cast(pa.string())
+        if kind.tz is not None:
+            times = pc.binary_join_element_wise(times, pa.scalar("Z"), "")
+        return Strings(times, nobody, nobody, str(kind))
+    return text_strings(column)
+
+
+def json_objects(columns: dict[str, pa.Array], n_rows: int) -> tuple[pa.Array, pa.Array]:
+    """One JSON object per row with the columns as sorted keys, and a mask of the rows that JSON cannot hold."""
+    values = {name: _python_values(column) for name, column in columns.items()}
+    objects: list[str | None] = []
+    for row in range(n_rows):
+        record = {name: column[row] for name, column in values.items()}
+        try:
+            objects.append(orjson.dumps(record, _as_json, orjson.OPT_SORT_KEYS).decode())
+        except (TypeError, ValueError):
+            objects.append(None)
+    strings = pa.array(objects, pa.string())
+    return strings, strings.is_null()
+
+
+def _unwrapped(column: pa.Array) -> pa.Array:
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
+    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+    )
+
+
+def _decoded(value: bytes | None) -> str | None:
+    try:
+        return None if value is None else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _python_values(column: pa.Array) -> list[Any]:
+    try:
+        values: list[Any] = column.to_pylist()
+    except (ValueError, OverflowError):
+        values = [_python_value(value) for value in column]
+    return values
+
+
+def _python_value(value: pa.Scalar) -> Any:
+    """The scalar as Python has it, or an object JSON refuses where Python has none (year 10000, bytes not UTF-8)."""
+    try:
+        return value.as_py()
+    except (ValueError, OverflowError):
+        return _UNWRITABLE
+
+
+_UNWRITABLE = object()
+
+
+def _as_json(value: Any) -> str:
+    if value is _UNWRITABLE:
+        raise TypeError("no JSON value")
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "backslashreplace")
+    return str(value)

@@ -1,0 +1,128 @@
+"""Opening files by URI and streaming their content, with every failure turned into a reason."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+import pyarrow as pa
+from pyarrow import fs
+
+from schemas.reasons import Reason
+
+CHUNK_BYTES = 2**20
+_LOCAL = "file://"
+_GZIP_MAGIC = b"\x1f\x8b"
+_GZIP_WINDOW = 31  # zlib's code for "a gzip header, the largest window"
+# Small, because zlib copies what follows a member each time one ends: a file of a million empty members stays linear.
+_COMPRESSED_CHUNK_BYTES = 2**16
+
+
+class DamagedFileError(Exception):
+    """The rest of a file cannot be read: becomes one rejection and never leaves the readers.
+
+    Attributes:
+        offset: where reading stopped; None where the whole file is meant. A stream of bytes says 0, because only
+            `transforms.readers.lines` knows where the unfinished record starts.
+    """
+
+    def __init__(self, reason: Reason, detail: str, offset: int | None = None) -> None:
+        super().__init__(detail)
+        self.reason = reason
+        self.detail = detail
+        self.offset = offset
+
+
+def local_uri(path: str) -> str:
+    """The `file://` URI of a local path; any bytes a file name may hold survive the way there and back."""
+    return Path(os.path.abspath(path)).as_uri()  # noqa: PTH100  (Path.resolve would follow links)
+
+
+def local_path(source_uri: str) -> str | None:
+    """The local path a `file://` URI names, or None for any other URI."""
+    if not source_uri.startswith(_LOCAL):
+        return None
+    return os.fsdecode(unquote_to_bytes(source_uri.removeprefix(_LOCAL).removeprefix("localhost")))
+
+
+def open_file(source_uri: str) -> pa.NativeFile:
+    """Opens a file for random access.
+
+    Raises:
+        DamagedFileError: it does not exist, may not be read, or is no file.
+    """
+    path = local_path(source_uri)
+    try:
+        if path is not None:
+            return pa.OSFile(os.fsencode(path))  # pyarrow.fs refuses names that are not UTF-8
+        filesystem, remote_path = fs.FileSystem.from_uri(source_uri)
+        return filesystem.open_input_file(remote_path)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DamagedFileError(Reason.UNREADABLE_FILE, f"cannot be opened: {error_kind(error)}") from None
+
+
+def error_kind(error: Exception) -> str:
+    """What went wrong, without the message: that may quote the file's name or its content."""
+    number = getattr(error, "errno", None)
+    return os.strerror(number) if number else type(error).__name__
+
+
+def content_chunks(source_uri: str, compression: str = "", start: int = 0) -> Iterator[bytes]:
+    """Yields the decompressed content in pieces of at most CHUNK_BYTES, none of them empty.
+
+    Args:
+        start: first byte to yield; only for files without compression.
+
+    Raises:
+        DamagedFileError: as soon as no further byte can be had.
+    """
+    if compression == "gzip":
+        return _decompressed(_file_chunks(source_uri, 0, _COMPRESSED_CHUNK_BYTES))
+    return _file_chunks(source_uri, start, CHUNK_BYTES)
+
+
+def _file_chunks(source_uri: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
+    with open_file(source_uri) as file:
+        try:
+            file.seek(start)
+            while chunk := file.read(chunk_bytes):
+                yield chunk
+        except OSError as error:
+            raise DamagedFileError(Reason.UNREADABLE_FILE, f"cannot be read on: {error_kind(error)}", 0) from None
+
+
+def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Yields what a gzip file of one or many members holds.
+
+    zlib itself and not the `gzip` module, which loses what it had decompressed before a cut.
+    """
+    member = None
+    started = False
+    for compressed in chunks:
+        chunk = compressed
+        if not started and not _GZIP_MAGIC.startswith(chunk[:2]):
+            raise DamagedFileError(Reason.UNREADABLE_FILE, "the name says gzip, the content is not gzip")
+        while True:
+            if member is None:
+                chunk = chunk.lstrip(b"\0") if started else chunk  # writers of blocks pad with zeros
+                if not chunk:
+                    break
+                member = zlib.decompressobj(_GZIP_WINDOW)
+                started = True
+            try:
+                piece = member.decompress(chunk, CHUNK_BYTES)
+            except zlib.error:
+                raise DamagedFileError(Reason.UNREADABLE_FILE, "the gzip data is corrupt", 0) from None
+            if piece:
+                yield piece
+            if member.eof:
+                chunk, member = member.unused_data, None
+            elif member.unconsumed_tail or len(piece) == CHUNK_BYTES:
+                chunk = member.unconsumed_tail
+            else:
+                break
+    if member is not None or not started:
+        raise DamagedFileError(Reason.TRUNCATED_FILE, "the gzip data ends early", 0)

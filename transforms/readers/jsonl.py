@@ -1,0 +1,106 @@
+"""JSON Lines: one object a line, in UTF-8."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from schemas.config import InputConfig, ReadingConfig
+from schemas.reasons import Reason
+from schemas.shards import Shard
+from transforms.readers.files import DamagedFileError
+from transforms.readers.lines import shard_lines
+from transforms.readers.rows import DocumentRows
+
+_ABSENT = object()
+_KINDS = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "an integer",
+    float: "a number",
+    str: "a string",
+    list: "an array",
+}
+
+
+def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
+    """Yields the lines that start inside the shard, each that is not blank as one row."""
+    rows = DocumentRows(shard.source_uri, reading)
+    too_large = f"the line is longer than {reading.max_record_bytes} bytes"
+    try:
+        for offset, line in shard_lines(shard, reading.max_record_bytes):
+            if line is None:
+                rows.reject(offset, Reason.RECORD_TOO_LARGE, too_large)
+            else:
+                _add_line(rows, offset, line, mapping)
+            if rows.full():
+                yield rows.take()
+    except DamagedFileError as damage:
+        rows.reject(damage.offset, damage.reason, damage.detail)
+    yield rows.take()
+
+
+def _add_line(rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig) -> None:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        if line.strip():
+            rows.reject(offset, *_why_unparsed(line, error))
+        return
+    if type(record) is not dict:
+        rows.reject(offset, Reason.MALFORMED_RECORD, f"expected a JSON object, found {_kind(record)}")
+        return
+    document_id = _value(record, mapping.id_field, None)
+    text = _value(record, mapping.text_field, None)
+    received_at = _value(record, mapping.received_at_field, None) if mapping.received_at_field else None
+    metadata = _metadata(record, mapping.metadata_fields) if mapping.metadata_fields else None
+    if type(document_id) is int:
+        document_id = str(document_id)
+    elif document_id is not None and type(document_id) is not str:
+        rows.reject(offset, *_wrong_type("id", "a string or a 64-bit integer", document_id))
+        return
+    if text is not None and type(text) is not str:
+        rows.reject(offset, *_wrong_type("text", "a string", text), document_id)
+    elif received_at is not None and type(received_at) is not str:
+        rows.reject(offset, *_wrong_type("received_at", "a string", received_at), document_id)
+    else:
+        rows.add(offset, document_id, text, received_at, metadata, len(line))
+
+
+def _value(record: dict[str, Any], field: str, default: Any) -> Any:
+    """The field's value; a key that is spelt with its dots wins over a walk into nested objects."""
+    if field in record:
+        return record[field]
+    if "." not in field:
+        return default
+    value: Any = record
+    for name in field.split("."):
+        if type(value) is not dict or name not in value:
+            return default
+        value = value[name]
+    return value
+
+
+def _metadata(record: dict[str, Any], fields: tuple[str, ...]) -> str:
+    found = {field: _value(record, field, _ABSENT) for field in fields}
+    present = {field: value for field, value in found.items() if value is not _ABSENT}
+    return orjson.dumps(present, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def _why_unparsed(line: bytes, error: orjson.JSONDecodeError) -> tuple[Reason, str]:
+    try:
+        line.decode()
+    except UnicodeDecodeError as invalid:
+        return Reason.INVALID_ENCODING, f"byte {invalid.start} of the line is not UTF-8"
+    return Reason.MALFORMED_RECORD, f"not valid JSON at character {error.pos}"
+
+
+def _wrong_type(field: str, expected: str, value: Any) -> tuple[Reason, str]:
+    return Reason.WRONG_TYPE, f"{field}: expected {expected}, found {_kind(value)}"
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "an object")

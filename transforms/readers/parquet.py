@@ -1,0 +1,161 @@
+"""Parquet: row groups in bounded batches, vectorised; Python looks at single rows only where one is bad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.config import InputConfig, ReadingConfig
+from schemas.reasons import Reason, Stage
+from schemas.shards import DOCUMENT_SCHEMA, Shard
+from transforms.readers.arrow_columns import id_strings, json_objects, text_strings, time_strings
+from transforms.readers.files import DamagedFileError, error_kind, open_file
+from transforms.readers.rows import rejection_table
+
+# Few, because a dictionary page can blow a few bytes up to a long text in every row.
+_BATCH_ROWS = 1024
+_DECODING_ERRORS = (OSError, ValueError, MemoryError, pa.ArrowException)
+
+
+def open_parquet(source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
+    """Opens the file, reads its footer and checks that the mapped columns are there, each once.
+
+    Raises:
+        DamagedFileError: it cannot be opened, has no valid footer, or lacks the id or the text column.
+    """
+    file = open_file(source_uri)
+    try:
+        parquet = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
+        names = parquet.schema_arrow.names
+    except _DECODING_ERRORS as error:
+        raise DamagedFileError(Reason.UNREADABLE_FILE, f"not a readable Parquet file: {error_kind(error)}") from None
+    for name in _mapped(mapping):
+        top = _top_level(parquet.schema_arrow, name)
+        if names.count(top) > 1:
+            raise DamagedFileError(Reason.UNREADABLE_FILE, f"column {top!r} is there more than once")
+        if name in (mapping.id_field, mapping.text_field) and not _has(parquet.schema_arrow, name):
+            raise DamagedFileError(Reason.UNREADABLE_FILE, f"there is no column {name!r}; check the field names")
+    return parquet
+
+
+def read_parquet(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
+    """Yields the rows of the shard's row groups; a row group that cannot be decoded costs only itself."""
+    try:
+        parquet = open_parquet(shard.source_uri, mapping)
+    except DamagedFileError as damage:
+        yield rejection_table(shard.source_uri, damage.offset, damage.reason, damage.detail)
+        return
+    with parquet:
+        pending: list[pa.Table] = []
+        for table in _tables(parquet, shard, mapping, reading):
+            pending.append(table)
+            n_bytes, n_rows = sum(item.nbytes for item in pending), sum(len(item) for item in pending)
+            if n_bytes >= reading.shard_bytes or n_rows + _BATCH_ROWS > reading.shard_rows:
+                yield pa.concat_tables(pending).combine_chunks()
+                pending = []
+        if pending:
+            yield pa.concat_tables(pending).combine_chunks()
+
+
+def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
+    """Small document tables, one per decoded batch."""
+    schema = parquet.schema_arrow
+    columns = sorted({_top_level(schema, field) for field in _mapped(mapping) if _has(schema, field)})
+    groups = [parquet.metadata.row_group(group) for group in range(parquet.num_row_groups)]
+    stop = len(groups) if shard.stop < 0 else min(shard.stop, len(groups))
+    first_row = sum(group.num_rows for group in groups[: shard.start])
+    for number in range(shard.start, stop):
+        group = groups[number]
+        row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
+        batch_rows = max(1, min(_BATCH_ROWS, reading.shard_rows, reading.shard_bytes // row_bytes))
+        row = first_row
+        detail = f"row group {number} holds fewer rows than its footer says"
+        try:
+            for batch in parquet.iter_batches(batch_rows, [number], columns, use_threads=False):
+                yield _documents(batch, row, shard.source_uri, mapping)
+                row += len(batch)
+        except _DECODING_ERRORS as error:
+            detail = f"row group {number} cannot be decoded: {error_kind(error)}"
+            yield rejection_table(shard.source_uri, row, Reason.UNREADABLE_FILE, detail)
+        else:
+            if row != first_row + group.num_rows:
+                yield rejection_table(shard.source_uri, row, Reason.UNREADABLE_FILE, detail)
+        first_row += group.num_rows
+
+
+def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: InputConfig) -> pa.Table:
+    n_rows = len(batch)
+    document_id = id_strings(_column(batch, mapping.id_field))
+    text = text_strings(_column(batch, mapping.text_field))
+    received_at = time_strings(_column(batch, mapping.received_at_field))
+    metadata, unwritable = json_objects(
+        {name: _column(batch, name) for name in mapping.metadata_fields if _has(batch.schema, name)},
+        n_rows if mapping.metadata_fields else 0,
+    )
+    checks = [
+        (document_id.invalid_encoding, Reason.INVALID_ENCODING, "id: the bytes are not UTF-8"),
+        (document_id.wrong_type, Reason.WRONG_TYPE, f"id: expected a string or an integer, found {document_id.found}"),
+        (text.invalid_encoding, Reason.INVALID_ENCODING, "text: the bytes are not UTF-8"),
+        (text.wrong_type, Reason.WRONG_TYPE, f"text: expected a string, found {text.found}"),
+        (received_at.invalid_encoding, Reason.INVALID_ENCODING, "received_at: the bytes are not UTF-8"),
+        (
+            received_at.wrong_type,
+            Reason.WRONG_TYPE,
+            f"received_at: expected a string or time, found {received_at.found}",
+        ),
+    ]
+    if mapping.metadata_fields:
+        checks.append((unwritable, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON"))
+    conditions = pc.make_struct(*(mask for mask, _, _ in checks))
+    reason = pc.case_when(conditions, *(pa.scalar(code.value) for _, code, _ in checks))
+    detail = pc.case_when(conditions, *(pa.scalar(message) for _, _, message in checks))
+    good = reason.is_null()
+    nothing = pa.scalar(None, pa.string())
+    columns = [
+        document_id.values,
+        pc.if_else(good, text.values, nothing),
+        pc.if_else(good, received_at.values, nothing),
+        pc.if_else(good, metadata, nothing) if mapping.metadata_fields else pa.nulls(n_rows, pa.string()),
+        pa.repeat(pa.scalar(source_uri), n_rows),
+        pa.array(range(first_row, first_row + n_rows), pa.int64()),
+        pc.if_else(good, nothing, pa.scalar(Stage.READ.value)),
+        reason,
+        detail,
+    ]
+    return pa.Table.from_arrays(columns, schema=DOCUMENT_SCHEMA)
+
+
+def _mapped(mapping: InputConfig) -> list[str]:
+    names = [mapping.id_field, mapping.text_field, mapping.received_at_field, *mapping.metadata_fields]
+    return [name for name in names if name]
+
+
+def _top_level(schema: pa.Schema, field: str) -> str:
+    return field if field in schema.names else field.split(".")[0]
+
+
+def _has(schema: pa.Schema, field: str) -> bool:
+    if field in schema.names:
+        return True
+    top, *path = field.split(".")
+    if not path or top not in schema.names:
+        return False
+    kind = schema.field(top).type
+    for name in path:
+        if not pa.types.is_struct(kind) or kind.get_field_index(name) < 0:
+            return False
+        kind = kind.field(name).type
+    return True
+
+
+def _column(batch: pa.RecordBatch, field: str) -> pa.Array:
+    """The column, or the field "a.b" of a struct column; nulls where there is none."""
+    if not field or not _has(batch.schema, field):
+        return pa.nulls(len(batch))
+    if field in batch.schema.names:
+        return batch.column(field)
+    top, *path = field.split(".")
+    return pc.struct_field(batch.column(top), path)

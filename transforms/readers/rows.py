@@ -1,0 +1,87 @@
+"""Collecting records, good and bad, as columns of the document table."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from schemas.config import ReadingConfig
+from schemas.reasons import REASON_DESCRIPTIONS, Reason
+from schemas.shards import DOCUMENT_SCHEMA
+
+
+class DocumentRows:
+    """The rows of one table in the making: one per record, in the order of the source."""
+
+    def __init__(self, source_uri: str, reading: ReadingConfig) -> None:
+        self._source_uri = source_uri
+        self._reading = reading
+        self._clear()
+
+    def _clear(self) -> None:
+        self._ids: list[str | None] = []
+        self._texts: list[str | None] = []
+        self._received: list[str | None] = []
+        self._metadata: list[str | None] = []
+        self._offsets: list[int | None] = []
+        self._rejections: dict[int, tuple[Reason, str]] = {}
+        self._n_bytes = 0
+
+    def add(
+        self,
+        offset: int,
+        document_id: str | None,
+        text: str | None,
+        received_at: str | None,
+        metadata: str | None,
+        n_bytes: int,
+    ) -> None:
+        """Adds a record that could be read; `n_bytes` is about what it takes up."""
+        self._offsets.append(offset)
+        self._ids.append(document_id)
+        self._texts.append(text)
+        self._received.append(received_at)
+        self._metadata.append(metadata)
+        self._n_bytes += n_bytes
+
+    def reject(self, offset: int | None, reason: Reason, detail: str, document_id: str | None = None) -> None:
+        """Adds a record, or the rest of a file, that could not be read; `detail` must not quote it."""
+        self._rejections[len(self._offsets)] = (reason, detail)
+        self._offsets.append(offset)
+        self._ids.append(document_id)
+        self._texts.append(None)
+        self._received.append(None)
+        self._metadata.append(None)
+        self._n_bytes += len(document_id or "")
+
+    def full(self) -> bool:
+        """Whether the table has reached one of its limits and should be taken."""
+        return self._n_bytes >= self._reading.shard_bytes or len(self._offsets) >= self._reading.shard_rows
+
+    def take(self) -> pa.Table:
+        """The rows so far as a table of DOCUMENT_SCHEMA; starts anew."""
+        n_rows = len(self._offsets)
+        reasons: list[str | None] = [None] * n_rows
+        stages: list[str | None] = [None] * n_rows
+        details: list[str | None] = [None] * n_rows
+        for row, (reason, detail) in self._rejections.items():
+            stages[row], reasons[row], details[row] = REASON_DESCRIPTIONS[reason][0].value, reason.value, detail
+        columns = {
+            "document_id": self._ids,
+            "text": self._texts,
+            "received_at": self._received,
+            "metadata": self._metadata,
+            "source_uri": pa.repeat(pa.scalar(self._source_uri, pa.string()), n_rows),
+            "source_offset": self._offsets,
+            "stage": stages,
+            "reason_code": reasons,
+            "detail": details,
+        }
+        self._clear()
+        return pa.table(columns, schema=DOCUMENT_SCHEMA)
+
+
+def rejection_table(source_uri: str, offset: int | None, reason: Reason, detail: str) -> pa.Table:
+    """A table of one rejection that stands for a file or the rest of it."""
+    rows = DocumentRows(source_uri, ReadingConfig())
+    rows.reject(offset, reason, detail)
+    return rows.take()

@@ -1,0 +1,58 @@
+"""RouteDocuments: the policy decides which answers hold and which must be settled elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from models.bundle import ModelBundle
+from models.policy import route
+from schemas.shards import Shard
+from transforms.classify_documents import classifier_of
+from transforms.run_plan import RunPlan, reporting_failures
+
+
+def route_documents(table: pa.Table, bundle: ModelBundle) -> pa.Table:
+    """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows."""
+    rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
+    label_ids = pc.fill_null(table["label_id"], 0).to_numpy()
+    routes, reasons = route(
+        pc.fill_null(table["confidence"], 0.0).to_numpy(),
+        label_ids,
+        pc.fill_null(table["familiarity"], 0.0).to_numpy(),
+        pc.fill_null(table["truncated"], False).to_numpy(zero_copy_only=False),
+        bundle.policy,
+        bundle.labels,
+    )
+    thresholds = bundle.policy.thresholds(bundle.labels)[label_ids]
+    table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
+    table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))
+    return table.append_column("threshold", pa.array(thresholds, pa.float32(), mask=rejected))
+
+
+class _RouteShard(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+
+    def process(self, element: Shard) -> Iterator[Shard]:
+        started = time.perf_counter()
+        with reporting_failures(self._plan):
+            assert element.table is not None
+            table = route_documents(element.table, classifier_of(self._plan, element.input_index).bundle)
+        yield element.with_table(table, "route", time.perf_counter() - started)
+
+
+@dataclass
+class RouteDocuments(beam.PTransform):  # type: ignore[misc]
+    """Applies each bundle's own policy."""
+
+    plan: RunPlan
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        """Shards in, shards out."""
+        return shards | "Route" >> beam.ParDo(_RouteShard(self.plan))

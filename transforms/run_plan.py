@@ -1,0 +1,86 @@
+"""What every step of one run has to know, decided once by the launcher."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from schemas.config import RunConfig
+from schemas.errors import DocyardError, error_named
+from transforms.warehouse.layout import Partition, Warehouse, write_durably
+
+_FAILURE_FILE = "failure.json"
+
+
+@dataclass(frozen=True)
+class BundleChoice:
+    """The ModelBundle of one input, pinned.
+
+    Attributes:
+        folder: absolute path, the same on every worker.
+        reference: name@digest as it stands in the `bundle` column.
+        digest: a worker that finds another one in the folder ends the run.
+    """
+
+    folder: str
+    reference: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run, before it starts.
+
+    Attributes:
+        warehouse_root: absolute path, the same on every worker.
+        bundles: one per `config.inputs`.
+        n_shards: how many shards must come back.
+    """
+
+    run_id: str
+    started_at: str
+    config: RunConfig
+    warehouse_root: str
+    bundles: tuple[BundleChoice, ...]
+    n_shards: int
+    versions: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The warehouse the run writes to."""
+        return Warehouse(Path(self.warehouse_root))
+
+    @property
+    def document_types(self) -> tuple[str, ...]:
+        """Every document type of the run, sorted."""
+        return tuple(sorted({item.document_type for item in self.config.inputs}))
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """What the run replaces."""
+        return tuple(Partition(self.config.run_date, document_type) for document_type in self.document_types)
+
+
+@contextlib.contextmanager
+def reporting_failures(plan: RunPlan) -> Iterator[None]:
+    """Leaves a worker's DocyardError where the launcher finds it: runners pass on only a traceback."""
+    try:
+        yield
+    except DocyardError as error:
+        staging = plan.warehouse.staging(plan.run_id)
+        if staging.is_dir():
+            content = json.dumps({"error": type(error).__name__, "message": str(error)})
+            write_durably(staging / _FAILURE_FILE, content.encode())
+        raise
+
+
+def reported_failure(plan: RunPlan) -> DocyardError | None:
+    """The error a worker left, or None."""
+    try:
+        values = json.loads((plan.warehouse.staging(plan.run_id) / _FAILURE_FILE).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return error_named(values["error"], values["message"])

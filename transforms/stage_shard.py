@@ -1,0 +1,157 @@
+"""StageShard: writes a shard's rows where nobody reads yet, and gives a Receipt for them."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from schemas.errors import BalanceError
+from schemas.reasons import Route
+from schemas.shards import Shard
+from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
+from transforms.classify_documents import TIER
+from transforms.receipts import Receipt, StagedFile
+from transforms.run_plan import RunPlan, reporting_failures
+from transforms.warehouse.layout import Partition, write_durably
+from transforms.warehouse.publication import receipts_folder, staged_files
+
+
+def split_outcomes(table: pa.Table, document_type: str, bundle: str) -> dict[str, pa.Table]:
+    """Sends every row through its door: one table per published table, in its schema.
+
+    Args:
+        table: routed documents, rejected rows among them.
+        document_type: of all rows.
+        bundle: reference of the bundle that answered.
+    """
+    table = table.append_column("document_type", pa.repeat(document_type, len(table)))
+    table = table.append_column("tier", pa.repeat(TIER, len(table)))
+    table = table.append_column("bundle", pa.repeat(bundle, len(table)))
+    rejected = pc.is_valid(table["reason_code"])
+    escalated = pc.equal(table["route"], Route.ESCALATED.value)
+    doors = {CLASSIFICATIONS: pc.invert(rejected), ESCALATIONS: escalated, REJECTIONS: rejected}
+    return {kind.name: in_schema(table.filter(mask), kind) for kind, mask in doors.items()}
+
+
+def in_schema(table: pa.Table, kind: Table) -> pa.Table:
+    """The table's columns in the published order and types.
+
+    Raises:
+        pyarrow.ArrowInvalid: a column that may not be null holds a null.
+    """
+    schema = kind.schema()
+    result = table.select(schema.names).cast(schema).combine_chunks()
+    for field in schema:
+        if not field.nullable and result[field.name].null_count:
+            raise pa.ArrowInvalid(f"{kind.name}.{field.name} must not be null")
+    return result
+
+
+def write_table(folder: Path, path: str, kind: Table, table: pa.Table) -> StagedFile:
+    """Writes one Parquet file durably; the same table gives the same bytes."""
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd", store_schema=True, row_group_size=131_072)
+    content = buffer.getvalue()
+    target = folder / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    write_durably(target, content)
+    return StagedFile(kind.name, path, len(table), len(content), hashlib.sha256(content).hexdigest())
+
+
+def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:
+    """A 64-bit hash of every document id, the same on every machine: (n,) uint64."""
+    values = document_ids.to_numpy(zero_copy_only=False).astype(object)
+    return np.asarray(pd.util.hash_array(values, categorize=False), dtype=np.uint64)
+
+
+def ids_file(folder: Path, name: str) -> Path:
+    """Where a shard keeps the sorted hashes of its document ids."""
+    return folder / "ids" / f"{name}.npy"
+
+
+def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
+    """Writes a shard's outcomes into the run's staging folder.
+
+    Staging the same shard again replaces the same files: a retry leaves nothing behind.
+
+    Raises:
+        BalanceError: not every record that was read left by exactly one door.
+    """
+    started = time.perf_counter()
+    table = shard.table
+    assert table is not None
+    document_type = plan.config.inputs[shard.input_index].document_type
+    outcomes = split_outcomes(table, document_type, plan.bundles[shard.input_index].reference)
+    classified, rejected = outcomes[CLASSIFICATIONS.name], outcomes[REJECTIONS.name]
+    if len(classified) + len(rejected) != shard.records:
+        raise BalanceError(
+            f"{shard.name} of {shard.source_uri}: {shard.records} records read, but {len(classified)} classified "
+            f"and {len(rejected)} rejected; nothing is published"
+        )
+    folder = staged_files(plan.warehouse, plan.run_id)
+    partition = Partition(plan.config.run_date, document_type)
+    files = tuple(
+        write_table(folder, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
+        for kind in PUBLISHED_TABLES
+        if len(outcomes[kind.name])
+    )
+    hashes = io.BytesIO()
+    np.save(hashes, np.sort(id_hashes(classified["document_id"])))
+    write_durably(ids_file(folder, shard.name), hashes.getvalue())
+    accepted = classified.filter(pc.equal(classified["route"], Route.ACCEPTED.value))
+    receipt = Receipt(
+        name=shard.name,
+        shard_index=shard.index,
+        part=shard.part,
+        is_last=shard.is_last,
+        document_type=document_type,
+        read=shard.records,
+        classified=len(classified),
+        rejected=len(rejected),
+        escalated=len(outcomes[ESCALATIONS.name]),
+        files=files,
+        reasons=count_values(rejected["reason_code"]),
+        route_reasons=count_values(classified["route_reason"]),
+        labels=count_values(accepted["label"]),
+        tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
+        text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
+        seconds=shard.seconds | {"stage": time.perf_counter() - started},
+    )
+    write_durably(receipts_folder(plan.warehouse, plan.run_id) / f"{shard.name}.json", receipt.to_json())
+    return receipt
+
+
+def count_values(column: pa.ChunkedArray) -> dict[str, int]:
+    """How often each value occurs."""
+    return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+
+
+class _StageShard(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+
+    def process(self, element: Shard) -> Iterator[Receipt]:
+        with reporting_failures(self._plan):
+            yield stage_shard(element, self._plan)
+
+
+@dataclass
+class StageShard(beam.PTransform):  # type: ignore[misc]
+    """Stages every shard; from here on only receipts travel."""
+
+    plan: RunPlan
+
+    def expand(self, shards: beam.PCollection) -> beam.PCollection:
+        """Shards in, receipts out."""
+        return shards | "Stage" >> beam.ParDo(_StageShard(self.plan))

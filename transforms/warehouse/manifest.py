@@ -1,0 +1,112 @@
+"""The manifest of a run: the truth about what it published."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from schemas.errors import VerificationError
+from transforms.warehouse.layout import Partition, Warehouse, write_durably
+
+MANIFEST_FILE = "manifest.json"
+
+
+class RunStatus(StrEnum):
+    """How far a run got."""
+
+    RUNNING = "running"
+    PUBLISHED = "published"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class PublishedFile:
+    """One file of a published table.
+
+    Attributes:
+        table: the table's name.
+        path: relative to the warehouse.
+        rows: rows in the file.
+        bytes: size of the file.
+        sha256: of the file, in hexadecimal.
+    """
+
+    table: str
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that is known about one run.
+
+    Attributes:
+        counts: documents by outcome: read, classified, rejected, accepted, escalated, and further tallies by reason.
+        seconds: worker seconds by step, and the whole run's wall clock.
+        bundles: per document type, the bundle's reference and full digest.
+        error: name and message of what ended a failed run.
+    """
+
+    run_id: str
+    run_date: str
+    status: RunStatus
+    started_at: str
+    finished_at: str = ""
+    document_types: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
+    config_sha256: str = ""
+    bundles: dict[str, dict[str, str]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    files: tuple[PublishedFile, ...] = ()
+    error: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]:
+        """What the run replaces."""
+        return tuple(Partition(self.run_date, document_type) for document_type in self.document_types)
+
+    def to_json(self) -> bytes:
+        """Readable JSON, keys in a fixed order."""
+        return (json.dumps(asdict(self), indent=1, sort_keys=True) + "\n").encode()
+
+
+def manifest_from_json(content: bytes) -> Manifest:
+    """Reads what `Manifest.to_json` wrote.
+
+    Raises:
+        VerificationError: it is something else.
+    """
+    try:
+        values = json.loads(content)
+        values["status"] = RunStatus(values["status"])
+        values["document_types"] = tuple(values["document_types"])
+        values["files"] = tuple(PublishedFile(**item) for item in values["files"])
+        return Manifest(**values)
+    except (ValueError, KeyError, TypeError) as error:
+        raise VerificationError(f"not a run manifest: {type(error).__name__}: {error}") from None
+
+
+def read_manifest(warehouse: Warehouse, run_id: str) -> Manifest:
+    """Reads one run's manifest.
+
+    Raises:
+        VerificationError: there is no such run, or its manifest is damaged.
+    """
+    path = warehouse.run(run_id) / MANIFEST_FILE
+    try:
+        return manifest_from_json(path.read_bytes())
+    except OSError:
+        raise VerificationError(f"no run {run_id!r} in {warehouse.root}; `docyard runs` lists them") from None
+
+
+def write_manifest(warehouse: Warehouse, manifest: Manifest) -> None:
+    """Writes the manifest in one step; makes the run's folder if need be."""
+    folder = warehouse.run(manifest.run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_durably(folder / MANIFEST_FILE, manifest.to_json())
