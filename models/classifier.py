@@ -16,7 +16,7 @@ from models.bundle import ModelBundle, load_bundle
 from models.manifest import FingerprintRow
 from models.scores import Scores, score_logits
 from models.session import check_label_count, open_session, run_session
-from models.tokens import TextTokenizer
+from models.tokens import TextTokenizer, TokenizedTexts
 from schemas.errors import BundleError, ConfigError, RunFailedError
 
 # In confidence. Other rounding moves an answer by far less, int8 arithmetic that saturates by far more.
@@ -71,25 +71,8 @@ class Classifier:
         Raises:
             RunFailedError: the model fails on a text that it is known to read, so that the documents are not to blame.
         """
-        tokenized = self._tokenizer.tokenize(texts)
-        failures = dict(tokenized.failures)
         outputs = ["logits", "embedding"] if with_embeddings else ["logits"]
-        widths = [len(self.bundle.labels), self._embedding_width]
-        results = [np.full((len(texts), width), np.nan, dtype=np.float32) for width in widths[: len(outputs)]]
-
-        def answer(rows: npt.NDArray[np.intp]) -> None:
-            input_ids = np.stack([tokenized.token_ids[row] for row in rows]).astype(np.int64)
-            self._answer(input_ids, rows, outputs, results, failures)
-
-        lengths = np.minimum(tokenized.n_tokens, self.bundle.max_tokens)
-        futures = [self._pool.submit(answer, rows) for rows in plan_batches(lengths, self._batch_tokens)]
-        try:
-            for future in futures:
-                future.result()
-        finally:
-            for future in futures:
-                future.cancel()
-
+        tokenized, results, failures = self._run(texts, outputs)
         scored = score_logits(results[0], self.bundle.temperature)
         failed = scored.label_ids < 0
         for row in np.flatnonzero(failed).tolist():
@@ -106,6 +89,33 @@ class Classifier:
             failures=dict(sorted(failures.items())),
             embeddings=results[1] if with_embeddings else None,
         )
+
+    def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The raw scores, for calibration: (n_documents, n_labels) float32; NaN where the model failed."""
+        return self._run(texts, ["logits"])[1][0]
+
+    def _run(
+        self, texts: Sequence[str], outputs: list[str]
+    ) -> tuple[TokenizedTexts, list[npt.NDArray[np.float32]], dict[int, str]]:
+        """Tokenizes, runs every batch, and gives each output in the order of the texts, with the rows that failed."""
+        tokenized = self._tokenizer.tokenize(texts)
+        failures = dict(tokenized.failures)
+        widths = [len(self.bundle.labels), self._embedding_width]
+        results = [np.full((len(texts), width), np.nan, dtype=np.float32) for width in widths[: len(outputs)]]
+
+        def answer(rows: npt.NDArray[np.intp]) -> None:
+            input_ids = np.stack([tokenized.token_ids[row] for row in rows]).astype(np.int64)
+            self._answer(input_ids, rows, outputs, results, failures)
+
+        lengths = np.minimum(tokenized.n_tokens, self.bundle.max_tokens)
+        futures = [self._pool.submit(answer, rows) for rows in plan_batches(lengths, self._batch_tokens)]
+        try:
+            for future in futures:
+                future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+        return tokenized, results, failures
 
     def fingerprint(self, texts: Sequence[str]) -> tuple[FingerprintRow, ...]:
         """The answers to `texts`, to be written into bundle.json and demanded of every machine.

@@ -19,6 +19,7 @@ from schemas.shards import Shard
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
 from transforms.run_plan import BundleChoice, RunPlan, reported_failure
+from transforms.stage_shard import ids_folder
 from transforms.warehouse.layout import open_warehouse, remove_folder
 from transforms.warehouse.locks import hold_partitions
 from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
@@ -55,7 +56,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
             logger.info("completed run %s, which was interrupted while publishing", run_id)
         write_manifest(warehouse, running_manifest(plan))
         receipts_folder(warehouse, plan.run_id).mkdir(parents=True)
-        staged_files(warehouse, plan.run_id).mkdir()
+        ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
         try:
             with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
                 _run(plan, shards, beam_options)

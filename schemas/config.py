@@ -118,7 +118,7 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
             raise ConfigError(f"{path}: no such configuration file") from None
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"{path}: not a readable TOML file: {error}") from None
-    return _build(RunConfig, _merge(values, overrides), where="")
+    return build(RunConfig, _merge(values, overrides), where="")
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -131,7 +131,17 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _build(kind: type, values: Any, where: str) -> Any:
+def build(kind: type, values: Any, where: str) -> Any:
+    """Makes a frozen dataclass of a TOML table, nested ones included.
+
+    Args:
+        kind: the dataclass; its type hints and defaults decide.
+        values: the table.
+        where: prefix of the keys in messages.
+
+    Raises:
+        ConfigError: a key is unknown or missing, or a value is of the wrong kind.
+    """
     if not isinstance(values, dict):
         raise ConfigError(f"{where or 'configuration'}: expected a table of keys, found {type(values).__name__}")
     hints = typing.get_type_hints(kind)
@@ -147,7 +157,7 @@ def _build(kind: type, values: Any, where: str) -> Any:
 
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return _build(hint, value, where + ".")
+        return build(hint, value, where + ".")
     if isinstance(hint, types.GenericAlias):
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where!r}: expected a list, found {type(value).__name__}")

@@ -25,20 +25,26 @@ _READERS: dict[str, Callable[[Shard, InputConfig, ReadingConfig], Iterator[pa.Ta
 
 
 def read_shard(shard: Shard, config: RunConfig) -> Iterator[Shard]:
-    """Yields the shard's documents as parts 0, 1, …; at least one, which may be empty.
+    """Yields the shard's documents as parts 0, 1, …; at least one, which may be empty, and the last says so.
 
     Every record is exactly one row. A record that cannot be read has `reason_code`, and so has the one row that
     stands for a file, or the rest of a file, that cannot be read.
     """
-    part = 0
+    held: Shard | None = None  # one part is held back, because only the next one tells that it is not the last
     started = time.perf_counter()
     for table in _tables(shard, config):
-        if len(table):
-            yield replace(shard, part=part).with_table(table, "read", time.perf_counter() - started)
-            part += 1
-            started = time.perf_counter()
-    if part == 0:
-        yield shard.with_table(DOCUMENT_SCHEMA.empty_table(), "read", time.perf_counter() - started)
+        if held is not None and not len(table):
+            continue
+        seconds = time.perf_counter() - started
+        part = 0
+        if held is not None:
+            part = held.part + 1
+            yield held
+        held = replace(shard, part=part, records=len(table)).with_table(table, "read", seconds)
+        started = time.perf_counter()
+    if held is None:
+        held = shard.with_table(DOCUMENT_SCHEMA.empty_table(), "read", time.perf_counter() - started)
+    yield replace(held, is_last=True)
 
 
 def _tables(shard: Shard, config: RunConfig) -> Iterator[pa.Table]:

@@ -21,15 +21,14 @@ def route_documents(table: pa.Table, bundle: ModelBundle) -> pa.Table:
     """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows."""
     rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
     label_ids = pc.fill_null(table["label_id"], 0).to_numpy()
+    thresholds = bundle.policy.thresholds(bundle.labels)[label_ids]
     routes, reasons = route(
         pc.fill_null(table["confidence"], 0.0).to_numpy(),
-        label_ids,
         pc.fill_null(table["familiarity"], 0.0).to_numpy(),
         pc.fill_null(table["truncated"], False).to_numpy(zero_copy_only=False),
-        bundle.policy,
-        bundle.labels,
+        thresholds,
+        bundle.policy.min_familiarity,
     )
-    thresholds = bundle.policy.thresholds(bundle.labels)[label_ids]
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))
     return table.append_column("threshold", pa.array(thresholds, pa.float32(), mask=rejected))

@@ -75,9 +75,17 @@ def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:
     return np.asarray(pd.util.hash_array(values, categorize=False), dtype=np.uint64)
 
 
+def ids_folder(folder: Path) -> Path:
+    """Where the run's shards keep the hashes of their document ids; the launcher makes it.
+
+    A worker that outlived its run finds it gone and stages nothing.
+    """
+    return folder / "ids"
+
+
 def ids_file(folder: Path, name: str) -> Path:
-    """Where a shard keeps the sorted hashes of its document ids."""
-    return folder / "ids" / f"{name}.npy"
+    """Where one shard keeps the sorted hashes of its document ids."""
+    return ids_folder(folder) / f"{name}.npy"
 
 
 def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
@@ -101,14 +109,14 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         )
     folder = staged_files(plan.warehouse, plan.run_id)
     partition = Partition(plan.config.run_date, document_type)
+    hashes = io.BytesIO()
+    np.save(hashes, np.sort(id_hashes(classified["document_id"])))
+    write_durably(ids_file(folder, shard.name), hashes.getvalue())
     files = tuple(
         write_table(folder, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
         for kind in PUBLISHED_TABLES
         if len(outcomes[kind.name])
     )
-    hashes = io.BytesIO()
-    np.save(hashes, np.sort(id_hashes(classified["document_id"])))
-    write_durably(ids_file(folder, shard.name), hashes.getvalue())
     accepted = classified.filter(pc.equal(classified["route"], Route.ACCEPTED.value))
     receipt = Receipt(
         name=shard.name,

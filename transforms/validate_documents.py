@@ -82,7 +82,8 @@ def _id_checks(document_id: pa.Array, max_id_bytes: int) -> list[_Check]:
 def _text_checks(text: pa.Array, max_text_bytes: int) -> list[_Check]:
     n_bytes = pc.binary_length(text)
     invisible = pc.invert(pc.match_substring_regex(text, _VISIBLE))
-    control = pc.match_substring_regex(text, _CONTROL_BEYOND_SPACE)
+    suspects = pc.if_else(invisible, text, pa.scalar(None, pa.string()))  # few, and the pattern reads a text to its end
+    control = pc.match_substring_regex(suspects, _CONTROL_BEYOND_SPACE)
     return [
         (Reason.MISSING_TEXT, text.is_null(), pa.scalar("the text is absent or null")),
         (Reason.TEXT_TOO_LARGE, pc.greater(n_bytes, max_text_bytes), _too_long(n_bytes, max_text_bytes)),
@@ -96,8 +97,7 @@ def _text_checks(text: pa.Array, max_text_bytes: int) -> list[_Check]:
 
 
 def _too_long(n_bytes: pa.Array, limit: int) -> pa.Array:
-    message = pc.binary_join_element_wise(n_bytes.cast(pa.string()), pa.scalar(f"bytes, at most {limit} are allowed"), " ")
-    return message
+    return pc.binary_join_element_wise(n_bytes.cast(pa.string()), pa.scalar(f"bytes, at most {limit} are allowed"), " ")
 
 
 def _timestamps(strings: pa.Array) -> tuple[pa.Array, pa.Array]:

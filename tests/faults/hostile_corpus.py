@@ -74,11 +74,10 @@ def write_hostile_corpus(folder: Path) -> Expectation:
     sources = (_jsonl_files(), _broken_lines(), _csv_files(), _gzip_files(), _parquet_files(), _strange_files())
     for source in sources:
         for name, content, good_ids, rejections in source:
-            path = os.path.join(os.fsencode(folder), os.fsencode(name))
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            with open(path, "wb") as file:
-                file.write(content)
-            files[local_uri(os.fsdecode(path))] = FileExpectation(tuple(good_ids.split()), rejections)
+            path = folder / os.fsdecode(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            files[local_uri(str(path))] = FileExpectation(tuple(good_ids.split()), rejections)
     (folder / "link-to-nothing.jsonl").symlink_to(folder / "nothing.jsonl")
     files[local_uri(str(folder / "link-to-nothing.jsonl"))] = FileExpectation((), {"unreadable_file": 1})
     os.mkfifo(folder / "pipe.jsonl")
@@ -141,21 +140,32 @@ def _broken_lines() -> Iterator[_File]:
         ("huge-line", _line("x", "a" * (10 * 2**20)), {"record_too_large": 1}),
         ("huge-text", _line("x", "a" * (MAX_TEXT_BYTES + 1)), {"text_too_large": 1}),
         ("huge-text-in-bytes", _line("x", "€" * (MAX_TEXT_BYTES // 2)), {"text_too_large": 1}),
-        ("wrong-text", _line("x", 17) + _line("x", ["card"]) + _line("x", {"a": 1}) + _line("x", True), {"wrong_type": 4}),
+        (
+            "wrong-text",
+            _line("x", 17) + _line("x", ["card"]) + _line("x", {"a": 1}) + _line("x", True),
+            {"wrong_type": 4},
+        ),
         ("wrong-id", _line(True) + _line(1.5) + _line([1]) + _line({"a": 1}) + _line(2**64), {"wrong_type": 5}),
         ("no-id", b'{"text": "card"}\n' + _line(None) + _line("") + _line(" \t\u00a0"), {"missing_id": 4}),
         ("bad-id", _line("a\u0000b") + _line("a\nb") + _line("i" * (MAX_ID_BYTES + 1)), {"invalid_id": 3}),
         ("no-text", b'{"id": "x"}\n' + _line("x", None), {"missing_text": 2}),
         ("empty-text", _line("x", "") + _line("x", " \t\r\n") + _line("x", "\u3000\u2003\u00a0"), {"empty_text": 3}),
         ("zero-width-text", _line("x", "\u200b\u200d\ufeff\u2060") + _line("x", "\u00ad\u3164"), {"empty_text": 2}),
-        ("control-text", _line("x", "\u0000\u0001 \u001b\n") + _line("x", "\u007f\u0085"), {"control_characters_only": 2}),
+        (
+            "control-text",
+            _line("x", "\u0000\u0001 \u001b\n") + _line("x", "\u007f\u0085"),
+            {"control_characters_only": 2},
+        ),
     ]
     for name, bad, rejections in lines:
         yield f"{name}.jsonl", _between(bad, name), f"{name}-1 {name}-2", rejections
     yield "nested-json.jsonl", b'{"doc": {"id": "x", "text": "card"}}\n', "", {"missing_id": 1}
-    yield "one-big-array.jsonl", json.dumps([{"id": "x", "text": "card"}] * 3, indent=1).encode(), "", {
-        "malformed_record": 14
-    }
+    yield (
+        "one-big-array.jsonl",
+        json.dumps([{"id": "x", "text": "card"}] * 3, indent=1).encode(),
+        "",
+        {"malformed_record": 14},
+    )
     yield "utf-16.jsonl", _line("x").decode().encode("utf-16"), "", {"invalid_encoding": 1}
     yield "utf-16-big-endian.jsonl", b"\xfe\xff" + _line("x").decode().encode("utf-16-be"), "", {"invalid_encoding": 1}
     yield "utf-32.jsonl", _line("x").decode().encode("utf-32"), "", {"invalid_encoding": 1}
@@ -172,18 +182,24 @@ def _csv_files() -> Iterator[_File]:
     yield "quoted-newlines.csv", head + b'c-6,"one\n\n\ntwo, three"\nc-7,card', "c-6 c-7", {}
     yield "literal-quotes.csv", head + b'c-8,a 5" pipe\nc-9,say "hi"\n', "c-8 c-9", {}
     yield "ragged.csv", head + b"r-1,card\nonly-one\na,b,c\nr-2,card\n", "r-1 r-2", {"malformed_record": 2}
-    yield "stray-quote.csv", head + b's-1,card\nx,"swallowed\ns-2,card\ns-3,card\n', "s-1 s-2 s-3", {
-        "malformed_record": 1
-    }
+    yield (
+        "stray-quote.csv",
+        head + b's-1,card\nx,"swallowed\ns-2,card\ns-3,card\n',
+        "s-1 s-2 s-3",
+        {"malformed_record": 1},
+    )
     yield "stray-quotes.csv", head + b'x,"open\n' + b's-4,card\nx,"open\ns-5,card\n', "s-4 s-5", {"malformed_record": 2}
     yield "after-quote.csv", head + b'x,"card"s\ns-6,card\n', "s-6", {"malformed_record": 1}
     yield "latin-1.csv", head + b"l-1,card\nx,caf\xe9\nl-2,card\n", "l-1 l-2", {"invalid_encoding": 1}
     yield "latin-1-quoted.csv", head + b'l-3,card\nx,"caf\xe9\nau lait"\nl-4,card\n', "l-3 l-4", {"invalid_encoding": 1}
     yield "nul-bytes.csv", head + b"\0\0\0\nn-1,card\0\n", "n-1", {"malformed_record": 1}
     yield "empty-values.csv", head + b",card\ne-1,\n", "", {"missing_id": 1, "empty_text": 1}
-    yield "huge-line.csv", head + good % b"h" + b"x," + b"a" * (2 * MAX_RECORD_BYTES) + b"\nh-2,card\n", "h-1 h-2", {
-        "record_too_large": 1
-    }
+    yield (
+        "huge-line.csv",
+        head + good % b"h" + b"x," + b"a" * (2 * MAX_RECORD_BYTES) + b"\nh-2,card\n",
+        "h-1 h-2",
+        {"record_too_large": 1},
+    )
     yield "header-only.csv", head, "", {}
     yield "no-header.csv", b"1,card lost\n2,card found\n", "", {"unreadable_file": 1}
     yield "other-delimiter.csv", b"id;text\n1;card\n", "", {"unreadable_file": 1}
@@ -209,9 +225,12 @@ def _gzip_files() -> Iterator[_File]:
     yield "zero-bytes.jsonl.gz", b"", "", {"truncated_file": 1}
     yield "not-gzip.jsonl.gz", _line("x"), "", {"unreadable_file": 1}
     yield "checksum.jsonl.gz", bytes(corrupt), "", {"unreadable_file": 1}
-    yield "bomb.jsonl.gz", gzip.compress(b"a" * (64 * 2**20), 1) + gzip.compress(b"\n" + _line("z-10")), "z-10", {
-        "record_too_large": 1
-    }
+    yield (
+        "bomb.jsonl.gz",
+        gzip.compress(b"a" * (64 * 2**20), 1) + gzip.compress(b"\n" + _line("z-10")),
+        "z-10",
+        {"record_too_large": 1},
+    )
 
 
 def _ids_before_cut(packed: bytes) -> str:
@@ -243,23 +262,41 @@ def _parquet_files() -> Iterator[_File]:
     yield "no-rows.parquet", _parquet(pa.table({"id": ids, "text": texts}).slice(0, 0)), "", {}
     yield "no-text-column.parquet", _parquet(pa.table({"id": ids})), "", {"unreadable_file": 1}
     yield "integer-ids.parquet", _parquet(pa.table({"id": [1, None], "text": ["a", "b"]})), "1", {"missing_id": 1}
-    yield "numbers-as-text.parquet", _parquet(pa.table({"id": ids[:3], "text": [1, 2, None]})), "", {
-        "wrong_type": 2,
-        "missing_text": 1,
-    }
-    yield "dictionary.parquet", _parquet(pa.table({"id": ids, "text": pa.array(texts).dictionary_encode()})), " ".join(
-        ids
-    ), {}
+    yield (
+        "numbers-as-text.parquet",
+        _parquet(pa.table({"id": ids[:3], "text": [1, 2, None]})),
+        "",
+        {
+            "wrong_type": 2,
+            "missing_text": 1,
+        },
+    )
+    yield (
+        "dictionary.parquet",
+        _parquet(pa.table({"id": ids, "text": pa.array(texts).dictionary_encode()})),
+        " ".join(ids),
+        {},
+    )
     binary = pa.array([b"card", b"caf\xe9", None], pa.binary())
-    yield "binary.parquet", _parquet(pa.table({"id": ids[:3], "text": binary})), "q-0", {
-        "invalid_encoding": 1,
-        "missing_text": 1,
-    }
+    yield (
+        "binary.parquet",
+        _parquet(pa.table({"id": ids[:3], "text": binary})),
+        "q-0",
+        {
+            "invalid_encoding": 1,
+            "missing_text": 1,
+        },
+    )
     pretended = pa.Array.from_buffers(pa.string(), 3, binary.buffers())  # a string column whose bytes are no UTF-8
-    yield "strings-not-utf8.parquet", _parquet(pa.table({"id": ids[:3], "text": pretended})), "q-0", {
-        "invalid_encoding": 1,
-        "missing_text": 1,
-    }
+    yield (
+        "strings-not-utf8.parquet",
+        _parquet(pa.table({"id": ids[:3], "text": pretended})),
+        "q-0",
+        {
+            "invalid_encoding": 1,
+            "missing_text": 1,
+        },
+    )
     plain = _parquet(
         pa.table({"id": ids, "text": texts}),
         row_group_size=2,
@@ -267,9 +304,12 @@ def _parquet_files() -> Iterator[_File]:
         use_dictionary=False,
         write_page_checksum=True,
     )
-    yield "damaged-row-group.parquet", plain.replace(texts[3].encode(), b"\xff" * len(texts[3])), "q-0 q-1 q-4 q-5", {
-        "unreadable_file": 1
-    }
+    yield (
+        "damaged-row-group.parquet",
+        plain.replace(texts[3].encode(), b"\xff" * len(texts[3])),
+        "q-0 q-1 q-4 q-5",
+        {"unreadable_file": 1},
+    )
 
 
 def _strange_files() -> Iterator[_File]:

@@ -42,7 +42,7 @@ def _read(config: RunConfig) -> list[dict[str, object]]:
     return table.to_pylist()
 
 
-@pytest.mark.parametrize(("shard_bytes", "shard_rows"), [(2**24, 1000), (4099, 7), (2**20, 1)])
+@pytest.mark.parametrize(("shard_bytes", "shard_rows"), [(2**24, 1000), (20_011, 7), (2**20, 1)])
 def test_every_file_yields_its_good_documents_and_its_rejections_however_it_is_cut(
     folder: Path, expected: corpus.Expectation, shard_bytes: int, shard_rows: int
 ) -> None:

@@ -17,7 +17,7 @@ class Strings:
     Attributes:
         invalid_encoding: (n_rows,) bool, the rows whose bytes are not UTF-8.
         wrong_type: (n_rows,) bool, the rows that hold something which is no such value.
-        found: the column's type, for messages.
+        found: the column's type for messages, without the names of what is nested in it.
     """
 
     values: pa.Array
@@ -32,16 +32,16 @@ def text_strings(column: pa.Array) -> Strings:
     kind = column.type
     nobody = pa.repeat(False, len(column))
     if pa.types.is_null(kind):
-        return Strings(column.cast(pa.string()), nobody, nobody, str(kind))
+        return Strings(column.cast(pa.string()), nobody, nobody, _name(kind))
     if not _is_text(kind):
-        return Strings(pa.nulls(len(column), pa.string()), nobody, column.is_valid(), str(kind))
+        return Strings(pa.nulls(len(column), pa.string()), nobody, column.is_valid(), _name(kind))
     raw = column.cast(pa.binary())
     try:
-        return Strings(raw.cast(pa.string()), nobody, nobody, str(kind))  # checks every byte, in C++
+        return Strings(raw.cast(pa.string()), nobody, nobody, _name(kind))  # checks every byte, in C++
     except pa.ArrowInvalid:
         values = [_decoded(value) for value in raw.to_pylist()]
         strings = pa.array(values, pa.string())
-        return Strings(strings, pc.and_(raw.is_valid(), strings.is_null()), nobody, str(kind))
+        return Strings(strings, pc.and_(raw.is_valid(), strings.is_null()), nobody, _name(kind))
 
 
 def id_strings(column: pa.Array) -> Strings:
@@ -50,7 +50,7 @@ def id_strings(column: pa.Array) -> Strings:
     kind = column.type
     if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0):
         nobody = pa.repeat(False, len(column))
-        return Strings(column.cast(pa.string()), nobody, nobody, str(kind))
+        return Strings(column.cast(pa.string()), nobody, nobody, _name(kind))
     return text_strings(column)
 
 
@@ -60,13 +60,13 @@ def time_strings(column: pa.Array) -> Strings:
     kind = column.type
     nobody = pa.repeat(False, len(column))
     if pa.types.is_date(kind):
-        return Strings(column.cast(pa.date32()).cast(pa.string()), nobody, nobody, str(kind))
+        return Strings(column.cast(pa.date32()).cast(pa.string()), nobody, nobody, _name(kind))
     if pa.types.is_timestamp(kind):
         # By way of the integer, which is UTC already: a cast that knows the zone needs a zone database.
         times = column.cast(pa.int64()).cast(pa.timestamp(kind.unit)).cast(pa.string())
         if kind.tz is not None:
             times = pc.binary_join_element_wise(times, pa.scalar("Z"), "")
-        return Strings(times, nobody, nobody, str(kind))
+        return Strings(times, nobody, nobody, _name(kind))
     return text_strings(column)
 
 
@@ -88,6 +88,10 @@ def _unwrapped(column: pa.Array) -> pa.Array:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+
+
+def _name(kind: pa.DataType) -> str:
+    return str(kind).split("<")[0]
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -49,7 +49,8 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
         try:
             files = _local_files(local) if local else _remote_files(path)
         except (OSError, ValueError, pa.ArrowException) as error:
-            raise InputError(f"{path!r}: cannot be listed: {error_kind(error)}") from None
+            why = error_kind(error) if getattr(error, "errno", None) else " ".join(str(error).split())
+            raise InputError(f"{path!r}: cannot be listed: {why}") from None
         if not files:
             raise InputError(
                 f"{path!r}: no file there; expected a file, a folder or a glob that holds at least one "

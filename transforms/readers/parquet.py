@@ -50,13 +50,17 @@ def read_parquet(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> 
         return
     with parquet:
         pending: list[pa.Table] = []
+        n_rows = n_bytes = 0
         for table in _tables(parquet, shard, mapping, reading):
             pending.append(table)
-            n_bytes, n_rows = sum(item.nbytes for item in pending), sum(len(item) for item in pending)
-            if n_bytes >= reading.shard_bytes or n_rows + _BATCH_ROWS > reading.shard_rows:
-                yield pa.concat_tables(pending).combine_chunks()
-                pending = []
-        if pending:
+            n_rows += len(table)
+            n_bytes += table.nbytes
+            if n_rows >= reading.shard_rows or n_bytes >= reading.shard_bytes:
+                full = pa.concat_tables(pending).combine_chunks()
+                yield full.slice(0, reading.shard_rows)
+                rest = full.slice(reading.shard_rows)  # less than one batch
+                pending, n_rows, n_bytes = [rest], len(rest), rest.nbytes
+        if n_rows:
             yield pa.concat_tables(pending).combine_chunks()
 
 
@@ -120,7 +124,7 @@ def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: 
         pc.if_else(good, received_at.values, nothing),
         pc.if_else(good, metadata, nothing) if mapping.metadata_fields else pa.nulls(n_rows, pa.string()),
         pa.repeat(pa.scalar(source_uri), n_rows),
-        pa.array(range(first_row, first_row + n_rows), pa.int64()),
+        pa.arange(first_row, first_row + n_rows),
         pc.if_else(good, nothing, pa.scalar(Stage.READ.value)),
         reason,
         detail,

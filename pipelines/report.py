@@ -1,0 +1,97 @@
+"""What the commands say on a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pipelines.classify import DryRun
+from schemas.tables import PUBLISHED_TABLES
+from transforms.warehouse.manifest import Manifest
+
+
+def describe_run(manifest: Manifest, warehouse: Path) -> str:
+    """Where a run's results are, and what became of how many."""
+    counts, seconds = manifest.counts, manifest.seconds
+    wall = max(seconds["wall"], 1e-9)
+    lines = [
+        f"run {manifest.run_id}: published in {wall:.1f} s, {counts['read'] / wall:,.0f} documents/s",
+        f"  read        {counts['read']:>10,}  = {counts['classified']:,} classified + {counts['rejected']:,} rejected",
+        f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
+        f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"
+        + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),
+        f"  rejected    {counts['rejected']:>10,}  " + _tally(counts["reasons"]).lstrip(),
+    ]
+    for partition in manifest.partitions:
+        lines += [f"  {warehouse / kind.name / partition.path}" for kind in PUBLISHED_TABLES]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def describe_dry_run(dry: DryRun) -> str:
+    """What a run would read, who would answer, and what it would replace."""
+    files: dict[tuple[int, str], int] = {}
+    for shard in dry.shards:
+        files[shard.input_index, shard.source_uri] = files.get((shard.input_index, shard.source_uri), 0) + 1
+    lines = [f"would read {len(files)} files in {len(dry.shards)} shards"]
+    for (index, uri), n_shards in files.items():
+        problem = next((shard.problem for shard in dry.shards if shard.source_uri == uri and shard.problem), None)
+        fate = f"would be rejected: {problem[0]}" if problem else f"{n_shards} shards"
+        lines.append(f"  {dry.plan.config.inputs[index].document_type}: {uri} ({fate})")
+    for document_type, reference in dict(
+        zip((item.document_type for item in dry.plan.config.inputs), dry.plan.bundles, strict=True)
+    ).items():
+        lines.append(f"would classify {document_type} with {reference.reference}")
+    for partition, holder in dry.replaced.items():
+        lines.append(f"would replace {partition}: {f'now holds run {holder}' if holder else 'empty so far'}")
+    return "\n".join([*lines, "nothing was written"])
+
+
+def describe_runs(runs: list[dict[str, Any]]) -> str:
+    """One line a run."""
+    if not runs:
+        return "no run yet"
+    header = ("run", "run date", "status", "read", "accepted", "escalated", "rejected", "seconds")
+    rows = [header]
+    for run in runs:
+        counts = [f"{run[key]:,}" if run[key] is not None else "-" for key in ("read", "accepted", "escalated", "rejected")]
+        seconds = f"{run['seconds']:.1f}" if run["seconds"] is not None else "-"
+        rows.append((run["run_id"], run["run_date"], run["status"], *counts, seconds))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
+    lines = [
+        "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    errors = [f"{run['run_id']}: {run['error']}" for run in runs if run["error"]]
+    return "\n".join(line.rstrip() for line in lines + errors)
+
+
+def describe_evaluation(result: dict[str, Any]) -> str:
+    """The figures that matter first."""
+    lines = [f"{result['rows']:,} rows, {result['in_scope_rows']:,} of them in scope of {result['bundle']}"]
+    if result["in_scope_rows"]:
+        low, high = result["accuracy_interval_95"]
+        lines += [
+            f"  accuracy              {_percent(result['accuracy'])}  (95% interval {_percent(low)} to {_percent(high)})",
+            f"  macro-F1              {_percent(result['macro_f1'])}",
+            f"  accepted              {_percent(result['accepted_share'])}, of which right {_percent(result['accuracy_accepted'])}",
+            f"  calibration error     {result['expected_calibration_error']:.4f}",
+        ]
+    if result["out_of_scope_rows"]:
+        share = _percent(result["out_of_scope_escalated_share"])
+        lines.append(f"  out of scope          {share} of {result['out_of_scope_rows']:,} rows escalated")
+    if not result["in_scope_rows"]:
+        lines.append("  no label of the data is one of the bundle's: " + ", ".join(list(result["unknown_labels"])[:5]))
+    return "\n".join(lines)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:6.1%} of the classified" if whole else ""
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f}%"
+
+
+def _tally(counts: dict[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return "  " + ", ".join(f"{name} {count:,}" for name, count in ordered) if ordered else ""

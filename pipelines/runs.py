@@ -1,0 +1,76 @@
+"""`docyard runs`: every run of a warehouse, and what came of it."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import InputError, VerificationError
+from schemas.tables import CLASSIFICATIONS
+from transforms.warehouse.layout import Warehouse
+from transforms.warehouse.locks import is_held
+from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest
+from transforms.warehouse.publication import finish_interrupted, published_by
+
+logger = logging.getLogger(__name__)
+
+
+def existing_warehouse(folder: Path) -> Warehouse:
+    """Opens a warehouse that is there, and completes what a killed run had begun to publish.
+
+    Raises:
+        InputError: the folder holds no warehouse.
+    """
+    warehouse = Warehouse(folder.absolute())
+    if not warehouse.runs.is_dir():
+        raise InputError(f"{folder}: no warehouse here; `docyard classify --warehouse {folder} …` makes one")
+    if any(warehouse.all_staging.iterdir()) and all(not is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()):
+        finish_interrupted(warehouse)
+    return warehouse
+
+
+def list_runs(folder: Path) -> list[dict[str, Any]]:
+    """Every run, newest first, as plain values.
+
+    `status` is published, failed, running, or what a manifest cannot know of itself: superseded (a later run
+    replaced its partitions) and abandoned (its process is gone).
+
+    Raises:
+        InputError: the folder holds no warehouse.
+    """
+    warehouse = existing_warehouse(folder)
+    listed = []
+    for path in sorted(warehouse.runs.iterdir(), reverse=True):
+        try:
+            manifest = read_manifest(warehouse, path.name)
+        except VerificationError as error:
+            logger.warning("%s", error)
+            continue
+        counts = manifest.counts or {}
+        listed.append(
+            {
+                "run_id": manifest.run_id,
+                "run_date": manifest.run_date,
+                "document_types": list(manifest.document_types),
+                "status": _status(warehouse, manifest),
+                "started_at": manifest.started_at,
+                "finished_at": manifest.finished_at,
+                **{key: counts.get(key) for key in ("read", "accepted", "escalated", "rejected")},
+                "seconds": manifest.seconds.get("wall"),
+                "bundles": {name: bundle["reference"] for name, bundle in manifest.bundles.items()},
+                "config_sha256": manifest.config_sha256,
+                "error": manifest.error.get("message", ""),
+            }
+        )
+    return listed
+
+
+def _status(warehouse: Warehouse, manifest: Manifest) -> str:
+    if manifest.status is RunStatus.RUNNING and not is_held(warehouse, manifest.run_id):
+        return "abandoned"
+    if manifest.status is RunStatus.PUBLISHED:
+        holders = {published_by(warehouse.partition(CLASSIFICATIONS.name, item)) for item in manifest.partitions}
+        if holders != {manifest.run_id}:
+            return "superseded"
+    return manifest.status.value

@@ -1,0 +1,52 @@
+"""Packaging of Docyard. Run-time requirements are what a worker needs; everything else is an extra."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+TRAIN = [
+    "torch>=2.6,<3",
+    "transformers>=4.57,<5",
+    "optimum>=2.1,<3",
+    "optimum-onnx>=0.1,<0.2",
+    "onnx>=1.18,<2",
+]
+DEV = [
+    "dask>=2025.1",
+    "distributed>=2025.1",
+    "duckdb>=1.1,<2",
+    "hypothesis>=6.100,<7",
+    "mypy>=1.13,<3",
+    "pandas-stubs",
+    "pytest>=8.3,<10",
+    "ruff>=0.9,<1",
+]
+
+setup(
+    name="docyard",
+    version="0.1.0",
+    description="Batch document classification with small int8 models on Apache Beam: every document accounted for",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=find_packages(
+        include=[f"{name}{rest}" for name in ("pipelines", "transforms", "data_quality", "models", "schemas") for rest in ("", ".*")]
+    ),
+    package_data={"pipelines.sampling": ["*.toml"], "models.training": ["*.toml", "*.md"]},
+    install_requires=[
+        "apache-beam>=2.77,<3",
+        "click>=8.1,<9",
+        "filelock>=3.15,<5",
+        "great-expectations>=1.24,<2",
+        "numpy>=2,<3",
+        "onnxruntime>=1.23,<2",
+        "orjson>=3.10,<4",
+        "pandas>=2.2,<4",
+        "pyarrow>=18,<27",
+        "tokenizers>=0.21,<1",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={"train": TRAIN, "review": [], "dev": DEV},
+    entry_points={"console_scripts": ["docyard = pipelines.cli:main"]},
+)
