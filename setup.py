@@ -31,7 +31,11 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(
-        include=[f"{name}{rest}" for name in ("pipelines", "transforms", "data_quality", "models", "schemas") for rest in ("", ".*")]
+        include=[
+            f"{name}{rest}"
+            for name in ("pipelines", "transforms", "data_quality", "models", "schemas")
+            for rest in ("", ".*")
+        ]
     ),
     package_data={"pipelines.sampling": ["*.toml"], "models.training": ["*.toml", "*.md"]},
     install_requires=[

@@ -61,9 +61,7 @@ def _column_expectations(column: Column) -> list[Any]:
         expectations.append(gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.values)))
     if column.minimum is not None or column.maximum is not None:
         expectations.append(
-            gxe.ExpectColumnValuesToBeBetween(
-                column=column.name, min_value=column.minimum, max_value=column.maximum
-            )
+            gxe.ExpectColumnValuesToBeBetween(column=column.name, min_value=column.minimum, max_value=column.maximum)
         )
     if column.unique:
         expectations.append(gxe.ExpectColumnValuesToBeUnique(column=column.name))

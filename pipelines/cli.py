@@ -57,7 +57,9 @@ def main(verbose: bool) -> None:
 @click.option("--id-field", metavar="NAME", help="Field with the document's id.  [default: id]")
 @click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
 @click.option("--received-at-field", metavar="NAME", help="Field with the time of receipt, if there is one.")
-@click.option("--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated.")
+@click.option(
+    "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
+)
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing.")
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
 def classify(
@@ -113,8 +115,8 @@ def classify(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a run.")
 def runs(warehouse: str, as_json: bool) -> None:
     """List the runs of a warehouse, newest first."""
-    from pipelines.runs import list_runs
     from pipelines.report import describe_runs
+    from pipelines.runs import list_runs
 
     listed = list_runs(Path(warehouse))
     if as_json:
@@ -186,7 +188,8 @@ def sample(folder: Path, documents: int, seed: int) -> None:
 
     summary = write_ticket_sample(folder, documents, seed)
     click.echo(
-        f"wrote {summary.n_documents:,} records into {len(summary.files)} files in {folder}: {summary.n_in_scope:,} in scope, "
+        f"wrote {summary.n_documents:,} records into {len(summary.files)} files in {folder}: "
+        f"{summary.n_in_scope:,} in scope, "
         f"{summary.n_out_of_scope:,} out of scope, {summary.n_broken:,} broken"
     )
 

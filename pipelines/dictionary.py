@@ -25,7 +25,14 @@ def data_dictionary() -> str:
 
 
 def _table(table: Table) -> list[str]:
-    lines = [f"## {table.name}", "", table.description, "", "| column | type | null | unit | meaning |", "|---|---|---|---|---|"]
+    lines = [
+        f"## {table.name}",
+        "",
+        table.description,
+        "",
+        "| column | type | null | unit | meaning |",
+        "|---|---|---|---|---|",
+    ]
     return [*lines, *(_column(column) for column in table.columns), ""]
 
 
@@ -35,7 +42,9 @@ def _column(column: Column) -> str:
     if column.values:
         meaning += " One of " + ", ".join(f"`{value}`" for value in column.values) + "."
     if column.minimum is not None:
-        meaning += f" At least {column.minimum:g}" + (f", at most {column.maximum:g}." if column.maximum is not None else ".")
+        meaning += f" At least {column.minimum:g}" + (
+            f", at most {column.maximum:g}." if column.maximum is not None else "."
+        )
     if column.unique:
         meaning += " Unique in a partition."
     return f"| `{column.name}` | {kind} | {'yes' if column.nullable else 'no'} | {column.unit} | {meaning} |"

@@ -53,12 +53,17 @@ def describe_runs(runs: list[dict[str, Any]]) -> str:
     header = ("run", "run date", "status", "read", "accepted", "escalated", "rejected", "seconds")
     rows = [header]
     for run in runs:
-        counts = [f"{run[key]:,}" if run[key] is not None else "-" for key in ("read", "accepted", "escalated", "rejected")]
+        counts = [
+            f"{run[key]:,}" if run[key] is not None else "-" for key in ("read", "accepted", "escalated", "rejected")
+        ]
         seconds = f"{run['seconds']:.1f}" if run["seconds"] is not None else "-"
         rows.append((run["run_id"], run["run_date"], run["status"], *counts, seconds))
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
     lines = [
-        "  ".join(cell.ljust(width) if i < 3 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(width) if i < 3 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     ]
     errors = [f"{run['run_id']}: {run['error']}" for run in runs if run["error"]]
@@ -69,11 +74,12 @@ def describe_evaluation(result: dict[str, Any]) -> str:
     """The figures that matter first."""
     lines = [f"{result['rows']:,} rows, {result['in_scope_rows']:,} of them in scope of {result['bundle']}"]
     if result["in_scope_rows"]:
-        low, high = result["accuracy_interval_95"]
+        low, high = (_percent(bound) for bound in result["accuracy_interval_95"])
+        right = _percent(result["accuracy_accepted"])
         lines += [
-            f"  accuracy              {_percent(result['accuracy'])}  (95% interval {_percent(low)} to {_percent(high)})",
+            f"  accuracy              {_percent(result['accuracy'])}  (95% interval {low} to {high})",
             f"  macro-F1              {_percent(result['macro_f1'])}",
-            f"  accepted              {_percent(result['accepted_share'])}, of which right {_percent(result['accuracy_accepted'])}",
+            f"  accepted              {_percent(result['accepted_share'])}, of which right {right}",
             f"  calibration error     {result['expected_calibration_error']:.4f}",
         ]
     if result["out_of_scope_rows"]:

@@ -25,7 +25,9 @@ def existing_warehouse(folder: Path) -> Warehouse:
     warehouse = Warehouse(folder.absolute())
     if not warehouse.runs.is_dir():
         raise InputError(f"{folder}: no warehouse here; `docyard classify --warehouse {folder} …` makes one")
-    if any(warehouse.all_staging.iterdir()) and all(not is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()):
+    if any(warehouse.all_staging.iterdir()) and all(
+        not is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()
+    ):
         finish_interrupted(warehouse)
     return warehouse
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.report import describe_run
@@ -14,7 +17,7 @@ from schemas.tables import CLASSIFICATIONS
 from transforms.warehouse.layout import Warehouse
 from transforms.warehouse.manifest import Manifest, read_manifest
 
-_COLUMNS = ("document_id", "label", "confidence", "route", "route_reason")
+_COLUMNS = ["document_id", "label", "confidence", "route", "route_reason"]
 
 
 def show_run(folder: Path, run_date: str | None, rows: int) -> str:
@@ -23,29 +26,40 @@ def show_run(folder: Path, run_date: str | None, rows: int) -> str:
     Raises:
         InputError: nothing was published for that date.
     """
-    published = [run for run in list_runs(folder) if run["status"] == "published" and run_date in (None, run["run_date"])]
+    published = [
+        run for run in list_runs(folder) if run["status"] == "published" and run_date in (None, run["run_date"])
+    ]
     if not published:
         raise InputError(f"{folder}: nothing published" + (f" for run date {run_date}" if run_date else " yet"))
     warehouse = existing_warehouse(folder)
     manifest = read_manifest(warehouse, published[0]["run_id"])
-    query = (
-        "SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
-        f"FROM '{folder}/classifications/*/*/*.parquet' WHERE run_date = '{manifest.run_date}'\n"
-        "GROUP BY ALL ORDER BY documents DESC LIMIT 20"
-    )
     parts = [describe_run(manifest, folder)]
     if rows:
         parts.append(_examples(warehouse, manifest, rows))
-    parts.append(f'query it next, for example with `pip install duckdb`:\n\npython -c "import duckdb; duckdb.sql(\'\'\'\n{query}\n\'\'\').show()"'.replace("'''", '\\"\\"\\"'))
+    parts.append(_next_queries(folder, manifest.run_date))
     return "\n\n".join(parts)
 
 
 def _examples(warehouse: Warehouse, manifest: Manifest, rows: int) -> str:
-    """Evenly spaced rows of the first file that has any."""
-    for file in manifest.files:
-        if file.table == CLASSIFICATIONS.name and file.rows:
-            table = pq.read_table(warehouse.root / file.path, columns=list(_COLUMNS), partitioning=None)
-            step = max(1, len(table) // rows)
-            frame: pd.DataFrame = table.take(list(range(0, len(table), step))[:rows]).to_pandas()
-            return frame.to_string(index=False, formatters={"confidence": "{:.3f}".format})
-    return "no document was classified"
+    """Rows evenly spaced over the first ones of every file."""
+    files = [warehouse.root / file.path for file in manifest.files if file.table == CLASSIFICATIONS.name and file.rows]
+    if not files:
+        return "no document was classified"
+    batches = [next(pq.ParquetFile(file).iter_batches(batch_size=1_000, columns=_COLUMNS)) for file in files]
+    table = pa.Table.from_batches(batches)
+    step = max(1, len(table) // rows)
+    frame: pd.DataFrame = table.take(list(range(0, len(table), step))[:rows]).to_pandas()
+    return frame.to_string(index=False, formatters={"confidence": "{:.3f}".format})
+
+
+def _next_queries(folder: Path, run_date: str) -> str:
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+    return (
+        "query it next, with pandas:\n\n"
+        f"  {python} -c \"import pandas as pd; d = pd.read_parquet('{folder}/classifications'); "
+        "print(d.groupby(['label', 'route']).size().nlargest(20))\"\n\n"
+        "or in DuckDB:\n\n"
+        "  SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
+        f"  FROM '{folder}/classifications/*/*/*.parquet' WHERE run_date = '{run_date}'\n"
+        "  GROUP BY ALL ORDER BY documents DESC LIMIT 20;"
+    )

@@ -41,7 +41,11 @@ def verify_run(warehouse: Warehouse, run_id: str) -> Manifest:
 def _check_no_other_file(warehouse: Warehouse, folder: Path, manifest: Manifest) -> None:
     named = {file.path for file in manifest.files}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and not path.name.startswith("_") and path.relative_to(warehouse.root).as_posix() not in named:
+        if (
+            path.is_file()
+            and not path.name.startswith("_")
+            and path.relative_to(warehouse.root).as_posix() not in named
+        ):
             raise VerificationError(f"{path} is not in the manifest of run {manifest.run_id}")
 
 

@@ -12,9 +12,11 @@ import types
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from schemas.errors import ConfigError
+
+T = TypeVar("T")
 
 _DOCUMENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -131,7 +133,7 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def build(kind: type, values: Any, where: str) -> Any:
+def build(kind: type[T], values: Any, where: str) -> T:
     """Makes a frozen dataclass of a TOML table, nested ones included.
 
     Args:
@@ -145,7 +147,7 @@ def build(kind: type, values: Any, where: str) -> Any:
     if not isinstance(values, dict):
         raise ConfigError(f"{where or 'configuration'}: expected a table of keys, found {type(values).__name__}")
     hints = typing.get_type_hints(kind)
-    fields = {item.name: item for item in dataclasses.fields(kind)}
+    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
             raise ConfigError(f"unknown key {where + key!r}; known keys here: {', '.join(fields)}")

@@ -36,22 +36,43 @@ class Reason(StrEnum):
 
 
 REASON_DESCRIPTIONS: dict[Reason, tuple[Stage, str]] = {
-    Reason.UNREADABLE_FILE: (Stage.READ, "The file cannot be opened or is damaged; one rejection stands for the rest of it."),
-    Reason.UNSUPPORTED_FORMAT: (Stage.READ, "The file name has no extension Docyard reads; one rejection stands for the file."),
-    Reason.TRUNCATED_FILE: (Stage.READ, "A compressed file ends early; the records before the cut are kept, one rejection stands for the rest."),
-    Reason.MALFORMED_RECORD: (Stage.READ, "The record is no JSON object, or a CSV row without the header's number of fields."),
+    Reason.UNREADABLE_FILE: (
+        Stage.READ,
+        "The file cannot be opened, is damaged or lacks a mapped column; one rejection stands for its unread rest.",
+    ),
+    Reason.UNSUPPORTED_FORMAT: (
+        Stage.READ,
+        "The file name has no extension Docyard reads; one rejection stands for the file.",
+    ),
+    Reason.TRUNCATED_FILE: (
+        Stage.READ,
+        "A compressed file ends early; the records before the cut are kept, one rejection stands for the rest.",
+    ),
+    Reason.MALFORMED_RECORD: (
+        Stage.READ,
+        "The record is no JSON object, or a CSV row without the header's number of fields.",
+    ),
     Reason.INVALID_ENCODING: (Stage.READ, "The bytes of the record, or of the whole file, are not UTF-8."),
     Reason.RECORD_TOO_LARGE: (Stage.READ, "The record exceeds `reading.max_record_bytes`."),
-    Reason.WRONG_TYPE: (Stage.READ, "The id is no string or integer, or the text is no string."),
+    Reason.WRONG_TYPE: (
+        Stage.READ,
+        "The id is no string or integer, the text no string, `received_at` no time, or a metadata value no JSON.",
+    ),
     Reason.MISSING_ID: (Stage.VALIDATE, "The id is absent, null or empty."),
     Reason.INVALID_ID: (Stage.VALIDATE, "The id holds control characters or exceeds `reading.max_id_bytes`."),
     Reason.MISSING_TEXT: (Stage.VALIDATE, "The text is absent or null."),
     Reason.EMPTY_TEXT: (Stage.VALIDATE, "The text is empty or only white space."),
     Reason.CONTROL_CHARACTERS_ONLY: (Stage.VALIDATE, "The text holds nothing but control characters and white space."),
     Reason.TEXT_TOO_LARGE: (Stage.VALIDATE, "The text exceeds `reading.max_text_bytes`."),
-    Reason.INVALID_TIMESTAMP: (Stage.VALIDATE, "`received_at` is no ISO 8601 date or time."),
+    Reason.INVALID_TIMESTAMP: (
+        Stage.VALIDATE,
+        "`received_at` is no ISO 8601 date or time; an empty value counts as none.",
+    ),
     Reason.CLASSIFICATION_FAILED: (Stage.CLASSIFY, "The model failed on this document alone."),
-    Reason.DUPLICATE_ID: (Stage.COMMIT, "An earlier document of the same type in this run has the same id; the first one is kept."),
+    Reason.DUPLICATE_ID: (
+        Stage.COMMIT,
+        "An earlier document of the same type in this run has the same id; the first one is kept.",
+    ),
 }
 
 

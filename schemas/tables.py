@@ -50,7 +50,11 @@ class Table:
 
     def schema(self) -> pa.Schema:
         """The Arrow schema of the table's files."""
-        metadata = {"docyard.table": self.name, "docyard.schema_version": SCHEMA_VERSION, "description": self.description}
+        metadata = {
+            "docyard.table": self.name,
+            "docyard.schema_version": SCHEMA_VERSION,
+            "description": self.description,
+        }
         return pa.schema([column.field() for column in self.columns], metadata)
 
 
@@ -72,31 +76,52 @@ _SOURCE_OFFSET = Column(
     minimum=0,
 )
 _RECEIVED_AT = Column(
-    "received_at", pa.timestamp("us", "UTC"), "When the company received the document, if mapped.", unit="UTC", nullable=True
+    "received_at",
+    pa.timestamp("us", "UTC"),
+    "When the company received the document, if mapped.",
+    unit="UTC",
+    nullable=True,
 )
 _METADATA = Column("metadata", pa.string(), "The mapped further fields, as a JSON object.", nullable=True)
 _CONTENT_HASH = Column("content_hash", pa.string(), "SHA-256 of the text in UTF-8, in hexadecimal.")
 _LABEL = Column("label", pa.string(), "The label the model gives; on an escalated document, only its best guess.")
 _CONFIDENCE = Column(
-    "confidence", pa.float32(), "Calibrated probability that the label is right.", unit="probability", minimum=0.0, maximum=1.0
+    "confidence",
+    pa.float32(),
+    "Calibrated probability that the label is right.",
+    unit="probability",
+    minimum=0.0,
+    maximum=1.0,
 )
 _FAMILIARITY = Column(
     "familiarity",
     pa.float32(),
-    "How much the text resembles what the model was trained on: the log-sum-exp of its label scores. Higher is more familiar.",
+    "How much the text resembles the training texts: the log-sum-exp of its label scores. Higher is more familiar.",
     unit="nats",
 )
 _ROUTE_REASON = Column(
-    "route_reason", pa.string(), "Why the document took its route.", values=tuple(reason.value for reason in RouteReason)
+    "route_reason",
+    pa.string(),
+    "Why the document took its route.",
+    values=tuple(reason.value for reason in RouteReason),
 )
 _THRESHOLD = Column(
-    "threshold", pa.float32(), "The least confidence the policy accepts for this label.", unit="probability", minimum=0.0, maximum=1.0
+    "threshold",
+    pa.float32(),
+    "The least confidence the policy accepts for this label.",
+    unit="probability",
+    minimum=0.0,
+    maximum=1.0,
 )
 _TOP_LABELS = Column("top_labels", TOP_LABELS_TYPE, "The most probable labels with their confidence, best first.")
 _TIER = Column("tier", pa.string(), "Which model of the bundle answered.", values=("encoder",))
-_BUNDLE = Column("bundle", pa.string(), "The ModelBundle that answered: its name, an @, the first 12 digits of its digest.")
+_BUNDLE = Column(
+    "bundle", pa.string(), "The ModelBundle that answered: its name, an @, the first 12 digits of its digest."
+)
 _N_TOKENS = Column("n_tokens", pa.int32(), "Length of the text for the model.", unit="tokens", minimum=1)
-_TRUNCATED = Column("truncated", pa.bool_(), "Whether the text was longer than the model reads; such documents are escalated.")
+_TRUNCATED = Column(
+    "truncated", pa.bool_(), "Whether the text was longer than the model reads; such documents are escalated."
+)
 
 CLASSIFICATIONS = Table(
     "classifications",

@@ -91,7 +91,11 @@ def check_balance(receipts: list[Receipt], read: int) -> None:
     """
     for receipt in receipts:
         rows = {kind.name: getattr(receipt.file(kind.name), "rows", 0) for kind in PUBLISHED_TABLES}
-        counted = {"classifications": receipt.classified, "escalations": receipt.escalated, "rejections": receipt.rejected}
+        counted = {
+            "classifications": receipt.classified,
+            "escalations": receipt.escalated,
+            "rejections": receipt.rejected,
+        }
         if rows != counted:
             raise BalanceError(f"{receipt.name}: counted {counted}, staged {rows}; nothing is published")
         if receipt.read != receipt.classified + receipt.rejected or receipt.escalated > receipt.classified:
@@ -123,7 +127,9 @@ def _samples(folder: Path, receipts: list[Receipt], plan: RunPlan) -> dict[str, 
         files = [file for receipt in receipts if (file := receipt.file(kind.name))]
         rows_each = -(-plan.config.quality.sample_rows // max(1, len(files)))
         tables = [pq.read_table(folder / file.path, partitioning=None).slice(0, rows_each) for file in files]
-        samples[kind.name] = pa.concat_tables([kind.schema().empty_table(), *(in_schema(t, kind) for t in tables)]).to_pandas()
+        samples[kind.name] = pa.concat_tables(
+            [kind.schema().empty_table(), *(in_schema(t, kind) for t in tables)]
+        ).to_pandas()
     return samples
 
 
@@ -134,7 +140,7 @@ def _write_quality(plan: RunPlan, report: QualityReport) -> None:
 
 
 def _sources(folder: Path, receipts: list[Receipt], plan: RunPlan) -> list[tuple[Path, PublishedFile]]:
-    """Every staged file with what it is published as; a table without a row still gets a file, so that it can be read."""
+    """Every staged file with what it is published as; a table without a row gets a file too, so that it can be read."""
     staged = [file for receipt in receipts for file in receipt.files]
     for kind in PUBLISHED_TABLES:
         for partition in plan.partitions:

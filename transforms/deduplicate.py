@@ -132,7 +132,11 @@ def _staged(folder: Path, receipt: Receipt, table: str) -> pa.Table | None:
 
 def _without(table: pa.Table | None, offsets: pa.ChunkedArray) -> pa.Table | None:
     # Within one shard the offset alone names a record.
-    return None if table is None else table.filter(pc.invert(pc.is_in(table["source_offset"], value_set=offsets.combine_chunks())))
+    return (
+        None
+        if table is None
+        else table.filter(pc.invert(pc.is_in(table["source_offset"], value_set=offsets.combine_chunks())))
+    )
 
 
 def _with(table: pa.Table | None, removed: pa.Table, duplicates: dict[int, str]) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import importlib.util
 import json
 import logging
@@ -59,11 +60,12 @@ def read_recipe(path: Path) -> BundleRecipe:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not a readable recipe: {error}") from None
-    recipe: BundleRecipe = build(BundleRecipe, values, where="")
-    return recipe
+    return build(BundleRecipe, values, where="")
 
 
-def build_bundle(recipe: BundleRecipe, card_template: Path, data: Path, created: str, checkpoint: Path, out: Path) -> ModelBundle:
+def build_bundle(
+    recipe: BundleRecipe, card_template: Path, data: Path, created: str, checkpoint: Path, out: Path
+) -> ModelBundle:
     """Builds the bundle into `out`, which is replaced only when everything has succeeded.
 
     Args:
@@ -178,7 +180,10 @@ def _facts(recipe: BundleRecipe, train: LabelledSet, validation: LabelledSet) ->
     return {
         "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
         "rows": {"train": len(train.in_scope), "validation": len(validation.in_scope)},
-        "versions": {name: importlib.metadata.version(name) for name in ("torch", "transformers", "optimum", "onnx", "onnxruntime")},
+        "versions": {
+            name: importlib.metadata.version(name)
+            for name in ("torch", "transformers", "optimum", "onnx", "onnxruntime")
+        },
     }
 
 

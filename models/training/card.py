@@ -35,10 +35,11 @@ def write_card(
     lines += [_row(name, result) for name, result in results.items()]
     lines += [
         "",
-        f"Policy: confidence at least {thresholds.min_confidence}, familiarity at least {thresholds.min_familiarity}; "
+        f"Policy: confidence at least {thresholds.min_confidence}, "
+        f"familiarity at least {thresholds.min_familiarity}; "
         f"temperature {temperature}. Half of the validation split chose the temperature, the other half and the "
-        "out-of-scope rows of the training split chose the policy, so that the shares above are those of rows the policy "
-        "has partly seen. The thresholds are chosen, not yet certified: no bound is claimed.",
+        "out-of-scope rows of the training split chose the policy, so that the shares above are those of rows the "
+        "policy has partly seen. The thresholds are chosen, not yet certified: no bound is claimed.",
         "",
         f"## Labels ({len(labels)})",
         "",

@@ -55,7 +55,7 @@ def fine_tune(
     config = BertConfig.from_pretrained(base_folder, num_labels=n_labels)
     network = MeanPooledClassifier(config)
     network.bert.load_state_dict(_base_weights(base_folder, config))
-    targets = torch.as_tensor(label_ids, dtype=torch.int64)
+    targets = torch.tensor(label_ids, dtype=torch.int64)
     embeddings, _ = infer(network, token_ids)
     network.start_head_from_prototypes(torch.as_tensor(embeddings), targets, recipe.prototype_scale)
 
@@ -82,8 +82,11 @@ def fine_tune(
             step += 1
         elapsed = time.monotonic() - started
         left_seconds = elapsed / step * (steps - step)
-        logger.info("epoch %d of %d: loss %.4f, %.0f s left", epoch + 1, recipe.epochs, total / len(texts), left_seconds)
-    return network.eval()
+        logger.info(
+            "epoch %d of %d: loss %.4f, %.0f s left", epoch + 1, recipe.epochs, total / len(texts), left_seconds
+        )
+    network.eval()
+    return network
 
 
 def load_tokenizer(folder: Path, max_tokens: int) -> Tokenizer:
@@ -110,7 +113,7 @@ def pad(token_ids: list[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     return input_ids, attention_mask
 
 
-@torch.no_grad()
+@torch.no_grad()  # type: ignore[untyped-decorator]
 def infer(network: MeanPooledClassifier, token_ids: list[list[int]]) -> tuple[np.ndarray, np.ndarray]:
     """Embeddings (n_documents, hidden_size) and logits (n_documents, n_labels), float32, in the order given."""
     training = network.training
@@ -142,9 +145,7 @@ def _optimizer(network: MeanPooledClassifier, recipe: FineTuning) -> torch.optim
     ):
         for name, parameter in parameters:
             decays = parameter.ndim > 1 and "LayerNorm" not in name
-            groups.append(
-                {"params": [parameter], "lr": rate, "weight_decay": recipe.weight_decay if decays else 0.0}
-            )
+            groups.append({"params": [parameter], "lr": rate, "weight_decay": recipe.weight_decay if decays else 0.0})
     return torch.optim.AdamW(groups)
 
 

@@ -28,7 +28,7 @@ class MeanPooledClassifier(BertPreTrainedModel):  # type: ignore[misc]
         embedding = (tokens * mask).sum(dim=1) / mask.sum(dim=1)
         return ModelOutput(logits=self.head(self.dropout(embedding)), embedding=embedding)
 
-    @torch.no_grad()
+    @torch.no_grad()  # type: ignore[untyped-decorator]
     def start_head_from_prototypes(self, embeddings: torch.Tensor, label_ids: torch.Tensor, scale: float) -> None:
         """Sets each label's weights to the normalised mean embedding of its rows, times `scale`.
 

@@ -1,12 +1,12 @@
 """Where everything lies in a warehouse.
 
-    <warehouse>/
-      classifications/run_date=D/document_type=T/part-….parquet, _SUCCESS
-      escalations/…        likewise
-      rejections/…         likewise
-      runs/<run_id>/       manifest.json, quality.json
-      _staging/<run_id>/   what a run has not published yet; readers never look here
-      _locks/              one lock per partition, one for the moment of publishing
+<warehouse>/
+  classifications/run_date=D/document_type=T/part-….parquet, _SUCCESS
+  escalations/…        likewise
+  rejections/…         likewise
+  runs/<run_id>/       manifest.json, quality.json
+  _staging/<run_id>/   what a run has not published yet; readers never look here
+  _locks/              one lock per partition, one for the moment of publishing
 """
 
 from __future__ import annotations
@@ -79,7 +79,9 @@ def open_warehouse(folder: str) -> Warehouse:
         ConfigError: the path is a URI of a remote store (not supported yet), a file, or cannot be written.
     """
     if "://" in folder:
-        raise ConfigError(f"warehouse: expected a local folder, found {folder!r}; publishing to object stores is not supported yet")
+        raise ConfigError(
+            f"warehouse: expected a local folder, found {folder!r}; publishing to object stores is not supported yet"
+        )
     root = Path(folder).absolute()
     try:
         for part in (root, root / "runs", root / "_staging", root / "_locks"):

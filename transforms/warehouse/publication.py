@@ -101,8 +101,8 @@ def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Pat
             write_durably(folder / SUCCESS_FILE, success)
     for file in manifest.files:
         _link_or_copy(sources[file.path], ready / file.path)
-    for folder, _, _ in os.walk(ready):
-        sync_folder(Path(folder))
+    for path, _, _ in os.walk(ready):
+        sync_folder(Path(path))
 
 
 def _roll_forward(warehouse: Warehouse, manifest: Manifest) -> None:
