@@ -100,13 +100,18 @@ def _endless_id(fields: Fields, random: Random) -> Fields:
     return fields | {"id": fields["id"] + "-x" * random.randint(400, 600)}
 
 
+def _one_line(fields: Fields) -> list[str]:
+    """The values without line breaks: each line of a broken CSV record is a rejection, and here it shall be one."""
+    return [str(value).replace("\n", " ") for value in fields.values()]
+
+
 def _short_row(fields: Fields, random: Random) -> bytes:
-    values = list(fields.values())
+    values = _one_line(fields)
     return csv_row(values[: random.randrange(2, len(values))])
 
 
 def _long_row(fields: Fields, random: Random) -> bytes:
-    return csv_row([*fields.values(), *random.choice((["yes"], ["", ""]))])
+    return csv_row([*_one_line(fields), *random.choice((["yes"], ["", ""]))])
 
 
 JSONL_BREAKS: tuple[Break, ...] = (
