@@ -18,6 +18,7 @@ DEV = [
     "hypothesis>=6.100,<7",
     "mypy>=1.13,<3",
     "pandas-stubs",
+    "psutil>=5.9,<8",
     "pytest>=8.3,<10",
     "ruff>=0.9,<1",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 from collections.abc import Mapping
@@ -54,7 +53,6 @@ def check_contracts(counts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], q
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
 
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("run")
@@ -75,6 +73,8 @@ def _run(gx: Any, source: Any, name: str, rows: pd.DataFrame, expectations: list
 def _check(result: Any) -> dict[str, Any]:
     kwargs, outcome = result.expectation_config.kwargs, result.result
     columns = [kwargs[key] for key in ("column", "column_A", "column_B") if key in kwargs]
+    if result.expectation_config.type == "expect_compound_columns_to_be_unique":
+        columns = kwargs["column_list"]
     return {
         "check": result.expectation_config.type,
         "column": ", ".join(columns),

@@ -29,6 +29,7 @@ def documents_suite(max_rejected_share: float) -> list[Any]:
 def table_suite(table: Table) -> list[Any]:
     """What must hold for the rows of one published table, from its column definitions."""
     import great_expectations.expectations as gxe
+    from great_expectations.expectations.row_conditions import Column as Condition
 
     expectations = [gxe.ExpectTableColumnsToMatchOrderedList(column_list=[column.name for column in table.columns])]
     for column in table.columns:
@@ -40,8 +41,7 @@ def table_suite(table: Table) -> list[Any]:
                 column_A="confidence",
                 column_B="threshold",
                 or_equal=True,
-                row_condition=f'route=="{Route.ACCEPTED.value}"',
-                condition_parser="pandas",
+                row_condition=Condition("route") == Route.ACCEPTED.value,
             )
         )
     if table in (CLASSIFICATIONS, ESCALATIONS):
@@ -64,5 +64,6 @@ def _column_expectations(column: Column) -> list[Any]:
             gxe.ExpectColumnValuesToBeBetween(column=column.name, min_value=column.minimum, max_value=column.maximum)
         )
     if column.unique:
-        expectations.append(gxe.ExpectColumnValuesToBeUnique(column=column.name))
+        # In a partition, that is: a run may publish several types, each with ids of its own.
+        expectations.append(gxe.ExpectCompoundColumnsToBeUnique(column_list=[column.name, "document_type"]))
     return expectations

@@ -6,12 +6,14 @@ import datetime
 import importlib.metadata
 import logging
 import platform
+import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from models.bundle import bundle_reference, load_bundle
+from pipelines.beam_options import BeamOptions, read_beam_options
 from pipelines.progress import show_progress
 from schemas.config import InputConfig, RunConfig
 from schemas.errors import BundleError, DocyardError, RunFailedError
@@ -20,14 +22,19 @@ from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
 from transforms.run_plan import BundleChoice, RunPlan, reported_failure
 from transforms.stage_shard import ids_folder
-from transforms.warehouse.layout import open_warehouse, remove_folder
+from transforms.warehouse.layout import open_warehouse
 from transforms.warehouse.locks import hold_partitions
 from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
-from transforms.warehouse.publication import finish_interrupted, published_by, receipts_folder, staged_files
+from transforms.warehouse.publication import finish_interrupted, give_up, published_by, receipts_folder, staged_files
 
 logger = logging.getLogger(__name__)
 
 _RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxruntime", "pyarrow", "tokenizers")
+
+_RAISED = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt))(?::|$)", re.MULTILINE)
+_SYSTEM_ERROR = re.compile(r"\[Errno \d+\] ([^:\[\n]+)")
+_LOST = re.compile(r"a worker process was lost: [^\n]*")  # as `pipelines.worker_watch` says it
+_STEP = re.compile(r"\[while running '([^'\n]+)'")
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
         DocyardError: the run cannot be done; nothing was published.
     """
     plan, shards = prepare(config)
+    options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)
     with hold_partitions(warehouse, plan.partitions, plan.run_id):
         for run_id in finish_interrupted(warehouse):
@@ -59,20 +67,24 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
         ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
         try:
             with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
-                _run(plan, shards, beam_options)
+                _run(plan, shards, options)
         except BaseException as error:
-            _record_failure(plan, error)
-            raise
+            if not _published_after_all(plan, error):
+                raise
+            logger.warning(
+                "%s after run %s was decided; its data is published, whole", type(error).__name__, plan.run_id
+            )
         return read_manifest(warehouse, plan.run_id)
 
 
-def dry_run(config: RunConfig) -> DryRun:
+def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:
     """Checks everything that can be checked before the first document, and writes nothing.
 
     Raises:
         DocyardError: the run could not be done.
     """
     plan, shards = prepare(config)
+    read_beam_options(beam_options, len(shards))
     replaced = {
         str(partition): published_by(plan.warehouse.partition("classifications", partition))
         for partition in plan.partitions
@@ -114,7 +126,7 @@ def _choose_bundle(item: InputConfig) -> BundleChoice:
     return BundleChoice(str(folder), bundle_reference(bundle), bundle.digest)
 
 
-def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> None:
+def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
     from pipelines.job import run_job
 
     try:
@@ -135,20 +147,37 @@ def _is_published(plan: RunPlan) -> bool:
     return read_manifest(plan.warehouse, plan.run_id).status is RunStatus.PUBLISHED
 
 
-def _worker_message(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"a worker failed: {lines[-1] if lines else type(error).__name__}"
+def _worker_message(error: BaseException) -> str:
+    """What failed and in which step; not the error's own words, which may quote a document."""
+    text = str(error)
+    if lost := _LOST.search(text):
+        return f"a worker failed: {lost[0]}"
+    raised = _RAISED.findall(text)  # runners hand on the traceback of a worker elsewhere as text
+    name = raised[-1] if raised else type(error).__name__
+    cause = _SYSTEM_ERROR.search(text)
+    step = _STEP.findall(text)
+    return (
+        f"a worker failed: {name}{f': {cause[1].strip()}' if cause else ''}{f' in {step[-1]}' if step else ''}; "
+        "`docyard -v classify …` shows where"
+    )
 
 
-def _record_failure(plan: RunPlan, error: BaseException) -> None:
-    """Leaves the failed run on record, unless it was published after all, and clears what it staged."""
-    if _is_published(plan):
-        return
+def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
+    """Completes the run if it was decided before the error; leaves it on record as failed otherwise.
+
+    Raises:
+        RunFailedError: it is decided, and cannot be completed now.
+    """
     failed = replace(
         running_manifest(plan),
         status=RunStatus.FAILED,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        error={"error": type(error).__name__, "message": str(error)},
+        error={"error": type(error).__name__, "message": str(error) if isinstance(error, DocyardError) else ""},
     )
-    write_manifest(plan.warehouse, failed)
-    remove_folder(plan.warehouse.staging(plan.run_id))
+    try:
+        return give_up(plan.warehouse, failed)
+    except OSError as again:
+        raise RunFailedError(
+            f"run {plan.run_id} failed ({_worker_message(error)}) and the warehouse cannot be cleared up: "
+            f"{again.strerror}; mend that, the next run does the rest"
+        ) from error

@@ -40,7 +40,9 @@ class DocyardGroup(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Log each stage, and what Beam has to say.")
 def main(verbose: bool) -> None:
     """Classify documents in bulk with small int8 models, and know what became of every one."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.ERROR)
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.CRITICAL)
+    for handler in logging.getLogger().handlers:
+        handler.setLevel(logging.INFO if verbose else logging.WARNING)  # some libraries raise their own level
     if not verbose:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its tracebacks come back as one error
     for own in ("pipelines", "transforms", "models", "data_quality"):
@@ -105,7 +107,7 @@ def classify(
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
     config = load_config(config_path, overrides)
     if dry_run:
-        click.echo(describe_dry_run(job.dry_run(config)))
+        click.echo(describe_dry_run(job.dry_run(config, beam_options)))
     else:
         click.echo(describe_run(job.classify(config, beam_options), Path(config.warehouse)))
 

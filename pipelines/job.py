@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
-
 import apache_beam as beam
-from apache_beam.options.pipeline_options import PipelineOptions, StandardOptions
-from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+import grpc  # type: ignore[import-untyped]
+from apache_beam.options.pipeline_options import PortableOptions
+from apache_beam.runners.runner import PipelineResult
 
-from schemas.errors import ConfigError
+from pipelines.beam_options import BeamOptions
+from pipelines.worker_watch import watch_workers
+from schemas.errors import ConfigError, RunFailedError
 from schemas.shards import Shard
 from transforms.classify_documents import ClassifyDocuments
 from transforms.commit_run import CommitRun
@@ -17,11 +17,9 @@ from transforms.plan_shards import PlanShards
 from transforms.read_shard import ReadShard
 from transforms.receipts import MergeReceipts
 from transforms.route_documents import RouteDocuments
-from transforms.run_plan import RunPlan
+from transforms.run_plan import RunPlan, reported_failure
 from transforms.stage_shard import StageShard
 from transforms.validate_documents import ValidateDocuments
-
-logger = logging.getLogger(__name__)
 
 
 def build_job(pipeline: beam.Pipeline, plan: RunPlan, shards: list[Shard]) -> beam.PCollection:
@@ -39,25 +37,37 @@ def build_job(pipeline: beam.Pipeline, plan: RunPlan, shards: list[Shard]) -> be
     )
 
 
-def run_job(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> None:
-    """Runs the walk to its end on the runner that `beam_options` name; in this process, in memory, if they name none.
+def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
+    """Runs the walk to its end.
 
     Raises:
-        ConfigError: Beam does not know one of the options.
+        ConfigError: the runner misses an option that it needs.
+        RunFailedError: nothing answers at the address given, or a worker process was lost.
         Exception: whatever the runner raises when a worker fails.
     """
-    options = PipelineOptions(list(beam_options))
-    unknown = getattr(options, "_unknown_args", None) or unknown_options(options)
-    if unknown:
-        raise ConfigError(f"Beam knows no option {unknown[0]!r}; what follows -- goes to Beam")
-    runner = FnApiRunner() if options.view_as(StandardOptions).runner is None else None
-    pipeline = beam.Pipeline(runner=runner, options=options)
+    try:
+        pipeline = beam.Pipeline(runner=beam_options.runner, options=beam_options.options)
+    except ValueError as error:
+        raise ConfigError(f"Beam's options: {error}") from None
     build_job(pipeline, plan, shards)
-    pipeline.run().wait_until_finish()
+    with watch_workers() as lost:
+        try:
+            _submit(pipeline, beam_options).wait_until_finish()
+        except Exception as error:
+            if lost and reported_failure(plan) is None:
+                raise RunFailedError(f"a worker process was lost: {lost[0]}; out of memory?") from error
+            raise
 
 
-def unknown_options(options: PipelineOptions) -> list[str]:
-    """Names of the options that no part of Beam declares."""
-    declared = options.get_all_options(retain_unknown_options=False)
-    everything = options.get_all_options(retain_unknown_options=True)
-    return [f"--{name}" for name in everything if name not in declared]
+def _submit(pipeline: beam.Pipeline, beam_options: BeamOptions) -> PipelineResult:
+    try:
+        return pipeline.run()
+    except grpc.FutureTimeoutError:
+        portable = beam_options.options.view_as(PortableOptions)
+        raise RunFailedError(
+            f"no job service answers at {portable.job_endpoint} within {portable.job_server_timeout} seconds"
+        ) from None
+    except OSError as error:
+        if beam_options.on_dask:
+            raise RunFailedError(f"no Dask scheduler: {error}") from None
+        raise

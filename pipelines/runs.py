@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,7 @@ def existing_warehouse(folder: Path) -> Warehouse:
     warehouse = Warehouse(folder.absolute())
     if not warehouse.runs.is_dir():
         raise InputError(f"{folder}: no warehouse here; `docyard classify --warehouse {folder} …` makes one")
-    if any(warehouse.all_staging.iterdir()) and all(
-        not is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()
-    ):
+    if not all(is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()):
         finish_interrupted(warehouse)
     return warehouse
 
@@ -43,7 +42,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
     """
     warehouse = existing_warehouse(folder)
     listed = []
-    for path in sorted(warehouse.runs.iterdir(), reverse=True):
+    for path in sorted(warehouse.runs.iterdir()):
         try:
             manifest = read_manifest(warehouse, path.name)
         except VerificationError as error:
@@ -65,7 +64,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
                 "error": manifest.error.get("message", ""),
             }
         )
-    return listed
+    return sorted(listed, key=itemgetter("started_at", "run_id"), reverse=True)
 
 
 def _status(warehouse: Warehouse, manifest: Manifest) -> str:

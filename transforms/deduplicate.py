@@ -86,8 +86,10 @@ def _duplicates(
     for row in np.flatnonzero(np.isin(id_hashes(table["document_id"]), suspects)).tolist():
         key = (document_type, table["document_id"][row].as_py())
         place = f"{table['source_uri'][row].as_py()} at {table['source_offset'][row].as_py()}"
-        if first.setdefault(key, place) != place:
+        if key in first:  # even at the same place: two inputs may mean the same file
             duplicates[row] = first[key]
+        else:
+            first[key] = place
     return duplicates
 
 

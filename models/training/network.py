@@ -23,6 +23,7 @@ class MeanPooledClassifier(BertPreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> ModelOutput:
+        """Scores a padded batch: (n_documents, n_tokens) int64 ids and mask; further inputs are ignored."""
         tokens = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         mask = attention_mask.unsqueeze(-1).to(tokens.dtype)
         embedding = (tokens * mask).sum(dim=1) / mask.sum(dim=1)

@@ -71,15 +71,41 @@ def finish_interrupted(warehouse: Warehouse) -> list[str]:
     finished = []
     with commit_lock(warehouse):
         for staging in sorted(warehouse.all_staging.iterdir()):
-            if is_held(warehouse, staging.name):
-                continue
-            journal = staging / JOURNAL_FILE
-            if journal.exists():
-                _roll_forward(warehouse, manifest_from_json(journal.read_bytes()))
+            # Who publishes holds the commit lock from the journal on: a journal found here was left behind, even
+            # where the partition seems to be held, because the next run takes the lock before it leaves its token.
+            if _complete(warehouse, staging.name):
                 finished.append(staging.name)
-            else:
+            elif not is_held(warehouse, staging.name):
                 remove_folder(staging)
     return finished
+
+
+def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
+    """Leaves a failed run on record and clears what it staged, unless it was decided before it failed.
+
+    Args:
+        warehouse: where the run was to publish.
+        failed: the run's manifest, with status "failed".
+
+    Returns:
+        Whether the run is published after all, as a whole.
+    """
+    with commit_lock(warehouse):
+        published = _complete(warehouse, failed.run_id) or _is_on_record(warehouse, failed.run_id)
+        if not published:
+            write_manifest(warehouse, failed)
+        remove_folder(warehouse.staging(failed.run_id))
+        return published
+
+
+def _complete(warehouse: Warehouse, run_id: str) -> bool:
+    """Publishes what the run's journal says; False if the run has none."""
+    try:
+        journal = (warehouse.staging(run_id) / JOURNAL_FILE).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    _roll_forward(warehouse, manifest_from_json(journal))
+    return True
 
 
 def _is_on_record(warehouse: Warehouse, run_id: str) -> bool:

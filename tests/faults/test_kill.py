@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.faults.dying import SmallRun, dying_at, holds, strays
+from tests.faults.kill_runs import kill_runs
+from tests.small_runs import documents, write_jsonl
+from transforms.warehouse import exchange
+from transforms.warehouse.layout import Warehouse, open_warehouse
+from transforms.warehouse.locks import hold_partitions
+from transforms.warehouse.publication import JOURNAL_FILE, finish_interrupted, publish
+
+KILLS = int(os.environ.get("DOCYARD_KILLS", "6"))
+
+OLD = SmallRun("old", {"ticket": 3, "receipt": 1})
+NEW = SmallRun("new", {"ticket": 1, "receipt": 2})
+
+
+def test_killed_runs_leave_the_old_or_the_new_content_and_the_next_run_gives_the_same_bytes(
+    tiny_bundle_unchanged: Path, tmp_path: Path
+) -> None:
+    write_jsonl(tmp_path / "source" / "a.jsonl", documents(120))
+    write_jsonl(tmp_path / "source" / "b.jsonl", documents(60, "e") + documents(5))
+    work = tmp_path / "work"
+    work.mkdir()
+    kills = list(kill_runs(KILLS, tiny_bundle_unchanged, tmp_path / "source", work, shard_bytes=2000))
+    assert len(kills) == KILLS
+
+
+@pytest.fixture
+def replacing(tmp_path: Path) -> tuple[Warehouse, dict[str, Path]]:
+    """A warehouse that holds OLD, where NEW is staged and has left its token."""
+    warehouse = open_warehouse(str(tmp_path / "template"))
+    OLD.publish(warehouse)
+    with hold_partitions(warehouse, NEW.partitions, NEW.run_id):
+        return warehouse, NEW.stage(warehouse)
+
+
+def _copy(template: Warehouse, sources: dict[str, Path], folder: Path) -> tuple[Warehouse, dict[str, Path]]:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(template.root, folder)
+    return Warehouse(folder), {path: folder / source.relative_to(template.root) for path, source in sources.items()}
+
+
+@pytest.mark.parametrize("file_system", ["exchange", "renames"])
+def test_publishing_that_dies_at_any_step_leaves_old_or_new_and_is_completed_once_it_was_decided(
+    replacing: tuple[Warehouse, dict[str, Path]], tmp_path: Path, file_system: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if file_system == "renames":
+        monkeypatch.setattr(exchange, "_exchange", lambda first, second: False)
+    step, died = 0, True
+    seen: set[tuple[bool, frozenset[str | None]]] = set()
+    while died:
+        step += 1
+        warehouse, sources = _copy(*replacing, tmp_path / "copy")
+        with dying_at(step) as death:
+            publish(warehouse, NEW.manifest(), sources)
+        died = death.died
+        decided = NEW.is_decided(warehouse)
+        found = {
+            holder
+            for partition in NEW.partitions
+            for holder in holds(warehouse, partition, [OLD, NEW], may_be_absent=file_system == "renames")
+        }
+        assert decided or found == {"old"}
+        seen.add((decided, frozenset(found)))
+        has_journal = (warehouse.staging(NEW.run_id) / JOURNAL_FILE).exists()
+        assert finish_interrupted(warehouse) == ([NEW.run_id] if has_journal else [])
+        last = NEW if decided else OLD
+        for partition in last.partitions:
+            assert holds(warehouse, partition, [last]) == {last.run_id}
+        assert strays(warehouse, [last]) == []
+    assert {(False, frozenset({"old"})), (True, frozenset({"old"})), (True, frozenset({"old", "new"}))} <= seen
+    assert (True, frozenset({"new"})) in seen
+    assert (file_system == "renames") == any(None in found for _, found in seen)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LAYERS = ("schemas", "models", "data_quality", "transforms", "pipelines")  # from the bottom up
+FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+TRAINING = ROOT / "models/training"
+
+# Anything that takes a noticeable part of a second to load.
+HEAVY = {
+    "apache_beam",
+    "duckdb",
+    "great_expectations",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "optimum",
+    "pandas",
+    "pyarrow",
+    "scipy",
+    "tokenizers",
+    "torch",
+    "tqdm",
+    "transformers",
+}
+
+
+def _name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def imported(path: Path, *, on_loading: bool = False) -> set[str]:
+    """Full names of the modules a file imports, those inside functions included unless `on_loading`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = set()
+    for node in _loaded(tree) if on_loading else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def _loaded(node: ast.AST) -> Iterator[ast.AST]:
+    """The nodes that run when the module is loaded: all but the bodies of functions."""
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            yield child
+            yield from _loaded(child)
+
+
+def top_level(names: set[str]) -> set[str]:
+    return {name.split(".")[0] for name in names}
+
+
+def file_of(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    candidates = (path.with_suffix(".py"), path / "__init__.py")
+    return next((candidate for candidate in candidates if candidate.is_file()), None)
+
+
+def layer_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0]
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_imports_point_only_downward(path: Path) -> None:
+    allowed = LAYERS[: LAYERS.index(layer_of(path)) + 1]
+    assert top_level(imported(path)) & set(LAYERS) <= set(allowed)
+
+
+@pytest.mark.parametrize("path", FILES, ids=_name)
+def test_no_module_imports_tests(path: Path) -> None:
+    assert "tests" not in top_level(imported(path))
+
+
+def test_beam_is_imported_in_transforms_and_pipelines_alone() -> None:
+    users = {layer_of(path) for path in FILES if "apache_beam" in top_level(imported(path))}
+    assert users == {"transforms", "pipelines"}
+
+
+def test_great_expectations_is_imported_in_data_quality_alone() -> None:
+    users = {layer_of(path) for path in FILES if "great_expectations" in top_level(imported(path))}
+    assert users == {"data_quality"}
+
+
+@pytest.mark.parametrize("library", ["torch", "transformers", "optimum", "onnx"])
+def test_libraries_for_training_are_imported_in_training_alone(library: str) -> None:
+    users = [path for path in FILES if library in top_level(imported(path))]
+    assert users
+    assert all(path.is_relative_to(TRAINING) for path in users)
+
+
+def test_nothing_outside_training_imports_training() -> None:
+    for path in FILES:
+        if not path.is_relative_to(TRAINING):
+            assert not any(name.startswith("models.training") for name in imported(path)), path
+
+
+def test_nothing_heavy_is_loaded_with_the_command_line() -> None:
+    waiting, seen = [ROOT / "pipelines/cli.py"], set()
+    while waiting:
+        path = waiting.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        names = imported(path, on_loading=True)
+        assert top_level(names) & HEAVY == set(), path
+        # A package is loaded before any module in it.
+        names |= {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
+        waiting += [file for name in names if (file := file_of(name))]
+    assert ROOT / "schemas/errors.py" in seen
+
+
+def test_the_walk_over_imports_sees_what_a_function_hides(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text("import json\ntry:\n    import torch\nexcept ImportError:\n    pass\ndef f():\n    import numpy\n")
+    assert imported(path, on_loading=True) == {"json", "torch"}
+    assert imported(path) == {"json", "torch", "numpy"}

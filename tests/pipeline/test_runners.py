@@ -1,0 +1,345 @@
+"""The same run on every runner publishes the same bytes, and fails with the same one line and exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.beam_options import MOST_DASK_PARTITIONS, read_beam_options
+from pipelines.sampling.tickets import write_ticket_sample
+from schemas.errors import ConfigError, ContractError, RunFailedError
+from tests.small_runs import listed, published_hashes
+
+ROOT = Path(__file__).parents[2]
+DOCYARD = (sys.executable, "-c", "from pipelines.cli import main; main()")
+# The worker pool starts its workers as `python`.
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+START_SECONDS, RUN_SECONDS = 40, 90
+DASK = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
+MULTI_PROCESSING = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
+
+Start = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    """Starts commands in process groups of their own, which all are killed at the end."""
+    folder = tmp_path_factory.mktemp("processes")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_one(*command: str, log: str) -> subprocess.Popen[bytes]:
+        with (
+            (folder / f"{len(started)}-{log}.out").open("wb") as out,
+            (folder / f"{len(started)}-{log}").open("wb") as err,
+        ):
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+            )
+        process.log = Path(err.name)  # type: ignore[attr-defined]
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        process.wait(10)
+
+
+def wait_until(
+    condition: Callable[[], object], process: subprocess.Popen[bytes], seconds: float = START_SECONDS
+) -> None:
+    """Waits as long as `process` lives."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        said = process.log.read_text(errors="replace")[-2000:]  # type: ignore[attr-defined]
+        assert process.poll() is None, f"ended too early: {process.args}\n{said}"
+        assert time.monotonic() < deadline, f"not ready after {seconds} s: {process.args}\n{said}"
+        time.sleep(0.01)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def job_service(start: Start) -> str:
+    port = free_port()
+    service = ("-m", "apache_beam.runners.portability.local_job_service_main", "--port", str(port))
+    wait_until(lambda: listens(port), start(sys.executable, *service, log="job-service"))
+    return f"--job_endpoint=localhost:{port}"
+
+
+@pytest.fixture(scope="module")
+def worker_pool(start: Start) -> str:
+    port = free_port()
+    pool = ("-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}")
+    wait_until(lambda: listens(port), start(sys.executable, *pool, log="worker-pool"))
+    return f"--environment_config=localhost:{port}"
+
+
+@pytest.fixture(scope="module")
+def dask_scheduler(start: Start) -> str:
+    port = free_port()
+    scheduler = ("scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show")
+    wait_until(lambda: listens(port), start(sys.executable, "-m", "dask", *scheduler, log="dask-scheduler"))
+    return f"tcp://127.0.0.1:{port}"
+
+
+@pytest.fixture
+def start_dask_worker(start: Start, dask_scheduler: str, tmp_path: Path) -> Callable[[], subprocess.Popen[bytes]]:
+    def start_one() -> subprocess.Popen[bytes]:
+        options = ("--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0")
+        folder = ("--local-directory", str(tmp_path / "dask"))
+        worker = start(sys.executable, "-m", "dask", "worker", dask_scheduler, *options, *folder, log="dask-worker")
+        wait_until(lambda: b"Registered to" in worker.log.read_bytes(), worker)  # type: ignore[attr-defined]
+        return worker
+
+    return start_one
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A thousand made-up tickets, broken ones and duplicates among them, in many small shards."""
+    folder = tmp_path_factory.mktemp("corpus")
+    write_ticket_sample(folder / "tickets", 1500, seed=11)
+    return write_config(folder, folder / "tickets", "[reading]\nshard_bytes = 4000\n")
+
+
+@pytest.fixture(scope="module")
+def failing_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three documents, one of them broken, where the contract allows none."""
+    folder = tmp_path_factory.mktemp("failing")
+    (folder / "three.jsonl").write_text('{"id": "1", "text": "refund"}\n{"id": "2", "text": "parcel"}\n{"id": "3"}\n')
+    return write_config(folder, folder / "three.jsonl", "[quality]\nmax_rejected_share = 0.0\n")
+
+
+def write_config(folder: Path, source: Path, more: str) -> Path:
+    path = folder / "docyard.toml"
+    bundle = Path(__file__).parents[1] / "tiny_bundle"
+    item = f'[[inputs]]\npaths = ["{source}"]\ndocument_type = "ticket"\nbundle = "{bundle}"\n'
+    path.write_text(f'run_date = "2026-11-22"\nwarehouse = "none"\n{item}{more}')
+    return path
+
+
+def classify_command(config: Path, warehouse: Path, beam_options: Sequence[str]) -> tuple[str, ...]:
+    return *DOCYARD, "classify", "--config", str(config), "--warehouse", str(warehouse), "--", *beam_options
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=RUN_SECONDS)
+
+
+def run_id(warehouse: Path) -> str:
+    (only,) = (warehouse / "runs").iterdir()
+    return only.name
+
+
+def receipts(warehouse: Path) -> int:
+    return len(list(warehouse.glob("_staging/*/receipts/part-*.json")))
+
+
+@pytest.fixture(scope="module")
+def in_memory(config: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The warehouse of a run on the default runner."""
+    warehouse = tmp_path_factory.mktemp("in-memory")
+    ended = run(*classify_command(config, warehouse, ()))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return warehouse
+
+
+def check_same(warehouse: Path, expected: Path) -> None:
+    """The same data files with the same bytes, nothing beside them, and `docyard verify` agrees."""
+    hashes = published_hashes(expected)
+    assert len(hashes) > 8
+    assert published_hashes(warehouse) == hashes
+    names = [path.replace(run_id(warehouse), "RUN") for path in listed(warehouse)]
+    assert names == [path.replace(run_id(expected), "RUN") for path in listed(expected)]
+    assert not list((warehouse / "_staging").iterdir())
+    verified = run(*DOCYARD, "verify", run_id(warehouse), "--warehouse", str(warehouse))
+    assert verified.returncode == 0, verified.stderr
+
+
+def check_run(config: Path, warehouse: Path, beam_options: Sequence[str], expected: Path) -> None:
+    ended = run(*classify_command(config, warehouse, beam_options))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    check_same(warehouse, expected)
+
+
+def check_failure(config: Path, warehouse: Path, beam_options: Sequence[str]) -> None:
+    ended = run(*classify_command(config, warehouse, beam_options))
+    assert ended.returncode == ContractError.exit_code, ended.stderr
+    assert ended.stderr.startswith("error: the data contract failed")
+    assert ended.stderr.count("\n") == 1
+    assert not published_hashes(warehouse)
+    assert not list((warehouse / "_staging").iterdir())
+
+
+def test_worker_processes_publish_the_same_bytes(config: Path, in_memory: Path, tmp_path: Path) -> None:
+    check_run(config, tmp_path / "warehouse", MULTI_PROCESSING, in_memory)
+
+
+def test_the_job_service_with_external_workers_publishes_the_same_bytes(
+    config: Path, in_memory: Path, tmp_path: Path, job_service: str, worker_pool: str
+) -> None:
+    options = ("--runner=PortableRunner", job_service, "--environment_type=EXTERNAL", worker_pool)
+    check_run(config, tmp_path / "warehouse", options, in_memory)
+
+
+def test_the_job_service_with_loopback_workers_publishes_the_same_bytes(
+    config: Path, in_memory: Path, tmp_path: Path, job_service: str
+) -> None:
+    options = ("--runner=PortableRunner", job_service, "--environment_type=LOOPBACK")
+    check_run(config, tmp_path / "warehouse", options, in_memory)
+
+
+def test_two_dask_workers_one_killed_in_the_middle_publish_the_same_bytes(
+    config: Path,
+    in_memory: Path,
+    tmp_path: Path,
+    start: Start,
+    dask_scheduler: str,
+    start_dask_worker: Callable[[], subprocess.Popen[bytes]],
+) -> None:
+    warehouse = tmp_path / "warehouse"
+    victim, survivor = start_dask_worker(), start_dask_worker()
+    options = (DASK, f"--dask_client_address={dask_scheduler}")
+    job = start(*classify_command(config, warehouse, options), log="docyard")
+    wait_until(lambda: receipts(warehouse) >= 4, job)
+    victim.kill()
+    victim.wait(10)
+    staged = receipts(warehouse)
+    planned = len(
+        [path for path in (in_memory / "classifications").rglob("part-*.parquet") if path.stem.endswith("-0000")]
+    )
+    assert 4 <= staged < planned
+    assert job.wait(RUN_SECONDS) == 0
+    assert victim.returncode == -signal.SIGKILL
+    assert survivor.poll() is None
+    check_same(warehouse, in_memory)
+    survivor.kill()
+    survivor.wait(10)
+
+
+def test_an_error_on_the_job_service_reaches_the_user_as_one_line(
+    failing_config: Path, tmp_path: Path, job_service: str, worker_pool: str
+) -> None:
+    options = ("--runner=PortableRunner", job_service, "--environment_type=EXTERNAL", worker_pool)
+    check_failure(failing_config, tmp_path / "warehouse", options)
+
+
+def test_an_error_on_a_dask_worker_reaches_the_user_as_one_line(
+    failing_config: Path,
+    tmp_path: Path,
+    dask_scheduler: str,
+    start_dask_worker: Callable[[], subprocess.Popen[bytes]],
+) -> None:
+    worker = start_dask_worker()
+    check_failure(failing_config, tmp_path / "warehouse", (DASK, f"--dask_client_address={dask_scheduler}"))
+    worker.kill()
+    worker.wait(10)
+
+
+def test_an_error_in_a_worker_process_reaches_the_user_as_one_line(failing_config: Path, tmp_path: Path) -> None:
+    check_failure(failing_config, tmp_path / "warehouse", MULTI_PROCESSING)
+
+
+@pytest.mark.parametrize("staged", [0, 3], ids=["before its first shard", "between shards"])
+def test_a_killed_worker_process_ends_the_run_with_one_line(
+    config: Path, tmp_path: Path, start: Start, staged: int
+) -> None:
+    warehouse = tmp_path / "warehouse"
+    job = start(*classify_command(config, warehouse, MULTI_PROCESSING), log="docyard")
+    workers: list[psutil.Process] = []
+
+    def both_run() -> bool:
+        children = psutil.Process(job.pid).children(recursive=True)
+        workers[:] = [child for child in children if child.name() != "sh"]
+        return len(workers) == 2 and receipts(warehouse) >= staged
+
+    wait_until(both_run, job)
+    workers[0].kill()
+    assert job.wait(RUN_SECONDS) == RunFailedError.exit_code
+    said = job.log.read_text()  # type: ignore[attr-defined]
+    assert said.startswith("error: a worker process was lost")
+    assert said.count("\n") == 1
+    assert not published_hashes(warehouse)
+    assert not workers[1].is_running()
+
+
+def test_a_job_service_that_is_not_there_ends_the_run_with_one_line(failing_config: Path, tmp_path: Path) -> None:
+    endpoint = f"--job_endpoint=localhost:{free_port()}"
+    options = ("--runner=PortableRunner", endpoint, "--environment_type=LOOPBACK", "--job_server_timeout=2")
+    ended = run(*classify_command(failing_config, tmp_path / "warehouse", options))
+    assert ended.returncode == RunFailedError.exit_code
+    assert ended.stderr.startswith("error: no job service answers at localhost:")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_a_dask_scheduler_that_is_not_there_ends_the_run_with_one_line(failing_config: Path, tmp_path: Path) -> None:
+    options = (DASK, f"--dask_client_address=tcp://127.0.0.1:{free_port()}", "--dask_connection_timeout=2")
+    ended = run(*classify_command(failing_config, tmp_path / "warehouse", options))
+    assert ended.returncode == RunFailedError.exit_code
+    assert ended.stderr.startswith("error: no Dask scheduler: ")
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--runnerr=PortableRunner"], "did you mean --runner?"),
+        (["--no_such_option"], "Beam knows no option '--no_such_option'"),
+        (["--direct_num_workers=two"], "--direct_num_workers: invalid int value"),
+        (["--runner=PortableRunner", "stray"], "found 'stray'"),
+        (["--runner=Nope"], "--runner=Nope: Unexpected pipeline runner"),
+        (["--runner=no.such.Runner"], "--runner=no.such.Runner: No module named 'no'"),
+        (["--job_endpoint=localhost:1"], "need a --runner"),
+        ([DASK, "--dask_npartitions=2", "--dask_partition_size=2"], "not allowed with"),
+    ],
+)
+def test_an_option_beam_cannot_use_is_one_line_before_anything_is_written(arguments: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_beam_options(arguments, 3)
+    assert message in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "n_shards", "partitions"),
+    [
+        ([], 3, 3),
+        ([], 10**6, MOST_DASK_PARTITIONS),
+        (["--dask_npartitions=7"], 3, 7),
+        (["--dask_partition_size", "2"], 3, None),
+    ],
+)
+def test_every_shard_is_a_dask_partition_unless_the_options_say_otherwise(
+    arguments: list[str], n_shards: int, partitions: int | None
+) -> None:
+    beam_options = read_beam_options([DASK, *arguments], n_shards)
+    assert beam_options.on_dask
+    assert beam_options.options.get_all_options()["npartitions"] == partitions

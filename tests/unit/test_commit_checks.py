@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.errors import BalanceError
+from transforms.commit_run import check_balance, check_complete, count_frame
+from transforms.receipts import Receipt, StagedFile, position
+
+
+def receipt(shard: int = 0, part: int = 0, is_last: bool = True, c: int = 3, r: int = 1, e: int = 2) -> Receipt:
+    """With c rows classified, r rejected and e escalated, all of it staged."""
+    name = f"part-{shard:05d}-{part:04d}"
+    rows = {"classifications": c, "escalations": e, "rejections": r}
+    files = tuple(StagedFile(table, f"{table}/{name}.parquet", n, 1, "") for table, n in rows.items() if n)
+    return Receipt(name, shard, part, is_last, "ticket", c + r, c, r, e, files)
+
+
+def _shards(parts: list[int]) -> list[Receipt]:
+    return [receipt(i, part, part == n - 1) for i, n in enumerate(parts) for part in range(n)]
+
+
+_PARTS = st.lists(st.integers(1, 4), min_size=1, max_size=5)
+
+
+@given(_PARTS)
+def test_every_shard_with_all_of_its_parts_is_complete(parts: list[int]) -> None:
+    check_complete(_shards(parts), len(parts))
+
+
+@given(_PARTS, st.data())
+def test_a_receipt_that_is_lost_twice_there_or_out_of_plan_is_noticed(parts: list[int], data: st.DataObject) -> None:
+    receipts = _shards(parts)
+    index = data.draw(st.integers(0, len(receipts) - 1))
+    lost = receipts[:index] + receipts[index + 1 :]
+    twice = sorted([*receipts, receipts[index]], key=position)
+    foreign = [*receipts, receipt(len(parts))]
+    for wrong in (lost, twice, foreign):
+        with pytest.raises(BalanceError, match="nothing is published"):
+            check_complete(wrong, len(parts))
+
+
+def test_a_shard_that_says_nowhere_or_too_early_that_it_ends_is_incomplete() -> None:
+    for ends in ([False, False], [True, True], [True, False]):
+        parts = [receipt(0, part, is_last) for part, is_last in enumerate(ends)]
+        with pytest.raises(BalanceError, match=r"shard 0 of 1 came back with parts \[0, 1\]"):
+            check_complete(parts, 1)
+
+
+def test_a_run_of_which_nothing_came_back_is_incomplete() -> None:
+    with pytest.raises(BalanceError, match=r"shard 0 of 2 came back with parts \[\]"):
+        check_complete([], 2)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9), st.integers(0, 9)), max_size=6))
+def test_counts_that_add_up_are_balanced(rows: list[tuple[int, int, int]]) -> None:
+    receipts = [receipt(i, c=c, r=r, e=min(c, e)) for i, (c, r, e) in enumerate(rows)]
+    check_balance(receipts, sum(c + r for c, r, _ in rows))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        replace(receipt(), read=5),
+        replace(receipt(), read=3),
+        replace(receipt(), classified=4, read=5),  # counted, not staged
+        replace(receipt(), files=receipt().files[:2]),  # a file is missing
+        replace(receipt(), escalated=0),
+        receipt(c=1, e=2),  # more escalated than classified
+    ],
+)
+def test_a_shard_whose_counts_or_files_differ_is_refused(wrong: Receipt) -> None:
+    with pytest.raises(BalanceError, match="part-00000-0000: .*nothing is published"):
+        check_balance([wrong], wrong.read)
+
+
+def test_records_that_vanished_between_reading_and_publishing_are_noticed() -> None:
+    for read in (3, 5):
+        with pytest.raises(BalanceError, match=f"read {read} records, but 4 are classified or rejected"):
+            check_balance([receipt()], read)
+
+
+def test_each_document_type_is_counted_by_itself() -> None:
+    receipts = [receipt(0), replace(receipt(1, c=0, r=4, e=0), document_type="receipt"), receipt(2, c=0, r=0, e=0)]
+    frame = count_frame(receipts)
+    assert frame.to_dict("list") == {
+        "document_type": ["receipt", "ticket"],
+        "read": [4, 4],
+        "documents": [0, 3],
+        "rejected_share": [1.0, 0.25],
+    }
