@@ -38,7 +38,7 @@ setup(
             for rest in ("", ".*")
         ]
     ),
-    package_data={"pipelines.sampling": ["*.toml"], "models.training": ["*.toml", "*.md"]},
+    package_data={"models.training": ["*.toml", "*.md"]},
     install_requires=[
         "apache-beam>=2.77,<3",
         "click>=8.1,<9",

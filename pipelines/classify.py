@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 _RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxruntime", "pyarrow", "tokenizers")
 
-_RAISED = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt))(?::|$)", re.MULTILINE)
+_RAISED = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt))(?::|$| \[while)", re.MULTILINE)
 _SYSTEM_ERROR = re.compile(r"\[Errno \d+\] ([^:\[\n]+)")
 _LOST = re.compile(r"a worker process was lost: [^\n]*")  # as `pipelines.worker_watch` says it
 _STEP = re.compile(r"\[while running '([^'\n]+)'")
@@ -138,6 +138,8 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
             # The workers were lost after the commit: the data is there, whole.
             logger.warning("the runner failed after run %s was published: %s", plan.run_id, type(error).__name__)
             return
+        if _error_name(error) == KeyboardInterrupt.__name__:
+            raise KeyboardInterrupt from error
         raise reported_failure(plan) or RunFailedError(_worker_message(error)) from error
     if not _is_published(plan):
         raise reported_failure(plan) or RunFailedError("the runner ended without an error, but nothing was committed")
@@ -152,14 +154,19 @@ def _worker_message(error: BaseException) -> str:
     text = str(error)
     if lost := _LOST.search(text):
         return f"a worker failed: {lost[0]}"
-    raised = _RAISED.findall(text)  # runners hand on the traceback of a worker elsewhere as text
-    name = raised[-1] if raised else type(error).__name__
+    name = _error_name(error)
     cause = _SYSTEM_ERROR.search(text)
     step = _STEP.findall(text)
     return (
         f"a worker failed: {name}{f': {cause[1].strip()}' if cause else ''}{f' in {step[-1]}' if step else ''}; "
         "`docyard -v classify …` shows where"
     )
+
+
+def _error_name(error: BaseException) -> str:
+    """The class of what a worker raised; runners wrap it, and hand on its traceback as text."""
+    raised = _RAISED.findall(str(error))
+    return raised[-1] if raised else type(error).__name__
 
 
 def _published_after_all(plan: RunPlan, error: BaseException) -> bool:

@@ -31,7 +31,7 @@ class DocyardGroup(click.Group):
             click.echo(f"error: {' '.join(str(error).split())}", err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("error: interrupted; nothing was published, run again", err=True)
+            click.echo("error: interrupted; nothing of this run is published unless `docyard runs` says so", err=True)
             ctx.exit(INTERRUPTED)
 
 

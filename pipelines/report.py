@@ -35,7 +35,7 @@ def describe_dry_run(dry: DryRun) -> str:
     lines = [f"would read {len(files)} files in {len(dry.shards)} shards"]
     for (index, uri), n_shards in files.items():
         problem = next((shard.problem for shard in dry.shards if shard.source_uri == uri and shard.problem), None)
-        fate = f"would be rejected: {problem[0]}" if problem else f"{n_shards} shards"
+        fate = f"would be rejected: {problem[0]}" if problem else f"{n_shards} shard{'s' if n_shards > 1 else ''}"
         lines.append(f"  {dry.plan.config.inputs[index].document_type}: {uri} ({fate})")
     for document_type, reference in dict(
         zip((item.document_type for item in dry.plan.config.inputs), dry.plan.bundles, strict=True)

@@ -26,8 +26,12 @@ def existing_warehouse(folder: Path) -> Warehouse:
     warehouse = Warehouse(folder.absolute())
     if not warehouse.runs.is_dir():
         raise InputError(f"{folder}: no warehouse here; `docyard classify --warehouse {folder} …` makes one")
-    if not all(is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()):
-        finish_interrupted(warehouse)
+    try:
+        if not all(is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()):
+            finish_interrupted(warehouse)
+    except OSError:
+        # Who may only read must still be able to look; the next run completes what is left.
+        logger.info("%s cannot be written by this user", folder)
     return warehouse
 
 

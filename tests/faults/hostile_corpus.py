@@ -189,6 +189,18 @@ def _csv_files() -> Iterator[_File]:
         {"malformed_record": 1},
     )
     yield "stray-quotes.csv", head + b'x,"open\n' + b's-4,card\nx,"open\ns-5,card\n', "s-4 s-5", {"malformed_record": 2}
+    yield (
+        "ragged-over-lines.csv",
+        b"id,text,place\n" + b'x,"card\nAlma"",town",yes,no\n' + b"s-7,card,town\n",
+        "s-7",
+        {"malformed_record": 1},
+    )
+    yield (
+        "tail-of-a-broken-record.csv",
+        b"id,text,place\n" + b'x,"card "lost\nAlma",town,yes\n' + b"s-8,card,town\n",
+        "s-8",
+        {"malformed_record": 2},
+    )
     yield "after-quote.csv", head + b'x,"card"s\ns-6,card\n', "s-6", {"malformed_record": 1}
     yield "latin-1.csv", head + b"l-1,card\nx,caf\xe9\nl-2,card\n", "l-1 l-2", {"invalid_encoding": 1}
     yield "latin-1-quoted.csv", head + b'l-3,card\nx,"caf\xe9\nau lait"\nl-4,card\n', "l-3 l-4", {"invalid_encoding": 1}

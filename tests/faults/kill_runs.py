@@ -86,7 +86,8 @@ class Kill:
     def __str__(self) -> str:
         seen = ", ".join(sorted(set(self.found.values())))
         then = f"then {self.holds}" if self.holds else "left for the next run to mend"
-        return f"kill {self.number:>3}  aimed at {self.aim:<8} after {self.after_seconds:5.2f} s  {self.phase:<12} readers saw {seen}; {then}"
+        when = f"aimed at {self.aim:<8} after {self.after_seconds:5.2f} s"
+        return f"kill {self.number:>3}  {when}  {self.phase:<12} readers saw {seen}; {then}"
 
 
 def classify_arguments(source: Path, bundle: Path, config: Path) -> tuple[str, ...]:

@@ -2,13 +2,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from pipelines.runs import list_runs
+from pipelines.verify import verify_run
 from tests.faults.dying import SmallRun, dying_at, holds, strays
 from tests.faults.kill_runs import kill_runs
-from tests.small_runs import documents, write_jsonl
+from tests.small_runs import classify_arguments, documents, opened, write_jsonl
 from transforms.warehouse import exchange
 from transforms.warehouse.layout import Warehouse, open_warehouse
 from transforms.warehouse.locks import hold_partitions
@@ -29,6 +35,37 @@ def test_killed_runs_leave_the_old_or_the_new_content_and_the_next_run_gives_the
     work.mkdir()
     kills = list(kill_runs(KILLS, tiny_bundle_unchanged, tmp_path / "source", work, shard_bytes=2000))
     assert len(kills) == KILLS
+
+
+@pytest.mark.parametrize("marker", ["staged/ids", "ready"])
+def test_a_run_that_is_interrupted_says_truly_whether_it_published(
+    tiny_bundle_unchanged: Path, tmp_path: Path, marker: str
+) -> None:
+    warehouse = opened(tmp_path / "warehouse")
+    source = write_jsonl(tmp_path / "in.jsonl", documents(200))
+    (tmp_path / "run.toml").write_text("[reading]\nshard_bytes = 500\n")
+    arguments = classify_arguments(source, tiny_bundle_unchanged, warehouse.root)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", *arguments, "--config", str(tmp_path / "run.toml")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not any(warehouse.all_staging.glob(f"*/{marker}")):
+        assert process.poll() is None
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    staged = list(warehouse.all_staging.iterdir())
+    [run] = list_runs(warehouse.root)
+    if process.returncode == 0:
+        assert run["status"] == "published"
+        verify_run(warehouse, run["run_id"])
+    else:
+        assert (process.returncode, run["status"]) == (130, "failed"), stderr
+        assert stderr.splitlines()[-1] == "error: interrupted; nothing was published, run again"
+        assert not (warehouse.root / "classifications").exists()
+    assert staged == []
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ from tests.faults.dying import SmallRun, holds
 from tests.small_runs import (
     classify_arguments,
     config_of,
-    docyard,
     documents,
+    docyard,
     opened,
     published_hashes,
     read_published,

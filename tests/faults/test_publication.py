@@ -187,4 +187,4 @@ def test_after_any_publishing_and_dying_and_recovering_each_partition_holds_the_
         finish_interrupted(warehouse)
         for partition, last in holder.items():
             assert holds(warehouse, partition, [last]) == {last.run_id}
-        assert not [path for path in strays(warehouse, list(holder.values()))]
+        assert strays(warehouse, list(holder.values())) == []

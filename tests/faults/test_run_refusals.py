@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
-from pipelines.classify import classify
+from pipelines.classify import _worker_message, classify
 from pipelines.runs import list_runs
 from schemas.errors import ERRORS, BalanceError
 from schemas.tables import PUBLISHED_TABLES
@@ -22,8 +22,8 @@ from tests.small_runs import (
     SECRET,
     classify_arguments,
     config_of,
-    docyard,
     documents,
+    docyard,
     published_hashes,
     stage_run,
     write_jsonl,
@@ -294,6 +294,30 @@ def test_a_worker_s_error_that_quotes_a_document_is_not_passed_on(
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
     _check_refused(result, 9, "a worker failed")
     _failed(published, "RunFailedError")
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (ValueError(f"{SECRET} [while running 'Read/Read']"), "ValueError in Read/Read"),
+        (RuntimeError(f"KeyError: '{SECRET}' [while running 'A/B-ptransform-7']"), "KeyError in A/B-ptransform-7"),
+        (
+            RuntimeError(f"Traceback …:\n  {SECRET}()\npyarrow.lib.ArrowInvalidError: {SECRET}\n"),
+            "a worker failed: ArrowInvalidError; ",
+        ),
+        (
+            RuntimeError(f"OSError: [Errno 28] No space left on device: '/x/{SECRET}' [while running 'C']\n\n"),
+            "OSError: No space left on device in C",
+        ),
+        (RuntimeError(f"{SECRET}\na worker process was lost: return code -9; out of memory?"), "return code -9"),
+        (ZeroDivisionError(), "ZeroDivisionError"),
+    ],
+)
+def test_of_a_worker_s_error_its_kind_and_its_step_are_passed_on(error: Exception, says: str) -> None:
+    message = _worker_message(error)
+    assert message.startswith("a worker failed: ")
+    assert says in message
+    assert SECRET not in message
 
 
 def test_a_failure_in_the_middle_of_publishing_is_completed_and_no_failure(

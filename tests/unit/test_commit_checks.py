@@ -73,7 +73,7 @@ def test_counts_that_add_up_are_balanced(rows: list[tuple[int, int, int]]) -> No
     ],
 )
 def test_a_shard_whose_counts_or_files_differ_is_refused(wrong: Receipt) -> None:
-    with pytest.raises(BalanceError, match="part-00000-0000: .*nothing is published"):
+    with pytest.raises(BalanceError, match=r"part-00000-0000: .*nothing is published"):
         check_balance([wrong], wrong.read)
 
 

@@ -17,6 +17,7 @@ from transforms.readers.files import DamagedFileError
 from transforms.readers.lines import Line, shard_lines
 from transforms.readers.rows import DocumentRows
 
+_MISPLACED_QUOTE = (Reason.MALFORMED_RECORD, "a quote is misplaced or never closed")
 MAX_RECORD_LINES = 2**16  # bounds what is held while the end of a quoted field is looked for
 
 
@@ -34,8 +35,9 @@ class _Columns:
 def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
     """Yields the rows of a CSV file.
 
-    A record that cannot be parsed costs only its first physical line, and reading resumes on the next one: a stray
-    quote never swallows the good rows after it.
+    A record whose quotes cannot be parsed costs only its first physical line, and reading resumes on the next one: a
+    stray quote never swallows the good rows after it. A record that parses to its end but has the wrong number of
+    fields is one rejection, however many lines it spans: its inside is no record.
     """
     csv.field_size_limit(max(csv.field_size_limit(), reading.max_record_bytes + 1))
     rows = DocumentRows(shard.source_uri, reading)
@@ -108,6 +110,7 @@ class _Records:
         # quotes at one of those places goes the same way, so it is not tried: the work stays linear, whoever
         # wrote the quotes.
         self._hopeless_until = -1
+        self._after_failure = False  # no record has been read since one failed
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | tuple[Reason, str], int]]:
         return self
@@ -122,7 +125,12 @@ class _Records:
                 self._advance(1)
                 continue
             fields = self._single_line(content)
+            if fields is not None and self._after_failure and content.count(b'"') % 2:
+                # The tail of the record that failed, not a record: to read it as one would be a guess.
+                self._advance(1)
+                return offset, _MISPLACED_QUOTE, 0
             if fields is not None:
+                self._after_failure = False
                 self._advance(1)
                 return offset, fields, len(content)
             return offset, *self._quoted()
@@ -163,21 +171,20 @@ class _Records:
             fields = next(csv.reader(feed(), delimiter=self._delimiter, strict=True))
         except csv.Error:
             fields = []
-        if not fields or (self.width and len(fields) != self.width):
+        if not fields:
+            self._after_failure = True
             self._hopeless_until = max(self._hopeless_until, self._position + n_lines - 1)
             self._advance(1)
             if not valid[0]:
                 return (Reason.INVALID_ENCODING, "the line is not UTF-8"), 0
-            return (Reason.MALFORMED_RECORD, self._why_malformed(fields, n_lines)), 0
+            return _MISPLACED_QUOTE, 0
         self._advance(n_lines)
         if not all(valid):
             return (Reason.INVALID_ENCODING, "the record is not UTF-8"), 0
+        if self.width and len(fields) != self.width:
+            return (Reason.MALFORMED_RECORD, f"expected {self.width} fields, found {len(fields)}"), 0
+        self._after_failure = False
         return fields, n_bytes
-
-    def _why_malformed(self, fields: list[str], n_lines: int) -> str:
-        if fields and n_lines == 1:
-            return f"expected {self.width} fields, found {len(fields)}"
-        return "a quote is misplaced or never closed"
 
     def _peek(self, index: int) -> Line | None:
         """The line `index` after the one in hand, or None past the end or past the damage."""
