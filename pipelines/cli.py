@@ -40,7 +40,9 @@ class DocyardGroup(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Log each stage, and what Beam has to say.")
 def main(verbose: bool) -> None:
     """Classify documents in bulk with small int8 models, and know what became of every one."""
-    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.CRITICAL)
+    logging.basicConfig(
+        format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.CRITICAL
+    )
     for handler in logging.getLogger().handlers:
         handler.setLevel(logging.INFO if verbose else logging.WARNING)  # some libraries raise their own level
     if not verbose:

@@ -125,7 +125,7 @@ def start_dask_worker(start: Start, dask_scheduler: str, tmp_path: Path) -> Call
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A thousand made-up tickets, broken ones and duplicates among them, in many small shards."""
     folder = tmp_path_factory.mktemp("corpus")
-    write_ticket_sample(folder / "tickets", 1500, seed=11)
+    write_ticket_sample(folder / "tickets", 1000, seed=11)
     return write_config(folder, folder / "tickets", "[reading]\nshard_bytes = 4000\n")
 
 
@@ -232,10 +232,8 @@ def test_two_dask_workers_one_killed_in_the_middle_publish_the_same_bytes(
     victim.kill()
     victim.wait(10)
     staged = receipts(warehouse)
-    planned = len(
-        [path for path in (in_memory / "classifications").rglob("part-*.parquet") if path.stem.endswith("-0000")]
-    )
-    assert 4 <= staged < planned
+    total = len({path.name for path in in_memory.rglob("part-*.parquet")})
+    assert 4 <= staged < total
     assert job.wait(RUN_SECONDS) == 0
     assert victim.returncode == -signal.SIGKILL
     assert survivor.poll() is None
