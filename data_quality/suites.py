@@ -31,8 +31,10 @@ def table_suite(table: Table) -> list[Any]:
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column as Condition
 
-    expectations = [gxe.ExpectTableColumnsToMatchOrderedList(column_list=[column.name for column in table.columns])]
-    for column in table.columns:
+    expectations = [
+        gxe.ExpectTableColumnsToMatchOrderedList(column_list=[column.name for column in table.flat_columns])
+    ]
+    for column in table.flat_columns:
         expectations += _column_expectations(column)
     if table is CLASSIFICATIONS:
         # Law 4: an answer that stands has reached its threshold.

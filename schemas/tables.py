@@ -48,6 +48,11 @@ class Table:
     description: str
     columns: tuple[Column, ...]
 
+    @property
+    def flat_columns(self) -> tuple[Column, ...]:
+        """The columns that hold one plain value a row, which are those that checks can judge."""
+        return tuple(column for column in self.columns if not pa.types.is_nested(column.type))
+
     def schema(self) -> pa.Schema:
         """The Arrow schema of the table's files."""
         metadata = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -125,3 +126,23 @@ def listed(folder: Path) -> list[str]:
 
 def opened(folder: Path) -> Warehouse:
     return open_warehouse(str(folder))
+
+
+def check_refused(result: Result | subprocess.CompletedProcess[str], exit_code: int, *says: str) -> None:
+    """One line on stderr and none on stdout, no traceback, no text of a document."""
+    found = result.exit_code if isinstance(result, Result) else result.returncode
+    assert found == exit_code, result.stderr
+    assert result.stdout == ""
+    lines = result.stderr.splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    assert "Traceback" not in lines[0]
+    assert SECRET not in lines[0]
+    for words in says:
+        assert words in lines[0]
+
+
+def flip_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)

@@ -20,7 +20,7 @@ from schemas.tables import PUBLISHED_TABLES, Table
 from transforms.deduplicate import published_name, reject_duplicates
 from transforms.receipts import Receipt, StagedFile, position, total
 from transforms.run_plan import RunPlan, reporting_failures
-from transforms.stage_shard import in_schema, write_table
+from transforms.stage_shard import write_table
 from transforms.warehouse.layout import write_durably
 from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus
 from transforms.warehouse.publication import publish, staged_files
@@ -121,16 +121,22 @@ def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
 
 
 def _samples(folder: Path, receipts: list[Receipt], plan: RunPlan) -> dict[str, pd.DataFrame]:
-    """The first rows of every staged file, as many of each as the configured sample allows."""
+    """The first rows of every staged file, as many of each as the configured sample allows; no more is decoded."""
     samples = {}
     for kind in PUBLISHED_TABLES:
+        names = [column.name for column in kind.flat_columns]
         files = [file for receipt in receipts if (file := receipt.file(kind.name))]
         rows_each = -(-plan.config.quality.sample_rows // max(1, len(files)))
-        tables = [pq.read_table(folder / file.path, partitioning=None).slice(0, rows_each) for file in files]
-        samples[kind.name] = pa.concat_tables(
-            [kind.schema().empty_table(), *(in_schema(t, kind) for t in tables)]
-        ).to_pandas()
+        schema = kind.schema()
+        batches = [_first_rows(folder / file.path, rows_each, names) for file in files]
+        empty = schema.empty_table().select(names)
+        samples[kind.name] = pa.concat_tables([empty, *batches], promote_options="permissive").to_pandas()
     return samples
+
+
+def _first_rows(file: Path, n_rows: int, columns: list[str]) -> pa.Table:
+    batch = next(pq.ParquetFile(file).iter_batches(batch_size=n_rows, columns=columns))
+    return pa.Table.from_batches([batch])
 
 
 def _write_quality(plan: RunPlan, report: QualityReport) -> None:

@@ -36,6 +36,9 @@ RUN_DATE = "2026-01-31"
 TABLES = ("classifications", "escalations", "rejections")
 DOCYARD = [sys.executable, "-m", "pipelines.cli"]
 
+# What a kill waits for in the run's staging folder: nothing, the first step of publishing, the moment of decision.
+AIMS = {"anywhere": "", "publish": "ready", "decision": JOURNAL_FILE}
+
 Rows = Counter[str]
 
 
@@ -148,7 +151,7 @@ class Killer:
     def kill(self, number: int) -> Kill:
         """Starts a run of the other content, kills it, and checks what is there before and after mending."""
         content = self.other()
-        aim = "publish" if number % 2 else "anywhere"
+        aim = list(AIMS)[number % len(AIMS)]
         before = {run["run_id"] for run in self._manifests()}
         after_seconds = self._start_and_kill(content, aim)
         phase, decided = self._phase(before)
@@ -179,12 +182,12 @@ class Killer:
             process = subprocess.Popen(
                 [*DOCYARD, *content.arguments, str(self.warehouse)], stdout=log, stderr=log, start_new_session=True
             )
-        if aim == "publish":
+        if aim != "anywhere":
             staging = self.warehouse / "_staging"
             before = set(staging.iterdir())
-            while process.poll() is None and not self._is_publishing(staging, before):
+            while process.poll() is None and not self._is_there(staging, before, AIMS[aim]):
                 time.sleep(0.0005)
-            time.sleep(self._random.uniform(0.0, 0.03))
+            time.sleep(self._random.uniform(0.0, 0.01))
         else:
             time.sleep(self._random.uniform(0.0, content.seconds))
         after_seconds = time.monotonic() - started
@@ -194,8 +197,8 @@ class Killer:
         return after_seconds
 
     @staticmethod
-    def _is_publishing(staging: Path, before: set[Path]) -> bool:
-        return any((path / "ready").exists() for path in staging.iterdir() if path not in before)
+    def _is_there(staging: Path, before: set[Path], name: str) -> bool:
+        return any((path / name).exists() for path in staging.iterdir() if path not in before)
 
     def _manifests(self) -> list[dict[str, object]]:
         return [json.loads(path.read_bytes()) for path in (self.warehouse / "runs").glob("*/manifest.json")]

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 
 from pipelines.classify import _worker_message, classify
 from pipelines.runs import list_runs
@@ -20,10 +19,12 @@ from schemas.tables import PUBLISHED_TABLES
 from tests.small_runs import (
     RUN_DATE,
     SECRET,
+    check_refused,
     classify_arguments,
     config_of,
     documents,
     docyard,
+    flip_byte,
     published_hashes,
     stage_run,
     write_jsonl,
@@ -31,7 +32,7 @@ from tests.small_runs import (
 from transforms import stage_shard, validate_documents
 from transforms.commit_run import commit_run
 from transforms.receipts import MergeReceipts, Receipt
-from transforms.warehouse.layout import SUCCESS_FILE, Partition, Warehouse
+from transforms.warehouse.layout import Partition, Warehouse
 from transforms.warehouse.locks import hold_partitions
 from transforms.warehouse.publication import published_by
 
@@ -77,20 +78,6 @@ def _published(warehouse: Path) -> tuple[dict[str, str], list[str | None]]:
     ]
 
 
-def _check_refused(result: Result | subprocess.CompletedProcess[str], exit_code: int, *says: str) -> None:
-    """One line on stderr and none on stdout, no traceback, no text of a document."""
-    found = result.exit_code if isinstance(result, Result) else result.returncode
-    assert found == exit_code, result.stderr
-    assert result.stdout == ""
-    lines = result.stderr.splitlines()
-    assert len(lines) == 1, result.stderr
-    assert lines[0].startswith("error: ")
-    assert "Traceback" not in lines[0]
-    assert SECRET not in lines[0]
-    for words in says:
-        assert words in lines[0]
-
-
 def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "pipelines.cli", *arguments], check=False, capture_output=True, text=True, timeout=120
@@ -109,12 +96,6 @@ def _failed(warehouse: Path, error: str) -> None:
 def _with_config(path: Path, toml: str, arguments: list[str]) -> list[str]:
     path.write_text(toml)
     return [*arguments, "--config", str(path)]
-
-
-def _flip_byte(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
 
 
 # --- before the first document: the run is not even on record ---
@@ -141,15 +122,15 @@ def test_a_configuration_that_cannot_be_used_ends_with_2(
     unrecorded: Path, source: Path, tiny_bundle_unchanged: Path, tmp_path: Path, toml: str
 ) -> None:
     arguments = classify_arguments(source, tiny_bundle_unchanged, unrecorded)
-    _check_refused(docyard(*_with_config(tmp_path / "run.toml", toml, arguments)), 2)
+    check_refused(docyard(*_with_config(tmp_path / "run.toml", toml, arguments)), 2)
 
 
 def test_a_date_that_is_none_and_an_option_beam_does_not_know_end_with_2(
     unrecorded: Path, source: Path, tiny_bundle_unchanged: Path
 ) -> None:
     arguments = classify_arguments(source, tiny_bundle_unchanged, unrecorded)
-    _check_refused(docyard(*arguments, "--run-date", "31.1.2026"), 2, "run_date", "YYYY-MM-DD")
-    _check_refused(docyard(*arguments, "--", "--no_such_option=1"), 2, "no_such_option")
+    check_refused(docyard(*arguments, "--run-date", "31.1.2026"), 2, "run_date", "YYYY-MM-DD")
+    check_refused(docyard(*arguments, "--", "--no_such_option=1"), 2, "no_such_option")
 
 
 def test_a_warehouse_that_is_no_local_folder_ends_with_2(
@@ -158,7 +139,7 @@ def test_a_warehouse_that_is_no_local_folder_ends_with_2(
     (tmp_path / "file").touch()
     for warehouse in ("s3://bucket/warehouse", tmp_path / "file"):
         arguments = classify_arguments(source, tiny_bundle_unchanged, Path("w"))
-        _check_refused(docyard(*arguments, "--warehouse", warehouse), 2, "warehouse")
+        check_refused(docyard(*arguments, "--warehouse", warehouse), 2, "warehouse")
 
 
 def test_input_that_is_missing_or_without_a_byte_ends_with_3(
@@ -167,23 +148,23 @@ def test_input_that_is_missing_or_without_a_byte_ends_with_3(
     (tmp_path / "empty.jsonl").touch()
     (tmp_path / "folder").mkdir()
     for name, says in (("nowhere.jsonl", "no file there"), ("folder", "no file there"), ("empty.jsonl", "empty input")):
-        _check_refused(docyard(*classify_arguments(tmp_path / name, tiny_bundle_unchanged, unrecorded)), 3, says)
+        check_refused(docyard(*classify_arguments(tmp_path / name, tiny_bundle_unchanged, unrecorded)), 3, says)
 
 
 def test_a_bundle_that_is_missing_changed_or_for_other_documents_ends_with_4(
     unrecorded: Path, source: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    _check_refused(docyard(*classify_arguments(source, tmp_path / "nowhere", unrecorded)), 4, "no such folder")
+    check_refused(docyard(*classify_arguments(source, tmp_path / "nowhere", unrecorded)), 4, "no such folder")
     arguments = classify_arguments(source, tiny_bundle, unrecorded)
-    _check_refused(docyard(*arguments, "--document-type", "contract"), 4, "'ticket'", "'contract'")
-    _flip_byte(tiny_bundle / "model.onnx")
-    _check_refused(docyard(*arguments), 4, "model.onnx", "changed")
+    check_refused(docyard(*arguments, "--document-type", "contract"), 4, "'ticket'", "'contract'")
+    flip_byte(tiny_bundle / "model.onnx")
+    check_refused(docyard(*arguments), 4, "model.onnx", "changed")
 
 
 def test_a_partition_another_run_holds_ends_with_7(unrecorded: Path, source: Path, tiny_bundle_unchanged: Path) -> None:
     with hold_partitions(Warehouse(unrecorded), [PARTITION], "holder"):
         result = docyard(*classify_arguments(source, tiny_bundle_unchanged, unrecorded))
-    _check_refused(result, 7, PARTITION.path, "run holder")
+    check_refused(result, 7, PARTITION.path, "run holder")
 
 
 # --- once workers have begun: the run is on record as failed ---
@@ -194,7 +175,7 @@ def test_input_without_a_record_ends_with_3(published: Path, tiny_bundle_unchang
     (tmp_path / "in" / "blank.jsonl").write_bytes(b"\n\n\n")
     (tmp_path / "in" / "nothing.jsonl.gz").write_bytes(gzip.compress(b""))
     result = docyard(*classify_arguments(tmp_path / "in", tiny_bundle_unchanged, published))
-    _check_refused(result, 3, "no record in any input file")
+    check_refused(result, 3, "no record in any input file")
     _failed(published, "InputError")
 
 
@@ -203,7 +184,7 @@ def test_a_broken_contract_ends_with_5_and_leaves_its_report(
 ) -> None:
     arguments = classify_arguments(source, tiny_bundle_unchanged, published)
     result = _command(*_with_config(tmp_path / "run.toml", "[quality]\nmax_rejected_share = 0.05", arguments))
-    _check_refused(result, 5, "rejected_share", "empty_text 6", "quality.json")
+    check_refused(result, 5, "rejected_share", "empty_text 6", "quality.json")
     _failed(published, "ContractError")
     report = published / "runs" / list_runs(published)[0]["run_id"] / "quality.json"
     assert json.loads(report.read_bytes())["passed"] is False
@@ -217,7 +198,7 @@ def test_a_receipt_that_is_lost_on_the_way_ends_with_6(
 
     monkeypatch.setattr(MergeReceipts, "extract_output", all_but_one)
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
-    _check_refused(result, 6, "of 2 came back with parts []")
+    check_refused(result, 6, "of 2 came back with parts []")
     _failed(published, "BalanceError")
 
 
@@ -227,7 +208,7 @@ def test_a_step_that_loses_a_row_ends_with_6(
     original = validate_documents.validate_documents
     monkeypatch.setattr(validate_documents, "validate_documents", lambda table, reading: original(table[1:], reading))
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
-    _check_refused(result, 6, "records read, but", "nothing is published")
+    check_refused(result, 6, "records read, but", "nothing is published")
     _failed(published, "BalanceError")
 
 
@@ -272,15 +253,15 @@ def test_a_worker_that_cannot_write_ends_with_9(published: Path, source: Path, t
     thread = _once_staging_begins(published, shutil.rmtree)
     result = _command(*classify_arguments(source, tiny_bundle_unchanged, published))
     thread.join()
-    _check_refused(result, 9, "a worker failed")
+    check_refused(result, 9, "a worker failed")
     _failed(published, "RunFailedError")
 
 
 def test_a_worker_that_finds_another_bundle_ends_with_4(published: Path, source: Path, tiny_bundle: Path) -> None:
-    thread = _once_staging_begins(published, lambda staging: _flip_byte(tiny_bundle / "model.onnx"))
+    thread = _once_staging_begins(published, lambda staging: flip_byte(tiny_bundle / "model.onnx"))
     result = docyard(*classify_arguments(source, tiny_bundle, published))
     thread.join()
-    _check_refused(result, 4, "model.onnx")
+    check_refused(result, 4, "model.onnx")
     _failed(published, "BundleError")
 
 
@@ -292,7 +273,7 @@ def test_a_worker_s_error_that_quotes_a_document_is_not_passed_on(
 
     monkeypatch.setattr(stage_shard, "split_outcomes", fails)
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
-    _check_refused(result, 9, "a worker failed")
+    check_refused(result, 9, "a worker failed")
     _failed(published, "RunFailedError")
 
 
@@ -356,75 +337,15 @@ def test_a_publication_that_cannot_be_completed_now_is_completed_by_the_next_com
     with monkeypatch.context() as full:
         full.setattr(publication, "replace_folder", fails)
         result = docyard(*classify_arguments(changed, tiny_bundle_unchanged, warehouse))
-    _check_refused(result, 9, "No space left on device")
+    check_refused(result, 9, "No space left on device")
     newest, old = list_runs(warehouse)
     assert (newest["status"], old["status"]) == ("published", "superseded")
     assert docyard("verify", newest["run_id"], "--warehouse", warehouse).exit_code == 0
 
 
-# --- verify ---
-
-
-@pytest.fixture
-def run_id(warehouse: Path) -> str:
-    return str(list_runs(warehouse)[0]["run_id"])
-
-
-def _a_file(warehouse: Path, table: str = "classifications") -> Path:
-    return min((warehouse / table / PARTITION.path).glob("*.parquet"))
-
-
-def test_what_was_published_and_left_alone_is_verified(warehouse: Path, run_id: str) -> None:
-    result = docyard("verify", run_id, "--warehouse", warehouse)
-    assert (result.exit_code, result.stderr) == (0, "")
-    assert "60 read = 54 classified + 6 rejected" in result.stdout
-
-
-def _remove_success(warehouse: Path) -> None:
-    (warehouse / "escalations" / PARTITION.path / SUCCESS_FILE).unlink()
-
-
-def _miscount(warehouse: Path) -> None:
-    [path] = warehouse.glob("runs/*/manifest.json")
-    path.write_text(path.read_text().replace('"classified": 54', '"classified": 53'))
-
-
-@pytest.mark.parametrize(
-    ("damage", "says"),
-    [
-        (lambda warehouse: _flip_byte(_a_file(warehouse)), "sha256"),
-        (lambda warehouse: _flip_byte(_a_file(warehouse, "rejections")), "sha256"),
-        (lambda warehouse: _a_file(warehouse).unlink(), "the manifest names it"),
-        (lambda warehouse: shutil.copy(_a_file(warehouse), _a_file(warehouse).with_name("x.parquet")), "not in the"),
-        (lambda warehouse: _a_file(warehouse).write_bytes(b""), "sha256"),
-        (_remove_success, "superseded"),
-        (_miscount, "classified is 54 in the files, 53 in the manifest"),
-        (lambda warehouse: next(warehouse.glob("runs/*/manifest.json")).write_text("{"), "not a run manifest"),
-    ],
-)
-def test_a_run_that_is_not_what_its_manifest_says_ends_with_8(
-    warehouse: Path, run_id: str, damage: Callable[[Path], object], says: str
-) -> None:
-    damage(warehouse)
-    _check_refused(docyard("verify", run_id, "--warehouse", warehouse), 8, says)
-
-
-def test_a_run_that_is_unknown_superseded_or_failed_cannot_be_verified(
-    warehouse: Path, run_id: str, source: Path, tiny_bundle_unchanged: Path, tmp_path: Path
-) -> None:
-    _check_refused(docyard("verify", "no-such-run", "--warehouse", warehouse), 8, "`docyard runs` lists them")
-    blank = tmp_path / "blank.jsonl"
-    blank.write_bytes(b"\n")
-    docyard(*classify_arguments(blank, tiny_bundle_unchanged, warehouse))
-    failed = list_runs(warehouse)[0]
-    _check_refused(docyard("verify", failed["run_id"], "--warehouse", warehouse), 8, "published nothing")
-    manifest = classify(config_of(source, tiny_bundle_unchanged, warehouse), ())
-    _check_refused(docyard("verify", run_id, "--warehouse", warehouse), 8, manifest.run_id, "superseded")
-
-
 def test_commands_about_runs_refuse_a_folder_that_is_no_warehouse(tmp_path: Path) -> None:
     for command in (("runs",), ("show",), ("verify", "x")):
-        _check_refused(docyard(*command, "--warehouse", tmp_path / "nowhere"), 3, "no warehouse here")
+        check_refused(docyard(*command, "--warehouse", tmp_path / "nowhere"), 3, "no warehouse here")
     assert list(tmp_path.iterdir()) == []
 
 

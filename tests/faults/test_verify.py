@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipelines.classify import classify
+from pipelines.runs import list_runs
+from tests.small_runs import (
+    RUN_DATE,
+    check_refused,
+    classify_arguments,
+    config_of,
+    documents,
+    docyard,
+    flip_byte,
+    write_jsonl,
+)
+from transforms.warehouse.layout import SUCCESS_FILE, Partition
+
+PARTITION = Partition(RUN_DATE, "ticket")
+
+
+@pytest.fixture(scope="module")
+def template(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A warehouse with one published run."""
+    folder = tmp_path_factory.mktemp("published")
+    write_jsonl(folder / "in" / "a.jsonl", documents(40))
+    write_jsonl(folder / "in" / "b.jsonl", documents(20, "e"))
+    classify(config_of(folder / "in", tiny_bundle_unchanged, folder / "warehouse"), ())
+    return folder / "warehouse"
+
+
+@pytest.fixture
+def warehouse(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "warehouse"))
+
+
+@pytest.fixture
+def run_id(warehouse: Path) -> str:
+    return str(list_runs(warehouse)[0]["run_id"])
+
+
+def _a_file(warehouse: Path, table: str = "classifications") -> Path:
+    return min((warehouse / table / PARTITION.path).glob("*.parquet"))
+
+
+def test_what_was_published_and_left_alone_is_verified(warehouse: Path, run_id: str) -> None:
+    result = docyard("verify", run_id, "--warehouse", warehouse)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "60 read = 54 classified + 6 rejected" in result.stdout
+
+
+def _remove_success(warehouse: Path) -> None:
+    (warehouse / "escalations" / PARTITION.path / SUCCESS_FILE).unlink()
+
+
+def _miscount(warehouse: Path) -> None:
+    [path] = warehouse.glob("runs/*/manifest.json")
+    path.write_text(path.read_text().replace('"classified": 54', '"classified": 53'))
+
+
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda warehouse: flip_byte(_a_file(warehouse)), "sha256"),
+        (lambda warehouse: flip_byte(_a_file(warehouse, "rejections")), "sha256"),
+        (lambda warehouse: _a_file(warehouse).unlink(), "the manifest names it"),
+        (lambda warehouse: shutil.copy(_a_file(warehouse), _a_file(warehouse).with_name("x.parquet")), "not in the"),
+        (lambda warehouse: _a_file(warehouse).write_bytes(b""), "sha256"),
+        (_remove_success, "superseded"),
+        (_miscount, "classified is 54 in the files, 53 in the manifest"),
+        (lambda warehouse: next(warehouse.glob("runs/*/manifest.json")).write_text("{"), "not a run manifest"),
+    ],
+)
+def test_a_run_that_is_not_what_its_manifest_says_ends_with_8(
+    warehouse: Path, run_id: str, damage: Callable[[Path], object], says: str
+) -> None:
+    damage(warehouse)
+    check_refused(docyard("verify", run_id, "--warehouse", warehouse), 8, says)
+
+
+def test_a_run_that_is_unknown_superseded_or_failed_cannot_be_verified(
+    warehouse: Path, run_id: str, tiny_bundle_unchanged: Path, tmp_path: Path
+) -> None:
+    check_refused(docyard("verify", "no-such-run", "--warehouse", warehouse), 8, "`docyard runs` lists them")
+    blank = tmp_path / "blank.jsonl"
+    blank.write_bytes(b"\n")
+    docyard(*classify_arguments(blank, tiny_bundle_unchanged, warehouse))
+    failed = list_runs(warehouse)[0]
+    check_refused(docyard("verify", failed["run_id"], "--warehouse", warehouse), 8, "published nothing")
+    manifest = classify(
+        config_of(write_jsonl(tmp_path / "c.jsonl", documents(5)), tiny_bundle_unchanged, warehouse), ()
+    )
+    check_refused(docyard("verify", run_id, "--warehouse", warehouse), 8, manifest.run_id, "superseded")
