@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from schemas.reasons import Route
-from schemas.tables import CLASSIFICATIONS, ESCALATIONS, REJECTIONS, Column, Table
+from schemas.tables import CLASSIFICATIONS, ESCALATIONS, Column, Table
 
 _SHA256 = r"^[0-9a-f]{64}$"
 
@@ -48,8 +48,6 @@ def table_suite(table: Table) -> list[Any]:
         )
     if table in (CLASSIFICATIONS, ESCALATIONS):
         expectations.append(gxe.ExpectColumnValuesToMatchRegex(column="content_hash", regex=_SHA256))
-    if table is REJECTIONS:
-        expectations.append(gxe.ExpectColumnValueLengthsToBeBetween(column="detail", max_value=2_000))
     return expectations
 
 

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.manifest import (
+from models.bundle_manifest import (
     MANIFEST_NAME,
     REQUIRED_FILES,
+    BundleManifest,
     FileRecord,
     FingerprintRow,
-    Manifest,
     check_no_extra_files,
     checked_keys,
     checked_type,
+    parse_bundle_manifest,
     parse_json,
-    parse_manifest,
     read_file,
 )
 from models.policy import Policy, parse_policy
@@ -42,7 +42,7 @@ class ModelBundle:
 
     folder: Path
     digest: str
-    manifest: Manifest
+    manifest: BundleManifest
     labels: tuple[str, ...]
     label_sources: tuple[tuple[str, ...], ...]
     temperature: float
@@ -94,7 +94,7 @@ def load_bundle(folder: Path) -> ModelBundle:
         raise BundleError(f"{path}: missing; {folder} is not a ModelBundle, or was copied in part") from None
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror}; check its kind and its permissions") from None
-    manifest = parse_manifest(content, str(path))
+    manifest = parse_bundle_manifest(content, str(path))
     files = {name: read_file(folder, name, record) for name, record in manifest.files.items()}
     check_no_extra_files(folder, manifest)
 
@@ -151,7 +151,7 @@ def write_bundle_manifest(
         if not path.is_file():
             raise BundleError(f"{path}: not a file; a bundle is one flat folder of files")
     contents = {path.name: path.read_bytes() for path in paths}
-    manifest = Manifest(
+    manifest = BundleManifest(
         name=name,
         created=created,
         document_type=document_type,
@@ -161,7 +161,7 @@ def write_bundle_manifest(
         fingerprint=tuple(fingerprint),
     )
     content = manifest.to_bytes()
-    parse_manifest(content, str(folder / MANIFEST_NAME))
+    parse_bundle_manifest(content, str(folder / MANIFEST_NAME))
     draft = folder / f".{MANIFEST_NAME}.draft"
     draft.write_bytes(content)
     draft.replace(folder / MANIFEST_NAME)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from models.batches import plan_batches
 from models.bundle import ModelBundle, load_bundle
-from models.manifest import FingerprintRow
+from models.bundle_manifest import FingerprintRow
 from models.scores import Scores, score_logits
 from models.session import check_label_count, open_session, run_session
 from models.tokens import TextTokenizer, TokenizedTexts

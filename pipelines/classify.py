@@ -16,7 +16,7 @@ from models.bundle import bundle_reference, load_bundle
 from pipelines.beam_options import BeamOptions, read_beam_options
 from pipelines.progress import show_progress
 from schemas.config import InputConfig, RunConfig
-from schemas.errors import BundleError, DocyardError, RunFailedError
+from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.shards import Shard
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
@@ -25,7 +25,14 @@ from transforms.stage_shard import ids_folder
 from transforms.warehouse.layout import open_warehouse
 from transforms.warehouse.locks import hold_partitions
 from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
-from transforms.warehouse.publication import finish_interrupted, give_up, published_by, receipts_folder, staged_files
+from transforms.warehouse.publication import (
+    finish_interrupted,
+    give_up,
+    is_published,
+    published_by,
+    receipts_folder,
+    staged_files,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +107,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         InputError: there is nothing to read.
     """
     bundles = tuple(_choose_bundle(item) for item in config.inputs)
+    _check_apart(config)
     shards = plan_shards(config)
     now = datetime.datetime.now(datetime.UTC)
     plan = RunPlan(
@@ -113,6 +121,17 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
     )
     return plan, shards
+
+
+def _check_apart(config: RunConfig) -> None:
+    """What a run publishes must not be what the next one reads."""
+    warehouse = Path(config.warehouse).resolve()
+    for path in (path for item in config.inputs for path in item.paths if "://" not in path):
+        folder = Path(path).resolve()
+        if warehouse == folder or (folder.is_dir() and folder in warehouse.parents):
+            raise ConfigError(
+                f"the warehouse {config.warehouse} lies in the input folder {path}; give it another place"
+            )
 
 
 def _choose_bundle(item: InputConfig) -> BundleChoice:
@@ -131,22 +150,18 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
 
     try:
         run_job(plan, shards, beam_options)
-    except DocyardError:
-        raise
+    except DocyardError as error:
+        raise reported_failure(plan) or error from None  # as the worker said it, without the runner's additions
     except Exception as error:
-        if _is_published(plan):
+        if is_published(plan.warehouse, plan.run_id):
             # The workers were lost after the commit: the data is there, whole.
             logger.warning("the runner failed after run %s was published: %s", plan.run_id, type(error).__name__)
             return
         if _error_name(error) == KeyboardInterrupt.__name__:
             raise KeyboardInterrupt from error
         raise reported_failure(plan) or RunFailedError(_worker_message(error)) from error
-    if not _is_published(plan):
+    if not is_published(plan.warehouse, plan.run_id):
         raise reported_failure(plan) or RunFailedError("the runner ended without an error, but nothing was committed")
-
-
-def _is_published(plan: RunPlan) -> bool:
-    return read_manifest(plan.warehouse, plan.run_id).status is RunStatus.PUBLISHED
 
 
 def _worker_message(error: BaseException) -> str:

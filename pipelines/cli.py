@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from schemas.errors import ConfigError, DocyardError
+from schemas.errors import ConfigError, DocyardError, RunFailedError
 
 INTERRUPTED = 130
 
@@ -30,6 +30,10 @@ class DocyardGroup(click.Group):
         except DocyardError as error:
             click.echo(f"error: {' '.join(str(error).split())}", err=True)
             ctx.exit(error.exit_code)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"error: {where}{error.strerror or type(error).__name__}", err=True)
+            ctx.exit(RunFailedError.exit_code)
         except KeyboardInterrupt:
             click.echo("error: interrupted; nothing of this run is published unless `docyard runs` says so", err=True)
             ctx.exit(INTERRUPTED)
@@ -88,9 +92,10 @@ def classify(
     from pipelines.report import describe_dry_run, describe_run
     from schemas.config import load_config
 
-    for option in beam_options:
-        if beam_options[0] == option and not option.startswith("-"):
-            raise ConfigError(f"unexpected argument {option!r}; give inputs with --input, and Beam's options after --")
+    if beam_options and not beam_options[0].startswith("-"):
+        raise ConfigError(
+            f"unexpected argument {beam_options[0]!r}; give inputs with --input, and Beam's options after --"
+        )
     mapping = {
         "paths": list(inputs),
         "document_type": document_type,

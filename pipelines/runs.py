@@ -16,6 +16,9 @@ from transforms.warehouse.publication import finish_interrupted, published_by
 
 logger = logging.getLogger(__name__)
 
+# What a manifest cannot know of itself.
+ABANDONED, SUPERSEDED, PARTLY_SUPERSEDED = DERIVED_STATUSES = ("abandoned", "superseded", "partly superseded")
+
 
 def existing_warehouse(folder: Path) -> Warehouse:
     """Opens a warehouse that is there, and completes what a killed run had begun to publish.
@@ -38,8 +41,8 @@ def existing_warehouse(folder: Path) -> Warehouse:
 def list_runs(folder: Path) -> list[dict[str, Any]]:
     """Every run, newest first, as plain values.
 
-    `status` is published, failed, running, or what a manifest cannot know of itself: superseded (a later run
-    replaced its partitions) and abandoned (its process is gone).
+    `status` is published, failed, running, or what a manifest cannot know of itself: superseded and partly superseded
+    (later runs replaced its partitions, or some of them) and abandoned (its process is gone).
 
     Raises:
         InputError: the folder holds no warehouse.
@@ -73,9 +76,9 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
 
 def _status(warehouse: Warehouse, manifest: Manifest) -> str:
     if manifest.status is RunStatus.RUNNING and not is_held(warehouse, manifest.run_id):
-        return "abandoned"
+        return ABANDONED
     if manifest.status is RunStatus.PUBLISHED:
         holders = {published_by(warehouse.partition(CLASSIFICATIONS.name, item)) for item in manifest.partitions}
         if holders != {manifest.run_id}:
-            return "superseded"
+            return PARTLY_SUPERSEDED if manifest.run_id in holders else SUPERSEDED
     return manifest.status.value

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipelines.report import describe_run
-from pipelines.runs import existing_warehouse, list_runs
+from pipelines.runs import PARTLY_SUPERSEDED, existing_warehouse, list_runs
 from schemas.errors import InputError
 from schemas.tables import CLASSIFICATIONS
 from transforms.warehouse.layout import Warehouse
-from transforms.warehouse.manifest import Manifest, read_manifest
+from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest
 
 _COLUMNS = ["document_id", "label", "confidence", "route", "route_reason"]
 
@@ -27,7 +27,9 @@ def show_run(folder: Path, run_date: str | None, rows: int) -> str:
         InputError: nothing was published for that date.
     """
     published = [
-        run for run in list_runs(folder) if run["status"] == "published" and run_date in (None, run["run_date"])
+        run
+        for run in list_runs(folder)
+        if run["status"] in (RunStatus.PUBLISHED.value, PARTLY_SUPERSEDED) and run_date in (None, run["run_date"])
     ]
     if not published:
         raise InputError(f"{folder}: nothing published" + (f" for run date {run_date}" if run_date else " yet"))

@@ -195,9 +195,9 @@ def _check(config: RunConfig) -> None:
             raise ConfigError(f"csv_delimiter: expected one ASCII character, found {item.csv_delimiter!r}")
         if not item.id_field or not item.text_field:
             raise ConfigError(f"inputs of type {item.document_type!r}: id_field and text_field must not be empty")
-    types_ = {item.document_type: item.bundle for item in reversed(config.inputs)}
+    bundles = {item.document_type: Path(item.bundle) for item in reversed(config.inputs)}
     for item in config.inputs:
-        if types_[item.document_type] != item.bundle:
+        if bundles[item.document_type] != Path(item.bundle):
             raise ConfigError(f"document_type {item.document_type!r} names two bundles; one type has one bundle")
     limits = {**dataclasses.asdict(config.reading), "batch_tokens": config.classification.batch_tokens}
     limits["sample_rows"] = config.quality.sample_rows

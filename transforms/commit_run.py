@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,10 +24,12 @@ from transforms.receipts import Receipt, StagedFile, position, total
 from transforms.run_plan import RunPlan, reporting_failures
 from transforms.stage_shard import write_table
 from transforms.warehouse.layout import write_durably
-from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus
-from transforms.warehouse.publication import publish, staged_files
+from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
+from transforms.warehouse.publication import is_published, publish, staged_files
 
 QUALITY_FILE = "quality.json"
+
+logger = logging.getLogger(__name__)
 
 
 def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
@@ -37,6 +41,8 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
         ContractError: the data contract failed.
         LockedError: a later run took a partition over.
     """
+    if is_published(plan.warehouse, plan.run_id):
+        return read_manifest(plan.warehouse, plan.run_id)
     started = time.perf_counter()
     folder = staged_files(plan.warehouse, plan.run_id)
     receipts = sorted(receipts, key=position)
@@ -46,6 +52,7 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     read = sum(receipt.read for receipt in receipts)
     receipts = reject_duplicates(folder, receipts)
     check_balance(receipts, read)
+    check_staged(folder, receipts)
     report = check_contracts(count_frame(receipts), _samples(folder, receipts, plan), plan.config.quality)
     _write_quality(plan, report)
     if not report.passed:
@@ -54,6 +61,9 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
             f"the data contract failed: {'; '.join(report.failures())}; rejected: {reasons or 'none'}; nothing is "
             f"published, see {plan.warehouse.run(plan.run_id) / QUALITY_FILE}"
         )
+    logger.info(
+        "%d receipts balance, the contract holds; publishing %s", len(receipts), ", ".join(map(str, plan.partitions))
+    )
     sources = _sources(folder, receipts, plan)
     manifest = _manifest(receipts, plan, [file for _, file in sources], time.perf_counter() - started)
     publish(plan.warehouse, manifest, {file.path: path for path, file in sources})
@@ -87,7 +97,7 @@ def check_balance(receipts: list[Receipt], read: int) -> None:
         read: records that were read, counted before anything was moved.
 
     Raises:
-        BalanceError: the counts differ, per shard or per run, or from the rows of the files.
+        BalanceError: the counts differ, per shard or per run.
     """
     for receipt in receipts:
         rows = {kind.name: getattr(receipt.file(kind.name), "rows", 0) for kind in PUBLISHED_TABLES}
@@ -106,6 +116,24 @@ def check_balance(receipts: list[Receipt], read: int) -> None:
     outcomes = sum(receipt.classified + receipt.rejected for receipt in receipts)
     if outcomes != read:
         raise BalanceError(f"read {read} records, but {outcomes} are classified or rejected; nothing is published")
+
+
+def check_staged(folder: Path, receipts: list[Receipt]) -> None:
+    """Makes sure the staged files are the ones the receipts speak of, to the byte.
+
+    A shard that was staged twice, with different outcomes, could otherwise be counted by one and published by the
+    other.
+
+    Raises:
+        BalanceError: a file is missing or differs.
+    """
+    for file in (file for receipt in receipts for file in receipt.files):
+        try:
+            content = (folder / file.path).read_bytes()
+        except FileNotFoundError:
+            raise BalanceError(f"{file.path} was staged, but is gone; nothing is published") from None
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            raise BalanceError(f"{file.path} is not what its receipt says; nothing is published")
 
 
 def count_frame(receipts: list[Receipt]) -> pd.DataFrame:

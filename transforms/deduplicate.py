@@ -8,6 +8,7 @@ whose hashes meet are then compared in full. "First" means first in the order of
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,16 +67,26 @@ def find_repeated(files: list[Path], hashes_at_once: int) -> np.ndarray:
         files: each a saved array of sorted uint64.
         hashes_at_once: about how many are held in memory.
     """
-    arrays = [np.load(file, mmap_mode="r") for file in files]
-    n_slices = max(1, -(-sum(len(array) for array in arrays) // hashes_at_once))
-    bounds = [(2**64 * i // n_slices) for i in range(1, n_slices)]
-    cuts = [[0, *np.searchsorted(array, np.array(bounds, dtype=np.uint64)), len(array)] for array in arrays]
+    n_slices = max(1, -(-sum(_n_hashes(file) for file in files) // hashes_at_once))
+    bounds = [2**64 * i // n_slices for i in range(n_slices + 1)]
     repeated = []
-    for i in range(n_slices):
-        hashes = np.concatenate([array[cut[i] : cut[i + 1]] for array, cut in zip(arrays, cuts, strict=True)])
+    for low, high in pairwise(bounds):
+        hashes = np.concatenate([_slice(file, low, high) for file in files])
         hashes.sort()
         repeated.append(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
     return np.concatenate(repeated)
+
+
+def _n_hashes(file: Path) -> int:
+    return len(np.load(file, mmap_mode="r"))
+
+
+def _slice(file: Path, low: int, high: int) -> np.ndarray:
+    """The hashes in [low, high), copied: a map kept open would hold a file descriptor for every shard of the run."""
+    array = np.load(file, mmap_mode="r")
+    start = np.searchsorted(array, np.uint64(low))
+    stop = len(array) if high == 2**64 else np.searchsorted(array, np.uint64(high))
+    return np.array(array[start:stop])
 
 
 def _duplicates(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from transforms.receipts import Receipt, StagedFile
 from transforms.run_plan import RunPlan, reporting_failures
 from transforms.warehouse.layout import Partition, write_durably
 from transforms.warehouse.publication import receipts_folder, staged_files
+
+logger = logging.getLogger(__name__)
 
 
 def split_outcomes(table: pa.Table, document_type: str, bundle: str) -> dict[str, pa.Table]:
@@ -137,6 +140,11 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         seconds=shard.seconds | {"stage": time.perf_counter() - started},
     )
     write_durably(receipts_folder(plan.warehouse, plan.run_id) / f"{shard.name}.json", receipt.to_json())
+    logger.info(
+        "%s staged: %d read, %d classified, %d rejected, %d escalated; seconds %s",
+        *(shard.name, receipt.read, receipt.classified, receipt.rejected, receipt.escalated),
+        {step: round(seconds, 2) for step, seconds in receipt.seconds.items()},
+    )
     return receipt
 
 

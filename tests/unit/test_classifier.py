@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from models.bundle import load_bundle, write_bundle_manifest
+from models.bundle_manifest import FingerprintRow
 from models.classifier import Classifier, cached_classifier
-from models.manifest import FingerprintRow
 from models.scores import Scores
 from models.session import open_session
 from schemas.errors import BundleError, ConfigError, RunFailedError

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -161,3 +162,18 @@ def test_ids_have_the_same_hash_in_any_company() -> None:
     assert together.tolist() == [id_hashes(pa.chunked_array([[id_]], pa.string()))[0] for id_ in ids]
     assert len(set(together.tolist())) == len(ids)
     assert id_hashes(pa.chunked_array([[]], pa.string())).dtype == np.uint64
+
+
+def test_a_run_may_have_more_shards_than_a_process_may_open_files(tmp_path: Path) -> None:
+    files = []
+    for number in range(200):
+        file = tmp_path / f"{number}.npy"
+        np.save(file, np.array([number, 2**40], dtype=np.uint64))
+        files.append(file)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    in_use = len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").is_dir() else 64
+    resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 20, hard))
+    try:
+        assert find_repeated(files, hashes_at_once=50).tolist() == [2**40]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -12,12 +12,14 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from schemas.errors import ConfigError
+from schemas.tables import PUBLISHED_TABLES
 
 SUCCESS_FILE = "_SUCCESS"
 
@@ -90,12 +92,18 @@ def open_warehouse(folder: str) -> Warehouse:
         raise ConfigError(f"warehouse: cannot make the folder {root}: {error.strerror}") from None
     if not os.access(root, os.W_OK):
         raise ConfigError(f"warehouse: the folder {root} cannot be written")
+    for table in PUBLISHED_TABLES:
+        published = root / table.name
+        if published.exists() and published.stat().st_dev != (root / "_staging").stat().st_dev:
+            raise ConfigError(
+                f"warehouse: {published} lies on another device; a partition can be replaced only within one"
+            )
     return Warehouse(root)
 
 
 def write_durably(path: Path, content: bytes) -> None:
     """Replaces `path` in one step, and returns when it would survive a power cut."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     with temporary.open("wb") as file:
         file.write(content)
         file.flush()

@@ -86,7 +86,7 @@ def is_held(warehouse: Warehouse, run_id: str) -> bool:
             try:
                 with lock:
                     pass
-            except Timeout:
+            except (Timeout, PermissionError):  # who may not take a lock sees every run as alive
                 return True
     return False
 

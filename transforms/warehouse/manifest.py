@@ -11,6 +11,7 @@ from schemas.errors import VerificationError
 from transforms.warehouse.layout import Partition, Warehouse, write_durably
 
 MANIFEST_FILE = "manifest.json"
+COUNTS = ("read", "classified", "rejected", "accepted", "escalated", "reasons", "route_reasons")
 
 
 class RunStatus(StrEnum):
@@ -87,9 +88,12 @@ def manifest_from_json(content: bytes) -> Manifest:
         values["status"] = RunStatus(values["status"])
         values["document_types"] = tuple(values["document_types"])
         values["files"] = tuple(PublishedFile(**item) for item in values["files"])
-        return Manifest(**values)
+        manifest = Manifest(**values)
+        if manifest.status is RunStatus.PUBLISHED:
+            _ = [manifest.counts[name] for name in COUNTS], manifest.seconds["wall"]
     except (ValueError, KeyError, TypeError) as error:
         raise VerificationError(f"not a run manifest: {type(error).__name__}: {error}") from None
+    return manifest
 
 
 def read_manifest(warehouse: Warehouse, run_id: str) -> Manifest:
@@ -101,6 +105,8 @@ def read_manifest(warehouse: Warehouse, run_id: str) -> Manifest:
     path = warehouse.run(run_id) / MANIFEST_FILE
     try:
         return manifest_from_json(path.read_bytes())
+    except VerificationError as error:
+        raise VerificationError(f"{path}: {error}") from None
     except OSError:
         raise VerificationError(f"no run {run_id!r} in {warehouse.root}; `docyard runs` lists them") from None
 

@@ -19,7 +19,7 @@ import os
 import shutil
 from pathlib import Path
 
-from schemas.errors import VerificationError
+from schemas.errors import LockedError, VerificationError
 from schemas.tables import PUBLISHED_TABLES
 from transforms.warehouse.exchange import replace_folder
 from transforms.warehouse.layout import SUCCESS_FILE, Warehouse, remove_folder, sync_folder, write_durably
@@ -49,11 +49,14 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
         sources: for each `PublishedFile.path`, the staged file.
 
     Raises:
-        LockedError: a later run took a partition over.
+        LockedError: a later run took a partition over, or the launcher gave this run up.
     """
     with commit_lock(warehouse):
-        if _is_on_record(warehouse, manifest.run_id):
+        status = _status_on_record(warehouse, manifest.run_id)
+        if status is RunStatus.PUBLISHED:
             return
+        if status is RunStatus.FAILED:
+            raise LockedError(f"run {manifest.run_id} was given up as failed; it publishes nothing any more")
         journal = warehouse.staging(manifest.run_id) / JOURNAL_FILE
         if not journal.exists():
             check_tokens(warehouse, manifest.partitions, manifest.run_id)
@@ -91,7 +94,7 @@ def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
         Whether the run is published after all, as a whole.
     """
     with commit_lock(warehouse):
-        published = _complete(warehouse, failed.run_id) or _is_on_record(warehouse, failed.run_id)
+        published = _complete(warehouse, failed.run_id) or is_published(warehouse, failed.run_id)
         if not published:
             write_manifest(warehouse, failed)
         remove_folder(warehouse.staging(failed.run_id))
@@ -108,11 +111,16 @@ def _complete(warehouse: Warehouse, run_id: str) -> bool:
     return True
 
 
-def _is_on_record(warehouse: Warehouse, run_id: str) -> bool:
+def is_published(warehouse: Warehouse, run_id: str) -> bool:
+    """Whether the run is on record as published."""
+    return _status_on_record(warehouse, run_id) is RunStatus.PUBLISHED
+
+
+def _status_on_record(warehouse: Warehouse, run_id: str) -> RunStatus | None:
     try:
-        return read_manifest(warehouse, run_id).status is RunStatus.PUBLISHED
+        return read_manifest(warehouse, run_id).status
     except VerificationError:
-        return False
+        return None
 
 
 def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) -> None:
@@ -133,13 +141,18 @@ def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Pat
 
 def _roll_forward(warehouse: Warehouse, manifest: Manifest) -> None:
     ready = warehouse.staging(manifest.run_id) / _READY
+    pending = []
     for table in PUBLISHED_TABLES:
         for partition in manifest.partitions:
             target = warehouse.partition(table.name, partition)
+            target.parent.mkdir(parents=True, exist_ok=True)
             if published_by(target) != manifest.run_id:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                replace_folder(ready / table.name / partition.path, target)
-                sync_folder(target.parent)
+                pending.append((ready / table.name / partition.path, target))
+    # Nothing but the exchanges in this loop: a reader who joins two tables can see an old and a new one only here.
+    for new, target in pending:
+        replace_folder(new, target)
+    for _, target in pending:
+        sync_folder(target.parent)
     write_manifest(warehouse, manifest)
     # The journal goes first: without it the rest is litter, with it the rest is still needed.
     (warehouse.staging(manifest.run_id) / JOURNAL_FILE).unlink(missing_ok=True)

@@ -50,7 +50,7 @@ class FingerprintRow:
 
 
 @dataclass(frozen=True)
-class Manifest:
+class BundleManifest:
     """The content of bundle.json.
 
     Attributes:
@@ -121,7 +121,7 @@ def checked_type(value: Any, kind: type, where: str) -> Any:
     return value
 
 
-def parse_manifest(content: bytes, where: str) -> Manifest:
+def parse_bundle_manifest(content: bytes, where: str) -> BundleManifest:
     """Reads the content of bundle.json.
 
     Raises:
@@ -142,7 +142,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     max_tokens = checked_type(values["max_tokens"], int, f"{where}: 'max_tokens'")
     if max_tokens < 3:
         raise BundleError(f"{where}: 'max_tokens' must be at least 3, two of them special, found {max_tokens}")
-    return Manifest(
+    return BundleManifest(
         name=values["name"],
         created=_date(values["created"], f"{where}: 'created'"),
         document_type=values["document_type"],
@@ -178,7 +178,7 @@ def read_file(folder: Path, name: str, record: FileRecord) -> bytes:
     return content
 
 
-def check_no_extra_files(folder: Path, manifest: Manifest) -> None:
+def check_no_extra_files(folder: Path, manifest: BundleManifest) -> None:
     """Refuses whatever lies in the folder without being listed; names that begin with a dot are left alone.
 
     Raises:
