@@ -41,7 +41,7 @@ class DocyardGroup(click.Group):
 
 @click.group(cls=DocyardGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="docyard")
-@click.option("-v", "--verbose", is_flag=True, help="Log each stage, and what Beam has to say.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every shard and the commit, and what Beam has to say.")
 def main(verbose: bool) -> None:
     """Classify documents in bulk with small int8 models, and know what became of every one."""
     logging.basicConfig(

@@ -201,6 +201,24 @@ def _csv_files() -> Iterator[_File]:
         "s-8",
         {"malformed_record": 2},
     )
+    yield (
+        "inside-of-a-broken-record.csv",
+        head + b'm-1,card\n7,"He said "hi" there\nThanks, Bob\n\nBye"\nm-2,card 5" wide\n',
+        "m-1 m-2",
+        {"malformed_record": 3},
+    )
+    yield (
+        "words-in-quotes-inside-a-broken-record.csv",
+        head + b'm-3,card\n7,"He said "hi" there\nThanks "Ann", and\nYours, Bob\nBye, all"\nm-4,card\n',
+        "m-3 m-4",
+        {"malformed_record": 4},
+    )
+    yield (
+        "tail-behind-a-field-of-quotes.csv",
+        head + b'7,"He said "hi" there\n"Thanks"\nYours, Bob"\nm-5,card\n',
+        "m-5",
+        {"malformed_record": 3},
+    )
     yield "after-quote.csv", head + b'x,"card"s\ns-6,card\n', "s-6", {"malformed_record": 1}
     yield "latin-1.csv", head + b"l-1,card\nx,caf\xe9\nl-2,card\n", "l-1 l-2", {"invalid_encoding": 1}
     yield "latin-1-quoted.csv", head + b'l-3,card\nx,"caf\xe9\nau lait"\nl-4,card\n', "l-3 l-4", {"invalid_encoding": 1}
@@ -232,6 +250,10 @@ def _gzip_files() -> Iterator[_File]:
     yield "trailing-garbage.jsonl.gz", gzip.compress(_line("z-6")) + b"garbage", "z-6", {"unreadable_file": 1}
     yield "plain.csv.gz", gzip.compress(b"id,text\nz-7,card\n"), "z-7", {}
     yield "without-trailer.jsonl.gz", gzip.compress(_line("z-8") + _line("z-9"))[:-8], "z-8 z-9", {"truncated_file": 1}
+    mail = b'id,text\nz-11,card\nx,"Dear all\nThanks, Bob\nYours, Ann\n'
+    yield "cut-inside-quotes.csv.gz", gzip.compress(mail)[:-8], "z-11", {"truncated_file": 1}
+    broken = mail.replace(b"Dear all", b'He said "hi" there')
+    yield "cut-inside-a-broken-record.csv.gz", gzip.compress(broken)[:-8], "z-11", {"truncated_file": 1}
     yield "truncated.jsonl.gz", packed[: len(packed) // 2], _ids_before_cut(packed), {"truncated_file": 1}
     yield "magic-only.jsonl.gz", b"\x1f\x8b", "", {"truncated_file": 1}
     yield "zero-bytes.jsonl.gz", b"", "", {"truncated_file": 1}

@@ -180,6 +180,25 @@ def test_metadata_is_a_json_object_of_the_fields_that_are_there(tmp_path: Path) 
     assert _column(rows, "metadata") == ['{"z":"x"}']
 
 
+@pytest.mark.parametrize("depth", [300, 1000])
+def test_metadata_nested_too_deep_to_be_written_costs_its_record_alone(tmp_path: Path, depth: int) -> None:
+    deep = b'{"id": 1, "text": "secret", "m": ' + b"[" * depth + b"]" * depth + b"}\n"
+    rows = _rows(tmp_path / "a.jsonl", deep + b'{"id": 2, "text": "t", "m": [[]]}', metadata_fields=("m",))
+    assert [(row["document_id"], row["reason_code"]) for row in rows] == [("1", "wrong_type"), ("2", None)]
+    assert rows[0]["detail"] == "metadata: a value cannot be written as JSON"
+    assert rows[0]["text"] is None
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_a_file_without_the_mapped_time_is_refused_and_one_without_metadata_is_not(tmp_path: Path, name: str) -> None:
+    content = b"id,text\n1,t\n" if name == "a.csv" else _parquet({"id": ["1"], "text": ["t"]})
+    (row,) = _rows(tmp_path / name, content, received_at_field="at")
+    assert row["reason_code"] == "unreadable_file"
+    assert "'at'" in row["detail"]
+    (row,) = _rows(tmp_path / name, content, metadata_fields=("at",))
+    assert (row["document_id"], row["reason_code"]) == ("1", None)
+
+
 def test_received_at_is_kept_as_it_is_and_anything_but_a_string_is_a_wrong_type(tmp_path: Path) -> None:
     content = b'{"id": 1, "text": "t", "at": " soon"}\n{"id": 2, "text": "t", "at": 5}\n{"id": 3, "text": "t"}'
     rows = _rows(tmp_path / "a.jsonl", content, received_at_field="at")
@@ -244,6 +263,36 @@ def test_quotes_that_never_close_cost_one_line_each_and_no_time(tmp_path: Path, 
     rows = _rows(tmp_path / "a.csv", b"id,text\n" + b'x","\n' * n_lines + b"last,good\n")
     assert len(rows) == n_lines + 1
     assert (rows[-1]["document_id"], rows[-1]["text"]) == ("last", "good")
+
+
+@pytest.mark.parametrize("line", [b'x,"a"b\n', b'a"b\n', b'x,"a "b"\n', b'x,"a\n'])
+def test_looking_for_the_end_of_broken_records_takes_no_time(tmp_path: Path, line: bytes) -> None:
+    rows = _rows(tmp_path / "a.csv", b"id,text\n" + (line + b"y\n") * 20_000 + b"last,good\n")
+    assert len(rows) == 40_001
+    assert (rows[-1]["document_id"], rows[-1]["text"]) == ("last", "good")
+
+
+def test_the_damage_starts_where_the_record_does_that_it_cuts(tmp_path: Path) -> None:
+    content = b'id,text\n1,a\n2,"Dear all\nThanks, Bob\nYours'
+    rows = _rows(tmp_path / "a.csv.gz", gzip.compress(content)[:-8])
+    assert [(row["reason_code"], row["source_offset"]) for row in rows] == [(None, 8), ("truncated_file", 12)]
+
+
+def test_each_line_of_a_broken_record_is_a_rejection(tmp_path: Path) -> None:
+    content = b'id,text\n1,"He said "hi" there\nThanks, Bob\n\ncaf\xe9\nBye"\n2,good\n'
+    rows = _rows(tmp_path / "a.csv", content)
+    assert [(row["reason_code"], row["source_offset"]) for row in rows] == [
+        ("malformed_record", 8),
+        ("malformed_record", 30),
+        ("invalid_encoding", 43),
+        ("malformed_record", 48),
+        (None, 53),
+    ]
+
+
+def test_columns_without_a_name_are_ignored(tmp_path: Path) -> None:
+    (row,) = _rows(tmp_path / "a.csv", b"id,text,,\n1,t,x,y\n")
+    assert (row["document_id"], row["received_at"], row["reason_code"]) == ("1", None, None)
 
 
 def test_a_record_of_many_lines_is_bounded_by_the_limit_of_a_record(tmp_path: Path) -> None:
@@ -345,6 +394,21 @@ def test_a_parquet_file_without_the_mapped_columns_says_which(tmp_path: Path) ->
     (row,) = _rows(tmp_path / "a.parquet", _parquet({"id": ["1"], "body": ["t"]}))
     assert (row["reason_code"], row["source_offset"]) == ("unreadable_file", None)
     assert "'text'" in row["detail"]
+
+
+def test_a_row_group_that_cannot_be_decoded_says_how_many_rows_it_should_have_held(tmp_path: Path) -> None:
+    texts = [f"text {i}" for i in range(6)]
+    content = _parquet(
+        {"id": texts, "text": texts},
+        row_group_size=3,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
+    )
+    rows = _rows(tmp_path / "a.parquet", content.replace(b"text 4", b"xxxx 4"))
+    assert _column(rows, "reason_code") == [None, None, None, "unreadable_file"]
+    assert rows[-1]["detail"].startswith("row group 1 of 3 rows cannot be decoded")
 
 
 # --- Beam ---

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import gzip
 import io
 import tempfile
@@ -22,6 +23,10 @@ from transforms.validate_documents import validate_documents
 _SETTINGS = settings(max_examples=150, deadline=None)
 _LINES = st.lists(st.binary(max_size=12).filter(lambda line: b"\n" not in line), max_size=12)
 _SOUP = st.text(st.sampled_from('ab1,"\n\r\0 é'), max_size=60).map(str.encode) | st.binary(max_size=60)
+
+
+_CSV_LINES = ["a,b", "b", "", 'a,"b', 'b"', '"b"', 'a,"b "c" d', 'b "c", d', 'a,"b"', 'b, c"', 'a,\u00e9"\r']
+_CSV_SOUP = _SOUP | st.lists(st.sampled_from(_CSV_LINES), max_size=10).map(lambda lines: "\n".join(lines).encode())
 
 
 def _read(name: str, content: bytes, reading: ReadingConfig | None = None) -> list[dict[str, Any]]:
@@ -79,13 +84,42 @@ def test_any_bytes_as_json_lines_give_a_row_for_each_line_that_is_not_blank(cont
 
 
 @_SETTINGS
-@given(_SOUP, st.booleans())
+@given(_CSV_SOUP, st.booleans())
 def test_any_bytes_as_csv_give_rows_with_increasing_offsets(soup: bytes, small_parts: bool) -> None:
     reading = ReadingConfig(shard_rows=2 if small_parts else 1000, max_record_bytes=20)
     rows = _read("a.csv", b"id,text\n" + soup, reading)
     offsets = [row["source_offset"] for row in rows]
     assert offsets == sorted(set(offsets))
     assert all(8 <= offset < 8 + len(soup) for offset in offsets)
+    _assert_covered(soup, 8, rows)
+
+
+def _assert_covered(content: bytes, start: int, rows: list[dict[str, Any]]) -> None:
+    """Each line that is not blank is a row, or is inside the record of the row before it."""
+    ends = [row["source_offset"] - start for row in rows] + [len(content)]
+    assert not content[: ends[0]].strip(b"\r\n")
+    for row, begin, end in zip(rows, ends[:-1], ends[1:], strict=True):
+        lines = [line for line in content[begin:end].split(b"\n") if line not in (b"", b"\r")]
+        if row["reason_code"] is None or len(lines) > 1:
+            text = content[begin:end].decode("utf-8", "surrogateescape")
+            records = [record for record in csv.reader(io.StringIO(text, newline="\n"), strict=True) if record]
+            assert len(records) == 1
+            assert row["reason_code"] is not None or records == [[row["document_id"], row["text"]]]
+
+
+@_SETTINGS
+@given(_CSV_SOUP, st.integers(0, 30), st.sampled_from([20, 2**20]))
+def test_a_cut_in_a_csv_file_changes_no_row_before_the_damage(soup: bytes, cut: int, max_record_bytes: int) -> None:
+    reading = ReadingConfig(max_record_bytes=max_record_bytes)
+    content = b"id,text\n" + soup
+    packed = gzip.compress(content, 0, mtime=0)
+    whole = _read("a.csv.gz", packed, reading)
+    *rows, last = _read("a.csv.gz", packed[:-cut] if cut else packed + b"garbage", reading)
+    assert last["reason_code"] in ("truncated_file", "unreadable_file")
+    for before, row in zip(whole, rows, strict=False):
+        assert before | {"source_uri": ""} == row | {"source_uri": ""}
+    if rows:
+        _assert_covered(content[8 : last["source_offset"]], 8, rows)
 
 
 @_SETTINGS
@@ -103,6 +137,18 @@ def test_no_broken_line_takes_a_plain_row_with_it(lines: list[str]) -> None:
     if 'good,"two\nlines"' not in lines:
         assert sum(row["reason_code"] is None for row in rows) == lines.count("good,one")
     assert len(rows) >= len(lines)
+
+
+@_SETTINGS
+@given(st.lists(st.sampled_from(["Thanks, Bob", "a,b", 'say "x", y', "", "bye"]), max_size=8), st.booleans())
+def test_nothing_from_the_inside_of_a_broken_record_is_a_document(inside: list[str], cut: bool) -> None:
+    mail = ["id,text", "1,good", '2,"He said "hi" there', *inside]
+    if cut:
+        rows = _read("a.csv.gz", gzip.compress("\n".join(mail).encode())[:-8])
+    else:
+        rows = _read("a.csv", "\n".join([*mail, 'Bye, all"', "3,good"]).encode())
+    assert [row["document_id"] for row in rows if row["reason_code"] is None] == (["1"] if cut else ["1", "3"])
+    assert not cut or rows[-1]["reason_code"] == "truncated_file"
 
 
 @_SETTINGS

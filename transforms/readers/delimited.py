@@ -35,9 +35,10 @@ class _Columns:
 def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
     """Yields the rows of a CSV file.
 
-    A record whose quotes cannot be parsed costs only its first physical line, and reading resumes on the next one: a
-    stray quote never swallows the good rows after it. A record that parses to its end but has the wrong number of
-    fields is one rejection, however many lines it spans: its inside is no record.
+    A record whose quotes cannot be parsed costs its first physical line and, where the next quote in the file looks
+    like its end, every line up to that one: a stray quote does not swallow the good rows after it, and the inside of a
+    broken record is not read as rows. A record that parses to its end but has the wrong number of fields is one
+    rejection, however many lines it spans. A record that is still open where a file is damaged is part of the damage.
     """
     csv.field_size_limit(max(csv.field_size_limit(), reading.max_record_bytes + 1))
     rows = DocumentRows(shard.source_uri, reading)
@@ -64,20 +65,21 @@ def _columns(header: list[str] | tuple[Reason, str], mapping: InputConfig) -> _C
         reason, detail = header
         whole = reason if reason is Reason.INVALID_ENCODING else Reason.UNREADABLE_FILE
         raise DamagedFileError(whole, f"the header row cannot be read: {detail}")
-    for name in (mapping.id_field, mapping.text_field):
+    required = [name for name in (mapping.id_field, mapping.text_field, mapping.received_at_field) if name]
+    for name in required:
         if name not in header:
             raise DamagedFileError(
                 Reason.UNREADABLE_FILE,
                 f"the header row has no column {name!r}; check the field names and csv_delimiter",
             )
-    for name in (mapping.id_field, mapping.text_field, mapping.received_at_field, *mapping.metadata_fields):
+    for name in (*required, *mapping.metadata_fields):
         if header.count(name) > 1:
             raise DamagedFileError(Reason.UNREADABLE_FILE, f"the header row has column {name!r} more than once")
     return _Columns(
         width=len(header),
         document_id=header.index(mapping.id_field),
         text=header.index(mapping.text_field),
-        received_at=header.index(mapping.received_at_field) if mapping.received_at_field in header else None,
+        received_at=header.index(mapping.received_at_field) if mapping.received_at_field else None,
         metadata={name: header.index(name) for name in mapping.metadata_fields if name in header},
     )
 
@@ -110,7 +112,8 @@ class _Records:
         # quotes at one of those places goes the same way, so it is not tried: the work stays linear, whoever
         # wrote the quotes.
         self._hopeless_until = -1
-        self._after_failure = False  # no record has been read since one failed
+        self._broken_until = -1  # up to this line belongs to a record that failed
+        self._after_failure = False  # a record failed, and neither its end nor another record has been read since
 
     def __iter__(self) -> Iterator[tuple[int, list[str] | tuple[Reason, str], int]]:
         return self
@@ -124,6 +127,9 @@ class _Records:
             if content in (b"", b"\r"):
                 self._advance(1)
                 continue
+            if self._position <= self._broken_until:
+                self._advance(1)
+                return offset, _why_broken(content), 0
             fields = self._single_line(content)
             if fields is not None and self._after_failure and content.count(b'"') % 2:
                 # The tail of the record that failed, not a record: to read it as one would be a guess.
@@ -133,7 +139,7 @@ class _Records:
                 self._after_failure = False
                 self._advance(1)
                 return offset, fields, len(content)
-            return offset, *self._quoted()
+            return offset, *self._quoted(offset, content)
         if self._damage is not None:
             raise self._damage
         raise StopIteration
@@ -150,20 +156,23 @@ class _Records:
             return None
         return fields if len(fields) == self.width or not self.width else None
 
-    def _quoted(self) -> tuple[list[str] | tuple[Reason, str], int]:
-        """Parses the record that starts on the line in hand, over as many lines as its quotes span."""
+    def _quoted(self, offset: int, first: bytes) -> tuple[list[str] | tuple[Reason, str], int]:
+        """Parses the record that starts on the line in hand, over as many lines as its quotes span.
+
+        Raises:
+            DamagedFileError: the file is damaged before the record ends.
+        """
         n_lines = n_bytes = 0
         valid: list[bool] = []
 
         def feed() -> Iterator[str]:
             nonlocal n_lines, n_bytes
-            while n_lines < MAX_RECORD_LINES and (not n_lines or self._position + n_lines > self._hopeless_until):
-                line = self._peek(n_lines)
-                if line is None or line[1] is None or n_bytes + len(line[1]) > self._max_record_bytes:
+            for content in self._record_lines(offset):
+                if n_lines and self._position + n_lines <= self._hopeless_until:
                     return
                 n_lines += 1
-                n_bytes += len(line[1]) + 1
-                text, is_valid = _decode(line[1])
+                n_bytes += len(content) + 1
+                text, is_valid = _decode(content)
                 valid.append(is_valid)
                 yield text + "\n"
 
@@ -174,10 +183,10 @@ class _Records:
         if not fields:
             self._after_failure = True
             self._hopeless_until = max(self._hopeless_until, self._position + n_lines - 1)
+            if b'"' in first:
+                self._find_tail(offset)
             self._advance(1)
-            if not valid[0]:
-                return (Reason.INVALID_ENCODING, "the line is not UTF-8"), 0
-            return _MISPLACED_QUOTE, 0
+            return _why_broken(first), 0
         self._advance(n_lines)
         if not all(valid):
             return (Reason.INVALID_ENCODING, "the record is not UTF-8"), 0
@@ -185,6 +194,44 @@ class _Records:
             return (Reason.MALFORMED_RECORD, f"expected {self.width} fields, found {len(fields)}"), 0
         self._after_failure = False
         return fields, n_bytes
+
+    def _find_tail(self, offset: int) -> None:
+        """Looks for the end of the record that failed on the line in hand.
+
+        The next line with a quote decides. A quote that is not at the start of a field is taken for one of that record;
+        one that is opens a field of another. A line whose quotes come in pairs has words in quotes and ends nothing.
+
+        Raises:
+            DamagedFileError: the file is damaged before a quote tells.
+        """
+        delimiter = self._delimiter.encode()
+        for index, content in enumerate(self._record_lines(offset)):
+            before, quote, _ = content.partition(b'"')
+            if index == 0 or not quote:
+                continue
+            if not before or before.endswith(delimiter):
+                return
+            self._broken_until = self._position + index
+            if content.count(b'"') % 2:
+                self._after_failure = False
+                return
+
+    def _record_lines(self, offset: int) -> Iterator[bytes]:
+        """Yields the lines, from the one in hand on, over which a record that starts there at `offset` may extend.
+
+        Raises:
+            DamagedFileError: the file is damaged within that reach; from `offset` on, all belongs to the damage.
+        """
+        n_bytes = 0
+        for index in range(MAX_RECORD_LINES):
+            line = self._peek(index)
+            if line is None and self._damage is not None:
+                self._damage.offset = offset
+                raise self._damage
+            if line is None or line[1] is None or n_bytes + len(line[1]) > self._max_record_bytes:
+                return
+            n_bytes += len(line[1]) + 1
+            yield line[1]
 
     def _peek(self, index: int) -> Line | None:
         """The line `index` after the one in hand, or None past the end or past the damage."""
@@ -202,6 +249,11 @@ class _Records:
         for _ in range(n_lines):
             self._ahead.popleft()
         self._position += n_lines
+
+
+def _why_broken(line: bytes) -> tuple[Reason, str]:
+    """Why a line of a record that cannot be parsed is rejected."""
+    return _MISPLACED_QUOTE if _decode(line)[1] else (Reason.INVALID_ENCODING, "the line is not UTF-8")
 
 
 def _decode(line: bytes) -> tuple[str, bool]:

@@ -56,7 +56,6 @@ def _add_line(rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig
     document_id = _value(record, mapping.id_field, None)
     text = _value(record, mapping.text_field, None)
     received_at = _value(record, mapping.received_at_field, None) if mapping.received_at_field else None
-    metadata = _metadata(record, mapping.metadata_fields) if mapping.metadata_fields else None
     if type(document_id) is int:
         document_id = str(document_id)
     elif document_id is not None and type(document_id) is not str:
@@ -67,6 +66,11 @@ def _add_line(rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig
     elif received_at is not None and type(received_at) is not str:
         rows.reject(offset, *_wrong_type("received_at", "a string", received_at), document_id)
     else:
+        try:
+            metadata = _metadata(record, mapping.metadata_fields) if mapping.metadata_fields else None
+        except orjson.JSONEncodeError:  # orjson reads values nested deeper than it writes
+            rows.reject(offset, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON", document_id)
+            return
         rows.add(offset, document_id, text, received_at, metadata, len(line))
 
 

@@ -24,7 +24,7 @@ def open_parquet(source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
     """Opens the file, reads its footer and checks that the mapped columns are there, each once.
 
     Raises:
-        DamagedFileError: it cannot be opened, has no valid footer, or lacks the id or the text column.
+        DamagedFileError: it cannot be opened, has no valid footer, or lacks the id, text or received-at column.
     """
     file = open_file(source_uri)
     try:
@@ -32,11 +32,12 @@ def open_parquet(source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
         names = parquet.schema_arrow.names
     except _DECODING_ERRORS as error:
         raise DamagedFileError(Reason.UNREADABLE_FILE, f"not a readable Parquet file: {error_kind(error)}") from None
+    required = (mapping.id_field, mapping.text_field, mapping.received_at_field)
     for name in _mapped(mapping):
         top = _top_level(parquet.schema_arrow, name)
         if names.count(top) > 1:
             raise DamagedFileError(Reason.UNREADABLE_FILE, f"column {top!r} is there more than once")
-        if name in (mapping.id_field, mapping.text_field) and not _has(parquet.schema_arrow, name):
+        if name in required and not _has(parquet.schema_arrow, name):
             raise DamagedFileError(Reason.UNREADABLE_FILE, f"there is no column {name!r}; check the field names")
     return parquet
 
@@ -76,13 +77,13 @@ def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading
         row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
         batch_rows = max(1, min(_BATCH_ROWS, reading.shard_rows, reading.shard_bytes // row_bytes))
         row = first_row
-        detail = f"row group {number} holds fewer rows than its footer says"
+        detail = f"row group {number} holds fewer rows than the {group.num_rows} its footer says"
         try:
             for batch in parquet.iter_batches(batch_rows, [number], columns, use_threads=False):
                 yield _documents(batch, row, shard.source_uri, mapping)
                 row += len(batch)
         except _DECODING_ERRORS as error:
-            detail = f"row group {number} cannot be decoded: {error_kind(error)}"
+            detail = f"row group {number} of {group.num_rows} rows cannot be decoded: {error_kind(error)}"
             yield rejection_table(shard.source_uri, row, Reason.UNREADABLE_FILE, detail)
         else:
             if row != first_row + group.num_rows:
