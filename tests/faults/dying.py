@@ -19,7 +19,7 @@ from schemas.errors import VerificationError
 from schemas.tables import PUBLISHED_TABLES
 from transforms.warehouse.layout import SUCCESS_FILE, Partition, Warehouse
 from transforms.warehouse.locks import hold_partitions
-from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
+from transforms.warehouse.manifest import COUNTS, Manifest, PublishedFile, RunStatus, read_manifest
 from transforms.warehouse.publication import JOURNAL_FILE, publish, published_by, staged_files
 
 RUN_DATE = "2026-01-31"
@@ -107,7 +107,16 @@ class SmallRun:
             for path, (table, content) in self.paths().items()
         )
         types = tuple(sorted(self.n_files))
-        return Manifest(self.run_id, self.run_date, RunStatus.PUBLISHED, "", document_types=types, files=files)
+        return Manifest(
+            self.run_id,
+            self.run_date,
+            RunStatus.PUBLISHED,
+            started_at="",
+            document_types=types,
+            counts=dict.fromkeys(COUNTS, 0),
+            seconds={"wall": 0.0},
+            files=files,
+        )
 
     def stage(self, warehouse: Warehouse) -> dict[str, Path]:
         """Writes the staged files, without a lock; gives what `publish` wants to know of them."""
