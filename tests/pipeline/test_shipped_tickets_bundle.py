@@ -35,7 +35,7 @@ def labelled(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     for name in ("banking77", "clinc150"):
         shutil.copy(DATA / name / "validation.parquet", folder / f"{name}.parquet")
     gold = pd.concat([pd.read_parquet(file)[["id", "label"]] for file in folder.iterdir()])
-    rows = _run(folder, folder / "_warehouse")
+    rows = _run(folder, tmp_path_factory.mktemp("warehouse"))
     return rows.merge(gold.rename(columns={"id": "document_id", "label": "gold"}), on="document_id", validate="1:1")
 
 
