@@ -55,7 +55,7 @@ def main(verbose: bool) -> None:
         logging.getLogger(own).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
-@main.command(context_settings={"ignore_unknown_options": False})
+@main.command()
 @click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
 @click.option("--input", "inputs", multiple=True, metavar="PATH", help="File, folder or glob; may be repeated.")
 @click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket.")

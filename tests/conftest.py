@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,11 @@ def tiny_bundle_unchanged() -> Path:
 def model_that_fails_on_poison() -> bytes:
     """The tiny bundle's graph, but ONNX Runtime fails on the word "poison"."""
     return (HERE / "tiny_models" / "fails_on_poison.onnx").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """A kill, unlike a power cut, loses nothing that was written and not yet synced."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda descriptor: None)
+        yield

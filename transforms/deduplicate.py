@@ -51,7 +51,11 @@ def reject_duplicates(folder: Path, receipts: list[Receipt], hashes_at_once: int
     for receipt in receipts:
         suspects = repeated[receipt.document_type]
         staged = receipt.file(CLASSIFICATIONS.name)
-        if staged is None or not np.isin(np.load(ids_file(folder, receipt.name), mmap_mode="r"), suspects).any():
+        if (
+            staged is None
+            or not len(suspects)
+            or not np.isin(np.load(ids_file(folder, receipt.name), mmap_mode="r"), suspects).any()
+        ):
             result.append(receipt)
             continue
         table = pq.read_table(folder / staged.path, partitioning=None)

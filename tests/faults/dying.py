@@ -193,3 +193,8 @@ def strays(warehouse: Warehouse, runs: list[SmallRun]) -> list[Path]:
     }
     tables = [path for kind in PUBLISHED_TABLES for path in (warehouse.root / kind.name).rglob("*") if path.is_file()]
     return [path for path in tables if path not in known] + list(warehouse.all_staging.iterdir())
+
+
+# The two runs that take turns on one run date: the new one has fewer files of one type and more of the other.
+OLD = SmallRun("old", {"ticket": 3, "receipt": 1})
+NEW = SmallRun("new", {"ticket": 1, "receipt": 2})

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipelines.runs import list_runs
 from pipelines.verify import verify_run
-from tests.faults.dying import SmallRun, dying_at, holds, strays
+from tests.faults.dying import NEW, OLD, dying_at, holds, strays
 from tests.faults.kill_runs import kill_runs
 from tests.small_runs import classify_arguments, documents, opened, write_jsonl
 from transforms.warehouse import exchange
@@ -23,16 +22,7 @@ from transforms.warehouse.publication import JOURNAL_FILE, finish_interrupted, p
 
 KILLS = int(os.environ.get("DOCYARD_KILLS", "6"))
 
-OLD = SmallRun("old", {"ticket": 3, "receipt": 1})
-NEW = SmallRun("new", {"ticket": 1, "receipt": 2})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_waiting_for_the_disk() -> Iterator[None]:
-    """A kill, unlike a power cut, loses nothing that was written and not yet synced."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 def test_killed_runs_leave_the_old_or_the_new_content_and_the_next_run_gives_the_same_bytes(

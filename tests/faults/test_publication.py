@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import errno
 import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,23 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.tables import PUBLISHED_TABLES
-from tests.faults.dying import SmallRun, check_whole, dying_at, holds, strays
+from tests.faults.dying import NEW, OLD, SmallRun, check_whole, dying_at, holds, strays
 from transforms.warehouse import exchange
 from transforms.warehouse.layout import Partition, Warehouse, open_warehouse
 from transforms.warehouse.locks import hold_partitions, is_held
 from transforms.warehouse.manifest import RunStatus, read_manifest
 from transforms.warehouse.publication import finish_interrupted, give_up, publish, published_by
 
-OLD = SmallRun("old", {"ticket": 3, "receipt": 1})
-NEW = SmallRun("new", {"ticket": 1, "receipt": 2})
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_waiting_for_the_disk() -> Iterator[None]:
-    """A kill, unlike a power cut, loses nothing that was written and not yet synced."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("os.fsync", lambda descriptor: None)
-        yield
+pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture
