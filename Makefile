@@ -10,8 +10,8 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 demo: $(VENV)/.installed
 	rm -rf demo
-	$(BIN)/docyard sample demo/documents
-	$(BIN)/docyard classify --input demo/documents --document-type ticket --bundle models/bundles/tickets \
+	$(BIN)/docyard sample demo/documents --kind ticket --documents 3000
+	$(BIN)/docyard classify --input demo/documents/tickets --document-type ticket --bundle models/bundles/tickets \
 	  --warehouse demo/warehouse --run-date $(RUN_DATE)
 	@echo
 	$(BIN)/docyard show --warehouse demo/warehouse

@@ -10,6 +10,9 @@ TRAIN = [
     "optimum>=2.1,<3",
     "optimum-onnx>=0.1,<0.2",
     "onnx>=1.18,<2",
+    "cleanlab>=2.7,<3",
+    "peft>=0.17,<0.22",
+    "scikit-learn>=1.6,<2",
 ]
 DEV = [
     "dask>=2025.1",
@@ -38,7 +41,7 @@ setup(
             for rest in ("", ".*")
         ]
     ),
-    package_data={"models.training": ["*.toml", "*.md"]},
+    package_data={"models": ["int8_probe.onnx"], "models.training": ["configs/*"]},
     install_requires=[
         "apache-beam>=2.77,<3",
         "click>=8.1,<9",

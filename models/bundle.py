@@ -11,9 +11,11 @@ from typing import Any
 from models.bundle_manifest import (
     MANIFEST_NAME,
     REQUIRED_FILES,
+    TEXT_AS_IT_IS,
     BundleManifest,
     FileRecord,
     FingerprintRow,
+    ReadingRules,
     check_no_extra_files,
     checked_keys,
     checked_type,
@@ -21,6 +23,7 @@ from models.bundle_manifest import (
     parse_json,
     read_file,
 )
+from models.onnx_opset import check_opset
 from models.policy import Policy, parse_policy
 from schemas.errors import BundleError
 
@@ -65,6 +68,11 @@ class ModelBundle:
         return self.manifest.max_tokens
 
     @property
+    def reading(self) -> ReadingRules:
+        """How a document becomes what the model reads."""
+        return self.manifest.reading
+
+    @property
     def fingerprint(self) -> tuple[FingerprintRow, ...]:
         """Answers that every machine must reproduce; may be empty."""
         return self.manifest.fingerprint
@@ -97,6 +105,7 @@ def load_bundle(folder: Path) -> ModelBundle:
     manifest = parse_bundle_manifest(content, str(path))
     files = {name: read_file(folder, name, record) for name, record in manifest.files.items()}
     check_no_extra_files(folder, manifest)
+    check_opset(files["model.onnx"], str(folder / "model.onnx"))
 
     labels, label_sources = _parse_labels(files["labels.json"], str(folder / "labels.json"))
     calibration, temperature = _parse_calibration(files["calibration.json"], str(folder / "calibration.json"))
@@ -124,6 +133,7 @@ def write_bundle_manifest(
     max_tokens: int,
     training: Mapping[str, Any] | None = None,
     fingerprint: Sequence[FingerprintRow] = (),
+    reading: ReadingRules = TEXT_AS_IT_IS,
 ) -> ModelBundle:
     """Writes bundle.json over the files that lie in `folder`, and loads the bundle it makes of them.
 
@@ -137,6 +147,7 @@ def write_bundle_manifest(
         max_tokens: how many tokens the model reads, special tokens included.
         training: free facts, as JSON values.
         fingerprint: answers that every machine must reproduce.
+        reading: how a document becomes what the model reads.
 
     Raises:
         BundleError: what lies in the folder does not make a bundle.
@@ -159,6 +170,7 @@ def write_bundle_manifest(
         files={key: FileRecord(hashlib.sha256(value).hexdigest(), len(value)) for key, value in contents.items()},
         training=dict(training or {}),
         fingerprint=tuple(fingerprint),
+        reading=reading,
     )
     content = manifest.to_bytes()
     parse_bundle_manifest(content, str(folder / MANIFEST_NAME))

@@ -12,7 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.errors import BundleError
+from schemas.config import SPLITS
+from schemas.errors import BundleError, ConfigError
+from schemas.text_template import parse_text_template
 
 FORMAT = 1
 MANIFEST_NAME = "bundle.json"
@@ -50,6 +52,25 @@ class FingerprintRow:
 
 
 @dataclass(frozen=True)
+class ReadingRules:
+    """How a document becomes what the model reads; what the model was trained for.
+
+    Attributes:
+        template: how a text is made of a record's fields; "" for the text field as it is.
+        split: "none", or "paragraphs" where every paragraph is classified by itself.
+        window_overlap: tokens that neighbouring windows of a text longer than `max_tokens` share; None where such a
+            text is cut.
+    """
+
+    template: str = ""
+    split: str = "none"
+    window_overlap: int | None = None
+
+
+TEXT_AS_IT_IS = ReadingRules()
+
+
+@dataclass(frozen=True)
 class BundleManifest:
     """The content of bundle.json.
 
@@ -61,6 +82,7 @@ class BundleManifest:
         files: file name -> what it must be.
         training: free facts about how it came about.
         fingerprint: answers that every machine must reproduce.
+        reading: how a document becomes what the model reads.
     """
 
     name: str
@@ -70,12 +92,15 @@ class BundleManifest:
     files: Mapping[str, FileRecord]
     training: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: tuple[FingerprintRow, ...] = ()
+    reading: ReadingRules = TEXT_AS_IT_IS
 
     def to_bytes(self) -> bytes:
         """bundle.json as written: the same content always gives the same bytes."""
         values = {"format": FORMAT} | asdict(self)
         if not self.fingerprint:
             del values["fingerprint"]
+        if self.reading == TEXT_AS_IT_IS:
+            del values["reading"]
         return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
@@ -135,7 +160,7 @@ def parse_bundle_manifest(content: bytes, where: str) -> BundleManifest:
             "install the version it was built with"
         )
     required = ("format", "name", "created", "document_type", "max_tokens", "files", "training")
-    checked_keys(values, required, ("fingerprint",), where)
+    checked_keys(values, required, ("fingerprint", "reading"), where)
     for key, pattern in (("name", _NAME), ("document_type", _DOCUMENT_TYPE)):
         if not pattern.fullmatch(checked_type(values[key], str, f"{where}: {key!r}")):
             raise BundleError(f"{where}: {key!r} must match {pattern.pattern}, found {values[key]!r}")
@@ -150,6 +175,7 @@ def parse_bundle_manifest(content: bytes, where: str) -> BundleManifest:
         files=_file_records(values["files"], where),
         training=checked_type(values["training"], dict, f"{where}: 'training'"),
         fingerprint=_fingerprint(values.get("fingerprint", []), f"{where}: 'fingerprint'"),
+        reading=_reading(values.get("reading", {}), max_tokens, f"{where}: 'reading'"),
     )
 
 
@@ -219,6 +245,27 @@ def _fingerprint(value: Any, where: str) -> tuple[FingerprintRow, ...]:
         text, label = (checked_type(row[key], str, f"{here}: {key!r}") for key in ("text", "label"))
         rows.append(FingerprintRow(text, label, confidence))
     return tuple(rows)
+
+
+def _reading(value: Any, max_tokens: int, where: str) -> ReadingRules:
+    checked_keys(value, (), ("template", "split", "window_overlap"), where)
+    split = checked_type(value.get("split", "none"), str, f"{where}: 'split'")
+    if split not in SPLITS:
+        raise BundleError(f"{where}: 'split' must be one of {', '.join(SPLITS)}, found {split!r}")
+    overlap = value.get("window_overlap")
+    most = (max_tokens - 2) // 2  # a window takes at least as many new tokens as it repeats
+    if overlap is not None and not 0 <= checked_type(overlap, int, f"{where}: 'window_overlap'") <= most:
+        raise BundleError(
+            f"{where}: 'window_overlap' must lie in 0 to {most}, half of what a window of {max_tokens} tokens holds, "
+            f"found {overlap}"
+        )
+    template = checked_type(value.get("template", ""), str, f"{where}: 'template'")
+    try:
+        if template:
+            parse_text_template(template)
+    except ConfigError as error:
+        raise BundleError(f"{where}: 'template': {error}") from None
+    return ReadingRules(template, split, overlap)
 
 
 def _date(value: Any, where: str) -> str:

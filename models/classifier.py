@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from models.batches import plan_batches
 from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
+from models.cpu import usable_cores
 from models.scores import Scores, score_logits
 from models.session import check_label_count, open_session, run_session
 from models.tokens import TextTokenizer, TokenizedTexts
@@ -26,7 +26,9 @@ FINGERPRINT_TOLERANCE = 0.02
 class Classifier:
     """Runs a ModelBundle on texts.
 
-    Texts are grouped by exact token length and never padded; the groups run on `threads` Python threads, which share
+    A text longer than `max_tokens` is read in overlapping windows where the bundle says so: its logits are the mean of
+    theirs, and likewise its embedding; otherwise it is cut.
+    Windows are grouped by exact token length and never padded; the groups run on `threads` Python threads, which share
     one ONNX Runtime session of one thread a call. On one machine an answer depends on its text and the bundle alone,
     to the last bit: not on batch size, order or neighbours. On another kind of CPU the last digits may differ; the
     bundle's fingerprint bounds by how much. Safe to call from several threads at once.
@@ -35,6 +37,7 @@ class Classifier:
         bundle: a bundle that `load_bundle` has checked.
         batch_tokens: about how many tokens go through the model at once, at least 1.
         threads: batches in flight; 0 for one per core this process may use.
+        check_fingerprint: False only to find out how far this machine is from it.
 
     Raises:
         BundleError: the files changed since they were checked, do not belong together, or this machine does not
@@ -42,7 +45,9 @@ class Classifier:
         ConfigError: `batch_tokens` or `threads` is out of range.
     """
 
-    def __init__(self, bundle: ModelBundle, batch_tokens: int = 1024, threads: int = 0) -> None:
+    def __init__(
+        self, bundle: ModelBundle, batch_tokens: int = 1024, threads: int = 0, check_fingerprint: bool = True
+    ) -> None:
         if batch_tokens < 1:
             raise ConfigError(f"batch_tokens: expected at least 1, found {batch_tokens}")
         if threads < 0:
@@ -51,12 +56,15 @@ class Classifier:
         self._batch_tokens = batch_tokens
         self._model_path = str(bundle.folder / "model.onnx")
         tokenizer_path = str(bundle.folder / "tokenizer.json")
-        self._tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, tokenizer_path)
+        self._tokenizer = TextTokenizer(
+            bundle.read("tokenizer.json"), bundle.max_tokens, bundle.reading.window_overlap, tokenizer_path
+        )
         self._session = open_session(bundle.read("model.onnx"), len(bundle.labels), self._model_path)
         self._embedding_width = self._check_longest_text()
-        self._pool = ThreadPoolExecutor(threads or _n_cores(), thread_name_prefix="docyard-classify")
+        self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="docyard-classify")
         try:
-            self._check_fingerprint()
+            if check_fingerprint:
+                self._check_fingerprint()
         except BaseException:
             self.close()
             raise
@@ -84,7 +92,8 @@ class Classifier:
             top_label_ids=scored.top_label_ids,
             top_confidences=scored.top_confidences,
             n_tokens=tokenized.n_tokens,
-            truncated=tokenized.n_tokens > self.bundle.max_tokens,
+            truncated=(tokenized.n_tokens > self.bundle.max_tokens) & (tokenized.n_windows == 1),
+            n_windows=tokenized.n_windows,
             failed=failed,
             failures=dict(sorted(failures.items())),
             embeddings=results[1] if with_embeddings else None,
@@ -99,15 +108,16 @@ class Classifier:
     ) -> tuple[TokenizedTexts, list[npt.NDArray[np.float32]], dict[int, str]]:
         """Tokenizes, runs every batch, and gives each output in the order of the texts, with the rows that failed."""
         tokenized = self._tokenizer.tokenize(texts)
-        failures = dict(tokenized.failures)
+        windows = tokenized.windows
+        failed_windows: dict[int, str] = {}
         widths = [len(self.bundle.labels), self._embedding_width]
-        results = [np.full((len(texts), width), np.nan, dtype=np.float32) for width in widths[: len(outputs)]]
+        results = [np.full((len(windows), width), np.nan, dtype=np.float32) for width in widths[: len(outputs)]]
 
         def answer(rows: npt.NDArray[np.intp]) -> None:
-            input_ids = np.stack([tokenized.token_ids[row] for row in rows]).astype(np.int64)
-            self._answer(input_ids, rows, outputs, results, failures)
+            input_ids = np.stack([windows[row] for row in rows]).astype(np.int64)
+            self._answer(input_ids, rows, outputs, results, failed_windows)
 
-        lengths = np.minimum(tokenized.n_tokens, self.bundle.max_tokens)
+        lengths = np.array([len(window) for window in windows], dtype=np.int32)
         futures = [self._pool.submit(answer, rows) for rows in plan_batches(lengths, self._batch_tokens)]
         try:
             for future in futures:
@@ -115,7 +125,11 @@ class Classifier:
         finally:
             for future in futures:
                 future.cancel()
-        return tokenized, results, failures
+        texts_of_windows = np.repeat(np.arange(len(texts)), tokenized.n_windows)
+        failures = dict(tokenized.failures)
+        for window, reason in sorted(failed_windows.items()):
+            failures.setdefault(int(texts_of_windows[window]), reason)
+        return tokenized, [_pooled(result, tokenized.n_windows) for result in results], failures
 
     def fingerprint(self, texts: Sequence[str]) -> tuple[FingerprintRow, ...]:
         """The answers to `texts`, to be written into bundle.json and demanded of every machine.
@@ -216,6 +230,17 @@ class Classifier:
                 )
 
 
+def _pooled(results: npt.NDArray[np.float32], n_windows: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
+    """The mean over each text's windows: (n_windows, width) -> (n_texts, width); NaN where one failed or none is."""
+    stops = np.cumsum(n_windows)
+    pooled = np.full((len(n_windows), results.shape[1]), np.nan, dtype=np.float32)
+    single = n_windows == 1
+    pooled[single] = results[stops[single] - 1]
+    for text in np.flatnonzero(n_windows > 1):
+        pooled[text] = results[stops[text] - n_windows[text] : stops[text]].mean(axis=0, dtype=np.float64)
+    return pooled
+
+
 _cached: dict[tuple[str, int, int, str], Classifier] = {}
 _cached_lock = threading.Lock()
 
@@ -243,9 +268,3 @@ def cached_classifier(folder: str, batch_tokens: int, threads: int, expected_dig
                 )
             _cached[key] = Classifier(bundle, batch_tokens, threads)
         return _cached[key]
-
-
-def _n_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -14,7 +14,14 @@ import numpy.typing as npt
 from schemas.errors import BundleError
 from schemas.reasons import Route, RouteReason
 
-_REASONS = (RouteReason.CERTAIN, RouteReason.LOW_CONFIDENCE, RouteReason.UNFAMILIAR, RouteReason.TRUNCATED)
+# From the best to the gravest.
+_REASONS = (
+    RouteReason.CERTAIN,
+    RouteReason.LOW_CONFIDENCE,
+    RouteReason.UNFAMILIAR,
+    RouteReason.TOO_LONG,
+    RouteReason.TRUNCATED,
+)
 
 
 @dataclass(frozen=True)
@@ -25,12 +32,14 @@ class Policy:
         min_confidence: least calibrated confidence that is accepted, in [0, 1].
         min_familiarity: least log-sum-exp of the logits that is accepted, in nats; -inf for no such guard.
         label_min_confidence: label -> its own least confidence, instead of `min_confidence`.
+        max_windows: most windows that a text may have been read in, at least 1; a longer one is escalated.
         selection: on what, how and when the thresholds were chosen; recorded, never read by a run.
     """
 
     min_confidence: float
     min_familiarity: float
     label_min_confidence: Mapping[str, float] = field(default_factory=dict)
+    max_windows: int = 1
     selection: Mapping[str, Any] = field(default_factory=dict)
 
     def thresholds(self, labels: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -55,7 +64,9 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BundleError(f"{where}: not a readable TOML file: {error}; restore it or build the bundle again") from None
     tables = _table(values, ("acceptance", "labels", "selection"), where, "")
-    acceptance = _table(tables.get("acceptance"), ("min_confidence", "min_familiarity"), where, "acceptance")
+    acceptance = _table(
+        tables.get("acceptance"), ("min_confidence", "min_familiarity", "max_windows"), where, "acceptance"
+    )
     own = {}
     for label, overrides in _table(tables.get("labels", {}), None, where, "labels").items():
         if label not in labels:
@@ -66,6 +77,7 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         min_confidence=_confidence(acceptance, where, "acceptance"),
         min_familiarity=_familiarity(acceptance, where),
         label_min_confidence=own,
+        max_windows=_max_windows(acceptance, where),
         selection=_table(tables.get("selection", {}), None, where, "selection"),
     )
 
@@ -74,12 +86,14 @@ def route(
     confidence: npt.NDArray[np.float32],
     familiarity: npt.NDArray[np.float32],
     truncated: npt.NDArray[np.bool_],
+    n_windows: npt.NDArray[np.int32],
     thresholds: npt.NDArray[np.float32],
     min_familiarity: float,
+    max_windows: int,
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     """Decides which answers are accepted, and why the others are not.
 
-    Where several reasons hold, the gravest is given: truncated, then unfamiliar, then low_confidence. A threshold
+    Where several reasons hold, the gravest is given: truncated, then too_long, unfamiliar, low_confidence. A threshold
     is reached by a value equal to it; a value that is not a number reaches none. All is compared as float32, as
     published, so that a reader of the tables comes to the same route.
 
@@ -87,15 +101,17 @@ def route(
         confidence: (n_documents,) float32 in [0, 1].
         familiarity: (n_documents,) float32, nats.
         truncated: (n_documents,) bool.
+        n_windows: (n_documents,) int32, how many windows each was read in.
         thresholds: (n_documents,) float32: `policy.thresholds(labels)[label_ids]`.
         min_familiarity: the policy's, nats.
+        max_windows: the policy's.
 
     Returns:
         Values of `Route` and of `RouteReason`, both (n_documents,) str.
     """
     confident = confidence.astype(np.float32) >= thresholds.astype(np.float32)
     familiar = familiarity.astype(np.float32) >= np.float32(min_familiarity)
-    codes = np.select([truncated, ~familiar, ~confident], [3, 2, 1], default=0)
+    codes = np.select([truncated, n_windows > max_windows, ~familiar, ~confident], [4, 3, 2, 1], default=0)
     reasons = np.array([reason.value for reason in _REASONS])[codes]
     routes = np.where(codes == 0, Route.ACCEPTED.value, Route.ESCALATED.value)
     return routes, reasons
@@ -131,4 +147,13 @@ def _familiarity(table: dict[str, Any], where: str) -> float:
     value = _number(table, "min_familiarity", where, "acceptance")
     if math.isnan(value):
         raise BundleError(f"{where}: 'min_familiarity' in [acceptance] is not a number; set it, or -inf for no guard")
+    return value
+
+
+def _max_windows(table: dict[str, Any], where: str) -> int:
+    value = table.get("max_windows", 1)
+    if type(value) is not int or value < 1:
+        raise BundleError(
+            f"{where}: 'max_windows' in [acceptance] must be a whole number of at least 1, found {value!r}; correct it"
+        )
     return value

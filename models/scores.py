@@ -25,6 +25,7 @@ class Scores:
         top_confidences: (n, k) float32, their calibrated probabilities.
         n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where tokenizing failed.
         truncated: (n,) bool, whether the model read less than that.
+        n_windows: (n,) int32, how many windows of the text the model read, at least 1; 0 where tokenizing failed.
         failed: (n,) bool.
         failures: row -> what went wrong with a failed row; never its text.
         embeddings: (n, width) float32 where asked for, else None; NaN where failed.
@@ -37,6 +38,7 @@ class Scores:
     top_confidences: npt.NDArray[np.float32]
     n_tokens: npt.NDArray[np.int32]
     truncated: npt.NDArray[np.bool_]
+    n_windows: npt.NDArray[np.int32]
     failed: npt.NDArray[np.bool_]
     failures: dict[int, str] = field(default_factory=dict)
     embeddings: npt.NDArray[np.float32] | None = None

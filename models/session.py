@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,25 +28,37 @@ def open_session(model: bytes, n_labels: int, where: str) -> ort.InferenceSessio
     Raises:
         BundleError: ONNX Runtime cannot load it, or its inputs and outputs are not a classifier's.
     """
+    try:
+        session = new_session(model)
+    except Exception as error:  # ONNX Runtime's own errors share no narrower base
+        raise BundleError(
+            f"{where}: ONNX Runtime {ort.__version__} cannot load it: {_first_line(error)}; install the "
+            "version the bundle was built with, or build the bundle again"
+        ) from None
+    _check_graph(session, n_labels, where)
+    return session
+
+
+def new_session(model: bytes, optimized: Path | None = None) -> ort.InferenceSession:
+    """Opens any graph with the settings every run uses; ONNX Runtime's own errors pass through.
+
+    Args:
+        model: content of an ONNX file.
+        optimized: where to write the graph as it will run, for looking at it.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _LOG_ERRORS
-    try:
-        session = ort.InferenceSession(
-            model,
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=["SkipLayerNormFusion"],  # its fused kernel is slower than the two it replaces
-        )
-    except Exception as error:  # ONNX Runtime's own errors share no narrower base
-        raise BundleError(
-            f"{where}: ONNX Runtime {ort.__version__} cannot load it: {_first_line(error)}; if its opset is newer than "
-            "this ONNX Runtime, install the version the bundle was built with, else build the bundle again"
-        ) from None
-    _check_graph(session, n_labels, where)
-    return session
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+    return ort.InferenceSession(
+        model,
+        options,
+        providers=["CPUExecutionProvider"],
+        disabled_optimizers=["SkipLayerNormFusion"],  # its fused kernel is slower than the two it replaces
+    )
 
 
 def run_session(

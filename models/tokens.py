@@ -1,4 +1,4 @@
-"""Turns texts into token ids cut to what the model reads."""
+"""Turns texts into windows of token ids, each no longer than what the model reads."""
 
 from __future__ import annotations
 
@@ -19,29 +19,34 @@ class TokenizedTexts:
     """Texts as the model reads them.
 
     Attributes:
-        token_ids: per text, (n,) int32 with n at most max_tokens, special tokens included; empty where it failed.
-        n_tokens: (n_texts,) int32, the length before the cut; 0 where it failed.
+        windows: (n,) int32 each, with n at most max_tokens, special tokens included; the windows of the first text in
+            their order, then those of the second, and so on.
+        n_windows: (n_texts,) int32, how many of them are each text's; 0 where it failed.
+        n_tokens: (n_texts,) int32, the length of the whole text, special tokens included; 0 where it failed.
         failures: row -> what went wrong, never the text.
     """
 
-    token_ids: list[npt.NDArray[np.int32]]
+    windows: list[npt.NDArray[np.int32]]
+    n_windows: npt.NDArray[np.int32]
     n_tokens: npt.NDArray[np.int32]
     failures: dict[int, str]
 
 
 class TextTokenizer:
-    """A bundle's tokenizer: no padding, one special token at each end, cut to `max_tokens`.
+    """A bundle's tokenizer: no padding, one special token at each end of every window.
 
     Args:
         content: of `tokenizer.json`.
         max_tokens: how many tokens the model reads, special tokens included.
+        window_overlap: tokens that neighbouring windows of a longer text share, at most half of a window; None for one
+            window, cut at `max_tokens`.
         where: names the file in errors.
 
     Raises:
         BundleError: the content is no tokenizer, or does not put one special token at each end.
     """
 
-    def __init__(self, content: bytes, max_tokens: int, where: str) -> None:
+    def __init__(self, content: bytes, max_tokens: int, window_overlap: int | None, where: str) -> None:
         try:
             self._tokenizer = Tokenizer.from_str(content.decode("utf-8"))
         except Exception as error:  # tokenizers raises a bare Exception
@@ -49,6 +54,7 @@ class TextTokenizer:
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
         self._max_tokens = max_tokens
+        self._window_overlap = window_overlap
         self.frame = np.array(self._tokenizer.encode("").ids, dtype=np.int32)
         if len(self.frame) != 2:
             raise BundleError(
@@ -59,19 +65,29 @@ class TextTokenizer:
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokenizes every text once. A text that cannot be tokenized is a failure of its own."""
-        token_ids: list[npt.NDArray[np.int32]] = []
+        windows: list[npt.NDArray[np.int32]] = []
+        n_windows: list[int] = []
         lengths: list[int] = []
         failures: dict[int, str] = {}
         for chunk in _chunks(texts):
             for ids in self._encode(chunk):
                 if isinstance(ids, str):
-                    failures[len(token_ids)] = ids
+                    failures[len(lengths)] = ids
                     ids = []
+                own = self._windows(np.array(ids, dtype=np.int32)) if ids else []
+                windows += own
+                n_windows.append(len(own))
                 lengths.append(len(ids))
-                if len(ids) > self._max_tokens:
-                    ids = [*ids[: self._max_tokens - 1], ids[-1]]
-                token_ids.append(np.array(ids, dtype=np.int32))
-        return TokenizedTexts(token_ids, np.array(lengths, dtype=np.int32), failures)
+        return TokenizedTexts(windows, np.array(n_windows, dtype=np.int32), np.array(lengths, dtype=np.int32), failures)
+
+    def _windows(self, ids: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:
+        if len(ids) <= self._max_tokens:
+            return [ids]
+        if self._window_overlap is None:
+            return [np.append(ids[: self._max_tokens - 1], ids[-1:])]
+        first, content, last = ids[:1], ids[1:-1], ids[-1:]
+        bounds = window_bounds(len(content), self._max_tokens - 2, self._window_overlap)
+        return [np.concatenate([first, content[start:stop], last]) for start, stop in bounds]
 
     def _encode(self, texts: list[str]) -> Iterator[list[int] | str]:
         """Yields the ids of each text, or what went wrong with it."""
@@ -88,6 +104,28 @@ class TextTokenizer:
             return
         for encoding in encodings:
             yield encoding.ids
+
+
+def window_bounds(n_tokens: int, most: int, overlap: int) -> list[tuple[int, int]]:
+    """Start and stop of the fewest windows that hold every token, each sharing `overlap` tokens with the next.
+
+    Their lengths differ by one at most: texts are run in groups of equal length, and a last window of a few tokens
+    would count as much as a full one in the mean.
+
+    Args:
+        n_tokens: to be covered, special tokens left out; more than `most`.
+        most: tokens in a window, special tokens left out.
+        overlap: at most half of `most`.
+    """
+    n_windows = -(-(n_tokens - overlap) // (most - overlap))
+    total = n_tokens + (n_windows - 1) * overlap
+    bounds = []
+    start = 0
+    for index in range(n_windows):
+        stop = start + total // n_windows + (index < total % n_windows)
+        bounds.append((start, stop))
+        start = stop - overlap
+    return bounds
 
 
 def _chunks(texts: Sequence[str]) -> Iterator[list[str]]:

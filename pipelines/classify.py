@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.bundle import bundle_reference, load_bundle
+from models.bundle import ModelBundle, bundle_reference, load_bundle
 from pipelines.beam_options import BeamOptions, read_beam_options
 from pipelines.progress import show_progress
-from schemas.config import InputConfig, RunConfig
+from schemas.config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.shards import Shard
+from transforms.classify_documents import classifier_of
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
 from transforms.run_plan import BundleChoice, RunPlan, reported_failure
@@ -103,10 +104,12 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     """Checks the bundles, lists the inputs and plans the run.
 
     Raises:
-        BundleError: a bundle cannot be loaded, or is made for another document type.
+        BundleError: a bundle cannot be loaded, does not answer here as recorded, or is made for another document type.
+        ConfigError: an input says otherwise than its bundle what a text is made of.
         InputError: there is nothing to read.
     """
-    bundles = tuple(_choose_bundle(item) for item in config.inputs)
+    chosen = [_choose_bundle(item) for item in config.inputs]
+    config = replace(config, inputs=tuple(item for item, _ in chosen))
     _check_apart(config)
     shards = plan_shards(config)
     now = datetime.datetime.now(datetime.UTC)
@@ -115,11 +118,14 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         started_at=now.isoformat(timespec="milliseconds"),
         config=config,
         warehouse_root=str(Path(config.warehouse).absolute()),
-        bundles=bundles,
+        bundles=tuple(bundle for _, bundle in chosen),
         n_shards=len(shards),
         versions={"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
     )
+    # A model that does not open, or answers otherwise here, is found now; workers in this process use what is loaded.
+    for index in range(len(plan.bundles)):
+        classifier_of(plan, index)
     return plan, shards
 
 
@@ -134,7 +140,7 @@ def _check_apart(config: RunConfig) -> None:
             )
 
 
-def _choose_bundle(item: InputConfig) -> BundleChoice:
+def _choose_bundle(item: InputConfig) -> tuple[InputConfig, BundleChoice]:
     folder = Path(item.bundle).absolute()
     bundle = load_bundle(folder)
     if bundle.document_type != item.document_type:
@@ -142,7 +148,21 @@ def _choose_bundle(item: InputConfig) -> BundleChoice:
             f"{item.bundle}: made for documents of type {bundle.document_type!r}, the input has type "
             f"{item.document_type!r}; name another bundle"
         )
-    return BundleChoice(str(folder), bundle_reference(bundle), bundle.digest)
+    return _as_the_bundle_says(item, bundle), BundleChoice(str(folder), bundle_reference(bundle), bundle.digest)
+
+
+def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
+    """The input with what it leaves to its bundle filled in."""
+    template = bundle.reading.template
+    if template and not item.text_template:
+        if item.text_field != DEFAULT_TEXT_FIELD:
+            raise ConfigError(
+                f"text_field {item.text_field!r}: {item.bundle} makes its texts by the template {template!r}; remove "
+                f"text_field, or, where that field holds such texts ready made, write instead "
+                f'text_template = "{{{item.text_field}}}"'
+            )
+        item = replace(item, text_template=template)
+    return replace(item, split=item.split or bundle.reading.split)
 
 
 def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:

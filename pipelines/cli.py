@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from schemas.errors import ConfigError, DocyardError, RunFailedError
+from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 
 INTERRUPTED = 130
 
@@ -64,6 +64,7 @@ def main(verbose: bool) -> None:
 @click.option("--run-date", metavar="YYYY-MM-DD", help="Partition to replace; the same date again replaces it again.")
 @click.option("--id-field", metavar="NAME", help="Field with the document's id.  [default: id]")
 @click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
+@click.option("--text-template", metavar="TEMPLATE", help='How fields make the text: "{merchant} | {amount:.2f}".')
 @click.option("--received-at-field", metavar="NAME", help="Field with the time of receipt, if there is one.")
 @click.option(
     "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
@@ -79,6 +80,7 @@ def classify(
     run_date: str | None,
     id_field: str | None,
     text_field: str | None,
+    text_template: str | None,
     received_at_field: str | None,
     metadata_fields: tuple[str, ...],
     dry_run: bool,
@@ -102,6 +104,7 @@ def classify(
         "bundle": bundle,
         "id_field": id_field,
         "text_field": text_field,
+        "text_template": text_template,
         "received_at_field": received_at_field,
         "metadata_fields": list(metadata_fields),
     }
@@ -166,41 +169,122 @@ def show(warehouse: str, run_date: str | None, rows: int) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every figure here.")
-@click.option("--text-column", default="text", show_default=True, metavar="NAME")
-@click.option("--label-column", default="label", show_default=True, metavar="NAME")
-def evaluate(bundle: Path, data: Path, json_path: Path | None, text_column: str, label_column: str) -> None:
+@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page with tables and plots here.")
+@click.option("--text-column", metavar="NAME", help="With the text.  [default: text, or as the bundle's template says]")
+@click.option("--label-column", default="label", show_default=True, metavar="NAME", help="With the right label.")
+@click.option("--labels-column", metavar="NAME", help="With a JSON list of all right labels, where a row has several.")
+@click.option(
+    "--slice-column", "slice_columns", multiple=True, metavar="NAME", help="Measure by its values; may be repeated."
+)
+@click.option("--none-label", metavar="LABEL", help="The label for none of these; measure the other rows apart.")
+@click.option("--positive-label", metavar="LABEL", help="The label to look for; give its average precision.")
+def evaluate(
+    bundle: Path,
+    data: Path,
+    json_path: Path | None,
+    html_path: Path | None,
+    text_column: str | None,
+    label_column: str,
+    labels_column: str | None,
+    slice_columns: tuple[str, ...],
+    none_label: str | None,
+    positive_label: str | None,
+) -> None:
     """Measure BUNDLE on labelled DATA (Parquet, CSV or JSON Lines)."""
-    from models.bundle import load_bundle
-    from models.classifier import Classifier
-    from models.evaluation import evaluate as measure
-    from models.evaluation_data import read_evaluation_data
-    from pipelines.report import describe_evaluation
+    from models.evaluation.data import Columns
+    from pipelines.evaluate import evaluate_file
+    from pipelines.evaluation_summary import describe_evaluation
 
-    labelled = read_evaluation_data(data, text_column=text_column, label_column=label_column)
-    result = measure(Classifier(load_bundle(bundle)), labelled.texts, labelled.labels)
-    if json_path is not None:
-        try:
-            json_path.parent.mkdir(parents=True, exist_ok=True)
-            json_path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{json_path}: cannot be written: {error.strerror}") from None
+    result = evaluate_file(
+        bundle,
+        data,
+        Columns(text_column or "", label_column, labels_column or "", slice_columns),
+        none_label=none_label or "",
+        positive_label=positive_label or "",
+        json_path=json_path,
+        html_path=html_path,
+    )
     click.echo(describe_evaluation(result))
+
+
+_config = click.argument("config", type=click.Path(path_type=Path))
+_data = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the paths of the data start.  [default: $DOCYARD_DATA, else the folder of CONFIG]",
+)
+_work = click.option(
+    "--work", type=click.Path(path_type=Path), metavar="DIR", help="Where work is kept.  [default: build/NAME]"
+)
+_out = click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the bundle goes.  [default: bundles/NAME]"
+)
+
+
+@main.command()
+@_config
+@_data
+@_work
+@_out
+@click.option("--check", is_flag=True, help="Only look the data over; train nothing.")
+def train(config: Path, data: Path | None, work: Path | None, out: Path | None, check: bool) -> None:
+    """Train a bundle on labelled data as CONFIG (TOML) says; a killed training goes on where it was."""
+    from pipelines.train import train as make
+
+    for line in make(config, data, work, out, check):
+        click.echo(line)
+
+
+@main.command("bundle")
+@_config
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@_data
+@_work
+@_out
+def bundle_checkpoint(config: Path, checkpoint: Path, data: Path | None, work: Path | None, out: Path | None) -> None:
+    """Make a bundle of the trained network in CHECKPOINT: quantize, calibrate, choose a policy, measure."""
+    from pipelines.train import bundle as make
+
+    for line in make(config, checkpoint, data, work, out):
+        click.echo(line)
 
 
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--documents", default=3000, show_default=True, metavar="N", help="How many records to write.")
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(("ticket", "receipt", "contract", "transaction", "all")),
+    help="Which documents to write; may be repeated.  [default: all]",
+)
+@click.option("--documents", default=1000, show_default=True, metavar="N", help="How many a kind; contracts a tenth.")
 @click.option("--seed", default=7, show_default=True, help="The same seed gives the same files.")
-def sample(folder: Path, documents: int, seed: int) -> None:
-    """Write believable made-up tickets into FOLDER, some broken, some out of scope."""
-    from pipelines.sampling.tickets import write_ticket_sample
+def sample(folder: Path, kinds: tuple[str, ...], documents: int, seed: int) -> None:
+    """Write believable made-up documents into FOLDER, some broken, some out of scope, and run.toml to classify them."""
+    from pipelines.sampling.kinds import KINDS, RUN_FILE, write_samples
 
-    summary = write_ticket_sample(folder, documents, seed)
-    click.echo(
-        f"wrote {summary.n_documents:,} records into {len(summary.files)} files in {folder}: "
-        f"{summary.n_in_scope:,} in scope, "
-        f"{summary.n_out_of_scope:,} out of scope, {summary.n_broken:,} broken"
-    )
+    summaries = write_samples(folder, KINDS if not kinds or "all" in kinds else kinds, documents, seed)
+    for kind, summary in summaries.items():
+        click.echo(
+            f"wrote {summary.n_documents:,} {kind}s into {len(summary.files):,} files in {summary.truth.parent}: "
+            f"{summary.n_in_scope:,} in scope, {summary.n_out_of_scope:,} out of scope, {summary.n_broken:,} broken"
+        )
+    click.echo(f"next: docyard classify --config {folder / RUN_FILE}")
+
+
+@main.command()
+@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Everything found, as one JSON object.")
+def doctor(bundles: tuple[Path, ...], as_json: bool) -> None:
+    """Say what this machine offers, whether int8 is exact on it, and whether BUNDLES answer here as recorded."""
+    from pipelines.doctor import describe_diagnosis, diagnose
+
+    diagnosis = diagnose(bundles)
+    click.echo(json.dumps(diagnosis.figures(), sort_keys=True) if as_json else describe_diagnosis(diagnosis))
+    if diagnosis.unsound:
+        raise BundleError(f"a run here would refuse {', '.join(diagnosis.unsound)}; what is wrong stands in the report")
 
 
 @main.command()

@@ -18,6 +18,7 @@ from transforms.read_shard import ReadShard
 from transforms.receipts import MergeReceipts
 from transforms.route_documents import RouteDocuments
 from transforms.run_plan import RunPlan, reported_failure
+from transforms.split_documents import SplitDocuments
 from transforms.stage_shard import StageShard
 from transforms.validate_documents import ValidateDocuments
 
@@ -29,6 +30,7 @@ def build_job(pipeline: beam.Pipeline, plan: RunPlan, shards: list[Shard]) -> be
         | "PlanShards" >> PlanShards(shards)
         | "ReadShard" >> ReadShard(plan.config)
         | "ValidateDocuments" >> ValidateDocuments(plan.config.reading)
+        | "SplitDocuments" >> SplitDocuments(plan.config)
         | "ClassifyDocuments" >> ClassifyDocuments(plan)
         | "RouteDocuments" >> RouteDocuments(plan)
         | "StageShard" >> StageShard(plan)

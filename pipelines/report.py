@@ -16,7 +16,8 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
     wall = max(seconds["wall"], 1e-9)
     lines = [
         f"run {manifest.run_id}: published in {wall:.1f} s, {counts['read'] / wall:,.0f} documents/s",
-        f"  read        {counts['read']:>10,}  = {counts['classified']:,} classified + {counts['rejected']:,} rejected",
+        f"  read        {counts['read']:>10,}  {_cut_into(counts)}= {counts['classified']:,} classified "
+        f"+ {counts['rejected']:,} rejected",
         f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
         f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"
         + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),
@@ -30,13 +31,21 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
 def describe_dry_run(dry: DryRun) -> str:
     """What a run would read, who would answer, and what it would replace."""
     files: dict[tuple[int, str], int] = {}
+    texts: dict[int, list[int]] = {}  # input -> how many text files each of its shards has
     for shard in dry.shards:
+        if shard.files:
+            texts.setdefault(shard.input_index, []).append(len(shard.files))
+            continue
         files[shard.input_index, shard.source_uri] = files.get((shard.input_index, shard.source_uri), 0) + 1
-    lines = [f"would read {len(files)} files in {len(dry.shards)} shards"]
+    n_files = len(files) + sum(map(sum, texts.values()))
+    lines = [f"would read {n_files} files in {len(dry.shards)} shards"]
     for (index, uri), n_shards in files.items():
         problem = next((shard.problem for shard in dry.shards if shard.source_uri == uri and shard.problem), None)
         fate = f"would be rejected: {problem[0]}" if problem else f"{n_shards} shard{'s' if n_shards > 1 else ''}"
         lines.append(f"  {dry.plan.config.inputs[index].document_type}: {uri} ({fate})")
+    for index, counts in texts.items():
+        shards = f"{len(counts)} shard{'s' if len(counts) > 1 else ''}"
+        lines.append(f"  {dry.plan.config.inputs[index].document_type}: {sum(counts)} text files ({shards})")
     for document_type, reference in dict(
         zip((item.document_type for item in dry.plan.config.inputs), dry.plan.bundles, strict=True)
     ).items():
@@ -70,32 +79,13 @@ def describe_runs(runs: list[dict[str, Any]]) -> str:
     return "\n".join(line.rstrip() for line in lines + errors)
 
 
-def describe_evaluation(result: dict[str, Any]) -> str:
-    """The figures that matter first."""
-    lines = [f"{result['rows']:,} rows, {result['in_scope_rows']:,} of them in scope of {result['bundle']}"]
-    if result["in_scope_rows"]:
-        low, high = (_percent(bound) for bound in result["accuracy_interval_95"])
-        right = _percent(result["accuracy_accepted"])
-        lines += [
-            f"  accuracy              {_percent(result['accuracy'])}  (95% interval {low} to {high})",
-            f"  macro-F1              {_percent(result['macro_f1'])}",
-            f"  accepted              {_percent(result['accepted_share'])}, of which right {right}",
-            f"  calibration error     {result['expected_calibration_error']:.4f}",
-        ]
-    if result["out_of_scope_rows"]:
-        share = _percent(result["out_of_scope_escalated_share"])
-        lines.append(f"  out of scope          {share} of {result['out_of_scope_rows']:,} rows escalated")
-    if not result["in_scope_rows"]:
-        lines.append("  no label of the data is one of the bundle's: " + ", ".join(list(result["unknown_labels"])[:5]))
-    return "\n".join(lines)
+def _cut_into(counts: dict[str, Any]) -> str:
+    split_off = counts.get("split_off", 0)
+    return f"cut into {counts['read'] + split_off:,} rows " if split_off else ""
 
 
 def _share(part: int, whole: int) -> str:
     return f"{part / whole:6.1%} of the classified" if whole else ""
-
-
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.2f}%"
 
 
 def _tally(counts: dict[str, int]) -> str:

@@ -64,7 +64,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
                 "status": _status(warehouse, manifest),
                 "started_at": manifest.started_at,
                 "finished_at": manifest.finished_at,
-                **{key: counts.get(key) for key in ("read", "accepted", "escalated", "rejected")},
+                **{key: counts.get(key) for key in ("read", "split_off", "accepted", "escalated", "rejected")},
                 "seconds": manifest.seconds.get("wall"),
                 "bundles": {name: bundle["reference"] for name, bundle in manifest.bundles.items()},
                 "config_sha256": manifest.config_sha256,

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from schemas.errors import ConfigError
+from schemas.text_template import parse_text_template
 
 T = TypeVar("T")
+
+DEFAULT_TEXT_FIELD = "text"
+SPLITS = ("none", "paragraphs")
 
 _DOCUMENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -34,16 +38,20 @@ class InputConfig:
         received_at_field: likewise, an ISO 8601 date or time; "" where there is none.
         metadata_fields: further fields to carry along as JSON.
         csv_delimiter: one character.
+        text_template: what the text is made of, such as "{merchant} | {amount:.2f}"; "" as the bundle says.
+        split: "paragraphs" classifies every paragraph by itself, "none" the text as a whole; "" as the bundle says.
     """
 
     paths: tuple[str, ...]
     document_type: str
     bundle: str
     id_field: str = "id"
-    text_field: str = "text"
+    text_field: str = DEFAULT_TEXT_FIELD
     received_at_field: str = ""
     metadata_fields: tuple[str, ...] = ()
     csv_delimiter: str = ","
+    text_template: str = ""
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -160,6 +168,8 @@ def build(kind: type[T], values: Any, where: str) -> T:
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where + ".")
+    if isinstance(hint, types.UnionType):  # "X | None": TOML has no null, so that what is given is an X
+        hint = typing.get_args(hint)[0]
     if isinstance(hint, types.GenericAlias):
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{where!r}: expected a list, found {type(value).__name__}")
@@ -193,8 +203,17 @@ def _check(config: RunConfig) -> None:
             raise ConfigError(f"inputs of type {item.document_type!r}: 'paths' is empty")
         if len(item.csv_delimiter) != 1 or item.csv_delimiter in '"\r\n' or not item.csv_delimiter.isascii():
             raise ConfigError(f"csv_delimiter: expected one ASCII character, found {item.csv_delimiter!r}")
+        if item.split not in ("", *SPLITS):
+            raise ConfigError(f'split: expected one of {", ".join(SPLITS)} or "", found {item.split!r}')
         if not item.id_field or not item.text_field:
             raise ConfigError(f"inputs of type {item.document_type!r}: id_field and text_field must not be empty")
+        if item.text_template:
+            parse_text_template(item.text_template)
+            if item.text_field != DEFAULT_TEXT_FIELD:
+                raise ConfigError(
+                    f"inputs of type {item.document_type!r}: text_template and text_field {item.text_field!r} both say "
+                    "what the text is; remove one of them"
+                )
     bundles = {item.document_type: Path(item.bundle) for item in reversed(config.inputs)}
     for item in config.inputs:
         if bundles[item.document_type] != Path(item.bundle):

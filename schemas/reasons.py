@@ -53,14 +53,15 @@ REASON_DESCRIPTIONS: dict[Reason, tuple[Stage, str]] = {
         "The record is no JSON object, or a CSV row without the header's number of fields.",
     ),
     Reason.INVALID_ENCODING: (Stage.READ, "The bytes of the record, or of the whole file, are not UTF-8."),
-    Reason.RECORD_TOO_LARGE: (Stage.READ, "The record exceeds `reading.max_record_bytes`."),
+    Reason.RECORD_TOO_LARGE: (Stage.READ, "The record, or text file, exceeds `reading.max_record_bytes`."),
     Reason.WRONG_TYPE: (
         Stage.READ,
-        "The id is no string or integer, the text no string, `received_at` no time, or a metadata value no JSON.",
+        "The id is no string or integer, the text no string, a field no value its template can write, `received_at` "
+        "no time, or a metadata value no JSON.",
     ),
     Reason.MISSING_ID: (Stage.VALIDATE, "The id is absent, null or empty."),
     Reason.INVALID_ID: (Stage.VALIDATE, "The id holds control characters or exceeds `reading.max_id_bytes`."),
-    Reason.MISSING_TEXT: (Stage.VALIDATE, "The text is absent or null."),
+    Reason.MISSING_TEXT: (Stage.VALIDATE, "The text is absent or null, or every field of its template is empty."),
     Reason.EMPTY_TEXT: (Stage.VALIDATE, "The text is empty or only white space."),
     Reason.CONTROL_CHARACTERS_ONLY: (Stage.VALIDATE, "The text holds nothing but control characters and white space."),
     Reason.TEXT_TOO_LARGE: (Stage.VALIDATE, "The text exceeds `reading.max_text_bytes`."),
@@ -89,6 +90,7 @@ class RouteReason(StrEnum):
     CERTAIN = "certain"
     LOW_CONFIDENCE = "low_confidence"
     UNFAMILIAR = "unfamiliar"
+    TOO_LONG = "too_long"
     TRUNCATED = "truncated"
 
 
@@ -96,5 +98,6 @@ ROUTE_REASON_DESCRIPTIONS: dict[RouteReason, str] = {
     RouteReason.CERTAIN: "Accepted: confidence and familiarity reach the policy's thresholds.",
     RouteReason.LOW_CONFIDENCE: "Escalated: the calibrated confidence is below the threshold.",
     RouteReason.UNFAMILIAR: "Escalated: the text is unlike what the model was trained on.",
+    RouteReason.TOO_LONG: "Escalated: the text needed more windows than the policy trusts an answer of.",
     RouteReason.TRUNCATED: "Escalated: the model could not read the whole text.",
 }

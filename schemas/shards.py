@@ -24,21 +24,36 @@ DOCUMENT_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
+class TextFile:
+    """A plain text file, which is one document.
+
+    Attributes:
+        compression: "gzip" or "".
+    """
+
+    source_uri: str
+    document_id: str
+    compression: str = ""
+
+
+@dataclass(frozen=True)
 class Shard:
-    """A slice of one input file, bounded in bytes: the unit of work, of retry and of naming.
+    """A slice of one input file, or many small text files; bounded in bytes: the unit of work, of retry and of naming.
 
     Attributes:
         index: position among the shards of the run; decides file names and which duplicate is the first.
         part: position among the tables read from this shard (a compressed file is one shard and many tables).
         input_index: which of the configured inputs it belongs to.
-        source_uri: the file.
-        format: "jsonl", "csv" or "parquet"; "" where the file cannot be read and `problem` says why.
+        source_uri: the file; the first of `files`, where there are several.
+        format: "jsonl", "csv", "parquet" or "text"; "" where the file cannot be read and `problem` says why.
         compression: "gzip" or "".
         start: first byte, or first row group of a Parquet file.
         stop: end (exclusive) in the same unit; -1 for the end of the file.
         problem: (reason code, detail) of a file that planning already found unreadable.
+        files: the text files to read, in order; empty for every other format and once they are read.
         is_last: whether no further table follows from this shard; tells a lost table from one that never was.
         records: rows of `table` when it was read, good and bad; what must come out again at the end.
+        split_off: rows that came on top when documents were cut into paragraphs.
         table: the documents, once read; columns of DOCUMENT_SCHEMA and whatever later steps add.
         seconds: time spent in each step so far.
     """
@@ -51,9 +66,11 @@ class Shard:
     start: int = 0
     stop: int = -1
     problem: tuple[str, str] | None = None
+    files: tuple[TextFile, ...] = ()
     part: int = 0
     is_last: bool = False
     records: int = 0
+    split_off: int = 0
     table: pa.Table | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 

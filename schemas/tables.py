@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from schemas.reasons import Reason, Route, RouteReason, Stage
 
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,12 @@ TOP_LABELS_TYPE = pa.list_(
     pa.struct([pa.field("label", pa.string(), False), pa.field("confidence", pa.float32(), False)])
 )
 
-_DOCUMENT_ID = Column("document_id", pa.string(), "The id the source gave the document.", unique=True)
+_DOCUMENT_ID = Column(
+    "document_id",
+    pa.string(),
+    "The id the source gave the document; with a # and its number, if it is a paragraph of one.",
+    unique=True,
+)
 _DOCUMENT_TYPE = Column("document_type", _PARTITION_STRING, "The kind of document, as configured for its input.")
 _SOURCE_URI = Column("source_uri", pa.string(), "The file the document was read from.")
 _SOURCE_OFFSET = Column(
@@ -125,7 +130,35 @@ _BUNDLE = Column(
 )
 _N_TOKENS = Column("n_tokens", pa.int32(), "Length of the text for the model.", unit="tokens", minimum=1)
 _TRUNCATED = Column(
-    "truncated", pa.bool_(), "Whether the text was longer than the model reads; such documents are escalated."
+    "truncated", pa.bool_(), "Whether the model read only the beginning of the text; such documents are escalated."
+)
+_N_WINDOWS = Column(
+    "n_windows",
+    pa.int32(),
+    "How many overlapping windows the model read the text in; the answer is their mean.",
+    minimum=1,
+)
+_PARENT_ID = Column(
+    "parent_id",
+    pa.string(),
+    "The id of the document that this paragraph was cut from. Null where nothing was split.",
+    nullable=True,
+)
+_PARENT_START = Column(
+    "parent_start",
+    pa.int32(),
+    "Where the paragraph starts in that document's text, the first character being 0. Null where nothing was split.",
+    unit="characters (Unicode code points)",
+    nullable=True,
+    minimum=0,
+)
+_PARENT_END = Column(
+    "parent_end",
+    pa.int32(),
+    "The character after its last one, counted likewise. Null where nothing was split.",
+    unit="characters (Unicode code points)",
+    nullable=True,
+    minimum=1,
 )
 
 CLASSIFICATIONS = Table(
@@ -146,6 +179,10 @@ CLASSIFICATIONS = Table(
         _TOP_LABELS,
         _N_TOKENS,
         _TRUNCATED,
+        _N_WINDOWS,
+        _PARENT_ID,
+        _PARENT_START,
+        _PARENT_END,
         _CONTENT_HASH,
         _RECEIVED_AT,
         _METADATA,
@@ -171,6 +208,10 @@ ESCALATIONS = Table(
         _TOP_LABELS,
         _N_TOKENS,
         _TRUNCATED,
+        _N_WINDOWS,
+        _PARENT_ID,
+        _PARENT_START,
+        _PARENT_END,
         _CONTENT_HASH,
         _RECEIVED_AT,
         _METADATA,

@@ -29,8 +29,8 @@ def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
         classifier: of the bundle that answers for this document type.
 
     Returns:
-        The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens` and `truncated`;
-        null on rejected rows.
+        The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens`, `truncated` and
+        `n_windows`; null on rejected rows.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
     scores = classifier.classify(table["text"].take(pa.array(valid)).to_pylist())
@@ -44,6 +44,7 @@ def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
         "top_labels": _top_labels(scores, labels),
         "n_tokens": pa.array(scores.n_tokens, pa.int32()),
         "truncated": pa.array(scores.truncated, pa.bool_()),
+        "n_windows": pa.array(scores.n_windows, pa.int32()),
     }
     for name, column in answers.items():
         table = table.append_column(name, column.take(seats))

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, check_contracts
 from schemas.errors import BalanceError, ContractError, InputError
+from schemas.reasons import REASON_DESCRIPTIONS, Reason, Stage
 from schemas.tables import PUBLISHED_TABLES, Table
 from transforms.deduplicate import published_name, reject_duplicates
 from transforms.receipts import Receipt, StagedFile, position, total
@@ -28,6 +29,7 @@ from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus, re
 from transforms.warehouse.publication import is_published, publish, staged_files
 
 QUALITY_FILE = "quality.json"
+_AFTER_SPLIT = (Stage.CLASSIFY, Stage.COMMIT)
 
 logger = logging.getLogger(__name__)
 
@@ -49,9 +51,9 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     check_complete(receipts, plan.n_shards)
     if not any(receipt.read for receipt in receipts):
         raise InputError("no record in any input file; nothing is published")
-    read = sum(receipt.read for receipt in receipts)
+    rows = sum(receipt.read + receipt.split_off for receipt in receipts)
     receipts = reject_duplicates(folder, receipts)
-    check_balance(receipts, read)
+    check_balance(receipts, rows)
     check_staged(folder, receipts)
     report = check_contracts(count_frame(receipts), _samples(folder, receipts, plan), plan.config.quality)
     _write_quality(plan, report)
@@ -89,12 +91,12 @@ def check_complete(receipts: list[Receipt], n_shards: int) -> None:
         raise BalanceError(f"shards {sorted(parts)} came back but were never planned; nothing is published")
 
 
-def check_balance(receipts: list[Receipt], read: int) -> None:
-    """Law 1: every record read was classified or rejected, and only classified ones were escalated.
+def check_balance(receipts: list[Receipt], expected: int) -> None:
+    """Law 1: all that was read or split off was classified or rejected, and only what was classified was escalated.
 
     Args:
         receipts: as they are to be published.
-        read: records that were read, counted before anything was moved.
+        expected: rows that were read and split off, counted before anything was moved.
 
     Raises:
         BalanceError: the counts differ, per shard or per run.
@@ -108,14 +110,17 @@ def check_balance(receipts: list[Receipt], read: int) -> None:
         }
         if rows != counted:
             raise BalanceError(f"{receipt.name}: counted {counted}, staged {rows}; nothing is published")
-        if receipt.read != receipt.classified + receipt.rejected or receipt.escalated > receipt.classified:
+        came = receipt.read + receipt.split_off
+        if came != receipt.classified + receipt.rejected or receipt.escalated > receipt.classified:
             raise BalanceError(
-                f"{receipt.name}: read {receipt.read}, classified {receipt.classified}, rejected {receipt.rejected}, "
-                f"escalated {receipt.escalated}; nothing is published"
+                f"{receipt.name}: read {receipt.read}, split off {receipt.split_off}, classified {receipt.classified}, "
+                f"rejected {receipt.rejected}, escalated {receipt.escalated}; nothing is published"
             )
     outcomes = sum(receipt.classified + receipt.rejected for receipt in receipts)
-    if outcomes != read:
-        raise BalanceError(f"read {read} records, but {outcomes} are classified or rejected; nothing is published")
+    if outcomes != expected:
+        raise BalanceError(
+            f"read and split off {expected} rows, but {outcomes} are classified or rejected; nothing is published"
+        )
 
 
 def check_staged(folder: Path, receipts: list[Receipt]) -> None:
@@ -137,15 +142,27 @@ def check_staged(folder: Path, receipts: list[Receipt]) -> None:
 
 
 def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
-    """One row per document type: what the documents suite judges."""
+    """One row per document type: what the documents suite judges.
+
+    The rejected share is of the records that were read, where one of n paragraphs counts as an n-th of a record: a
+    record that is lost whole must not seem small beside the many rows of the others.
+    """
     rows = []
     for document_type in sorted({receipt.document_type for receipt in receipts}):
         own = [receipt for receipt in receipts if receipt.document_type == document_type]
-        read = sum(receipt.read for receipt in own)
-        rejected = sum(receipt.rejected for receipt in own)
-        share = rejected / read if read else 0.0
-        rows.append((document_type, read, read - rejected, share))
+        read, split_off, rejected = (
+            sum(getattr(receipt, name) for receipt in own) for name in ("read", "split_off", "rejected")
+        )
+        after_split = sum(count for code, count in total(own, "reasons").items() if _stage(code) in _AFTER_SPLIT)
+        whole = rejected - after_split
+        cut = read - whole
+        lost = whole + (after_split * cut / (cut + split_off) if after_split else 0)
+        rows.append((document_type, read, read + split_off - rejected, lost / read if read else 0.0))
     return pd.DataFrame(rows, columns=["document_type", "read", "documents", "rejected_share"])
+
+
+def _stage(reason_code: str) -> Stage:
+    return REASON_DESCRIPTIONS[Reason(reason_code)][0]
 
 
 def _samples(folder: Path, receipts: list[Receipt], plan: RunPlan) -> dict[str, pd.DataFrame]:
@@ -194,7 +211,7 @@ def _write_empty(folder: Path, path: str, kind: Table) -> StagedFile:
 def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile], commit_seconds: float) -> Manifest:
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
-    amounts = ("read", "classified", "rejected", "escalated", "tokens", "text_bytes")
+    amounts = ("read", "split_off", "classified", "rejected", "escalated", "tokens", "text_bytes")
     counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in amounts}
     tallies = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
     seconds = total(receipts, "seconds") | {"commit": commit_seconds, "wall": wall_seconds}

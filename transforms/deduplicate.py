@@ -115,7 +115,7 @@ def _revise(folder: Path, receipt: Receipt, classified: pa.Table, duplicates: di
     kept = classified.filter(pa.array(~is_duplicate))
     revised = {
         CLASSIFICATIONS: kept,
-        ESCALATIONS: _without(_staged(folder, receipt, ESCALATIONS.name), removed["source_offset"]),
+        ESCALATIONS: _without(_staged(folder, receipt, ESCALATIONS.name), classified["route"], is_duplicate),
         REJECTIONS: _with(_staged(folder, receipt, REJECTIONS.name), removed, duplicates),
     }
     files: list[StagedFile] = []
@@ -147,13 +147,12 @@ def _staged(folder: Path, receipt: Receipt, table: str) -> pa.Table | None:
     return None if file is None else pq.read_table(folder / file.path, partitioning=None)
 
 
-def _without(table: pa.Table | None, offsets: pa.ChunkedArray) -> pa.Table | None:
-    # Within one shard the offset alone names a record.
-    return (
-        None
-        if table is None
-        else table.filter(pc.invert(pc.is_in(table["source_offset"], value_set=offsets.combine_chunks())))
-    )
+def _without(escalations: pa.Table | None, routes: pa.ChunkedArray, is_duplicate: np.ndarray) -> pa.Table | None:
+    if escalations is None:
+        return None
+    # The escalations are the escalated classifications once more, in the same order.
+    escalated = pc.equal(routes, Route.ESCALATED.value).to_numpy()
+    return escalations.filter(pa.array(~is_duplicate[escalated]))
 
 
 def _with(table: pa.Table | None, removed: pa.Table, duplicates: dict[int, str]) -> pa.Table:

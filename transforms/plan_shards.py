@@ -11,7 +11,7 @@ import apache_beam as beam
 from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.errors import InputError
 from schemas.reasons import Reason
-from schemas.shards import Shard
+from schemas.shards import Shard, TextFile
 from transforms.readers.files import DamagedFileError, open_file
 from transforms.readers.lines import check_encoding
 from transforms.readers.listing import InputFile, list_files
@@ -25,11 +25,15 @@ _FORMATS = {
     ".csv": ("csv", ""),
     ".csv.gz": ("csv", "gzip"),
     ".parquet": ("parquet", ""),
+    ".txt": ("text", ""),
+    ".txt.gz": ("text", "gzip"),
 }
 
 
 def plan_shards(config: RunConfig) -> list[Shard]:
     """Cuts the inputs into shards: inputs as configured, files by URI, then position; the same every time.
+
+    The text files of an input come after its other files, many to a shard.
 
     Raises:
         InputError: a path means no file, or all files are empty.
@@ -37,13 +41,18 @@ def plan_shards(config: RunConfig) -> list[Shard]:
     shards: list[Shard] = []
     sizes: list[int] = []
     for input_index, mapping in enumerate(config.inputs):
+        texts: list[tuple[TextFile, int]] = []
         for file in list_files(mapping.paths):
             sizes.append(file.size_bytes)
-            for shard in _shards_of(file, input_index, mapping, config.reading):
-                shards.append(replace(shard, index=len(shards)))
+            kind = None if file.problem else _format_of(file.source_uri)
+            if kind is not None and kind[0] == "text":
+                texts.append((TextFile(file.source_uri, file.name, kind[1]), file.size_bytes))
+            else:
+                shards += _shards_of(file, input_index, mapping, config.reading)
+        shards += _text_shards(texts, input_index, config.reading)
     if not any(sizes):
         raise InputError(f"empty input: {len(sizes)} file(s) found, all of them with zero bytes")
-    return shards
+    return [replace(shard, index=index) for index, shard in enumerate(shards)]
 
 
 def _shards_of(file: InputFile, input_index: int, mapping: InputConfig, reading: ReadingConfig) -> Iterator[Shard]:
@@ -68,6 +77,24 @@ def _shards_of(file: InputFile, input_index: int, mapping: InputConfig, reading:
         return
     for start, stop in slices:
         yield replace(whole, start=start, stop=stop)
+
+
+def _text_shards(files: list[tuple[TextFile, int]], input_index: int, reading: ReadingConfig) -> Iterator[Shard]:
+    """Neighbouring text files together, up to the limits of a shard: thousands of files are not thousands of shards.
+
+    Args:
+        files: each with its size in bytes.
+    """
+    group: list[TextFile] = []
+    n_bytes = 0
+    for file, size_bytes in files:
+        if group and (len(group) >= reading.shard_rows or n_bytes + size_bytes > reading.shard_bytes):
+            yield Shard(0, input_index, group[0].source_uri, "text", files=tuple(group))
+            group, n_bytes = [], 0
+        group.append(file)
+        n_bytes += size_bytes
+    if group:
+        yield Shard(0, input_index, group[0].source_uri, "text", files=tuple(group))
 
 
 def _name_of(source_uri: str) -> str:

@@ -15,12 +15,14 @@ from schemas.shards import DOCUMENT_SCHEMA, Shard
 from transforms.readers.delimited import read_delimited
 from transforms.readers.jsonl import read_jsonl
 from transforms.readers.parquet import read_parquet
+from transforms.readers.plain_text import read_plain_text
 from transforms.readers.rows import rejection_table
 
 _READERS: dict[str, Callable[[Shard, InputConfig, ReadingConfig], Iterator[pa.Table]]] = {
     "jsonl": read_jsonl,
     "csv": read_delimited,
     "parquet": read_parquet,
+    "text": read_plain_text,
 }
 
 
@@ -40,7 +42,7 @@ def read_shard(shard: Shard, config: RunConfig) -> Iterator[Shard]:
         if held is not None:
             part = held.part + 1
             yield held
-        held = replace(shard, part=part, records=len(table)).with_table(table, "read", seconds)
+        held = replace(shard, part=part, files=(), records=len(table)).with_table(table, "read", seconds)
         started = time.perf_counter()
     if held is None:
         held = shard.with_table(DOCUMENT_SCHEMA.empty_table(), "read", time.perf_counter() - started)

@@ -40,6 +40,7 @@ class Receipt:
         is_last: whether it is the shard's last table.
         document_type: of all its documents.
         read: records read, good and bad.
+        split_off: rows that came on top when documents were cut into paragraphs.
         classified: rows staged as classifications.
         rejected: rows staged as rejections.
         escalated: rows staged as escalations.
@@ -67,6 +68,7 @@ class Receipt:
     tokens: int = 0
     text_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    split_off: int = 0
 
     def file(self, table: str) -> StagedFile | None:
         """The file this shard staged for `table`, if it had any row for it."""

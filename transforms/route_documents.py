@@ -26,8 +26,10 @@ def route_documents(table: pa.Table, bundle: ModelBundle) -> pa.Table:
         pc.fill_null(table["confidence"], 0.0).to_numpy(),
         pc.fill_null(table["familiarity"], 0.0).to_numpy(),
         pc.fill_null(table["truncated"], False).to_numpy(zero_copy_only=False),
+        pc.fill_null(table["n_windows"], 1).to_numpy(),
         thresholds,
         bundle.policy.min_familiarity,
+        bundle.policy.max_windows,
     )
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))

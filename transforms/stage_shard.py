@@ -97,7 +97,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
     Staging the same shard again replaces the same files: a retry leaves nothing behind.
 
     Raises:
-        BalanceError: not every record that was read left by exactly one door.
+        BalanceError: not every record that was read, or paragraph of it, left by exactly one door.
     """
     started = time.perf_counter()
     table = shard.table
@@ -105,10 +105,10 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
     document_type = plan.config.inputs[shard.input_index].document_type
     outcomes = split_outcomes(table, document_type, plan.bundles[shard.input_index].reference)
     classified, rejected = outcomes[CLASSIFICATIONS.name], outcomes[REJECTIONS.name]
-    if len(classified) + len(rejected) != shard.records:
+    if len(classified) + len(rejected) != shard.records + shard.split_off:
         raise BalanceError(
-            f"{shard.name} of {shard.source_uri}: {shard.records} records read, but {len(classified)} classified "
-            f"and {len(rejected)} rejected; nothing is published"
+            f"{shard.name} of {shard.source_uri}: {shard.records} records read and {shard.split_off} split off, but "
+            f"{len(classified)} classified and {len(rejected)} rejected; nothing is published"
         )
     folder = staged_files(plan.warehouse, plan.run_id)
     partition = Partition(plan.config.run_date, document_type)
@@ -138,6 +138,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
         text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
         seconds=shard.seconds | {"stage": time.perf_counter() - started},
+        split_off=shard.split_off,
     )
     write_durably(receipts_folder(plan.warehouse, plan.run_id) / f"{shard.name}.json", receipt.to_json())
     logger.info(

@@ -66,7 +66,7 @@ def validate_documents(table: pa.Table, reading: ReadingConfig) -> pa.Table:
     }
     for name, column in replacements.items():
         table = table.set_column(table.schema.get_field_index(name), name, column)
-    return table.append_column("content_hash", _sha256(text))
+    return table.append_column("content_hash", text_hashes(text))
 
 
 def _id_checks(document_id: pa.Array, max_id_bytes: int) -> list[_Check]:
@@ -119,7 +119,8 @@ def _time(value: str) -> datetime.datetime | None:
         return None
 
 
-def _sha256(text: pa.Array) -> pa.Array:
+def text_hashes(text: pa.Array) -> pa.Array:
+    """The SHA-256 of every text in UTF-8, in hexadecimal; null where there is none."""
     values = text.cast(pa.binary()).to_pylist()
     return pa.array([None if value is None else hashlib.sha256(value).hexdigest() for value in values], pa.string())
 

@@ -1,206 +1,307 @@
-"""Builds a ModelBundle from labelled data: fine-tune, export, quantize, calibrate, choose a policy, write the card."""
+"""Makes a ModelBundle of labelled rows: train, quantize, calibrate, choose a policy, measure, put into place."""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
-import importlib.util
 import json
 import logging
-import shutil
 import tempfile
-import time
-import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+from tokenizers import Tokenizer
 
-from models.bundle import ModelBundle, write_bundle_manifest
+from models.bundle import ModelBundle, bundle_reference, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation import evaluate
-from models.training.calibration import Thresholds, choose_thresholds, fit_temperature
-from models.training.card import write_card
+from models.training.base_model import find_base_model, folder_digest
+from models.training.batching import encode, load_tokenizer
+from models.training.calibration import Thresholds, choose_thresholds, fit_temperature, policy_toml
+from models.training.card import CardFacts, write_card
+from models.training.config import TrainingConfig
+from models.training.distillation import TOKENIZER_NAME, load_network
 from models.training.export import export_float, quantize
-from models.training.fine_tuning import FineTuning, encode, fine_tune, load_tokenizer
-from models.training.labelled import LabelledSet, read_labelled, split_by_hash
-from models.training.network import MeanPooledClassifier
-from schemas.config import build
-from schemas.errors import ConfigError
+from models.training.fine_tuning import UNLABELLED
+from models.training.fingerprint import made_up_texts
+from models.training.hygiene import InspectedData, calibration_and_policy_rows, inspect_data
+from models.training.labelled import read_labelled, soft_labels
+from models.training.method import describe_method
+from models.training.parity import ParityReport, check_parity, measure_parity
+from models.training.stages import train_network
+from models.training.work_folder import do_step, key_of
+from schemas.errors import ConfigError, InputError
 
 logger = logging.getLogger(__name__)
 
+HYGIENE_NAME, LABELS_NAME = "hygiene.json", "labels.json"
+_LIBRARIES = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
+
 
 @dataclass(frozen=True)
-class BundleRecipe:
-    """Everything that decides what a bundle becomes; see tickets.toml for what the keys mean."""
+class Job:
+    """One training: what to do, and where.
 
-    name: str
-    document_type: str
-    base_model: str
-    sources: tuple[str, ...]
-    card: str
-    fingerprint: tuple[str, ...]
-    max_tokens: int = 256
-    calibration_texts: int = 512
-    activation_percentile: float = 99.99
-    escalation_budget: float = 0.045
-    fine_tuning: FineTuning = field(default_factory=FineTuning)
+    Attributes:
+        config: what to build.
+        card: file with the hand-written part of the model card; None for a short one.
+        data: folder that the data's relative paths start from.
+        work: folder of what is kept for the next try; held by the caller.
+        out: folder of the bundle; replaced only when everything has succeeded.
+        created: ISO 8601 date for the bundle's manifest.
+    """
+
+    config: TrainingConfig
+    card: Path | None
+    data: Path
+    work: Path
+    out: Path
+    created: str
 
 
-def read_recipe(path: Path) -> BundleRecipe:
-    """Reads a recipe.
+@dataclass(frozen=True, eq=False)
+class BuiltBundle:
+    """A bundle in its place, what `evaluate` measured of it on the validation rows, and what quantization cost."""
+
+    bundle: ModelBundle
+    results: dict[str, Any]
+    parity: ParityReport
+
+
+def inspect(job: Job) -> InspectedData:
+    """Reads the data and looks it over; the report is left in the work folder as hygiene.json.
 
     Raises:
-        ConfigError: no such file, no TOML, or an unknown key.
+        ConfigError: the base model or a column cannot be found.
+        InputError: a file is missing or unreadable.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not a readable recipe: {error}") from None
-    return build(BundleRecipe, values, where="")
+    config = job.config
+    tokenizer = Tokenizer.from_file(str(_base(config) / TOKENIZER_NAME))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+
+    def count_tokens(texts: Any) -> npt.NDArray[np.int64]:
+        return np.array([len(encoding) for encoding in tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
+
+    data = read_labelled(config.data, job.data, config.hygiene.min_rows_per_label)
+    rows = inspect_data(data, config.data.out_of_scope_label, config.hygiene, config.max_tokens, count_tokens)
+    job.work.mkdir(parents=True, exist_ok=True)
+    _write_json(job.work / HYGIENE_NAME, rows.report)
+    return rows
 
 
-def build_bundle(
-    recipe: BundleRecipe, card_template: Path, data: Path, created: str, checkpoint: Path, out: Path
-) -> ModelBundle:
-    """Builds the bundle into `out`, which is replaced only when everything has succeeded.
+def check_trainable(config: TrainingConfig, rows: InspectedData) -> None:
+    """Refuses data that cannot be trained on.
+
+    Raises:
+        InputError: naming everything that stands against it.
+        ConfigError: the configuration names a label that the data does not have.
+    """
+    for key in ("none_label", "positive_label"):
+        label = getattr(config.card, key)
+        if label and label not in rows.labels:
+            raise ConfigError(f"card.{key}: {label!r} is no label of the data; correct it")
+    if rows.refused:
+        raise InputError("this data cannot be trained on: " + "; ".join(rows.refused))
+
+
+def check_out(out: Path) -> None:
+    """Refuses to replace what is no bundle.
+
+    Raises:
+        ConfigError: there is such a folder.
+    """
+    if out.exists() and not (out / "bundle.json").is_file():
+        raise ConfigError(f"{out}: exists and is no bundle, so it is not replaced; name another folder with --out")
+
+
+def train(job: Job, rows: InspectedData) -> Path:
+    """Trains the network, or takes it from the work folder; returns the folder it is in."""
+    config, base = job.config, _base(job.config)
+    soft = soft_labels(rows.votes, rows.train["id"], rows.labels)
+    key = key_of(
+        folder_digest(base),
+        rows.train[["id", "text", "label"]].to_dict("list"),
+        rows.labels,
+        None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
+        [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
+        *(dataclasses.asdict(part) for part in (config.fine_tuning, config.lora, config.distillation, config.pruning)),
+    )
+
+    def make(folder: Path) -> None:
+        texts, label_ids = rows.train["text"].tolist(), _ids(rows.train, rows.labels)
+        train_network(config, base, texts, label_ids, len(rows.labels), folder, soft)
+        _write_json(folder / "network" / LABELS_NAME, {"labels": rows.labels})
+
+    return do_step(job.work, "training", key, make) / "network"
+
+
+def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBundle:
+    """Makes the bundle of a trained network and puts it into place.
 
     Args:
-        recipe: what to build.
-        card_template: the model card's hand-written part.
-        data: folder with `<source>/train.parquet` and `validation.parquet`.
-        created: ISO 8601 date for the bundle's manifest.
-        checkpoint: folder for the fine-tuned float network; used again if it is there.
-        out: the bundle's folder.
-    """
-    train = read_labelled(data, list(recipe.sources), "train")
-    validation = read_labelled(data, list(recipe.sources), "validation")
-    labels = sorted(train.in_scope["label"].unique())
-    base = _package_folder(recipe.base_model) / "model"
-    network = _checkpoint(recipe, base, train.in_scope, labels, checkpoint)
-    calibration_rows, policy_rows = split_by_hash(validation.in_scope, 0.5, salt=recipe.name)
+        job: what and where.
+        rows: data that passed `check_trainable`.
+        network_folder: as `train` returns it, of this job or of another one with the same labels.
 
-    with tempfile.TemporaryDirectory(dir=out.parent) as scratch:
-        folder = Path(scratch) / recipe.name
+    Raises:
+        ConfigError: the network is none, or was trained for other labels.
+        BundleError: the int8 model does not decide as the float network.
+    """
+    config = job.config
+    graphs = _quantized(job, rows, network_folder)
+    calibration_rows, policy_rows = calibration_and_policy_rows(rows.validation)
+    job.out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=job.out.parent, prefix=f".{config.name}-") as scratch:
+        folder = Path(scratch) / config.name
         folder.mkdir()
-        _write_tokenizer(base, folder)
-        _write_model(network, recipe, train.in_scope, folder)
-        _write_labels(labels, train.in_scope, folder)
-        (folder / "card.md").write_text("draft\n", encoding="utf-8")
-        facts = _facts(recipe, train, validation)
+        for name in ("model.onnx", TOKENIZER_NAME):
+            (folder / name).write_bytes((graphs / name).read_bytes())
+        _write_labels(rows, folder)
+        facts = _facts(config, rows)
 
         def finish(fingerprint: Any = ()) -> ModelBundle:
             return write_bundle_manifest(
-                folder, name=recipe.name, created=created, document_type=recipe.document_type,
-                max_tokens=recipe.max_tokens, training=facts, fingerprint=fingerprint,
+                folder, name=config.name, created=job.created, document_type=config.document_type,
+                max_tokens=config.max_tokens, training=facts, fingerprint=fingerprint, reading=config.reading_rules,
             )  # fmt: skip
 
+        (folder / "card.md").write_text("draft\n", encoding="utf-8")
         _write_json(folder / "calibration.json", {"temperature": 1.0})
-        _write_policy(folder, Thresholds(0.0, 0.0, 0.0, 0.0, 0.0), {})
+        (folder / "policy.toml").write_text(policy_toml(Thresholds(0.0, 0.0, 0.0, None, 0.0), 1, {}), encoding="utf-8")
         classifier = Classifier(finish())
-        temperature = fit_temperature(_logits(classifier, calibration_rows), _ids(calibration_rows, labels))
+        temperature = fit_temperature(_logits(classifier, calibration_rows), _ids(calibration_rows, rows.labels))
         thresholds = choose_thresholds(
             _logits(classifier, policy_rows),
-            _ids(policy_rows, labels),
-            _logits(classifier, train.out_of_scope),
+            _ids(policy_rows, rows.labels),
+            _logits(classifier, rows.train_strangers),
             temperature,
-            recipe.escalation_budget,
+            config.policy.escalation_budget,
         )
         _write_json(
             folder / "calibration.json",
             {"temperature": temperature, "method": "temperature scaling", "rows": len(calibration_rows)},
         )
-        _write_policy(folder, thresholds, {"chosen_on": created, "in_scope_rows": len(policy_rows),
-                                           "out_of_scope_rows": len(train.out_of_scope)})  # fmt: skip
-        classifier = Classifier(finish())
-        results = {
-            source: evaluate(classifier, rows["text"].tolist(), rows["label"].tolist())
-            for source, rows in [("all", validation.rows), *validation.rows.groupby("source")]
+        selection = {
+            "chosen_on": job.created,
+            "in_scope_rows": len(policy_rows),
+            "in_scope_source": "validation rows that did not choose the temperature",
+            "out_of_scope_rows": len(rows.train_strangers),
+            "out_of_scope_source": "training rows that belong to no label" if len(rows.train_strangers) else "none",
         }
-        write_card(folder / "card.md", card_template, results, thresholds, temperature, labels)
-        bundle = finish(Classifier(finish()).fingerprint(recipe.fingerprint))
+        policy = policy_toml(thresholds, config.policy.max_windows, selection)
+        (folder / "policy.toml").write_text(policy, encoding="utf-8")
+        parity = _parity(finish(), graphs / "float.onnx", rows, config)
+        facts |= {"parity": parity.figures()}
+        classifier = Classifier(finish())
+        results = _measure(classifier, rows, config)
+        card_facts = CardFacts(classifier.bundle, describe_method(config, len(rows.train)), parity.figures())
+        write_card(folder / "card.md", _hand_written_card(job), results, card_facts)
+        fingerprint = classifier.fingerprint(config.fingerprint or made_up_texts(classifier))
+        bundle = finish(fingerprint)
         Classifier(bundle)  # the fingerprint must hold here, of all places
-        if out.exists():
-            shutil.rmtree(out)
-        folder.rename(out)
-    return dataclasses.replace(bundle, folder=out)
+        if job.out.exists():
+            job.out.rename(Path(scratch) / "replaced")
+        folder.rename(job.out)
+    reference = {"bundle": bundle_reference(bundle)}  # measured before card and fingerprint gave it its digest
+    results = {source: result | reference for source, result in results.items()}
+    return BuiltBundle(dataclasses.replace(bundle, folder=job.out), results, parity)
 
 
-def _checkpoint(
-    recipe: BundleRecipe, base: Path, rows: pd.DataFrame, labels: list[str], folder: Path
-) -> MeanPooledClassifier:
-    if (folder / "config.json").is_file():
-        logger.info("using the fine-tuned network in %s", folder)
-        network: MeanPooledClassifier = MeanPooledClassifier.from_pretrained(folder).eval()
-        if network.config.num_labels != len(labels):
-            raise ConfigError(f"{folder}: made for {network.config.num_labels} labels, the data has {len(labels)}")
-        return network
-    started = time.monotonic()
-    network = fine_tune(base, rows["text"].tolist(), _ids(rows, labels), len(labels), recipe.fine_tuning)
-    network.save_pretrained(folder)
-    logger.info("fine-tuned on %d rows in %.0f s", len(rows), time.monotonic() - started)
-    return network
+def _quantized(job: Job, rows: InspectedData, network_folder: Path) -> Path:
+    """The folder of float.onnx, model.onnx and tokenizer.json, from the work folder if they are there."""
+    config = job.config
+    network, tokenizer = load_network(network_folder)
+    trained_for = len(rows.labels)
+    if (network_folder / LABELS_NAME).is_file():
+        labels = json.loads((network_folder / LABELS_NAME).read_text(encoding="utf-8"))["labels"]
+        trained_for = len(rows.labels) if labels == rows.labels else -1
+    if network.config.num_labels != len(rows.labels) or trained_for != len(rows.labels):
+        raise ConfigError(
+            f"{network_folder}: trained for {network.config.num_labels} labels, which are not the {len(rows.labels)} "
+            "of the data; train again, or give the data it was trained on"
+        )
+    n_texts = min(config.export.calibration_texts, len(rows.train))
+    texts = rows.train["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
+    key = key_of(
+        folder_digest(network_folder), texts, config.max_tokens, dataclasses.asdict(config.export), _versions()
+    )
+
+    def make(folder: Path) -> None:
+        (folder / TOKENIZER_NAME).write_bytes(tokenizer)
+        float_model = folder / "float.onnx"
+        export_float(network, float_model)
+        token_ids = encode(load_tokenizer(tokenizer, config.max_tokens), texts)
+        quantize(float_model, folder / "model.onnx", token_ids, config.export.activation_percentile)
+
+    return do_step(job.work, "int8", key, make)
 
 
-def _write_model(network: MeanPooledClassifier, recipe: BundleRecipe, rows: pd.DataFrame, folder: Path) -> None:
-    texts = rows["text"].sample(recipe.calibration_texts, random_state=recipe.fine_tuning.seed).tolist()
-    token_ids = encode(load_tokenizer(folder, recipe.max_tokens), texts)
-    float_model = folder.parent / "float.onnx"
-    export_float(network, float_model)
-    quantize(float_model, folder / "model.onnx", token_ids, recipe.activation_percentile)
+def _parity(bundle: ModelBundle, float_model: Path, rows: InspectedData, config: TrainingConfig) -> ParityReport:
+    report = measure_parity(bundle, float_model, rows.validation["text"].tolist(), _ids(rows.validation, rows.labels))
+    check_parity(report, config.parity)
+    return report
 
 
-def _write_tokenizer(base: Path, folder: Path) -> None:
-    """The base model's tokenizer, without the padding and truncation that the classifier does itself."""
-    values = json.loads((base / "tokenizer.json").read_text(encoding="utf-8"))
-    values["padding"] = values["truncation"] = None
-    (folder / "tokenizer.json").write_text(json.dumps(values, ensure_ascii=False), encoding="utf-8")
-
-
-def _write_labels(labels: list[str], rows: pd.DataFrame, folder: Path) -> None:
-    sources = rows.groupby("label")["source"].unique()
-    entries = [{"name": label, "sources": sorted(sources[label])} for label in labels]
-    _write_json(folder / "labels.json", {"labels": entries})
-
-
-def _write_policy(folder: Path, thresholds: Thresholds, selection: dict[str, Any]) -> None:
-    lines = ["[acceptance]"]
-    lines += [f"{key} = {getattr(thresholds, key)}" for key in ("min_confidence", "min_familiarity")]
-    lines += ["", "[selection]", 'criterion = "fewest wrong answers accepted within the escalation budget"']
-    measured = ("in_scope_escalated", "out_of_scope_escalated", "accepted_accuracy")
-    facts = selection | {key: getattr(thresholds, key) for key in measured}
-    lines += [f"{key} = {json.dumps(value)}" for key, value in facts.items()]
-    (folder / "policy.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def _facts(recipe: BundleRecipe, train: LabelledSet, validation: LabelledSet) -> dict[str, Any]:
+def _measure(classifier: Classifier, rows: InspectedData, config: TrainingConfig) -> dict[str, Any]:
+    """`evaluate` of all validation rows, and of those of each source."""
+    validation = pd.concat([rows.validation, rows.validation_strangers], ignore_index=True)
+    card = config.card
     return {
-        "recipe": json.loads(json.dumps(dataclasses.asdict(recipe))),
-        "rows": {"train": len(train.in_scope), "validation": len(validation.in_scope)},
-        "versions": {
-            name: importlib.metadata.version(name)
-            for name in ("torch", "transformers", "optimum", "onnx", "onnxruntime")
-        },
+        source: evaluate(
+            classifier,
+            part["text"].tolist(),
+            part["label"].tolist(),
+            none_label=card.none_label,
+            positive_label=card.positive_label,
+        )
+        for source, part in [("all", validation), *validation.groupby("source")]
     }
 
 
-def _logits(classifier: Classifier, rows: pd.DataFrame) -> np.ndarray:
+def _hand_written_card(job: Job) -> str:
+    if job.card is not None:
+        return job.card.read_text(encoding="utf-8")
+    return (
+        f"# Model card: {job.config.name}\n\nAn int8 classifier for documents of the type "
+        f"`{job.config.document_type}`. Nobody has written down yet what it is meant for and where it fails.\n"
+    )
+
+
+def _write_labels(rows: InspectedData, folder: Path) -> None:
+    sources = rows.train.groupby("label")["source"].unique()
+    entries = [{"name": label, "sources": sorted(sources.get(label, ["votes"]))} for label in rows.labels]
+    _write_json(folder / LABELS_NAME, {"labels": entries})
+
+
+def _facts(config: TrainingConfig, rows: InspectedData) -> dict[str, Any]:
+    return {
+        "configuration": json.loads(json.dumps(dataclasses.asdict(config))),
+        "rows": rows.report["rows"],
+        "versions": _versions(),
+    }
+
+
+def _versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in _LIBRARIES}
+
+
+def _base(config: TrainingConfig) -> Path:
+    return find_base_model(config.base_model, max(config.max_tokens, config.fine_tuning.max_tokens))
+
+
+def _logits(classifier: Classifier, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
     return classifier.logits(rows["text"].tolist())
 
 
-def _ids(rows: pd.DataFrame, labels: list[str]) -> np.ndarray:
-    return rows["label"].map({label: index for index, label in enumerate(labels)}).to_numpy(dtype=np.int64)
+def _ids(rows: pd.DataFrame, labels: list[str]) -> npt.NDArray[np.int64]:
+    places = {label: index for index, label in enumerate(labels)}
+    return np.array([places.get(label, UNLABELLED) for label in rows["label"]], dtype=np.int64)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
     path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _package_folder(package: str) -> Path:
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.origin is None:
-        raise ConfigError(f"the base model's package {package!r} is not installed; see CONTRIBUTING.md")
-    return Path(spec.origin).parent

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models.scores import score_logits
+from schemas.errors import ConfigError
 
 _TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 200))
 
@@ -31,6 +34,27 @@ def fit_temperature(logits: npt.NDArray[np.float32], label_ids: npt.NDArray[np.i
 
 
 @dataclass(frozen=True)
+class PolicyChoice:
+    """How the first policy is chosen.
+
+    Attributes:
+        escalation_budget: largest share of in-scope rows that it may escalate, in (0, 1).
+        max_windows: most windows that an accepted text may have been read in.
+    """
+
+    escalation_budget: float = 0.045
+    max_windows: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.escalation_budget < 1.0:
+            raise ConfigError(
+                f"policy.escalation_budget: expected more than 0 and less than 1: {self.escalation_budget}"
+            )
+        if self.max_windows < 1:
+            raise ConfigError(f"policy.max_windows: expected at least 1, found {self.max_windows}")
+
+
+@dataclass(frozen=True)
 class Thresholds:
     """The two guards of a first policy, and what they did on the rows they were chosen on.
 
@@ -38,14 +62,14 @@ class Thresholds:
         min_confidence: guards against mistakes, in [0, 1].
         min_familiarity: guards against strangers, in nats.
         in_scope_escalated: share of the in-scope rows they escalate.
-        out_of_scope_escalated: share of the out-of-scope rows they escalate.
+        out_of_scope_escalated: share of the out-of-scope rows they escalate; None without such rows.
         accepted_accuracy: of the in-scope rows they accept.
     """
 
     min_confidence: float
     min_familiarity: float
     in_scope_escalated: float
-    out_of_scope_escalated: float
+    out_of_scope_escalated: float | None
     accepted_accuracy: float
 
 
@@ -59,19 +83,21 @@ def choose_thresholds(
     """Chooses the pair of guards that lets the fewest wrong answers through within a budget of escalations.
 
     An accepted out-of-scope text counts as a wrong answer, like a wrong label. Softmax confidence tells mistakes,
-    the log-sum-exp of the logits tells strangers; each takes a part of the budget, every split of it is tried.
+    the log-sum-exp of the logits tells strangers; each takes a part of the budget, every split of it is tried. Without
+    out-of-scope texts to try them on, each guard gets half of the budget.
 
     Args:
         in_scope: (n_rows, n_labels) float32 logits of rows neither trained nor calibrated on.
         label_ids: (n_rows,) int64, their labels.
-        out_of_scope: (n_strangers, n_labels) float32 logits of texts that belong to no label.
+        out_of_scope: (n_strangers, n_labels) float32 logits of texts that belong to no label; perhaps none.
         temperature: from `fit_temperature`.
         escalation_budget: largest share of in-scope rows that may be escalated, in (0, 1).
     """
     known, strangers = score_logits(in_scope, temperature), score_logits(out_of_scope, temperature)
     right = known.label_ids == label_ids
     best: tuple[int, float, float] | None = None
-    for share in np.linspace(0.0, escalation_budget, 51):
+    shares = np.linspace(0.0, escalation_budget, 51) if len(out_of_scope) else [escalation_budget / 2]
+    for share in shares:
         min_familiarity = _floor(known.familiarity, share)
         familiar = known.familiarity >= min_familiarity
         left = int(escalation_budget * len(right)) - int((~familiar).sum())
@@ -90,9 +116,27 @@ def choose_thresholds(
         min_confidence=min_confidence,
         min_familiarity=min_familiarity,
         in_scope_escalated=round(float(1 - accepted.mean()), 4),
-        out_of_scope_escalated=round(float(1 - let_in.mean()), 4),
+        out_of_scope_escalated=round(float(1 - let_in.mean()), 4) if len(let_in) else None,
         accepted_accuracy=round(float(right[accepted].mean()), 4),
     )
+
+
+def policy_toml(thresholds: Thresholds, max_windows: int, rows: dict[str, Any]) -> str:
+    """The content of a bundle's `policy.toml`.
+
+    Args:
+        thresholds: the guards, and what they did.
+        max_windows: most windows of an accepted text.
+        rows: on which rows and when they were chosen, as plain values.
+    """
+    lines = ["[acceptance]"]
+    lines += [f"{key} = {getattr(thresholds, key)}" for key in ("min_confidence", "min_familiarity")]
+    lines += [f"max_windows = {max_windows}"]
+    lines += ["", "[selection]", 'criterion = "fewest wrong answers accepted within the escalation budget"']
+    measured = ("in_scope_escalated", "out_of_scope_escalated", "accepted_accuracy")
+    facts = rows | {key: getattr(thresholds, key) for key in measured}
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items() if value is not None]
+    return "\n".join(lines) + "\n"
 
 
 def _floor(values: npt.NDArray[np.float32], share: float) -> float:

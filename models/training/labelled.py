@@ -1,64 +1,280 @@
-"""Labelled text for training and calibration: reading, merging and splitting it."""
+"""Labelled data for a bundle: which rows there are, what their texts are, and which of them are held out."""
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
-from schemas.errors import ConfigError
+from models.training.table_files import SUFFIXES, read_records
+from schemas.errors import ConfigError, InputError
+from schemas.text_template import TextTemplate, field_value, parse_text_template
 
-OUT_OF_SCOPE = "oos"
+DEFAULT_ID_COLUMN = "id"
+COLUMNS = ("id", "text", "label", "group", "source", "same_text")
+
+_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True)
-class LabelledSet:
-    """Texts of one or more data sets with their labels; `source` names the set a row came from."""
+class DataConfig:
+    """Where the labelled rows lie and what their columns are called.
 
-    rows: pd.DataFrame
-
-    @property
-    def in_scope(self) -> pd.DataFrame:
-        """Rows with a label of the taxonomy."""
-        return self.rows[self.rows["label"] != OUT_OF_SCOPE].reset_index(drop=True)
-
-    @property
-    def out_of_scope(self) -> pd.DataFrame:
-        """Rows that belong to no label of the taxonomy."""
-        return self.rows[self.rows["label"] == OUT_OF_SCOPE].reset_index(drop=True)
-
-
-def read_labelled(root: Path, sources: list[str], split: str) -> LabelledSet:
-    """Reads `<root>/<source>/<split>.parquet` of every source into one set.
-
-    Raises:
-        ConfigError: a file is missing, or has no `id`, `text` and `label` columns.
+    Attributes:
+        train: files, or folders that hold one file named train with a known ending.
+        validation: likewise, with a file named validation; () takes the folders of `train` that hold one, or holds
+            rows of `train` out.
+        text_column: column with the text; "a.b" reaches into nested JSON.
+        label_column: column with the right label; text or a whole number.
+        id_column: column that names a row; a file without a column "id" has its rows numbered.
+        group_column: rows with one value of it belong together and are never held out in part; "" for none.
+        source_column: column that names the data set a row comes from; "" for the file or folder.
+        template: how a text is made of several columns, instead of `text_column`.
+        validation_share: part of the rows to hold out where there is no validation data, in (0, 1).
+        out_of_scope_label: label of rows that belong to no label; they choose and test the policy, nothing else.
+        votes: files of further opinions on training rows, one a line: `id_column`, `label_column` and, if there is
+            one, a column `weight`; together they are the row's soft label.
     """
-    parts = []
-    for source in sources:
-        path = root / source / f"{split}.parquet"
-        if not path.is_file():
-            raise ConfigError(f"{path} does not exist; set DOCYARD_DATA to the folder that holds {source}/")
-        frame = pd.read_parquet(path)
-        missing = {"id", "text", "label"} - set(frame.columns)
-        if missing:
-            raise ConfigError(f"{path} has no column {sorted(missing)}; expected id, text and label")
-        parts.append(frame[["id", "text", "label"]].assign(source=source))
-    return LabelledSet(pd.concat(parts, ignore_index=True))
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...] = ()
+    text_column: str = "text"
+    label_column: str = "label"
+    id_column: str = DEFAULT_ID_COLUMN
+    group_column: str = ""
+    source_column: str = ""
+    template: str = ""
+    validation_share: float = 0.15
+    out_of_scope_label: str = ""
+    votes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ConfigError("data.train: nothing to train on; name at least one file or folder")
+        if not 0.0 < self.validation_share < 1.0:
+            raise ConfigError(f"data.validation_share: expected more than 0 and less than 1: {self.validation_share}")
+        if self.template:
+            parse_text_template(self.template)
 
 
-def split_by_hash(rows: pd.DataFrame, share: float, salt: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Splits rows in two by a hash of their id, so that a row's side never depends on its neighbours.
+@dataclass(frozen=True, eq=False)
+class LabelledData:
+    """Rows with the columns COLUMNS: `text` may be empty, `label` None where only votes know it.
+
+    Attributes:
+        train: rows to learn from.
+        validation: rows to choose, calibrate and measure with.
+        is_held_out: whether the validation rows were taken out of the training files.
+        votes: (id, label, weight) of rows of `train`.
+    """
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    is_held_out: bool
+    votes: pd.DataFrame
+
+
+def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -> LabelledData:
+    """Reads all rows of both splits, and holds some out where there is no validation data.
 
     Args:
-        rows: with a column `id`.
-        share: part of the rows that goes to the first side, in [0, 1].
-        salt: changes the draw.
+        config: what to read.
+        root: folder that relative paths start from.
+        min_rows_per_label: how many rows of a label must be left to learn from when rows are held out.
+
+    Raises:
+        ConfigError: a file has no such column, or not every folder has a file for validation.
+        InputError: a file is missing or unreadable, an id occurs twice, or a label is missing.
     """
-    first = rows["id"].map(lambda value: _unit_hash(f"{salt}:{value}") < share)
-    return rows[first].reset_index(drop=True), rows[~first].reset_index(drop=True)
+    votes = _read_votes(config, root)
+    voted = set(votes["id"])
+    train = _read_split([(entry, _file(root / entry, "train")) for entry in config.train], config, voted)
+    if voted and train["id"].duplicated().any():
+        raise InputError("data.votes: an id names rows of several training files; make the ids distinct")
+    validation_files = _validation_files(config, root)
+    if validation_files:
+        return LabelledData(train, _read_split(validation_files, config, set()), False, votes)
+    kept, held_out = hold_out(train, config.validation_share, min_rows_per_label)
+    return LabelledData(kept, held_out, True, votes)
+
+
+def hold_out(rows: pd.DataFrame, share: float, min_rows_per_label: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Takes about `share` of the rows out, by a hash of their group or text: rows that are alike stay together.
+
+    A label of which too few rows would be left keeps all of them, with the rows that belong with those.
+    """
+    keys = split_keys(rows)
+    out = hash_below(keys, share, "validation") & rows["label"].notna()
+    left = rows["label"][~out].value_counts().reindex(rows["label"].dropna().unique(), fill_value=0)
+    poor = rows["label"].isin(left.index[left < min_rows_per_label])
+    out &= ~keys.isin(set(keys[poor]))
+    return rows[~out].reset_index(drop=True), rows[out].reset_index(drop=True)
+
+
+def split_keys(rows: pd.DataFrame) -> pd.Series:
+    """What rows that must stay on one side of a split have in common: their group, else their text."""
+    return rows["group"].where(rows["group"].notna(), rows["same_text"])
+
+
+def hash_below(keys: pd.Series, share: float, salt: str) -> pd.Series:
+    """Whether each key falls into the first `share` of all hashes; never depends on the other keys."""
+    return keys.map(lambda key: _unit_hash(f"{salt}:{key}") < share).astype(bool)
+
+
+def same_text(text: str) -> str:
+    """The text without what people do not read as a difference: letter case and white space."""
+    return _SPACE.sub(" ", text).strip().casefold()
+
+
+def soft_labels(votes: pd.DataFrame, ids: pd.Series, labels: list[str]) -> npt.NDArray[np.float32] | None:
+    """The votes as probabilities, (n_rows, n_labels) float32 in the order of `ids`; NaN rows have none.
+
+    Returns:
+        None where there are no votes at all.
+    """
+    if votes.empty:
+        return None
+    totals = votes.pivot_table(index="id", columns="label", values="weight", aggfunc="sum", fill_value=0.0)
+    totals = totals.reindex(index=ids, columns=labels)
+    known = totals.notna().any(axis=1)
+    values = totals.fillna(0.0).to_numpy(dtype=np.float64, copy=True)
+    values[~known.to_numpy()] = np.nan
+    return np.asarray(values / values.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _validation_files(config: DataConfig, root: Path) -> list[tuple[str, Path]]:
+    if config.validation:
+        return [(entry, _file(root / entry, "validation")) for entry in config.validation]
+    with_one = [entry for entry in config.train if _candidates(root / entry, "validation")]
+    if with_one and len(with_one) < len(config.train):
+        without = next(entry for entry in config.train if entry not in with_one)
+        raise ConfigError(
+            f"data.train: {with_one[0]} holds a file for validation, {without} does not; name what to validate on in "
+            "data.validation"
+        )
+    return [(entry, _file(root / entry, "validation")) for entry in with_one]
+
+
+def _file(path: Path, split: str) -> Path:
+    """The file itself, or the one named `split` in a folder."""
+    if not path.is_dir():
+        return path
+    found = _candidates(path, split)
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        expected = ", ".join(split + suffix for suffix in SUFFIXES)
+        raise InputError(f"{path}: expected one file among {expected}, found {names}; name the file itself")
+    return found[0]
+
+
+def _candidates(folder: Path, split: str) -> list[Path]:
+    return [path for suffix in SUFFIXES if (path := folder / f"{split}{suffix}").is_file()]
+
+
+def _read_split(files: list[tuple[str, Path]], config: DataConfig, voted: set[str]) -> pd.DataFrame:
+    return pd.concat([_read_file(path, entry, config, voted) for entry, path in files], ignore_index=True)
+
+
+def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> pd.DataFrame:
+    template = parse_text_template(config.template) if config.template else None
+    columns = [*(template.fields if template else [config.text_column]), config.label_column]
+    columns += [column for column in (config.group_column, config.source_column) if column]
+    is_default = config.id_column == DEFAULT_ID_COLUMN
+    columns += [] if is_default else [config.id_column]
+    records = read_records(path, columns, optional=[DEFAULT_ID_COLUMN] if is_default else [])
+    ids = _ids(records, config.id_column, path)
+    source = Path(entry).name if Path(entry).is_absolute() else Path(entry).as_posix()
+    rows = [
+        (
+            ids[place],
+            _text(record, template, config.text_column, f"{path}: {ids[place]}"),
+            _label(field_value(record, config.label_column), f"{path}: {ids[place]}: {config.label_column!r}"),
+            _name(field_value(record, config.group_column) if config.group_column else None),
+            _name(field_value(record, config.source_column) if config.source_column else None) or source,
+        )
+        for place, record in enumerate(records)
+    ]
+    frame = pd.DataFrame(rows, columns=list(COLUMNS[:-1]), dtype=object)
+    unlabelled = frame["id"][frame["label"].isna() & ~frame["id"].isin(voted)]
+    if len(unlabelled):
+        raise InputError(
+            f"{path}: {len(unlabelled)} rows have no {config.label_column!r}, the first is {unlabelled.iloc[0]}; label "
+            "or remove them"
+        )
+    return frame.assign(same_text=frame["text"].map(same_text))
+
+
+def _ids(records: list[Mapping[str, Any]] | list[dict[str, Any]], column: str, path: Path) -> list[str]:
+    values = [field_value(record, column) for record in records]
+    if column == DEFAULT_ID_COLUMN and all(value is None for value in values):
+        return [f"row {number}" for number in range(1, len(values) + 1)]
+    ids = [_name(value) for value in values]
+    seen: set[str] = set()
+    for number, name in enumerate(ids, start=1):
+        if name is None or name in seen:
+            raise InputError(
+                f"{path}: row {number}: {column!r} is {'missing' if name is None else f'{name}, as of another row'}; "
+                "give every row an id of its own"
+            )
+        seen.add(name)
+    return [name for name in ids if name is not None]
+
+
+def _text(record: Mapping[str, Any], template: TextTemplate | None, column: str, where: str) -> str:
+    if template is not None:
+        try:
+            return template.render(record) or ""
+        except ValueError as error:
+            raise InputError(f"{where}: {error}; correct the row or the template") from None
+    value = field_value(record, column)
+    if value is not None and not isinstance(value, str):
+        raise InputError(f"{where}: {column!r}: expected a text, found {type(value).__name__}; correct the row")
+    return value or ""
+
+
+def _label(value: Any, where: str) -> str | None:
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return None
+    if type(value) is int:
+        return str(value)
+    if not isinstance(value, str):
+        raise InputError(f"{where}: expected a text or a whole number, found {type(value).__name__}; correct the row")
+    return value.strip()
+
+
+def _name(value: Any) -> str | None:
+    return None if value is None or value == "" else str(value)
+
+
+def _read_votes(config: DataConfig, root: Path) -> pd.DataFrame:
+    rows: list[tuple[str, str, float]] = []
+    for entry in config.votes:
+        path = root / entry
+        for number, record in enumerate(
+            read_records(path, [config.id_column, config.label_column], optional=["weight"]), start=1
+        ):
+            where = f"{path}: row {number}"
+            name = _name(field_value(record, config.id_column))
+            label = _label(field_value(record, config.label_column), f"{where}: {config.label_column!r}")
+            if name is None or label is None:
+                raise InputError(f"{where}: {config.id_column!r} or {config.label_column!r} is missing; complete it")
+            weight = record.get("weight")
+            try:
+                share = 1.0 if weight is None else float(weight)
+            except (TypeError, ValueError):
+                share = np.nan
+            if not 0.0 <= share < np.inf:
+                raise InputError(f"{where}: 'weight': expected a number from 0 up; correct it")
+            if share and label != config.out_of_scope_label:
+                rows.append((name, label, share))
+    return pd.DataFrame(rows, columns=["id", "label", "weight"])
 
 
 def _unit_hash(value: str) -> float:

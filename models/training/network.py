@@ -39,6 +39,9 @@ class MeanPooledClassifier(BertPreTrainedModel):  # type: ignore[misc]
         """
         unit = torch.nn.functional.normalize(embeddings, dim=1)
         for label_id in range(self.head.out_features):
-            centre = unit[label_ids == label_id].mean(dim=0)
+            rows = unit[label_ids == label_id]
+            if not len(rows):  # a label that only teachers know
+                continue
+            centre = rows.mean(dim=0)
             self.head.weight[label_id] = scale * torch.nn.functional.normalize(centre, dim=0)
         self.head.bias.zero_()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from pipelines.sampling.export import Outcome, Record, csv_row
+from pipelines.sampling.export import Outcome, Record, csv_row, gzip_bytes
 from schemas.reasons import Reason
 
 Fields = dict[str, Any]
@@ -25,12 +25,14 @@ class Break:
     Attributes:
         damage: fields → other fields, or the bytes that stand in the file instead.
         id_survives: whether a reader still learns the record's id.
+        suffix: what the name of a text file ends in that is broken so.
     """
 
     name: str
     reason: Reason
     damage: Damage
     id_survives: bool = True
+    suffix: str = ".txt"
 
     def apply(self, fields: Fields, random: Random) -> Record:
         """The broken record that `fields` becomes; leaves `fields` as it is."""
@@ -114,6 +116,35 @@ def _long_row(fields: Fields, random: Random) -> bytes:
     return csv_row([*_one_line(fields), *random.choice((["yes"], ["", ""]))])
 
 
+def _latin1_row(fields: Fields, random: Random) -> bytes:
+    values = _one_line(fields | {"merchant": random.choice(("CAFÉ ÉTOILE", "BÄCKEREI FUCHS", "PEÑA DEPORTIVA"))})
+    return csv_row(values).decode().encode("latin-1")
+
+
+def _latin1_file(fields: Fields, _random: Random) -> bytes:
+    return (str(fields["text"]) + "\nÀ bientôt - Grüße\n").encode("latin-1", errors="replace")
+
+
+def _utf16_file(fields: Fields, _random: Random) -> bytes:
+    return str(fields["text"]).encode("utf-16")
+
+
+def _cut_gzip_file(fields: Fields, random: Random) -> bytes:
+    content = gzip_bytes(str(fields["text"]).encode())
+    return content[: random.randrange(20, len(content) - 8)]
+
+
+def _scan(_fields: Fields, random: Random) -> bytes:
+    return b"%PDF-1.4\n% a scan without text\n" + random.randbytes(200)
+
+
+def _content(*contents: bytes) -> Damage:
+    def damage(_fields: Fields, random: Random) -> bytes:
+        return random.choice(contents)
+
+    return damage
+
+
 JSONL_BREAKS: tuple[Break, ...] = (
     Break("cut_line", Reason.MALFORMED_RECORD, _cut_line, id_survives=False),
     Break("text_absent", Reason.MISSING_TEXT, _drop("text")),
@@ -145,4 +176,27 @@ PARQUET_BREAKS: tuple[Break, ...] = (
     Break("text_blank", Reason.EMPTY_TEXT, _set("text", *_BLANK_TEXTS)),
     Break("text_control_characters", Reason.CONTROL_CHARACTERS_ONLY, _set("text", *_CONTROL_TEXTS)),
     Break("id_null", Reason.MISSING_ID, _set("id", None), id_survives=False),
+)
+
+TRANSACTION_FIELD_BREAKS: tuple[Break, ...] = (  # whatever the delimiter
+    Break("amount_words", Reason.WRONG_TYPE, _set("amount", "see receipt", "n/a", "12.50 GBP", "1.250,00")),
+    Break("date_impossible", Reason.INVALID_TIMESTAMP, _set("date", "2026-13-04", "31/11/2026", "0000-00-00")),
+    Break("id_empty", Reason.MISSING_ID, _set("id", "", "  "), id_survives=False),
+)
+
+TRANSACTION_BREAKS: tuple[Break, ...] = (
+    Break("short_row", Reason.MALFORMED_RECORD, _short_row, id_survives=False),
+    Break("latin1_row", Reason.INVALID_ENCODING, _latin1_row, id_survives=False),
+    *TRANSACTION_FIELD_BREAKS,
+    Break("long_row", Reason.MALFORMED_RECORD, _long_row, id_survives=False),
+)
+
+TEXT_FILE_BREAKS: tuple[Break, ...] = (
+    Break("file_empty", Reason.EMPTY_TEXT, _content(b"")),
+    Break("latin1_file", Reason.INVALID_ENCODING, _latin1_file),
+    Break("scan", Reason.UNSUPPORTED_FORMAT, _scan, id_survives=False, suffix=".pdf"),
+    Break("empty_pages", Reason.EMPTY_TEXT, _content(b"\f\f\f", b"\n \n", b"\xef\xbb\xbf\r\n")),
+    Break("cut_gzip_file", Reason.TRUNCATED_FILE, _cut_gzip_file, suffix=".txt.gz"),
+    Break("utf16_file", Reason.INVALID_ENCODING, _utf16_file),
+    Break("control_characters", Reason.CONTROL_CHARACTERS_ONLY, _content(b"\x00\x01\x02\n", b"\x1b\x1b \x07")),
 )

@@ -19,6 +19,8 @@ import pyarrow.parquet as pq
 from schemas.errors import ConfigError
 
 TRUTH_FILE = "_truth.csv"  # readers skip names that start with an underscore
+OUT_OF_SCOPE_LABEL = "oos"
+_TRUTH_COLUMNS = ("document_id", "label", "outcome", "file", "record")
 _BYTES_AFTER_CUT = 12  # too few for a decompressor to yield anything more
 
 
@@ -70,21 +72,27 @@ class SampleSummary:
 def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, list[Record]]) -> SampleSummary:
     """Writes the files `contents` (name → bytes) and the truth about their `records` (same names) into `folder`.
 
+    The files of an earlier sample are replaced; those that this one no longer has are removed.
+
     Raises:
-        ConfigError: the folder cannot be made or written, or holds anything that is not one of these files.
+        ConfigError: the folder cannot be made or written, or holds anything that is no file of a sample.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        earlier = _files_of_truth(folder / TRUTH_FILE)
+        known = {*contents, *earlier, TRUTH_FILE}
         strangers = [
             path.name
             for path in sorted(folder.iterdir())
-            if path.name not in {*contents, TRUTH_FILE} or path.is_symlink() or not path.is_file()
+            if path.name not in known or path.is_symlink() or not path.is_file()
         ]
         if strangers:
             raise ConfigError(
                 f"{folder}: expected an empty folder or an earlier sample, found {strangers[0]!r}"
                 f"{f' and {len(strangers) - 1} more' if len(strangers) > 1 else ''}; name another folder"
             )
+        for name in earlier - contents.keys():
+            (folder / name).unlink(missing_ok=True)
         for name, content in contents.items():
             (folder / name).write_bytes(content)
         (folder / TRUTH_FILE).write_bytes(_truth_bytes(records))
@@ -123,19 +131,22 @@ def truncated_gzip_bytes(kept: bytes, lost: bytes) -> bytes:
     return head + tail[:_BYTES_AFTER_CUT]
 
 
-def csv_bytes(records: Iterable[Record], columns: tuple[str, ...]) -> bytes:
+def csv_bytes(records: Iterable[Record], columns: tuple[str, ...], delimiter: str = ",") -> bytes:
     """RFC 4180 with a header; texts of several lines stay in one quoted field."""
     out = io.BytesIO()
-    out.write(csv_row(columns) + b"\r\n")
+    out.write(csv_row(columns, delimiter) + b"\r\n")
     for record in records:
-        out.write((csv_row(record.fields[name] for name in columns) if record.raw is None else record.raw) + b"\r\n")
+        values = (record.fields[name] for name in columns)
+        out.write((csv_row(values, delimiter) if record.raw is None else record.raw) + b"\r\n")
     return out.getvalue()
 
 
-def csv_row(values: Iterable[Any]) -> bytes:
+def csv_row(values: Iterable[Any], delimiter: str = ",") -> bytes:
     """One CSV row without its line end."""
     line = io.StringIO()
-    csv.writer(line, lineterminator="\r\n").writerow(values)  # quotes the line ends it knows of, no others
+    csv.writer(line, delimiter=delimiter, lineterminator="\r\n").writerow(
+        values
+    )  # quotes the line ends it knows of, no others
     return line.getvalue().removesuffix("\r\n").encode()
 
 
@@ -147,8 +158,20 @@ def parquet_bytes(records: Iterable[Record], schema: pa.Schema, row_group_rows: 
     return out.getvalue()
 
 
+def _files_of_truth(truth: Path) -> set[str]:
+    """The files that an earlier sample in this folder wrote; none where the file is no truth of a sample."""
+    if truth.is_symlink() or not truth.is_file():
+        return set()
+    with truth.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = csv.DictReader(file)
+        if rows.fieldnames is None or tuple(rows.fieldnames) != _TRUTH_COLUMNS:
+            return set()
+        names = {row["file"] or "" for row in rows}
+    return {name for name in names if name and Path(name).name == name}
+
+
 def _truth_bytes(records: dict[str, list[Record]]) -> bytes:
-    rows = [("document_id", "label", "outcome", "file", "record")]
+    rows = [_TRUTH_COLUMNS]
     for name in sorted(records):
         for number, record in enumerate(records[name], start=1):
             rows.append((record.known_id, record.label, record.outcome.value, name, str(number)))

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from random import Random
 
+Slot = Callable[[Random], str]
+
 _FIRST = (
     "Alma", "Bruno", "Carla", "Deniz", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kemal", "Lena", "Marek",
     "Nadia", "Oskar", "Priya", "Quentin", "Rosa", "Samir", "Tilda", "Umut", "Vera", "Wanda", "Yusuf", "Zoe",
@@ -102,7 +104,7 @@ def email(random: Random) -> str:
     return f"{name}@example.{random.choice(('com', 'org'))}"
 
 
-def _money(low: float, high: float) -> Callable[[Random], str]:
+def _money(low: float, high: float) -> Slot:
     def draw(random: Random) -> str:
         value = random.uniform(low, high)
         number = f"{value:.2f}" if random.random() < 0.6 else f"{round(value)}"
@@ -136,33 +138,35 @@ def _flight(random: Random) -> str:
     return f"{random.choice(('ZQ', 'XV', 'QY'))}{random.randint(100, 989)}"
 
 
-def _integer(low: int, high: int) -> Callable[[Random], str]:
+def _integer(low: int, high: int) -> Slot:
     def draw(random: Random) -> str:
         return str(random.randint(low, high))
 
     return draw
 
 
-def _among(values: tuple[str, ...]) -> Callable[[Random], str]:
+def among(values: tuple[str, ...]) -> Slot:
+    """A slot that is filled with any of `values`."""
+
     def draw(random: Random) -> str:
         return random.choice(values)
 
     return draw
 
 
-SLOTS: dict[str, Callable[[Random], str]] = {
+SLOTS: dict[str, Slot] = {
     "name": person,
     "phone": phone,
     "email": email,
-    "iban": _among(_IBANS),
-    "card": _among(_CARDS),
+    "iban": among(_IBANS),
+    "card": among(_CARDS),
     "amount": _money(12, 1400),
     "small": _money(1.5, 9),
     "date": _date,
     "time": _time,
-    "month": _among(_MONTHS),
-    "weekday": _among(_WEEKDAYS),
-    "days": _among(_SMALL_NUMBERS),
+    "month": among(_MONTHS),
+    "weekday": among(_WEEKDAYS),
+    "days": among(_SMALL_NUMBERS),
     "number": _integer(2, 9),
     "teen": _integer(11, 17),
     "degrees": _integer(16, 24),
@@ -170,20 +174,20 @@ SLOTS: dict[str, Callable[[Random], str]] = {
     "order": _order,
     "reference": _reference,
     "flight": _flight,
-    "city": _among(_CITIES),
-    "other_city": _among(_CITIES),
-    "country": _among(_COUNTRIES),
-    "merchant": _among(_MERCHANTS),
-    "restaurant": _among(_RESTAURANTS),
-    "bank": _among(_BANKS),
-    "item": _among(_ITEMS),
-    "utility": _among(_UTILITIES),
-    "food": _among(_FOODS),
-    "other_food": _among(_FOODS),
-    "place": _among(_PLACES),
-    "phrase": _among(_PHRASES),
-    "language": _among(_LANGUAGES),
-    "room": _among(_ROOMS),
-    "currency": _among(_CURRENCIES),
-    "other_currency": _among(_CURRENCIES),
+    "city": among(_CITIES),
+    "other_city": among(_CITIES),
+    "country": among(_COUNTRIES),
+    "merchant": among(_MERCHANTS),
+    "restaurant": among(_RESTAURANTS),
+    "bank": among(_BANKS),
+    "item": among(_ITEMS),
+    "utility": among(_UTILITIES),
+    "food": among(_FOODS),
+    "other_food": among(_FOODS),
+    "place": among(_PLACES),
+    "phrase": among(_PHRASES),
+    "language": among(_LANGUAGES),
+    "room": among(_ROOMS),
+    "currency": among(_CURRENCIES),
+    "other_currency": among(_CURRENCIES),
 }

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from pipelines.sampling.breaking import CSV_BREAKS, JSONL_BREAKS, PARQUET_BREAKS, Break
 from pipelines.sampling.export import (
+    OUT_OF_SCOPE_LABEL,
     Outcome,
     Record,
     SampleSummary,
@@ -23,6 +24,7 @@ from pipelines.sampling.export import (
     truncated_gzip_bytes,
     write_sample,
 )
+from pipelines.sampling.records import SAME_FILE, Broken, Make, plan_broken, sizes, write_records
 from pipelines.sampling.ticket_assistant import ASSISTANT_PHRASES
 from pipelines.sampling.ticket_banking import BANKING_PHRASES
 from pipelines.sampling.ticket_noise import NOISE_PHRASES
@@ -30,7 +32,6 @@ from pipelines.sampling.writing import Manner, fill, write_ticket
 from schemas.errors import ConfigError
 from schemas.reasons import Reason
 
-OUT_OF_SCOPE_LABEL = "oos"
 MIN_DOCUMENTS = 100  # fewer leave no room for one broken record of each kind
 
 _NOISE_SHARE = 0.08
@@ -83,8 +84,7 @@ class _Export:
     extra: Callable[[Random], dict[str, Any]]
 
 
-_SAME_FILE = "the same file"
-_Broken = Break | str  # how a record is broken, or the file of which it repeats an id
+_REPEATED = ("id", "text", "customer_ref")  # of a ticket that came in again, at a later time
 
 
 def write_ticket_sample(folder: Path, n_documents: int = 3000, seed: int = 7) -> SampleSummary:
@@ -100,12 +100,16 @@ def write_ticket_sample(folder: Path, n_documents: int = 3000, seed: int = 7) ->
     if n_documents < MIN_DOCUMENTS:
         raise ConfigError(f"documents of a ticket sample: expected at least {MIN_DOCUMENTS}, found {n_documents}")
     random = Random(seed)
-    broken = _plan_broken(n_documents)
+    ways: list[tuple[str, Broken]] = [(export.name, way) for export in _EXPORTS for way in export.breaks]
+    ways += [(_FEEDBACK, SAME_FILE), (_FIRST_DAY, SAME_FILE), (_SECOND_DAY, _FIRST_DAY)]
+    n_broken = round(n_documents * _BROKEN_SHARE) - 1  # the truncated file is one more
+    broken = plan_broken(ways, n_broken, (export.name for export in _EXPORTS))
     seen: set[str] = set()
     records: dict[str, list[Record]] = {}
-    for export, n_records in zip(_EXPORTS, _sizes(n_documents), strict=True):
+    for export, n_records in zip(_EXPORTS, sizes(n_documents, (export.share for export in _EXPORTS)), strict=True):
         before = records.get(_FIRST_DAY, [])
-        records[export.name] = _write_records(export, n_records, broken[export.name], before, seen, random)
+        make = _maker(export, n_records, seen)
+        records[export.name] = write_records(n_records, broken[export.name], make, _REPEATED, before, random)
     lost = records[_LAST_DAY][-1]
     kept = records[_LAST_DAY][:-1]
     records[_LAST_DAY] = [*kept, Record({}, Reason.TRUNCATED_FILE.value, Outcome.BROKEN)]
@@ -119,31 +123,12 @@ def write_ticket_sample(folder: Path, n_documents: int = 3000, seed: int = 7) ->
     return write_sample(folder, contents, records)
 
 
-def _plan_broken(n_documents: int) -> dict[str, list[_Broken]]:
-    """File name → how its broken records are broken; every way occurs before any occurs again."""
-    ways: list[tuple[str, _Broken]] = [(export.name, way) for export in _EXPORTS for way in export.breaks]
-    ways += [(_FEEDBACK, _SAME_FILE), (_FIRST_DAY, _SAME_FILE), (_SECOND_DAY, _FIRST_DAY)]
-    planned: dict[str, list[_Broken]] = {export.name: [] for export in _EXPORTS}
-    for number in range(max(len(ways), round(n_documents * _BROKEN_SHARE) - 1)):  # the truncated file is one more
-        name, way = ways[number % len(ways)]
-        planned[name].append(way)
-    return planned
-
-
-def _sizes(n_documents: int) -> list[int]:
-    sizes = [round(n_documents * export.share) for export in _EXPORTS]
-    sizes[0] += n_documents - sum(sizes)
-    return sizes
-
-
-def _write_records(
-    export: _Export, n_records: int, broken: list[_Broken], before: list[Record], seen: set[str], random: Random
-) -> list[Record]:
-    """The records of one file in order of arrival, the broken ones scattered after its first quarter."""
-    places = dict(zip(random.sample(range(n_records // 4, n_records), len(broken)), broken, strict=True))
-    records: list[Record] = []
+def _maker(export: _Export, n_records: int, seen: set[str]) -> Make:
+    """Writes the good tickets of one file, each a while after the one before."""
     received = export.start
-    for place in range(n_records):
+
+    def make(place: int, random: Random) -> Record:
+        nonlocal received
         received += timedelta(seconds=random.randint(1, 2 * _SECONDS_OPEN // n_records))
         text, label, outcome = _write_text(export, seen, random)
         fields = {
@@ -154,21 +139,9 @@ def _write_records(
             "customer_ref": f"C-{random.randint(10_000, 99_999)}",
             **export.extra(random),
         }
-        way = places.get(place)
-        if way is None:
-            records.append(Record(fields, label, outcome, known_id=fields["id"]))
-        elif isinstance(way, Break):
-            records.append(way.apply(fields, random))
-        else:
-            records.append(_repeat(fields, records if way == _SAME_FILE else before, random))
-    return records
+        return Record(fields, label, outcome, known_id=fields["id"])
 
-
-def _repeat(fields: dict[str, Any], originals: list[Record], random: Random) -> Record:
-    """A ticket that came in again: the id and text of an earlier good one, at a later time."""
-    original = random.choice([record for record in originals if record.outcome is not Outcome.BROKEN])
-    again = fields | {name: original.fields[name] for name in ("id", "text", "customer_ref")}
-    return Record(again, Reason.DUPLICATE_ID.value, Outcome.BROKEN, known_id=again["id"])
+    return make
 
 
 def _write_text(export: _Export, seen: set[str], random: Random) -> tuple[str, str, Outcome]:

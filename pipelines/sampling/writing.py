@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from enum import Enum
 from random import Random
 
-from pipelines.sampling.slots import SLOTS, person, phone
+from pipelines.sampling.slots import SLOTS, Slot, person, phone
 
 _CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
 _SLOT = re.compile(r"\{(\w+)\}")
@@ -58,7 +59,7 @@ class Manner(Enum):
     LETTER = "letter"
 
 
-def fill(phrase: str, random: Random) -> str:
+def fill(phrase: str, random: Random, slots: Mapping[str, Slot] = SLOTS) -> str:
     """Makes every `(a|b)` choice of `phrase` and fills every `{slot}`."""
     drawn: set[str] = set()
 
@@ -66,9 +67,9 @@ def fill(phrase: str, random: Random) -> str:
         return random.choice(str(match[1]).split("|"))
 
     def draw(match: re.Match[str]) -> str:
-        value = SLOTS[match[1]](random)
+        value = slots[match[1]](random)
         while match[1].startswith("other_") and value in drawn:
-            value = SLOTS[match[1]](random)
+            value = slots[match[1]](random)
         drawn.add(value)
         return value
 

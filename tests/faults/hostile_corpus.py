@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tests.faults.hostile_texts import hostile_text_files
 from transforms.readers.files import local_uri
 
 # The limits the expectations are written for.
@@ -71,7 +72,10 @@ def write_hostile_corpus(folder: Path) -> Expectation:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, FileExpectation] = {}
-    sources = (_jsonl_files(), _broken_lines(), _csv_files(), _gzip_files(), _parquet_files(), _strange_files())
+    sources = (
+        *(_jsonl_files(), _broken_lines(), _csv_files(), _gzip_files(), _parquet_files(), _strange_files()),
+        hostile_text_files(MAX_RECORD_BYTES, MAX_TEXT_BYTES, MAX_ID_BYTES),
+    )
     for source in sources:
         for name, content, good_ids, rejections in source:
             path = folder / os.fsdecode(name)
@@ -80,6 +84,10 @@ def write_hostile_corpus(folder: Path) -> Expectation:
             files[local_uri(str(path))] = FileExpectation(tuple(good_ids.split()), rejections)
     (folder / "link-to-nothing.jsonl").symlink_to(folder / "nothing.jsonl")
     files[local_uri(str(folder / "link-to-nothing.jsonl"))] = FileExpectation((), {"unreadable_file": 1})
+    (folder / "link-to-nothing.txt").symlink_to(folder / "nothing.txt")
+    files[local_uri(str(folder / "link-to-nothing.txt"))] = FileExpectation((), {"unreadable_file": 1})
+    os.mkfifo(folder / "pipe.txt")
+    files[local_uri(str(folder / "pipe.txt"))] = FileExpectation((), {"unreadable_file": 1})
     os.mkfifo(folder / "pipe.jsonl")
     files[local_uri(str(folder / "pipe.jsonl"))] = FileExpectation((), {"unreadable_file": 1})
     (folder / "link-to-seen.jsonl").symlink_to(folder / "plain.jsonl")  # the same file: read once

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from models import classifier
 from pipelines.classify import _worker_message, classify
 from pipelines.runs import list_runs
 from schemas.errors import ERRORS, BalanceError
@@ -258,7 +259,11 @@ def test_a_worker_that_cannot_write_ends_with_9(published: Path, source: Path, t
 
 
 def test_a_worker_that_finds_another_bundle_ends_with_4(published: Path, source: Path, tiny_bundle: Path) -> None:
-    thread = _once_staging_begins(published, lambda staging: flip_byte(tiny_bundle / "model.onnx"))
+    def replace_bundle(staging: Path) -> None:
+        flip_byte(tiny_bundle / "model.onnx")
+        classifier._cached.clear()  # a worker elsewhere has not loaded it yet
+
+    thread = _once_staging_begins(published, replace_bundle)
     result = docyard(*classify_arguments(source, tiny_bundle, published))
     thread.join()
     check_refused(result, 4, "model.onnx")

@@ -66,6 +66,8 @@ def test_counts_that_add_up_are_balanced(rows: list[tuple[int, int, int]]) -> No
     [
         replace(receipt(), read=5),
         replace(receipt(), read=3),
+        replace(receipt(), split_off=1),
+        replace(receipt(), read=5, split_off=2),
         replace(receipt(), classified=4, read=5),  # counted, not staged
         replace(receipt(), files=receipt().files[:2]),  # a file is missing
         replace(receipt(), escalated=0),
@@ -79,8 +81,30 @@ def test_a_shard_whose_counts_or_files_differ_is_refused(wrong: Receipt) -> None
 
 def test_records_that_vanished_between_reading_and_publishing_are_noticed() -> None:
     for read in (3, 5):
-        with pytest.raises(BalanceError, match=f"read {read} records, but 4 are classified or rejected"):
+        with pytest.raises(BalanceError, match=f"read and split off {read} rows, but 4 are classified or rejected"):
             check_balance([receipt()], read)
+
+
+def test_paragraphs_on_top_of_the_records_read_are_balanced() -> None:
+    check_balance([replace(receipt(c=9, r=1, e=0), read=4, split_off=6)], 10)
+
+
+def _frame_of(read: int, split_off: int, reasons: dict[str, int]) -> dict[str, float]:
+    rejected = sum(reasons.values())
+    counts = receipt(c=read + split_off - rejected, r=rejected, e=0)
+    (row,) = count_frame([replace(counts, read=read, split_off=split_off, reasons=reasons)]).to_dict("records")
+    return row
+
+
+def test_a_record_that_is_lost_whole_counts_as_one_of_the_records_however_many_paragraphs_the_others_have() -> None:
+    assert _frame_of(10, 990, {"malformed_record": 5})["rejected_share"] == 0.5
+    assert _frame_of(10, 990, {"empty_text": 5})["documents"] == 995
+
+
+def test_a_paragraph_that_is_lost_counts_as_its_part_of_a_record() -> None:
+    assert _frame_of(10, 90, {"classification_failed": 5, "duplicate_id": 5})["rejected_share"] == pytest.approx(0.1)
+    assert _frame_of(10, 95, {"empty_text": 5, "classification_failed": 50})["rejected_share"] == pytest.approx(0.75)
+    assert _frame_of(4, 0, {"empty_text": 1, "duplicate_id": 1})["rejected_share"] == 0.5
 
 
 def test_each_document_type_is_counted_by_itself() -> None:

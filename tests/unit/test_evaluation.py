@@ -5,18 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from models.bundle import bundle_reference, load_bundle, write_bundle_manifest
 from models.classifier import Classifier
-from models.evaluation import evaluate, expected_calibration_error, macro_f1, wilson_interval
-from models.evaluation_data import EvaluationData, read_evaluation_data
-from schemas.errors import ConfigError, InputError
+from models.evaluation import evaluate, wilson_interval
+from schemas.errors import ConfigError
 
+SHARES = ("accuracy", "accuracy_interval_95", "macro_f1", "accepted_share", "expected_calibration_error")
 EASY = {
     "please refund my card, the invoice is not paid": "billing",
     "the parcel and the package did not arrive": "delivery",
@@ -76,7 +72,7 @@ def test_rows_out_of_scope_are_counted_apart(classifier: Classifier) -> None:
 
 def test_nothing_in_scope_gives_none_instead_of_a_number(classifier: Classifier) -> None:
     result = evaluate(classifier, ["xyzzy"], ["oos"])
-    for key in ("accuracy", "accuracy_interval_95", "macro_f1", "accepted_share", "expected_calibration_error"):
+    for key in (*SHARES, "macro_f1_interval_95", "risk_coverage", "brier_score"):
         assert result[key] is None
     assert evaluate(classifier, [], [])["rows"] == 0
 
@@ -101,123 +97,81 @@ def test_texts_and_labels_of_different_number_are_a_defect(classifier: Classifie
         evaluate(classifier, ["a"], [])
 
 
-def test_wilsons_interval_is_that_of_the_textbook() -> None:
-    low, high = wilson_interval(81, 263) or (0, 0)
-    assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)  # Newcombe 1998, table I
-    assert wilson_interval(0, 0) is None
+def test_the_figures_of_two_measurements_are_the_same_but_for_the_speed(classifier: Classifier) -> None:
+    texts, gold = [*EASY, "xyzzy the crash"], [*EASY.values(), "billing"]
+    timed = evaluate(classifier, texts, gold, with_speed=True)
+    speed = timed.pop("speed")
+    again = evaluate(classifier, texts, gold)
+    assert again.pop("speed") is None
+    assert json.dumps(timed) == json.dumps(again)
+    assert (speed["documents"], speed["singles"]) == (5, 5)
+    assert 0.0 < speed["single_p50_ms"] <= speed["single_p95_ms"]
+    assert speed["documents_per_second"] == pytest.approx(5 / speed["seconds"])
+    assert speed["peak_memory_bytes"] > 10_000_000
+    assert timed["model_bytes"] == (classifier.bundle.folder / "model.onnx").stat().st_size
 
 
-@given(trials=st.integers(1, 10_000), data=st.data())
-def test_wilsons_interval_holds_the_share_and_stays_between_0_and_1(trials: int, data: st.DataObject) -> None:
-    successes = data.draw(st.integers(0, trials))
-    low, high = wilson_interval(successes, trials) or (2, 2)
-    assert 0.0 <= low <= successes / trials <= high <= 1.0
+def test_rows_are_measured_by_length_by_reason_and_by_the_columns_named(classifier: Classifier) -> None:
+    texts = [*EASY, "xyzzy", "the parcel"]
+    gold = [*EASY.values(), "billing", "delivery"]
+    result = evaluate(classifier, texts, gold, columns={"channel": ["app", "app", "app", "mail", "", "mail"]})
+    slices = {by: [e for e in result["slices"] if e["by"] == by] for by in ("tokens", "route_reason", "channel")}
+    for entries in slices.values():
+        assert sum(entry["rows"] for entry in entries) == 6
+        hits = sum(entry["rows"] * entry["accuracy"] for entry in entries)
+        assert hits == pytest.approx(6 * result["accuracy"])
+        assert sum(entry["accepted_rows"] for entry in entries) == result["accepted_rows"]
+    assert [(e["value"], e["rows"]) for e in slices["channel"]] == [("app", 3), ("mail", 2), ("", 1)]
+    assert slices["tokens"][0]["value"].startswith("3")  # the shortest text: a word and two special tokens
+    assert {e["value"]: e["rows"] for e in slices["route_reason"]} == result["route_reasons"]
 
 
-def test_macro_f1_weighs_labels_alike_and_ignores_labels_without_gold() -> None:
-    gold = np.array([0, 0, 0, 1], dtype=np.int32)
-    answers = np.array([0, 0, 2, 1], dtype=np.int32)
-    assert macro_f1(gold, answers) == pytest.approx((2 * 2 / 5 + 1.0) / 2)
-    assert macro_f1(gold[:0], answers[:0]) is None
+def test_rows_out_of_scope_are_in_no_slice(classifier: Classifier) -> None:
+    result = evaluate(classifier, ["where is my parcel", "xyzzy"], ["delivery", "oos"], columns={"c": ["a", "b"]})
+    assert [e["value"] for e in result["slices"] if e["by"] == "c"] == ["a"]
 
 
-def test_the_calibration_error_is_the_gap_between_confidence_and_accuracy() -> None:
-    confidence = np.full(100, 0.75, dtype=np.float32)
-    assert expected_calibration_error(confidence, np.arange(100) < 75) == pytest.approx(0.0)
-    assert expected_calibration_error(confidence, np.arange(100) < 50) == pytest.approx(0.25)
-    # In one bin the gaps of 1.0 and 0.95 would cancel partly, in two they do not.
-    apart = np.array([1.0, 0.5], dtype=np.float32)
-    assert expected_calibration_error(apart, np.array([False, True])) == pytest.approx(0.75)
-    assert expected_calibration_error(np.array([0.0], dtype=np.float32), np.array([False])) == 0.0
+def test_rows_with_the_label_for_nothing_can_be_left_out(classifier: Classifier) -> None:
+    texts = [*EASY, "refund my payment", "refund the invoice"]
+    gold = [*EASY.values(), "technical", "technical"]  # the last two are wrong, and "technical" means none here
+    result = evaluate(classifier, texts, gold, none_label="technical")
+    positives = result["positives_only"]
+    assert (positives["none_label"], positives["rows"], positives["accuracy"]) == ("technical", 3, 1.0)
+    assert result["accuracy"] == 4 / 6
+    assert evaluate(classifier, texts, gold)["positives_only"] is None
 
 
-ROWS = [("please refund", "billing"), ('a "quoted", text\nof two lines', "delivery")]
+def test_a_row_with_several_right_labels_counts_any_of_them(classifier: Classifier) -> None:
+    texts = list(EASY)
+    gold = ["delivery", "delivery", "account", "technical"]  # the first is answered "billing"
+    right = [["billing", "delivery"], ["delivery"], [], ["technical", "unheard of"]]
+    several = evaluate(classifier, texts, gold, right_labels=right)["several_labels"]
+    assert several["rows_with_several"] == 2
+    assert several["any_right_share"] == 1.0
+    assert (several["top_labels"], several["right_labels"]) == (4, 6)
+    assert several["found_in_top_share"] == 5 / 6  # all four labels are among the top, the unheard one is not
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-def test_the_three_formats_read_alike(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"data{suffix}"
-    write(path, {"text": [row[0] for row in ROWS], "label": [row[1] for row in ROWS], "id": [1, 2]})
-    assert read_evaluation_data(path) == EvaluationData(*zip(*ROWS, strict=True))
+def test_a_positive_label_is_ranked_by_its_own_probability(classifier: Classifier) -> None:
+    texts = [*EASY, "the crash and the refund", "xyzzy"]
+    gold = ["billing", "delivery", "account", "technical", "billing", "billing"]
+    result = evaluate(classifier, texts, gold, positive_label="billing")["positive_label"]
+    scores = classifier.classify(texts)
+    billing = classifier.bundle.labels.index("billing")
+    chances = scores.top_confidences[scores.top_label_ids == billing]
+    order = sorted(range(6), key=lambda row: -chances[row])
+    positive = [gold[row] == "billing" for row in order]
+    expected = np.mean([np.mean(positive[: place + 1]) for place in range(6) if positive[place]])
+    assert (result["label"], result["rows"], result["share"]) == ("billing", 3, 0.5)
+    assert result["average_precision"] == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-def test_other_column_names_and_whole_number_labels_can_be_read(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"data{suffix}"
-    write(path, {"body": ["x", "y"], "queue": [7, 12]})
-    assert read_evaluation_data(path, "body", "queue") == EvaluationData(("x", "y"), ("7", "12"))
+@pytest.mark.parametrize("option", ["none_label", "positive_label"])
+def test_a_label_that_the_bundle_does_not_have_is_refused(classifier: Classifier, option: str) -> None:
+    with pytest.raises(ConfigError, match=r"'fraud' is none of the 4 labels of tiny@.*billing, "):
+        evaluate(classifier, ["a"], ["billing"], **{option: "fraud"})  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-def test_a_file_without_the_columns_is_refused_with_those_it_has(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"data{suffix}"
-    write(path, {"text": ["x"], "intent": ["y"]})
-    with pytest.raises(ConfigError, match=r"no column 'label'.*it has text, intent"):
-        read_evaluation_data(path)
-
-
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-@pytest.mark.parametrize(("text", "label"), [(None, "a"), ("  ", "a"), ("secret", None), ("secret", "")])
-def test_a_missing_text_or_label_is_refused_with_its_row(
-    tmp_path: Path, suffix: str, text: str | None, label: str | None
-) -> None:
-    path = tmp_path / f"data{suffix}"
-    write(path, {"text": ["fine", text], "label": ["a", label]})
-    with pytest.raises(InputError, match=r"row 1, '(text|label)': expected a text") as caught:
-        read_evaluation_data(path)
-    assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
-def test_a_file_without_rows_is_refused(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"data{suffix}"
-    write(path, {"text": [], "label": []})
-    with pytest.raises(InputError, match="no rows"):
-        read_evaluation_data(path)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("data.parquet", b"PAR1 or so"),
-        ("data.csv", b""),
-        ("data.csv", b"text,label\nsecret\n"),
-        ("data.csv", b"text,label\nsecret\xff,a\n"),
-        ("data.jsonl", b'{"text": "secret"'),
-        ("data.jsonl", b'["secret"]'),
-    ],
-)
-def test_a_file_that_is_not_what_its_name_says_is_refused_without_quoting_it(
-    tmp_path: Path, name: str, content: bytes
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError) as caught:
-        read_evaluation_data(tmp_path / name)
-    assert str(tmp_path / name) in str(caught.value)
-    assert "secret" not in str(caught.value)
-
-
-def test_a_missing_file_and_an_unknown_ending_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file"):
-        read_evaluation_data(tmp_path / "data.csv")
-    with pytest.raises(ConfigError, match=r"ends in \.parquet, \.csv, \.jsonl"):
-        read_evaluation_data(tmp_path / "data.xlsx")
-
-
-def test_a_column_that_occurs_twice_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "data.csv").write_text("text,text,label\na,b,c\n")
-    with pytest.raises(ConfigError, match="occurs twice"):
-        read_evaluation_data(tmp_path / "data.csv")
-
-
-def write(path: Path, columns: dict[str, list[object]]) -> None:
-    if path.suffix == ".parquet":
-        types = {name: pa.string() for name, values in columns.items() if not any(isinstance(v, int) for v in values)}
-        pq.write_table(pa.table({name: pa.array(values, types.get(name)) for name, values in columns.items()}), path)
-        return
-    names, rows = list(columns), list(zip(*columns.values(), strict=True))
-    if path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(dict(zip(names, row, strict=True))) + "\n" for row in rows))
-        return
-    cells = [["" if cell is None else '"' + str(cell).replace('"', '""') + '"' for cell in row] for row in rows]
-    path.write_text("\n".join(",".join(row) for row in [names, *cells]) + "\n")
+def test_a_column_of_another_length_is_a_defect(classifier: Classifier) -> None:
+    with pytest.raises(ValueError, match="channel"):
+        evaluate(classifier, ["a"], ["billing"], columns={"channel": []})

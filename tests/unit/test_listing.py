@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import os
+import types
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from pyarrow import fs
@@ -127,3 +129,36 @@ def test_an_object_store_is_listed_by_the_same_rules(tmp_path: Path) -> None:
 def test_local_uris_are_file_uris() -> None:
     assert local_uri("/data/a.csv") == "file:///data/a.csv"
     assert local_path("s3://bucket/a.csv") is None
+
+
+def _short_names(*paths: str) -> list[str]:
+    return [file.name for file in list_files(paths)]
+
+
+def test_a_file_is_named_by_its_path_below_the_folder_that_all_paths_lie_in(tmp_path: Path) -> None:
+    _write(tmp_path, "in/a.txt", "in/x/b.txt", "in/x/y/c.txt", "inner/d.txt")
+    assert _short_names(f"{tmp_path}/in") == ["a.txt", "x/b.txt", "x/y/c.txt"]
+    assert _short_names(f"{tmp_path}/in/*/b.txt", f"file://{tmp_path}/in/a.txt") == ["a.txt", "x/b.txt"]
+    assert _short_names(f"{tmp_path}/in/x/y/c.txt") == ["c.txt"]
+    assert _short_names(f"{tmp_path}/in/x", f"{tmp_path}/inner") == ["in/x/b.txt", "in/x/y/c.txt", "inner/d.txt"]
+    assert _short_names(f"{tmp_path}/in", f"{tmp_path}/in/x") == ["a.txt", "x/b.txt", "x/y/c.txt"]
+
+
+def test_short_names_are_spelt_as_they_are_and_can_always_be_written_as_utf8(tmp_path: Path) -> None:
+    _write(tmp_path, "100% é?.txt")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.txt")).write_text("x")
+    assert _short_names(str(tmp_path)) == ["100% é?.txt", r"caf\xe9.txt"]
+
+
+def test_files_of_an_object_store_are_named_likewise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _write(tmp_path, "bucket/in/a b.txt", "bucket/in/x/b.txt", "bucket/other/c.txt")
+    store = fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem())
+    opener = types.SimpleNamespace(
+        from_uri=lambda uri: (store, unquote(uri.partition("?")[0].removeprefix("store://")).rstrip("/"))
+    )
+    names = types.SimpleNamespace(FileSystem=opener, FileType=fs.FileType, FileSelector=fs.FileSelector)
+    monkeypatch.setattr("transforms.readers.listing.fs", names)
+    assert _short_names("store://bucket/in?region=x") == ["a b.txt", "x/b.txt"]
+    assert _short_names("store://bucket/in/*/b.txt") == ["x/b.txt"]
+    assert _short_names("store://bucket/in/a%20b.txt") == ["a b.txt"]
+    assert _short_names("store://bucket/in/x/", "store://bucket/other/c.txt") == ["in/x/b.txt", "other/c.txt"]

@@ -25,13 +25,15 @@ date = 2026-11-22
 """
 
 
-def route_one(confidence: float, familiarity: float, truncated: bool) -> tuple[str, str]:
+def route_one(confidence: float, familiarity: float, truncated: bool, n_windows: int = 1) -> tuple[str, str]:
     routes, reasons = route(
         np.array([confidence], dtype=np.float32),
         np.array([familiarity], dtype=np.float32),
         np.array([truncated]),
+        np.array([n_windows], dtype=np.int32),
         np.array([0.9], dtype=np.float32),
         4.2,
+        2,
     )
     return str(routes[0]), str(reasons[0])
 
@@ -71,6 +73,13 @@ def test_a_policy_may_leave_strangers_unguarded() -> None:
         (b"[acceptance]\nmin_confidence = nan\nmin_familiarity = 1", "0 to 1, found nan"),
         (b"[acceptance]\nmin_confidence = 1\nmin_familiarity = nan", "not a number"),
         (b"[acceptance]\nmin_confidence = 1\nmin_familiarity = 1\nmax = 1", "unknown key 'max' in \\[acceptance\\]"),
+        *(
+            (
+                b"[acceptance]\nmin_confidence = 1\nmin_familiarity = 1\nmax_windows = " + value,
+                "whole number of at least 1",
+            )
+            for value in (b"0", b"-1", b"1.0", b"true", b"'1'")
+        ),
         (WHOLE + b"[thresholds]\n", "unknown key 'thresholds'"),
         (WHOLE + b"[labels.cooking]\nmin_confidence = 1", "'cooking', which labels.json does not hold"),
         (WHOLE + b"[labels.billing]\nmin_familiarity = 1", "unknown key 'min_familiarity'"),
@@ -97,10 +106,22 @@ def test_an_answer_just_below_a_threshold_is_escalated() -> None:
 
 
 def test_the_gravest_reason_is_given() -> None:
-    assert route_one(0.1, 0.0, True)[1] == RouteReason.TRUNCATED
+    assert route_one(0.1, 0.0, True, 3)[1] == RouteReason.TRUNCATED
+    assert route_one(0.1, 0.0, False, 3)[1] == RouteReason.TOO_LONG
     assert route_one(0.1, 0.0, False)[1] == RouteReason.UNFAMILIAR
     assert route_one(0.1, 9.0, False)[1] == RouteReason.LOW_CONFIDENCE
     assert route_one(0.99, 9.0, True) == (Route.ESCALATED, RouteReason.TRUNCATED)
+
+
+def test_a_text_of_as_many_windows_as_the_policy_allows_is_accepted_and_one_of_more_is_escalated() -> None:
+    assert route_one(0.99, 9.0, False, 2) == (Route.ACCEPTED, RouteReason.CERTAIN)
+    assert route_one(0.99, 9.0, False, 3) == (Route.ESCALATED, RouteReason.TOO_LONG)
+
+
+def test_a_policy_allows_one_window_unless_it_says_otherwise() -> None:
+    assert parse_policy(WHOLE, LABELS, "policy.toml").max_windows == 1
+    more = WHOLE.replace(b"min_familiarity = 4", b"min_familiarity = 4\nmax_windows = 12")
+    assert parse_policy(more, LABELS, "policy.toml").max_windows == 12
 
 
 def test_a_value_that_is_not_a_number_is_never_accepted() -> None:
@@ -110,18 +131,21 @@ def test_a_value_that_is_not_a_number_is_never_accepted() -> None:
 
 def test_no_documents_have_no_routes() -> None:
     none = np.array([], dtype=np.float32)
-    routes, reasons = route(none, none, none.astype(bool), none, 0.0)
+    routes, reasons = route(none, none, none.astype(bool), none.astype(np.int32), none, 0.0, 1)
     assert len(routes) == len(reasons) == 0
 
 
 unit = st.floats(0, 1, width=32)
-rows = st.lists(st.tuples(unit, st.floats(-100, 100, width=32), st.booleans(), unit), min_size=1, max_size=30)
+nats = st.floats(-100, 100, width=32)
+rows = st.lists(st.tuples(unit, nats, st.booleans(), st.integers(1, 4), unit), min_size=1, max_size=30)
 
 
-@given(rows=rows, min_familiarity=st.floats(-100, 100))
-def test_routing_many_is_routing_each(rows: list[tuple[float, float, bool, float]], min_familiarity: float) -> None:
-    confidence, familiarity, truncated, thresholds = (np.array(column) for column in zip(*rows, strict=True))
-    together = route(confidence, familiarity, truncated, thresholds, min_familiarity)
-    for index, (one, near, cut, least) in enumerate(rows):
-        accepted = not cut and near >= np.float32(min_familiarity) and one >= least
+@given(rows=rows, min_familiarity=st.floats(-100, 100), most=st.integers(1, 4))
+def test_routing_many_is_routing_each(
+    rows: list[tuple[float, float, bool, int, float]], min_familiarity: float, most: int
+) -> None:
+    confidence, familiarity, truncated, n_windows, thresholds = (np.array(column) for column in zip(*rows, strict=True))
+    together = route(confidence, familiarity, truncated, n_windows, thresholds, min_familiarity, most)
+    for index, (one, near, cut, windows, least) in enumerate(rows):
+        accepted = not cut and windows <= most and near >= np.float32(min_familiarity) and one >= least
         assert (together[0][index] == "accepted") == (together[1][index] == "certain") == accepted

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from schemas.text_template import TextTemplate
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,57 @@ def time_strings(column: pa.Array) -> Strings:
             times = pc.binary_join_element_wise(times, pa.scalar("Z"), "")
         return Strings(times, nobody, nobody, _name(kind))
     return text_strings(column)
+
+
+@dataclass(frozen=True)
+class RenderedTexts:
+    """The texts a template makes of a batch, null where it cannot.
+
+    Attributes:
+        invalid_encoding: (n_rows,) bool, the rows where a field's bytes are not UTF-8.
+        problem: (n_rows,) string, what is wrong with a row whose field holds no such value; null where nothing is.
+    """
+
+    values: pa.Array
+    invalid_encoding: pa.Array
+    problem: pa.Array
+
+
+def rendered_texts(columns: dict[str, pa.Array], template: TextTemplate, n_rows: int) -> RenderedTexts:
+    """One text per row, made of the columns that the template names."""
+    invalid = pa.repeat(False, n_rows)
+    values: dict[str, list[Any]] = {}
+    for name, column in columns.items():
+        plain = _unwrapped(column)
+        if _is_text(plain.type):
+            strings = text_strings(plain)
+            invalid = pc.or_(invalid, strings.invalid_encoding)
+            values[name] = strings.values.to_pylist()
+        else:
+            values[name] = _times(plain) if pa.types.is_timestamp(plain.type) else _python_values(plain)
+    texts: list[str | None] = []
+    problems: list[str | None] = []
+    for row in range(n_rows):
+        text = problem = None
+        try:
+            text = template.render({name: column[row] for name, column in values.items()})
+        except ValueError as error:
+            problem = f"text: {error}"
+        texts.append(text)
+        problems.append(problem)
+    return RenderedTexts(pa.array(texts, pa.string()), invalid, pa.array(problems, pa.string()))
+
+
+def _times(column: pa.Array) -> list[Any]:
+    """Timestamps as Python has them, those with a zone in UTC, which asks for no zone database."""
+    kind = column.type
+    naive = column.cast(pa.int64()).cast(pa.timestamp(kind.unit))
+    if kind.unit == "ns":
+        naive = naive.cast(pa.timestamp("us"), safe=False)
+    times = _python_values(naive)
+    if kind.tz is None:
+        return times
+    return [time.replace(tzinfo=datetime.UTC) if isinstance(time, datetime.datetime) else time for time in times]
 
 
 def json_objects(columns: dict[str, pa.Array], n_rows: int) -> tuple[pa.Array, pa.Array]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from schemas.config import InputConfig, ReadingConfig
 from schemas.reasons import Reason
 from schemas.shards import Shard
+from schemas.text_template import TextTemplate, parse_text_template
 from transforms.readers.files import DamagedFileError
 from transforms.readers.lines import Line, shard_lines
 from transforms.readers.rows import DocumentRows
@@ -23,11 +24,12 @@ MAX_RECORD_LINES = 2**16  # bounds what is held while the end of a quoted field 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the header puts the mapped columns."""
+    """Where the header puts the mapped columns; `text` has those of the template, or the text column alone."""
 
     width: int
     document_id: int
-    text: int
+    text: dict[str, int]
+    template: TextTemplate | None
     received_at: int | None
     metadata: dict[str, int]
 
@@ -65,7 +67,9 @@ def _columns(header: list[str] | tuple[Reason, str], mapping: InputConfig) -> _C
         reason, detail = header
         whole = reason if reason is Reason.INVALID_ENCODING else Reason.UNREADABLE_FILE
         raise DamagedFileError(whole, f"the header row cannot be read: {detail}")
-    required = [name for name in (mapping.id_field, mapping.text_field, mapping.received_at_field) if name]
+    template = parse_text_template(mapping.text_template) if mapping.text_template else None
+    texts = (mapping.text_field,) if template is None else template.fields
+    required = [name for name in (mapping.id_field, *texts, mapping.received_at_field) if name]
     for name in required:
         if name not in header:
             raise DamagedFileError(
@@ -78,19 +82,31 @@ def _columns(header: list[str] | tuple[Reason, str], mapping: InputConfig) -> _C
     return _Columns(
         width=len(header),
         document_id=header.index(mapping.id_field),
-        text=header.index(mapping.text_field),
+        text={name: header.index(name) for name in texts},
+        template=template,
         received_at=header.index(mapping.received_at_field) if mapping.received_at_field else None,
         metadata={name: header.index(name) for name in mapping.metadata_fields if name in header},
     )
 
 
 def _add_record(rows: DocumentRows, offset: int, record: list[str], columns: _Columns, n_bytes: int) -> None:
+    document_id = record[columns.document_id]
+    text: str | None
+    if columns.template is None:
+        (position,) = columns.text.values()
+        text = record[position]
+    else:
+        try:
+            text = columns.template.render({name: record[position] for name, position in columns.text.items()})
+        except ValueError as error:
+            rows.reject(offset, Reason.WRONG_TYPE, f"text: {error}", document_id)
+            return
     received_at = None if columns.received_at is None else record[columns.received_at]
     metadata = None
     if columns.metadata:
         values = {name: record[position] for name, position in columns.metadata.items()}
         metadata = orjson.dumps(values, option=orjson.OPT_SORT_KEYS).decode()
-    rows.add(offset, record[columns.document_id], record[columns.text], received_at, metadata, n_bytes)
+    rows.add(offset, document_id, text, received_at, metadata, n_bytes)
 
 
 class _Records:

@@ -11,6 +11,7 @@ import pyarrow as pa
 from schemas.config import InputConfig, ReadingConfig
 from schemas.reasons import Reason
 from schemas.shards import Shard
+from schemas.text_template import TextTemplate, field_value, parse_text_template
 from transforms.readers.files import DamagedFileError
 from transforms.readers.lines import shard_lines
 from transforms.readers.rows import DocumentRows
@@ -29,13 +30,14 @@ _KINDS = {
 def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
     """Yields the lines that start inside the shard, each that is not blank as one row."""
     rows = DocumentRows(shard.source_uri, reading)
+    template = parse_text_template(mapping.text_template) if mapping.text_template else None
     too_large = f"the line is longer than {reading.max_record_bytes} bytes"
     try:
         for offset, line in shard_lines(shard, reading.max_record_bytes):
             if line is None:
                 rows.reject(offset, Reason.RECORD_TOO_LARGE, too_large)
             else:
-                _add_line(rows, offset, line, mapping)
+                _add_line(rows, offset, line, mapping, template)
             if rows.full():
                 yield rows.take()
     except DamagedFileError as damage:
@@ -43,7 +45,9 @@ def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> It
     yield rows.take()
 
 
-def _add_line(rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig) -> None:
+def _add_line(
+    rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig, template: TextTemplate | None
+) -> None:
     try:
         record = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -53,13 +57,17 @@ def _add_line(rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig
     if type(record) is not dict:
         rows.reject(offset, Reason.MALFORMED_RECORD, f"expected a JSON object, found {_kind(record)}")
         return
-    document_id = _value(record, mapping.id_field, None)
-    text = _value(record, mapping.text_field, None)
-    received_at = _value(record, mapping.received_at_field, None) if mapping.received_at_field else None
+    document_id = field_value(record, mapping.id_field)
+    received_at = field_value(record, mapping.received_at_field) if mapping.received_at_field else None
     if type(document_id) is int:
         document_id = str(document_id)
     elif document_id is not None and type(document_id) is not str:
         rows.reject(offset, *_wrong_type("id", "a string or a 64-bit integer", document_id))
+        return
+    try:
+        text = field_value(record, mapping.text_field) if template is None else template.render(record)
+    except ValueError as error:
+        rows.reject(offset, Reason.WRONG_TYPE, f"text: {error}", document_id)
         return
     if text is not None and type(text) is not str:
         rows.reject(offset, *_wrong_type("text", "a string", text), document_id)
@@ -74,22 +82,8 @@ def _add_line(rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig
         rows.add(offset, document_id, text, received_at, metadata, len(line))
 
 
-def _value(record: dict[str, Any], field: str, default: Any) -> Any:
-    """The field's value; a key that is spelt with its dots wins over a walk into nested objects."""
-    if field in record:
-        return record[field]
-    if "." not in field:
-        return default
-    value: Any = record
-    for name in field.split("."):
-        if type(value) is not dict or name not in value:
-            return default
-        value = value[name]
-    return value
-
-
 def _metadata(record: dict[str, Any], fields: tuple[str, ...]) -> str:
-    found = {field: _value(record, field, _ABSENT) for field in fields}
+    found = {field: field_value(record, field, _ABSENT) for field in fields}
     present = {field: value for field, value in found.items() if value is not _ABSENT}
     return orjson.dumps(present, option=orjson.OPT_SORT_KEYS).decode()
 

@@ -15,7 +15,7 @@ Line = tuple[int, bytes | None]
 _FOREIGN_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32-LE starts like UTF-16-LE
 
 
-def check_encoding(head: bytes) -> None:
+def check_encoding(head: bytes | bytearray) -> None:
     """Refuses a file whose first bytes are the byte order mark of an encoding other than UTF-8.
 
     Raises:

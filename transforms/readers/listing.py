@@ -6,10 +6,10 @@ import os
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pyarrow as pa
 from pyarrow import fs
@@ -28,11 +28,14 @@ class InputFile:
     Attributes:
         size_bytes: -1 where it is not known.
         problem: why it cannot be read, or "".
+        name: its path below the deepest folder that all the given paths lie in, such as "2024/lease.txt"; the same on
+            every machine, and no other file's.
     """
 
     source_uri: str
     size_bytes: int
     problem: str = ""
+    name: str = ""
 
 
 def list_files(paths: tuple[str, ...]) -> list[InputFile]:
@@ -44,10 +47,11 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
         InputError: a path does not exist, or means no file at all.
     """
     found: dict[str, InputFile] = {}
+    folders: list[str] = []
     for path in paths:
         local = local_path(path) or ("" if _URI.match(path) else path)
         try:
-            files = _local_files(local) if local else _remote_files(path)
+            folder, files = _local_files(local) if local else _remote_files(path)
         except (OSError, ValueError, pa.ArrowException) as error:
             why = error_kind(error) if getattr(error, "errno", None) else " ".join(str(error).split())
             raise InputError(f"{path!r}: cannot be listed: {why}") from None
@@ -56,41 +60,70 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
                 f"{path!r}: no file there; expected a file, a folder or a glob that holds at least one "
                 "(names that start with '.' or '_' do not count)"
             )
+        folders.append(folder)
         for identity, file in files.items():
             found.setdefault(identity, file)
-    return sorted(found.values(), key=_source_uri)
+    depth = _common_depth(folders)
+    named = [replace(file, name=_name_below(depth, file.source_uri)) for file in found.values()]
+    return sorted(named, key=_source_uri)
 
 
 def _source_uri(file: InputFile) -> str:
     return file.source_uri
 
 
+def _common_depth(folders: list[str]) -> int:
+    """How many leading components the URIs share."""
+    depth = 0
+    for components in zip(*(folder.rstrip("/").split("/") for folder in folders), strict=False):
+        if len(set(components)) > 1:
+            break
+        depth += 1
+    return depth
+
+
+def _name_below(depth: int, source_uri: str) -> str:
+    parts = source_uri.partition("?")[0].split("/")[depth:]
+    return unquote("/".join(parts), errors="backslashreplace")  # a file name may be no UTF-8; an id must be
+
+
 def _is_hidden(name: str) -> bool:
     return name.startswith((".", "_"))
 
 
-def _local_files(path: str) -> dict[str, InputFile]:
-    """The files by their real path; of several names, one that is no link, then the first."""
+def _local_files(path: str) -> tuple[str, dict[str, InputFile]]:
+    """The URI of the folder that the path means, and the files by their real path.
+
+    Of several names for a file, one that is no link, then the first.
+    """
     files: dict[str, InputFile] = {}
-    for name in sorted(_local_names(path), key=_links_last):
+    root, pattern = _cut(Path(path))
+    for name in sorted(_local_names(root, pattern), key=_links_last):
         files.setdefault(os.path.realpath(name), _local_file(name))
-    return files
+    folder = root if pattern or root.is_dir() else root.parent
+    return local_uri(str(folder)), files
 
 
 def _links_last(name: Path) -> tuple[bool, Path]:
     return name.is_symlink(), name
 
 
-def _local_names(path: str) -> Iterator[Path]:
-    given = Path(path)
-    if given.exists():
-        yield from _below(given)
-    elif _MAGIC.search(path):
-        fixed = next(i for i, part in enumerate(given.parts) if _MAGIC.search(part))
-        root = Path(*given.parts[:fixed])
-        for match in sorted(root.glob(str(Path(*given.parts[fixed:])))):
-            if not any(_is_hidden(part) for part in match.relative_to(root).parts):
-                yield from _below(match)
+def _cut(given: Path) -> tuple[Path, str]:
+    """The path without its patterns, and the patterns; what exists under its name is no pattern."""
+    if not given.exists():
+        for i, part in enumerate(given.parts):
+            if _MAGIC.search(part):
+                return Path(*given.parts[:i]), str(Path(*given.parts[i:]))
+    return given, ""
+
+
+def _local_names(root: Path, pattern: str) -> Iterator[Path]:
+    if not pattern:
+        yield from _below(root) if root.exists() else ()
+        return
+    for match in sorted(root.glob(pattern)):
+        if not any(_is_hidden(part) for part in match.relative_to(root).parts):
+            yield from _below(match)
 
 
 def _below(start: Path) -> Iterator[Path]:
@@ -131,7 +164,7 @@ def _local_file(path: Path) -> InputFile:
     return InputFile(source_uri, info.st_size)
 
 
-def _remote_files(uri: str) -> dict[str, InputFile]:
+def _remote_files(uri: str) -> tuple[str, dict[str, InputFile]]:
     """The same for a URI; here "?" starts the query, so a glob has only "*", "**" and "[…]"."""
     address, mark, query = uri.partition("?")
     parts = address.split("/")
@@ -142,7 +175,8 @@ def _remote_files(uri: str) -> dict[str, InputFile]:
     files = {}
     for name, size in files_on(filesystem, root, tuple(parts[fixed:])):
         files[name] = InputFile(prefix + quote(name.lstrip("/")) + mark + query, size)
-    return files
+    folder = base.rstrip("/")
+    return folder.rpartition("/")[0] if list(files) == [root] else folder, files
 
 
 def files_on(filesystem: fs.FileSystem, root: str, pattern: tuple[str, ...]) -> list[tuple[str, int]]:

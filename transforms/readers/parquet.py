@@ -11,13 +11,18 @@ import pyarrow.parquet as pq
 from schemas.config import InputConfig, ReadingConfig
 from schemas.reasons import Reason, Stage
 from schemas.shards import DOCUMENT_SCHEMA, Shard
-from transforms.readers.arrow_columns import id_strings, json_objects, text_strings, time_strings
+from schemas.text_template import parse_text_template
+from transforms.readers.arrow_columns import id_strings, json_objects, rendered_texts, text_strings, time_strings
 from transforms.readers.files import DamagedFileError, error_kind, open_file
 from transforms.readers.rows import rejection_table
 
 # Few, because a dictionary page can blow a few bytes up to a long text in every row.
 _BATCH_ROWS = 1024
+_TEXT_NOT_UTF8 = "text: the bytes are not UTF-8"
 _DECODING_ERRORS = (OSError, ValueError, MemoryError, pa.ArrowException)
+
+_Check = tuple[pa.Array, Reason, str | pa.Array]
+"""The rows that fail, why, and the detail: of them all, or of each."""
 
 
 def open_parquet(source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
@@ -30,9 +35,15 @@ def open_parquet(source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
     try:
         parquet = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
         names = parquet.schema_arrow.names
+        footer = parquet.metadata
+        n_rows = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
     except _DECODING_ERRORS as error:
         raise DamagedFileError(Reason.UNREADABLE_FILE, f"not a readable Parquet file: {error_kind(error)}") from None
-    required = (mapping.id_field, mapping.text_field, mapping.received_at_field)
+    if n_rows != footer.num_rows:  # a row group that says it holds none would be passed by in silence
+        raise DamagedFileError(
+            Reason.UNREADABLE_FILE, f"the footer says {footer.num_rows} rows, its row groups together {n_rows}"
+        )
+    required = (mapping.id_field, *_texts(mapping), mapping.received_at_field)
     for name in _mapped(mapping):
         top = _top_level(parquet.schema_arrow, name)
         if names.count(top) > 1:
@@ -94,17 +105,16 @@ def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading
 def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: InputConfig) -> pa.Table:
     n_rows = len(batch)
     document_id = id_strings(_column(batch, mapping.id_field))
-    text = text_strings(_column(batch, mapping.text_field))
+    text, text_checks = _text(batch, mapping)
     received_at = time_strings(_column(batch, mapping.received_at_field))
     metadata, unwritable = json_objects(
         {name: _column(batch, name) for name in mapping.metadata_fields if _has(batch.schema, name)},
         n_rows if mapping.metadata_fields else 0,
     )
-    checks = [
+    checks: list[_Check] = [
         (document_id.invalid_encoding, Reason.INVALID_ENCODING, "id: the bytes are not UTF-8"),
         (document_id.wrong_type, Reason.WRONG_TYPE, f"id: expected a string or an integer, found {document_id.found}"),
-        (text.invalid_encoding, Reason.INVALID_ENCODING, "text: the bytes are not UTF-8"),
-        (text.wrong_type, Reason.WRONG_TYPE, f"text: expected a string, found {text.found}"),
+        *text_checks,
         (received_at.invalid_encoding, Reason.INVALID_ENCODING, "received_at: the bytes are not UTF-8"),
         (
             received_at.wrong_type,
@@ -116,12 +126,14 @@ def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: 
         checks.append((unwritable, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON"))
     conditions = pc.make_struct(*(mask for mask, _, _ in checks))
     reason = pc.case_when(conditions, *(pa.scalar(code.value) for _, code, _ in checks))
-    detail = pc.case_when(conditions, *(pa.scalar(message) for _, _, message in checks))
+    detail = pc.case_when(
+        conditions, *(pa.scalar(found) if isinstance(found, str) else found for _, _, found in checks)
+    )
     good = reason.is_null()
     nothing = pa.scalar(None, pa.string())
     columns = [
         document_id.values,
-        pc.if_else(good, text.values, nothing),
+        pc.if_else(good, text, nothing),
         pc.if_else(good, received_at.values, nothing),
         pc.if_else(good, metadata, nothing) if mapping.metadata_fields else pa.nulls(n_rows, pa.string()),
         pa.repeat(pa.scalar(source_uri), n_rows),
@@ -133,8 +145,29 @@ def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: 
     return pa.Table.from_arrays(columns, schema=DOCUMENT_SCHEMA)
 
 
+def _text(batch: pa.RecordBatch, mapping: InputConfig) -> tuple[pa.Array, list[_Check]]:
+    """The texts, and what may be wrong with them."""
+    if mapping.text_template:
+        template = parse_text_template(mapping.text_template)
+        columns = {name: _column(batch, name) for name in template.fields}
+        made = rendered_texts(columns, template, len(batch))
+        return made.values, [
+            (made.invalid_encoding, Reason.INVALID_ENCODING, _TEXT_NOT_UTF8),
+            (made.problem.is_valid(), Reason.WRONG_TYPE, made.problem),
+        ]
+    text = text_strings(_column(batch, mapping.text_field))
+    return text.values, [
+        (text.invalid_encoding, Reason.INVALID_ENCODING, _TEXT_NOT_UTF8),
+        (text.wrong_type, Reason.WRONG_TYPE, f"text: expected a string, found {text.found}"),
+    ]
+
+
+def _texts(mapping: InputConfig) -> tuple[str, ...]:
+    return parse_text_template(mapping.text_template).fields if mapping.text_template else (mapping.text_field,)
+
+
 def _mapped(mapping: InputConfig) -> list[str]:
-    names = [mapping.id_field, mapping.text_field, mapping.received_at_field, *mapping.metadata_fields]
+    names = [mapping.id_field, *_texts(mapping), mapping.received_at_field, *mapping.metadata_fields]
     return [name for name in names if name]
 
 

@@ -13,11 +13,11 @@ class DocumentRows:
     """The rows of one table in the making: one per record, in the order of the source."""
 
     def __init__(self, source_uri: str, reading: ReadingConfig) -> None:
-        self._source_uri = source_uri
         self._reading = reading
-        self._clear()
+        self._clear(source_uri)
 
-    def _clear(self) -> None:
+    def _clear(self, source_uri: str) -> None:
+        self._sources = [(0, source_uri)]  # first row and URI of each source
         self._ids: list[str | None] = []
         self._texts: list[str | None] = []
         self._received: list[str | None] = []
@@ -25,6 +25,10 @@ class DocumentRows:
         self._offsets: list[int | None] = []
         self._rejections: dict[int, tuple[Reason, str]] = {}
         self._n_bytes = 0
+
+    def begin(self, source_uri: str) -> None:
+        """The records from here on come from another source."""
+        self._sources.append((len(self._offsets), source_uri))
 
     def add(
         self,
@@ -70,14 +74,21 @@ class DocumentRows:
             "text": self._texts,
             "received_at": self._received,
             "metadata": self._metadata,
-            "source_uri": pa.repeat(pa.scalar(self._source_uri, pa.string()), n_rows),
+            "source_uri": self._source_uris(n_rows),
             "source_offset": self._offsets,
             "stage": stages,
             "reason_code": reasons,
             "detail": details,
         }
-        self._clear()
+        self._clear(self._sources[-1][1])
         return pa.table(columns, schema=DOCUMENT_SCHEMA)
+
+    def _source_uris(self, n_rows: int) -> pa.Array:
+        ends = [first_row for first_row, _ in self._sources[1:]] + [n_rows]
+        return pa.concat_arrays(
+            pa.repeat(pa.scalar(uri, pa.string()), end - first_row)
+            for (first_row, uri), end in zip(self._sources, ends, strict=True)
+        )
 
 
 def rejection_table(source_uri: str, offset: int | None, reason: Reason, detail: str) -> pa.Table:

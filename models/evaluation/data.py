@@ -1,0 +1,199 @@
+"""Reads labelled text to evaluate on: Parquet, CSV or JSON Lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from schemas.errors import ConfigError, InputError
+from schemas.text_template import TextTemplate
+
+_SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns, or keys, of a file mean what.
+
+    Attributes:
+        text: with the text; "" where `template` makes it.
+        label: with the right label.
+        labels: with all right labels of a row, as a list or its JSON; "" for none.
+        slices: to measure the rows by.
+        template: makes the text of the fields it names, unless `text` is given.
+    """
+
+    text: str = "text"
+    label: str = "label"
+    labels: str = ""
+    slices: tuple[str, ...] = ()
+    template: TextTemplate | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationData:
+    """Texts with their right labels, row by row.
+
+    Attributes:
+        texts: (n,).
+        labels: (n,) the right label.
+        right_labels: (n,) all right labels of each row, perhaps none; None where no column holds them.
+        slices: column -> (n,) values as text, "" for null.
+    """
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    right_labels: tuple[tuple[str, ...], ...] | None = None
+    slices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def read_evaluation_data(path: Path, columns: Columns = Columns()) -> EvaluationData:
+    """Reads a file of labelled text; whole numbers pass as labels.
+
+    Args:
+        path: ends in .parquet, .csv (with a header, UTF-8) or .jsonl.
+        columns: which columns to read.
+
+    Raises:
+        InputError: no such file, it is not what its name says, it has no rows, or a text or label is missing.
+        ConfigError: its name has another ending, or it has no such column.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise ConfigError(f"{path}: expected a file that ends in {', '.join(_SUFFIXES)}; convert or rename it")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; give a file of labelled text")
+    texts, labels, right_labels = [], [], []
+    values: dict[str, list[str]] = {name: [] for name in columns.slices}
+    try:
+        for row, record in enumerate(_records(path, columns)):
+            where = f"{path}: row {row}"
+            texts.append(_text(record, columns, where))
+            labels.append(_label(record[columns.label], f"{where}, {columns.label!r}"))
+            if columns.labels:
+                right_labels.append(_labels(record.get(columns.labels), f"{where}, {columns.labels!r}"))
+            for name in columns.slices:
+                values[name].append(_slice_value(record.get(name)))
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; check the file") from None
+    if not texts:
+        raise InputError(f"{path}: no rows; evaluate on a file that has some")
+    return EvaluationData(
+        tuple(texts),
+        tuple(labels),
+        tuple(right_labels) if columns.labels else None,
+        {name: tuple(column) for name, column in values.items()},
+    )
+
+
+def _records(path: Path, columns: Columns) -> Iterator[Mapping[str, Any]]:
+    if path.suffix == ".jsonl":
+        yield from _jsonl_records(path, columns)
+        return
+    if path.suffix == ".parquet":
+        names = pq.read_schema(path).names
+        table = pq.read_table(path, columns=_checked(names, columns, path))
+    else:
+        # Every column as text, as a run reads it; only what is wanted is converted.
+        wanted = (columns.text, columns.label, columns.labels, *columns.slices, *_template_fields(columns))
+        as_text = pc.ConvertOptions(
+            column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=True, null_values=[""]
+        )
+        table = pc.read_csv(path, convert_options=as_text, parse_options=pc.ParseOptions(newlines_in_values=True))
+        table = table.select(_checked(table.column_names, columns, path))
+    for batch in table.to_batches():
+        yield from batch.to_pylist()
+
+
+def _jsonl_records(path: Path, columns: Columns) -> Iterator[Mapping[str, Any]]:
+    required = [name for name in (columns.label, columns.text) if name]
+    seen: set[str] = set()
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                record = None
+            if not isinstance(record, dict):
+                raise InputError(f"{path}: line {number} is no JSON object; correct or remove it")
+            for name in required:
+                _check_column(list(record), name, path, f" on line {number}")
+            seen |= record.keys()
+            yield record
+    if seen:
+        _checked(sorted(seen), columns, path)
+
+
+def _template_fields(columns: Columns) -> tuple[str, ...]:
+    return columns.template.fields if columns.template and not columns.text else ()
+
+
+def _checked(names: list[str], columns: Columns, path: Path) -> list[str]:
+    """The columns to read, each once; a field of the template may lie within a column."""
+    wanted = [name for name in (columns.text, columns.label, columns.labels, *columns.slices) if name]
+    wanted += [name if name in names else name.split(".")[0] for name in _template_fields(columns)]
+    for name in wanted:
+        _check_column(names, name, path)
+    return list(dict.fromkeys(wanted))
+
+
+def _check_column(names: list[str], name: str, path: Path, where: str = "") -> None:
+    if name not in names:
+        raise ConfigError(
+            f"{path}: no column {name!r}{where}; it has {', '.join(names) or 'none'}; name the columns "
+            "of the text and of the label"
+        )
+    if names.count(name) > 1:
+        raise ConfigError(f"{path}: the column {name!r} occurs twice; rename one of the two")
+
+
+def _text(record: Mapping[str, Any], columns: Columns, where: str) -> str:
+    if columns.text or columns.template is None:
+        return _filled(record[columns.text], f"{where}, {columns.text!r}")
+    try:
+        text = columns.template.render(record)
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; correct or remove the row") from None
+    if text is None:
+        raise InputError(f"{where}: {', '.join(columns.template.fields)}: all empty; correct or remove the row")
+    return text
+
+
+def _filled(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: expected a text, found {_found(value)}; correct or remove the row")
+    return value
+
+
+def _label(value: Any, where: str) -> str:
+    return str(value) if type(value) is int else _filled(value, where)
+
+
+def _labels(value: Any, where: str) -> tuple[str, ...]:
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            value = "no list"
+    if value is not None and not isinstance(value, list):
+        raise InputError(f"{where}: expected a list of labels, or its JSON; correct the column or name another")
+    return tuple(_label(label, where) for label in value or ())
+
+
+def _slice_value(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _found(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    return "only white space" if isinstance(value, str) else type(value).__name__

@@ -1,0 +1,48 @@
+"""How sure a figure is: 95% intervals, by formula for a share and by resampling for anything else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+RESAMPLES = 500
+_SEED = 20261122
+_Z_95 = 1.959963984540054  # two-sided 95% quantile of the normal distribution
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
+    """The 95% score interval of a share; None without trials.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22, 1927.
+    """
+    if trials == 0:
+        return None
+    share, z2 = successes / trials, _Z_95**2
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = _Z_95 * math.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2)) / (1 + z2 / trials)
+    # The formula meets 0 and 1 exactly where no or every trial succeeds; floating point only nearly does.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == trials else centre + half
+    return low, high
+
+
+def bootstrap_interval(
+    figure: Callable[[npt.NDArray[np.intp]], float | None], n_rows: int
+) -> tuple[float, float] | None:
+    """The 95% percentile interval of a figure over 500 resamples of its rows; always the same resamples.
+
+    Args:
+        figure: gives the figure of the rows whose numbers, (n_rows,) with repetitions, it is called with.
+        n_rows: how many rows there are.
+
+    Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    """
+    if n_rows == 0:
+        return None
+    rng = np.random.default_rng(_SEED)
+    figures = [figure(rng.integers(n_rows, size=n_rows)) for _ in range(RESAMPLES)]
+    low, high = np.quantile(np.array(figures, dtype=np.float64), [0.025, 0.975])
+    return float(low), float(high)

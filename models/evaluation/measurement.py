@@ -1,0 +1,210 @@
+"""Evaluates a Classifier on labelled text: how often it is right, and how much it dares to answer alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.bundle import ModelBundle, bundle_reference
+from models.classifier import Classifier
+from models.evaluation.confidence_figures import (
+    average_precision,
+    brier_score,
+    expected_calibration_error,
+    reliability,
+    risk_coverage,
+)
+from models.evaluation.intervals import bootstrap_interval, wilson_interval
+from models.evaluation.label_figures import confusions, label_table, macro_f1
+from models.evaluation.slices import group_figures, length_slices, share, slices
+from models.evaluation.speed import classify_timed
+from models.policy import route
+from models.scores import Scores
+from schemas.errors import ConfigError
+from schemas.reasons import Route
+
+NO_ANSWER = "failed"  # stands among the route reasons for a row the model failed on
+
+
+def evaluate(
+    classifier: Classifier,
+    texts: Sequence[str],
+    gold: Sequence[str],
+    *,
+    right_labels: Sequence[Sequence[str]] | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
+    none_label: str = "",
+    positive_label: str = "",
+    with_speed: bool = False,
+) -> dict[str, Any]:
+    """Classifies labelled text and compares; the values are plain and fit for strict JSON.
+
+    A row is out of scope when its gold label is none of the bundle's ("oos", say): no answer to it is right, so that
+    it counts in `out_of_scope_*` alone. A row the model fails on counts as wrong, as escalated and with confidence 0.
+    Figures over no rows are None. But for `speed`, the same bundle and rows give the same values. docs/evaluation.md
+    explains every key.
+
+    Args:
+        classifier: of the bundle as deployed.
+        texts: (n_rows,).
+        gold: (n_rows,) the right labels.
+        right_labels: (n_rows,) every right label of each row, where it may have several; `gold` remains the one that
+            accuracy is measured by.
+        columns: name -> (n_rows,) values to slice by.
+        none_label: the label that says "none of these"; given it, the rows with another gold label are measured apart.
+        positive_label: the label to look for, in a bundle of at most five labels.
+        with_speed: whether to take the time, which classifies up to 200 of the texts once more.
+
+    Raises:
+        ConfigError: `none_label` or `positive_label` is none of the bundle's, or the bundle has too many labels.
+        ValueError: sequences differ in length.
+    """
+    for name, values in {"label": gold, "list of right labels": right_labels, **(columns or {})}.items():
+        if values is not None and len(values) != len(texts):
+            raise ValueError(f"expected one gold {name} per text, found {len(texts)} texts and {len(values)}")
+    bundle = classifier.bundle
+    positive_id, none_id = _label_id(positive_label, bundle), _label_id(none_label, bundle)
+    scores, speed = (
+        classify_timed(classifier, texts) if with_speed and len(texts) else (classifier.classify(texts), None)
+    )
+    position = {label: index for index, label in enumerate(bundle.labels)}
+    all_gold_ids = np.array([position.get(label, -1) for label in gold], dtype=np.int32)
+    in_scope = all_gold_ids >= 0
+    all_accepted, all_reasons = _accepted(bundle, scores)
+
+    # From here on, rows in scope alone.
+    gold_ids, label_ids, accepted = all_gold_ids[in_scope], scores.label_ids[in_scope], all_accepted[in_scope]
+    answered, reasons = ~scores.failed[in_scope], all_reasons[in_scope]
+    confidence = np.where(answered, scores.confidence[in_scope], np.float32(0))
+    right = gold_ids == label_ids
+    overall = group_figures(right, accepted)
+    rows = np.flatnonzero(in_scope).tolist()
+    measured_by = {"route_reason": reasons.tolist()}
+    measured_by |= {name: [values[row] for row in rows] for name, values in (columns or {}).items()}
+    return {
+        "bundle": bundle_reference(bundle),
+        "rows": len(texts),
+        "in_scope_rows": overall.pop("rows"),
+        "out_of_scope_rows": int((~in_scope).sum()),
+        "failed_rows": int(scores.failed.sum()),
+        **overall,
+        "escalated_share": share(~accepted),
+        "macro_f1": macro_f1(gold_ids, label_ids),
+        "macro_f1_interval_95": bootstrap_interval(
+            lambda chosen: macro_f1(gold_ids[chosen], label_ids[chosen]), len(gold_ids)
+        ),
+        "expected_calibration_error": expected_calibration_error(confidence[answered], right[answered]),
+        "brier_score": brier_score(confidence[answered], right[answered]),
+        "reliability": reliability(confidence[answered], right[answered]),
+        "risk_coverage": risk_coverage(confidence, right),
+        "route_reasons": dict(sorted(Counter(reasons[answered].tolist()).items())),
+        "out_of_scope_escalated_share": share(~all_accepted[~in_scope]),
+        "unknown_labels": dict(sorted(Counter(label for label in gold if label not in position).items())),
+        "positives_only": None
+        if none_id is None
+        else {"none_label": none_label} | group_figures(right[gold_ids != none_id], accepted[gold_ids != none_id]),
+        "several_labels": None
+        if right_labels is None
+        else _several_labels([right_labels[row] for row in rows], gold_ids, scores.top_label_ids[in_scope], bundle),
+        "positive_label": None
+        if positive_id is None
+        else _positive_label(positive_id, gold_ids == positive_id, scores, in_scope, bundle),
+        "slices": [
+            *length_slices(scores.n_tokens[in_scope], bundle.max_tokens, right, accepted),
+            *(entry for by, values in measured_by.items() for entry in slices(by, values, right, accepted)),
+        ],
+        "labels": label_table(gold_ids, label_ids, accepted, bundle.labels),
+        "confusions": confusions(gold_ids, label_ids, bundle.labels),
+        "model_bytes": bundle.manifest.files["model.onnx"].bytes,
+        "speed": speed,
+    }
+
+
+def _label_id(label: str, bundle: ModelBundle) -> int | None:
+    """The label's place; None for the label "", which was not given."""
+    if not label:
+        return None
+    if label not in bundle.labels:
+        raise ConfigError(
+            f"{label!r} is none of the {len(bundle.labels)} labels of {bundle_reference(bundle)}, which are "
+            f"{', '.join(bundle.labels[:5])}{' and others' if len(bundle.labels) > 5 else ''}; name one of them"
+        )
+    return bundle.labels.index(label)
+
+
+def _accepted(bundle: ModelBundle, scores: Scores) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+    """Which rows are accepted, and the reason of each; a failed row is not accepted, for the reason "failed"."""
+    answered = ~scores.failed
+    routes, answered_reasons = route(
+        scores.confidence[answered],
+        scores.familiarity[answered],
+        scores.truncated[answered],
+        scores.n_windows[answered],
+        bundle.policy.thresholds(bundle.labels)[scores.label_ids[answered]],
+        bundle.policy.min_familiarity,
+        bundle.policy.max_windows,
+    )
+    accepted = np.zeros(len(answered), dtype=np.bool_)
+    accepted[answered] = routes == Route.ACCEPTED
+    reasons = np.full(len(answered), NO_ANSWER, dtype=answered_reasons.dtype)
+    reasons[answered] = answered_reasons
+    return accepted, reasons
+
+
+def _several_labels(
+    right_labels: Sequence[Sequence[str]],
+    gold_ids: npt.NDArray[np.int32],
+    top_label_ids: npt.NDArray[np.int32],
+    bundle: ModelBundle,
+) -> dict[str, Any]:
+    """What the best and the top answers are worth where a row may have several right labels.
+
+    Args:
+        right_labels: (n,) the right labels of each row; its gold label is one whether named or not.
+        gold_ids: (n,) int32.
+        top_label_ids: (n, k) int32, best first.
+        bundle: whose labels the ids are of.
+    """
+    any_right = several = found = wanted = 0
+    for also, gold_id, top in zip(right_labels, gold_ids.tolist(), top_label_ids.tolist(), strict=True):
+        right = {*also, bundle.labels[gold_id]}
+        answers = [bundle.labels[label_id] for label_id in top if label_id >= 0]
+        several += len(right) > 1
+        any_right += bool(answers) and answers[0] in right
+        found += len(right.intersection(answers))
+        wanted += len(right)
+    n_rows = len(gold_ids)
+    return {
+        "rows_with_several": several,
+        "any_right_share": any_right / n_rows if n_rows else None,
+        "any_right_interval_95": wilson_interval(any_right, n_rows),
+        "top_labels": top_label_ids.shape[1],
+        "right_labels": wanted,
+        "found_in_top_share": found / wanted if wanted else None,
+    }
+
+
+def _positive_label(
+    positive_id: int,
+    positive: npt.NDArray[np.bool_],
+    scores: Scores,
+    in_scope: npt.NDArray[np.bool_],
+    bundle: ModelBundle,
+) -> dict[str, Any]:
+    """How well the label's probability puts its rows before the others; `positive` is (n in scope,) bool."""
+    if len(bundle.labels) > scores.top_label_ids.shape[1]:
+        raise ConfigError(
+            f"{bundle_reference(bundle)} has {len(bundle.labels)} labels, and of each row only the probabilities of "
+            f"the best {scores.top_label_ids.shape[1]} are kept; a positive label needs a bundle of no more labels"
+        )
+    of_label = np.where(scores.top_label_ids[in_scope] == positive_id, scores.top_confidences[in_scope], 0)
+    return {
+        "label": bundle.labels[positive_id],
+        "rows": int(positive.sum()),
+        "share": share(positive),
+        "average_precision": average_precision(of_label.sum(axis=1), positive),
+    }

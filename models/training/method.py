@@ -1,0 +1,44 @@
+"""Says in sentences how a network was made, for its model card."""
+
+from __future__ import annotations
+
+from models.training.config import TrainingConfig
+
+
+def describe_method(config: TrainingConfig, n_rows: int) -> list[str]:
+    """One sentence a technique, in the order of doing.
+
+    Args:
+        config: of the training.
+        n_rows: how many rows were learned from.
+    """
+    tuning, distillation, pruning = config.fine_tuning, config.distillation, config.pruning
+    sentences = []
+    if pruning.layers:
+        sentences.append(f"Of the encoder's layers, {_listed(pruning.layers)} were kept (counted from 0).")
+    if pruning.vocabulary:
+        sentences.append(f"Of its word pieces, {pruning.vocabulary:,} were kept.")
+    n_teachers = len(distillation.teachers) + distillation.train_teachers
+    if n_teachers:
+        sentences.append(
+            f"Distilled from {n_teachers} teacher{'s' if n_teachers > 1 else ''}: {distillation.weight:.0%} of the "
+            f"loss at temperature {distillation.temperature:g}."
+        )
+    if config.data.votes:
+        sentences.append(f"Votes are {distillation.weight:.0%} of the loss of the rows that have them.")
+    how = f"LoRA of rank {config.lora.rank}, merged" if config.lora.rank else "full fine-tuning"
+    sentences.append(
+        f"Trained from `{config.base_model}` by {how}: {n_rows:,} rows, {tuning.epochs} epochs of steps of "
+        f"{tuning.batch_documents} texts cut at {tuning.max_tokens} tokens, label smoothing "
+        f"{tuning.label_smoothing:g}, class weighting {tuning.class_weighting:g}, seed {tuning.seed}."
+    )
+    export = config.export
+    sentences.append(
+        "Quantized statically: int8 weights per output channel and int8 embeddings, uint8 activations from the "
+        f"{export.activation_percentile:g}th percentile of at most {export.calibration_texts} training texts."
+    )
+    return sentences
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(str(number) for number in numbers)

@@ -1,0 +1,101 @@
+"""Reads the records of a labelled file: Parquet, CSV with a header, or JSON Lines."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import ConfigError, InputError
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+_LONGEST_CELL = 2**27  # characters; the csv module stops at 131,072 unless told
+
+
+def read_records(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Reads the columns of every record; a CSV file has nothing but strings, and None for an empty cell.
+
+    Args:
+        path: ends in one of SUFFIXES.
+        columns: what the file must have; "a.b" stands for `b` inside `a`.
+        optional: what it may have.
+
+    Raises:
+        InputError: no such file, it is not what its name says, or it has no records.
+        ConfigError: its name has another ending, or no record has one of `columns`.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}; convert or rename it")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; correct the path, or the folder it starts from with --data")
+    read = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}[path.suffix]
+    try:
+        names, records = read(path, [*columns, *optional])
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; check the file") from None
+    if not records:
+        raise InputError(f"{path}: no records; give a file that has some")
+    for column in columns:
+        if not {column, _outer(column)} & set(names):
+            raise ConfigError(
+                f"{path}: no column {column!r}; it has {', '.join(names) or 'none'}; name the columns under [data]"
+            )
+    return records
+
+
+def _read_parquet(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
+    names = list(pq.read_schema(path).names)
+    wanted = [name for name in names if any(name in (column, _outer(column)) for column in columns)]
+    return names, list(pq.read_table(path, columns=wanted).to_pylist())
+
+
+def _read_csv(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
+    csv.field_size_limit(_LONGEST_CELL)
+    records = []
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, strict=True)
+        try:
+            names = next(lines, [])
+            if len(set(names)) != len(names):
+                raise ConfigError(f"{path}: a column's name occurs twice in the first line; rename one of the two")
+            wanted = [(place, name) for place, name in enumerate(names) if name in columns]
+            for cells in lines:
+                if not cells:
+                    continue
+                if len(cells) != len(names):
+                    raise InputError(
+                        f"{path}: line {lines.line_num}: expected {len(names)} cells, found {len(cells)}; correct it"
+                    )
+                records.append({name: cells[place] or None for place, name in wanted})
+        except csv.Error as error:
+            raise InputError(f"{path}: line {lines.line_num}: not readable as CSV: {error}; correct it") from None
+    return names, records
+
+
+def _read_jsonl(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
+    wanted = {name for column in columns for name in (column, _outer(column))}
+    names: dict[str, None] = {}
+    records = []
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                record = None
+            if not isinstance(record, dict):
+                raise InputError(f"{path}: line {number} is no JSON object; correct or remove it")
+            names |= dict.fromkeys(record)
+            records.append({name: value for name, value in record.items() if name in wanted})
+    return list(names), records
+
+
+def _outer(column: str) -> str:
+    return column.split(".")[0]

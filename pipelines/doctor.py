@@ -1,0 +1,102 @@
+"""`docyard doctor`: what this machine offers, whether int8 is exact on it, and whether bundles answer as recorded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from models.classifier import FINGERPRINT_TOLERANCE
+from models.cpu import Machine, this_machine
+from models.examination import Examination, examine_bundle
+from models.int8_probe import Int8Probe, probe_int8
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that the doctor found."""
+
+    machine: Machine
+    onnxruntime: str
+    int8: Int8Probe
+    bundles: tuple[Examination, ...]
+
+    @property
+    def unsound(self) -> list[str]:
+        """Folders of the bundles that a run would refuse here."""
+        return [bundle.folder for bundle in self.bundles if not bundle.sound]
+
+    def figures(self) -> dict[str, Any]:
+        """The diagnosis as JSON values."""
+        values = dataclasses.asdict(self)
+        values["int8"]["saturates"] = self.int8.saturates
+        for listed, bundle in zip(values["bundles"], self.bundles, strict=True):
+            listed["sound"] = bundle.sound
+        return values
+
+
+def diagnose(bundles: Sequence[Path]) -> Diagnosis:
+    """Looks at the machine and examines every bundle; one that is broken keeps none of the others from it."""
+    return Diagnosis(
+        this_machine(), str(ort.__version__), probe_int8(), tuple(examine_bundle(folder) for folder in bundles)
+    )
+
+
+def describe_diagnosis(diagnosis: Diagnosis) -> str:
+    """The diagnosis for a terminal."""
+    machine = diagnosis.machine
+    memory = "unknown" if machine.memory_bytes is None else f"{machine.memory_bytes / 2**30:.1f} GiB"
+    lines = [
+        "this machine",
+        f"  processor     {machine.processor}, {machine.architecture}",
+        f"  cores         {machine.cores} usable",
+        f"  memory        {memory}",
+        f"  instructions  {_features(machine.features)}",
+        f"  ONNX Runtime  {diagnosis.onnxruntime}",
+        f"  int8          {_int8(diagnosis.int8)}",
+    ]
+    for bundle in diagnosis.bundles:
+        lines += ["", *_describe_bundle(bundle)]
+    return "\n".join(lines)
+
+
+def _features(features: dict[str, bool] | None) -> str:
+    if features is None:
+        return "unknown: this system does not tell"
+    return ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in features.items())
+
+
+def _int8(probe: Int8Probe) -> str:
+    if not probe.saturates:
+        return "exact: products of the largest values come out right"
+    return (
+        f"SATURATES: products of the largest values are off by up to {probe.largest_error:,.0f}; a bundle may answer "
+        "otherwise here, which its fingerprint shows"
+    )
+
+
+def _describe_bundle(bundle: Examination) -> list[str]:
+    lines = [f"bundle {bundle.folder}"]
+    if bundle.reference is not None:
+        lines.append(f"  loaded        {bundle.reference}: every file is as listed")
+    if bundle.problem is not None:
+        return [*lines, f"  REFUSED       {bundle.problem}"]
+    if not bundle.fingerprint_texts:
+        return [*lines, "  fingerprint   none: nothing tells whether it answers here as it should"]
+    off = len(bundle.differences)
+    lines.append(
+        f"  fingerprint   {bundle.fingerprint_texts - off} of {bundle.fingerprint_texts} texts answered as recorded; "
+        f"confidence off by at most {bundle.largest_difference:.4f} where the label is right, {FINGERPRINT_TOLERANCE} "
+        "may be"
+    )
+    for answer in bundle.differences:
+        lines.append(
+            f"  DIFFERS       text {answer.text}: recorded {answer.recorded_label} ({answer.recorded_confidence:.3f}), "
+            f"found {answer.label} ({answer.confidence:.3f})"
+        )
+    lines.append(f"  speed         about {bundle.documents_per_second:,.0f} short documents/s")
+    return lines

@@ -1,0 +1,85 @@
+"""`docyard evaluate`: measures a bundle on a file of labelled text, and writes the figures down."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from models.bundle import load_bundle
+from models.classifier import Classifier
+from models.evaluation import evaluate
+from models.evaluation.data import Columns, read_evaluation_data
+from pipelines.evaluation_page import evaluation_page
+from schemas.errors import ConfigError
+from schemas.text_template import parse_text_template
+
+
+def evaluate_file(
+    bundle_folder: Path,
+    data: Path,
+    columns: Columns,
+    *,
+    none_label: str = "",
+    positive_label: str = "",
+    json_path: Path | None = None,
+    html_path: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluates, speed included.
+
+    Args:
+        bundle_folder: of the bundle.
+        data: .parquet, .csv or .jsonl.
+        columns: which columns of it to read; without a text column, the bundle's template makes the text, or else it
+            is the column "text".
+        none_label: as for `evaluate`.
+        positive_label: as for `evaluate`.
+        json_path: where every figure goes.
+        html_path: where the page goes.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        InputError: the file cannot be read, or a row of it.
+        ConfigError: a column or label is not there, or a file cannot be written.
+    """
+    for path in (json_path, html_path):
+        if path is not None:
+            _prepare(path)
+    bundle = load_bundle(bundle_folder)
+    template = bundle.manifest.reading.template
+    if not columns.text:
+        columns = (
+            dataclasses.replace(columns, template=parse_text_template(template))
+            if template
+            else dataclasses.replace(columns, text="text")
+        )
+    labelled = read_evaluation_data(data, columns)
+    classifier = Classifier(bundle)
+    try:
+        result = evaluate(
+            classifier,
+            labelled.texts,
+            labelled.labels,
+            right_labels=labelled.right_labels,
+            columns=labelled.slices,
+            none_label=none_label,
+            positive_label=positive_label,
+            with_speed=True,
+        )
+    finally:
+        classifier.close()
+    if json_path is not None:
+        json_path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    if html_path is not None:
+        html_path.write_text(evaluation_page(result, data.name), encoding="utf-8")
+    return result
+
+
+def _prepare(path: Path) -> None:
+    """Refuses what cannot become a file before the measuring, which takes long; an old file stays as it is."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}; name another file") from None

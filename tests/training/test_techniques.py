@@ -1,0 +1,229 @@
+"""The techniques of the model factory, each on a tiny random encoder."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from tokenizers import Tokenizer  # noqa: E402
+
+from models.training import fine_tuning as loop  # noqa: E402
+from models.training.batching import encode, infer, length_bucketed, load_tokenizer  # noqa: E402
+from models.training.distillation import Distillation, ask_linear_teacher  # noqa: E402
+from models.training.fine_tuning import UNLABELLED, FineTuning, Targets, fine_tune  # noqa: E402
+from models.training.lora import Lora, add_lora, merge_lora  # noqa: E402
+from models.training.network import MeanPooledClassifier  # noqa: E402
+from models.training.pruning import Pruning, prune_vocabulary  # noqa: E402
+from models.training.stages import TrainedNetwork, train_network  # noqa: E402
+from schemas.errors import ConfigError  # noqa: E402
+from tests.training.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
+
+TEXTS, GOLD = made_up_rows(240)
+LABELS = sorted(set(GOLD))
+LABEL_IDS = np.array([LABELS.index(label) for label in GOLD], dtype=np.int64)
+RECIPE = FineTuning(epochs=3, batch_documents=16, encoder_learning_rate=2e-3, head_learning_rate=1e-2, max_tokens=32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    fine_tuning: FineTuning = RECIPE
+    lora: Lora = dataclasses.field(default_factory=Lora)
+    distillation: Distillation = dataclasses.field(default_factory=Distillation)
+    pruning: Pruning = dataclasses.field(default_factory=Pruning)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedNetwork, Path]:
+    work = tmp_path_factory.mktemp("work")
+    return train(Plan(), base, work), work
+
+
+def train(plan: Plan, base: Path, work: Path) -> TrainedNetwork:
+    return train_network(plan, base, TEXTS, LABEL_IDS, len(LABELS), work)
+
+
+def answers(trained: TrainedNetwork, texts: list[str] = TEXTS) -> np.ndarray:
+    return infer(trained.network, encode(load_tokenizer(trained.tokenizer, 32), texts))[1]
+
+
+def right_share(trained: TrainedNetwork) -> float:
+    return float((answers(trained).argmax(axis=1) == LABEL_IDS).mean())
+
+
+def test_full_fine_tuning_learns_the_labels(trained: tuple[TrainedNetwork, Path]) -> None:
+    assert right_share(trained[0]) > 0.95
+
+
+def test_a_finished_training_is_used_again_and_not_repeated(
+    trained: tuple[TrainedNetwork, Path], base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, work = trained
+    monkeypatch.setattr("models.training.stages.fine_tune", None)
+    np.testing.assert_array_equal(answers(train(Plan(), base, work)), answers(first))
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
+    trained: tuple[TrainedNetwork, Path], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain_save = loop._Progress.save_now_and_then
+    monkeypatch.setattr(loop._Progress, "save_now_and_then", lambda self, step: plain_save(self, step, 0.0))
+    plain_pad, calls = loop.pad, itertools.count()
+
+    def dies_at_step_20(*arguments: object) -> object:
+        if next(calls) == 20:
+            raise KeyboardInterrupt
+        return plain_pad(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(loop, "pad", dies_at_step_20)
+    with pytest.raises(KeyboardInterrupt):
+        train(Plan(), base, tmp_path)
+    assert (tmp_path / "progress.pt").is_file()
+    n_before = next(calls)
+    again = train(Plan(), base, tmp_path)
+    assert next(calls) - n_before - 1 == 45 - 20, "only the steps that were left"
+    assert not (tmp_path / "progress.pt").exists()
+    for name, value in trained[0].network.state_dict().items():
+        assert torch.equal(value, again.network.state_dict()[name]), name
+
+
+def test_lora_trains_few_weights_and_merging_changes_no_answer(
+    base: Path, trained: tuple[TrainedNetwork, Path]
+) -> None:
+    network = MeanPooledClassifier.from_pretrained(trained[1] / "network")
+    add_lora(network, Lora(rank=4, dropout=0.0), seed=1)
+    trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
+    assert trainable < 0.5 * sum(parameter.numel() for parameter in network.parameters())
+    token_ids = encode(load_tokenizer(trained[0].tokenizer, 32), TEXTS)
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    fine_tune(network, token_ids, Targets(LABEL_IDS), recipe, trained[1] / "lora.pt")
+    before = infer(network, token_ids)[1]
+    merged = infer(merge_lora(network), token_ids)[1]
+    assert not any("lora" in name for name in network.state_dict())
+    np.testing.assert_allclose(merged, before, atol=1e-4)
+    assert np.abs(before - answers(trained[0])).max() > 1e-3, "the additions were trained"
+
+
+def test_lora_is_saved_as_a_plain_network(base: Path, tmp_path: Path) -> None:
+    lora = train(
+        Plan(dataclasses.replace(RECIPE, encoder_learning_rate=1e-2, epochs=5), lora=Lora(rank=8)), base, tmp_path
+    )
+    assert right_share(lora) > 0.9
+    np.testing.assert_array_equal(answers(train(Plan(), base, tmp_path)), answers(lora))
+
+
+def test_a_student_with_fewer_layers_learns_from_its_teacher(
+    base: Path, trained: tuple[TrainedNetwork, Path], tmp_path: Path
+) -> None:
+    taught = Distillation(teachers=(str(trained[1] / "network"),), weight=1.0)
+    student = train(Plan(distillation=taught, pruning=Pruning(layers=(1,))), base, tmp_path)
+    assert student.network.config.num_hidden_layers == 1
+    assert (answers(student).argmax(axis=1) == answers(trained[0]).argmax(axis=1)).mean() > 0.9
+
+
+def test_an_ensemble_of_teachers_is_trained_first_and_kept(base: Path, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1)
+    train(Plan(recipe, distillation=Distillation(train_teachers=2)), base, tmp_path)
+    weights = [torch.load(path) if path.suffix == ".pt" else path.read_bytes() for path in
+               sorted(tmp_path.glob("teacher-*/model.safetensors"))]  # fmt: skip
+    assert len(weights) == 2
+    assert weights[0] != weights[1], "other seeds"
+
+
+def test_the_linear_teacher_does_not_repeat_a_wrong_label() -> None:
+    wrong = LABEL_IDS.copy()
+    wrong[:9] = (wrong[:9] + 1) % 3
+    soft = ask_linear_teacher(TEXTS, np.append(wrong[:-1], UNLABELLED), 4, temperature=1.0, seed=1)
+    assert (soft[:9].argmax(axis=1) == LABEL_IDS[:9]).mean() > 0.8
+    np.testing.assert_allclose(soft[:-1].sum(axis=1), 1.0, rtol=1e-5)
+    assert np.isnan(soft[-1]).all(), "a row nobody labelled"
+    assert (soft[:-1, 3] == 0.0).all(), "a label without rows"
+
+
+def test_a_student_learns_from_the_linear_teacher_alone(base: Path, tmp_path: Path) -> None:
+    wrong = (LABEL_IDS + 1) % 3
+    swapped = dataclasses.replace(Distillation(), linear_teacher=True, weight=1.0)
+    student = train_network(Plan(distillation=swapped), base, TEXTS, wrong, 3, tmp_path)
+    assert (answers(student).argmax(axis=1) == wrong).mean() > 0.9
+
+
+def test_a_teacher_of_another_taxonomy_is_refused(
+    base: Path, trained: tuple[TrainedNetwork, Path], tmp_path: Path
+) -> None:
+    plan = Plan(distillation=Distillation(teachers=(str(trained[1] / "network"),)))
+    with pytest.raises(ConfigError, match="the teacher has 3 labels, the data 4"):
+        train_network(plan, base, TEXTS, LABEL_IDS, 4, tmp_path)
+
+
+def test_rows_without_a_label_learn_from_soft_labels_alone(base: Path, tmp_path: Path) -> None:
+    soft = np.full((len(TEXTS), 3), np.nan, dtype=np.float32)
+    unlabelled = np.arange(len(TEXTS)) >= 30
+    soft[unlabelled] = np.eye(3, dtype=np.float32)[(LABEL_IDS[unlabelled] + 1) % 3]  # somebody swaps the labels
+    label_ids = np.where(unlabelled, UNLABELLED, LABEL_IDS)
+    taught = train_network(Plan(), base, TEXTS, label_ids, 3, tmp_path, soft)
+    assert (answers(taught).argmax(axis=1) == (LABEL_IDS + 1) % 3)[unlabelled].mean() > 0.9
+
+
+def test_a_pruned_vocabulary_keeps_every_text_readable(base: Path) -> None:
+    content = (base / "tokenizer.json").read_bytes()
+    whole = Tokenizer.from_str(content.decode())
+    single = sum(len(piece.removeprefix("##")) == 1 or piece.startswith("[") for piece in whole.get_vocab())
+    pruned, kept = prune_vocabulary(content, TEXTS[:50], single + 20)
+    tokenizer = Tokenizer.from_str(pruned.decode())
+    assert tokenizer.get_vocab_size() == len(kept) == single + 20 < whole.get_vocab_size()
+    for piece, index in tokenizer.get_vocab().items():
+        assert whole.token_to_id(piece) == kept[index]
+    for text in TEXTS:
+        pieces = tokenizer.encode(text).tokens
+        assert pieces[0] == "[CLS]"
+        assert pieces[-1] == "[SEP]"
+        assert "[UNK]" not in pieces
+        assert "".join(piece.removeprefix("##") for piece in pieces[1:-1]) == text.replace(" ", "")
+
+
+@pytest.mark.parametrize("size", [3, 10**6])
+def test_an_impossible_vocabulary_size_is_refused(base: Path, size: int) -> None:
+    with pytest.raises(ConfigError, match=r"pruning\.vocabulary"):
+        prune_vocabulary((base / "tokenizer.json").read_bytes(), TEXTS, size)
+
+
+def test_a_layer_that_does_not_exist_is_refused(base: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"pruning\.layers: expected rising numbers among \[0, 1\], found \[1, 5\]"):
+        train(Plan(pruning=Pruning(layers=(1, 5))), base, tmp_path)
+
+
+def test_a_network_with_pruned_vocabulary_learns(base: Path, tmp_path: Path) -> None:
+    pruned = train(Plan(pruning=Pruning(vocabulary=120)), base, tmp_path)
+    assert pruned.network.config.vocab_size == 120
+    assert len(json.loads(pruned.tokenizer)["model"]["vocab"]) == 120
+    assert right_share(pruned) > 0.95
+
+
+def test_class_weighting_raises_the_share_of_a_rare_label(base: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    label_ids = np.where(rng.random(len(TEXTS)) < 0.9, 0, 1)  # of no use to predict: only the prior counts
+    shares = []
+    for weighting in (0.0, 1.0):
+        recipe = dataclasses.replace(RECIPE, epochs=4, class_weighting=weighting, encoder_learning_rate=1e-5)
+        network = train_network(Plan(recipe), base, TEXTS, label_ids, 2, tmp_path / str(weighting))
+        shares.append(float((answers(network).argmax(axis=1) == 1).mean()))
+    assert shares[1] > shares[0] + 0.1
+
+
+def test_every_row_is_in_exactly_one_batch() -> None:
+    lengths = np.random.default_rng(0).integers(3, 90, size=5000)
+    batches = list(length_bucketed(lengths, 64, np.random.default_rng(1)))
+    assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
+    assert len(batches) == -(-5000 // 64)
+    assert np.mean([np.ptp(lengths[rows]) for rows in batches]) < 10

@@ -1,0 +1,162 @@
+"""`docyard train` makes a bundle that a run can use, does no step twice, and puts nothing bad into place."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from click.testing import CliRunner, Result
+
+from models.bundle import load_bundle
+from models.classifier import Classifier
+from pipelines.cli import main
+from tests.training.tiny_base import WORDS, made_up_rows, write_tiny_base
+
+CONFIG = """
+name = "mail"
+document_type = "mail"
+base_model = "{base}"
+max_tokens = 64
+
+[data]
+train = ["mail.csv"]
+out_of_scope_label = "none"
+
+[fine_tuning]
+epochs = {epochs}
+max_tokens = 32
+encoder_learning_rate = 2e-3
+
+[parity]                     # a random encoder of width 32 rounds coarsely
+max_label_flips = 0.2
+max_route_flips = 0.5
+max_accuracy_loss = 0.2
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with data, a base encoder and a configuration, trained once."""
+    folder = tmp_path_factory.mktemp("mail")
+    texts, labels = made_up_rows(600)
+    rows = [[f"m{n}", text, label] for n, (text, label) in enumerate(zip(texts, labels, strict=True))]
+    rows += [[f"s{n}", f"{'xyz' * (1 + n % 3)} qq {n} zz", "none"] for n in range(40)]
+    with (folder / "mail.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["id", "text", "label"], *rows])
+    write_tiny_base(folder / "base")
+    write_config(folder)
+    result = train(folder)
+    assert result.exit_code == 0, result.output
+    assert "bundles/mail: mail, 3 labels" in result.output
+    assert "GiB of memory" in result.output
+    return folder
+
+
+def write_config(folder: Path, epochs: int = 6) -> None:
+    (folder / "mail.toml").write_text(CONFIG.format(base=folder / "base", epochs=epochs), encoding="utf-8")
+
+
+def train(folder: Path, *arguments: str, command: str = "train") -> Result:
+    places = ["--work", str(folder / "work"), "--out", str(folder / "bundles/mail")]
+    return CliRunner().invoke(main, [command, str(folder / "mail.toml"), *arguments, *places])
+
+
+def test_the_bundle_answers_and_says_how_it_came_about(place: Path) -> None:
+    bundle = load_bundle(place / "bundles/mail")
+    assert bundle.labels == tuple(sorted(WORDS))
+    assert bundle.label_sources == (("mail.csv",),) * 3
+    assert bundle.manifest.training["rows"]["out_of_scope_train"] + len(bundle.fingerprint) > 30
+    assert bundle.manifest.training["configuration"]["fine_tuning"]["epochs"] == 6
+    assert bundle.manifest.training["parity"]["batch_differences"] == 0
+    assert bundle.policy.selection["out_of_scope_rows"] > 0
+    classifier = Classifier(bundle)
+    texts, labels = made_up_rows(90, seed=99)
+    answers = [bundle.labels[label_id] for label_id in classifier.classify(texts).label_ids]
+    assert sum(answer == label for answer, label in zip(answers, labels, strict=True)) > 80
+
+
+def test_nothing_of_the_data_is_in_the_bundle_but_labels_and_counts(place: Path) -> None:
+    texts, _ = made_up_rows(600)
+    for name in ("bundle.json", "card.md", "labels.json", "policy.toml", "calibration.json"):
+        content = (place / "bundles/mail" / name).read_text(encoding="utf-8")
+        assert not [text for text in texts if text in content], name
+
+
+def test_the_same_training_again_does_no_step_twice(place: Path) -> None:
+    before = (place / "bundles/mail/bundle.json").read_bytes()
+    result = train(place)
+    assert result.exit_code == 0, result.output
+    assert "training: done before" in result.output
+    assert "int8: done before" in result.output
+    assert "epoch" not in result.output
+    assert (place / "bundles/mail/bundle.json").read_bytes() == before
+
+
+def test_a_check_trains_nothing(place: Path) -> None:
+    other = place / "only-checked"
+    result = CliRunner().invoke(main, ["train", str(place / "mail.toml"), "--check", "--work", str(other)])
+    assert result.exit_code == 0, result.output
+    assert "nothing was trained" in result.output
+    assert [path.name for path in other.iterdir() if path.suffix] == ["hygiene.json"]
+    report = json.loads((other / "hygiene.json").read_text(encoding="utf-8"))
+    assert report["refused"] == []
+    assert set(report["labels"]) == set(WORDS)
+
+
+def test_a_trained_network_is_made_a_bundle_without_training(place: Path) -> None:
+    checkpoint = place / "work/training/network"
+    out = ["--work", str(place / "work2"), "--out", str(place / "bundles2/mail")]
+    result = CliRunner().invoke(main, ["bundle", str(place / "mail.toml"), str(checkpoint), *out])
+    assert result.exit_code == 0, result.output
+    one, other = (load_bundle(place / folder / "mail") for folder in ("bundles", "bundles2"))
+    assert one.read("model.onnx") == other.read("model.onnx")
+    assert not (place / "work2/training").exists()
+
+
+def test_a_network_for_other_labels_is_refused(place: Path, tmp_path: Path) -> None:
+    lines = (place / "mail.csv").read_text(encoding="utf-8").replace(",staff", ",people")
+    (tmp_path / "mail.csv").write_text(lines, encoding="utf-8")
+    arguments = [str(place / "work/training/network"), "--data", str(tmp_path), "--work", str(tmp_path / "work")]
+    result = CliRunner().invoke(main, ["bundle", str(place / "mail.toml"), *arguments, "--out", str(tmp_path / "out")])
+    assert result.exit_code == 2
+    assert "which are not the 3 of the data" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_fails_the_parity_gate_is_not_put_into_place(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "mail.csv").write_bytes((place / "mail.csv").read_bytes())
+    config = (place / "mail.toml").read_text(encoding="utf-8").replace("epochs = 6", "epochs = 1")
+    for limit in ("max_label_flips = 0.2", "max_route_flips = 0.5"):
+        config = config.replace(limit, limit.split("=")[0] + "= 0.0")
+    config = config.replace("[parity]", "[export]\nactivation_percentile = 51.0\n[parity]")  # half of it saturates
+    (tmp_path / "mail.toml").write_text(config, encoding="utf-8")
+    result = train(tmp_path)
+    assert result.exit_code == 4, result.output
+    assert "does not decide as its float network" in result.output
+    assert not (tmp_path / "bundles/mail").exists()
+    assert not list((tmp_path / "bundles").iterdir())
+
+
+def test_a_folder_that_is_no_bundle_is_never_replaced(place: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/one.jpg").touch()
+    arguments = ["train", str(place / "mail.toml"), "--work", str(tmp_path / "w"), "--out", str(tmp_path / "photos")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert "exists and is no bundle" in result.output
+    assert (tmp_path / "photos/one.jpg").exists()
+
+
+def test_data_that_cannot_be_trained_on_ends_with_every_reason(place: Path, tmp_path: Path) -> None:
+    rows = ["id,text,label", *(f"{n},text {n},only" for n in range(20))]
+    (tmp_path / "mail.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    arguments = ["--data", str(tmp_path), "--work", str(tmp_path / "w"), "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, ["train", str(place / "mail.toml"), *arguments])
+    assert result.exit_code == 3
+    assert "at least 2 labels" in result.output
+    assert "at least 50 validation rows" in result.output

@@ -1,0 +1,97 @@
+"""A training's configuration is refused at once where it could only fail after hours."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from models.training.base_model import find_base_model, folder_digest
+from models.training.config import TrainingConfig, read_training_config
+from models.training.method import describe_method
+from schemas.config import build
+from schemas.errors import ConfigError
+from tests.training.tiny_base import write_tiny_base
+
+MINIMAL = 'name = "letters"\ndocument_type = "letter"\n\n[data]\ntrain = ["letters.csv"]\n'
+
+
+def read(tmp_path: Path, content: str) -> TrainingConfig:
+    path = tmp_path / "config.toml"
+    path.write_text(content, encoding="utf-8")
+    return read_training_config(path)
+
+
+def test_five_lines_are_enough(tmp_path: Path) -> None:
+    config = read(tmp_path, MINIMAL)
+    assert config == build(TrainingConfig, tomllib.loads(MINIMAL), where="")
+    assert config.reading_rules.template == ""
+    assert config.reading_rules.window_overlap is None
+
+
+def test_the_template_and_the_windows_become_the_rules_of_the_bundle(tmp_path: Path) -> None:
+    content = MINIMAL + 'template = "{shop} | {amount:.2f}"\n[reading]\nwindow_overlap = 32\n'
+    rules = read(tmp_path, content).reading_rules
+    assert (rules.template, rules.split, rules.window_overlap) == ("{shop} | {amount:.2f}", "none", 32)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (('name = "letters"', 'name = "Letters!"'), "'name' must match"),
+        (('"letter"', '"Letter"'), "'document_type' must match"),
+        (('["letters.csv"]', "[]"), "data.train: nothing to train on"),
+        (("[data]", "epochs = 3\n[data]"), "unknown key 'epochs'"),
+        (("[data]", "max_tokens = 2\n[data]"), "'max_tokens' must be at least 3"),
+        (('name = "letters"', ""), "'name' is missing"),
+        (("[data]", '[card]\nfile = "absent.md"\n[data]'), "absent.md: no such file"),
+        (("[data]", '[reading]\nsplit = "pages"\n[data]'), "'split' must be one of"),
+        (("[data]", "[reading]\nwindow_overlap = 200\n[data]"), "'window_overlap' must lie in"),
+        (("[data]", "[data]\nvalidation_share = 1.0"), "data.validation_share"),
+        (("[data]", '[data]\ntemplate = "no field"'), "at least one field"),
+        (("[data]", "[export]\nactivation_percentile = 5\n[data]"), "activation_percentile"),
+        (("[data]", '[distillation]\nteachers = ["t"]\n[data]\nvotes = ["v.csv"]'), "remove one of them"),
+        (("[data]", "[data"), "not a readable TOML file"),
+    ],
+)
+def test_a_value_that_cannot_work_is_refused_with_the_file(tmp_path: Path, change: tuple[str, str], words: str) -> None:
+    with pytest.raises(ConfigError, match=words) as refused:
+        read(tmp_path, MINIMAL.replace(*change))
+    assert "config.toml" in str(refused.value)
+
+
+def test_a_folder_serves_as_base_model(tmp_path: Path) -> None:
+    folder = write_tiny_base(tmp_path / "base")
+    assert find_base_model(str(folder), 128) == folder
+    before = folder_digest(folder)
+    (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
+    assert folder_digest(folder) != before
+
+
+def test_a_base_model_that_cannot_serve_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = write_tiny_base(tmp_path / "base")
+    with pytest.raises(ConfigError, match="reads 128 tokens, max_tokens asks for 256"):
+        find_base_model(str(folder), 256)
+    config = folder / "config.json"
+    config.write_text(config.read_text(encoding="utf-8").replace('"bert"', '"gpt2"'), encoding="utf-8")
+    with pytest.raises(ConfigError, match="kind 'gpt2'; expected an encoder of the kind 'bert'"):
+        find_base_model(str(folder), 128)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ConfigError, match=r"has no tokenizer.json"):
+        find_base_model(str(folder), 128)
+    with pytest.raises(ConfigError, match="no installed package"):
+        find_base_model("no-such-owner/no-such-model", 128)
+
+
+def test_the_method_names_every_technique(tmp_path: Path) -> None:
+    content = (
+        "[lora]\nrank = 8\n[pruning]\nlayers = [0, 2]\nvocabulary = 8000\n"
+        "[distillation]\ntrain_teachers = 1\nteachers = ['t']\n"
+    )
+    sentences = " ".join(describe_method(read(tmp_path, MINIMAL + content), 1000))
+    for words in ("layers, 0, 2 were kept", "8,000 were kept", "2 teachers", "LoRA of rank 8", "1,000 rows"):
+        assert words in sentences

@@ -1,0 +1,50 @@
+"""A tiny random encoder with a real tokenizer, and made-up text with labels: enough to train on in seconds."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import BertConfig, BertModel, set_seed
+
+WORDS = {
+    "invoice": ["pay", "bill", "amount", "due", "bank", "transfer", "overdue"],
+    "travel": ["train", "hotel", "flight", "ticket", "night", "luggage", "platform"],
+    "staff": ["holiday", "salary", "contract", "sick", "leave", "payroll", "manager"],
+}
+
+
+def made_up_rows(n_rows: int, seed: int = 1) -> tuple[list[str], list[str]]:
+    """Texts of a few words with their labels, in turn."""
+    rng = random.Random(seed)
+    labels = sorted(WORDS)
+    texts, gold = [], []
+    for row in range(n_rows):
+        label = labels[row % len(labels)]
+        texts.append(" ".join(rng.choices(WORDS[label], k=rng.randint(2, 12))) + f" no {rng.randint(1, 99)}")
+        gold.append(label)
+    return texts, gold
+
+
+def write_tiny_base(folder: Path, layers: int = 2) -> Path:
+    """Writes config.json, weights and tokenizer.json of a random BERT of width 32 into `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    alphabet = list("abcdefghijklmnopqrstuvwxyz0123456789.,")
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator([*made_up_rows(300)[0], *alphabet], trainer)
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.save(str(folder / "tokenizer.json"))
+    set_seed(7)
+    config = BertConfig(
+        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, num_hidden_layers=layers, num_attention_heads=2,
+        intermediate_size=64, max_position_embeddings=128,
+    )  # fmt: skip
+    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    return folder

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models import cpu
+from models.cpu import parse_cpuinfo, this_machine
+from models.int8_probe import PROBE, compare_products, probe_activations, probe_int8, probe_weights
+from models.session import new_session
+from tests.small_runs import docyard, flip_byte
+
+XEON = "processor\t: 0\nmodel name\t: Xeon 1\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_int8\nflags\t:\n"
+GRAVITON = "processor\t: 0\nBogoMIPS\t: 2100.00\nFeatures\t: fp asimd asimddp i8mm\n"
+
+
+def change_fingerprint(bundle: Path, number: int, **values: object) -> None:
+    path = bundle / "bundle.json"
+    manifest = json.loads(path.read_bytes())
+    manifest["fingerprint"][number] |= values
+    path.write_text(json.dumps(manifest))
+
+
+class SaturatingSession:
+    """Adds each pair of 8-bit products in 16 bits, as processors without VNNI do."""
+
+    def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        products = inputs["activations"].astype(np.int64)[:, :, None] * probe_weights()
+        pairs = products[:, ::2] + products[:, 1::2]
+        total = np.clip(pairs, -(2**15), 2**15 - 1).sum(axis=1)
+        return [total.astype(np.int32), total.astype(np.float32)]
+
+
+def test_a_bundle_that_answers_as_recorded_is_sound(tiny_bundle: Path) -> None:
+    result = docyard("doctor", tiny_bundle)
+    assert result.exit_code == 0, result.output
+    assert "4 of 4 texts answered as recorded" in result.stdout
+    assert "tiny@" in result.stdout
+
+
+def test_without_a_bundle_only_the_machine_is_looked_at() -> None:
+    result = docyard("doctor")
+    assert result.exit_code == 0
+    assert "ONNX Runtime" in result.stdout
+    assert "bundle " not in result.stdout
+
+
+def test_a_bundle_that_answers_otherwise_ends_with_4_and_every_difference(tiny_bundle: Path) -> None:
+    change_fingerprint(tiny_bundle, 1, confidence=0.3)
+    change_fingerprint(tiny_bundle, 2, label="billing", confidence=0.9)
+    result = docyard("doctor", tiny_bundle, "--json")
+    assert result.exit_code == 4
+    assert result.stderr.startswith("error: ")
+    (bundle,) = json.loads(result.stdout)["bundles"]
+    assert bundle["sound"] is False
+    assert [answer["text"] for answer in bundle["differences"]] == [1, 2]
+    assert bundle["largest_difference"] == pytest.approx(abs(bundle["differences"][0]["confidence"] - 0.3))
+    described = docyard("doctor", tiny_bundle).stdout
+    assert "2 of 4 texts answered as recorded" in described
+    assert "text 2: recorded billing (0.900), found" in described
+
+
+def test_a_broken_bundle_keeps_no_other_from_being_examined(
+    tiny_bundle: Path, tiny_bundle_unchanged: Path, tmp_path: Path
+) -> None:
+    flip_byte(tiny_bundle / "model.onnx")
+    result = docyard("doctor", tiny_bundle, tmp_path / "nowhere", tiny_bundle_unchanged)
+    assert result.exit_code == 4
+    assert f"{tiny_bundle / 'model.onnx'}: changed" in result.stdout
+    assert "nowhere: no such folder" in result.stdout
+    assert "4 of 4 texts answered as recorded" in result.stdout
+    assert str(tiny_bundle_unchanged) not in result.stderr
+
+
+def test_a_bundle_without_a_fingerprint_is_said_to_prove_nothing(tiny_bundle: Path) -> None:
+    path = tiny_bundle / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_bytes()) | {"fingerprint": []}))
+    result = docyard("doctor", tiny_bundle)
+    assert result.exit_code == 0, result.output
+    assert "none: nothing tells" in result.stdout
+
+
+def test_the_probe_runs_the_operator_that_bundles_run_on(tmp_path: Path) -> None:
+    new_session(PROBE.read_bytes(), tmp_path / "optimized.onnx")
+    optimized = (tmp_path / "optimized.onnx").read_bytes()
+    assert b"MatMulIntegerToFloat" in optimized
+    assert b"DequantizeLinear" not in optimized
+
+
+def test_the_probe_s_graph_holds_the_weights_it_is_compared_with() -> None:
+    assert probe_weights().astype(np.int8).tobytes() in PROBE.read_bytes()
+    assert (probe_activations(64) @ np.abs(probe_weights())).max() < 2**24  # exact in float32
+
+
+def test_int8_is_exact_on_the_machines_that_run_these_tests() -> None:
+    probe = probe_int8()
+    features = this_machine().features or {}
+    if features.get("VNNI") or features.get("i8mm"):
+        assert (probe.saturates, probe.largest_error) == (False, 0.0)
+    else:
+        assert probe.largest_error >= 0.0
+
+
+def test_a_machine_whose_int8_saturates_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = compare_products(SaturatingSession())
+    assert (probe.integer_exact, probe.bundle_exact, probe.saturates) == (False, False, True)
+    assert probe.largest_error > 1e6
+    monkeypatch.setattr("pipelines.doctor.probe_int8", lambda: probe)
+    result = docyard("doctor")
+    assert result.exit_code == 0
+    assert "SATURATES" in result.stdout
+
+
+def test_the_flags_of_a_processor_are_read_from_the_first_core() -> None:
+    name, features = parse_cpuinfo(XEON, "x86_64")
+    assert name == "Xeon 1"
+    assert features == {
+        "AVX2": True, "AVX-512": True, "VNNI": True, "AMX int8": True, "AMX bf16": False, "bf16": False
+    }  # fmt: skip
+    assert parse_cpuinfo(GRAVITON, "aarch64") == ("", {"dot product": True, "i8mm": True, "bf16": False})
+
+
+def test_what_the_system_does_not_tell_is_unknown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert parse_cpuinfo("", "arm64") == ("", None)
+
+    class NoFiles(type(tmp_path)):  # type: ignore[misc]
+        def read_text(self, *arguments: object, **options: object) -> str:
+            raise FileNotFoundError
+
+    monkeypatch.setattr(cpu, "Path", NoFiles)
+    monkeypatch.setattr(cpu.platform, "processor", lambda: "")
+    monkeypatch.delattr("os.sysconf")
+    machine = this_machine()
+    assert (machine.processor, machine.features, machine.memory_bytes) == ("unknown", None, None)
+    described = docyard("doctor").stdout
+    assert "instructions  unknown" in described
+    assert "memory        unknown" in described
