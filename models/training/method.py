@@ -18,7 +18,7 @@ def describe_method(config: TrainingConfig, n_rows: int) -> list[str]:
         sentences.append(f"Of the encoder's layers, {_listed(pruning.layers)} were kept (counted from 0).")
     if pruning.vocabulary:
         sentences.append(f"Of its word pieces, {pruning.vocabulary:,} were kept.")
-    n_teachers = len(distillation.teachers) + distillation.train_teachers
+    n_teachers = len(distillation.teachers) + distillation.train_teachers + distillation.linear_teacher
     if n_teachers:
         sentences.append(
             f"Distilled from {n_teachers} teacher{'s' if n_teachers > 1 else ''}: {distillation.weight:.0%} of the "
@@ -34,8 +34,9 @@ def describe_method(config: TrainingConfig, n_rows: int) -> list[str]:
     )
     export = config.export
     sentences.append(
-        "Quantized statically: int8 weights per output channel and int8 embeddings, uint8 activations from the "
-        f"{export.activation_percentile:g}th percentile of at most {export.calibration_texts} training texts."
+        "Quantized statically, channels equalised: int8 weights per output channel and int8 embeddings, uint8 "
+        f"activations with ranges from {export.calibration_texts} training texts (or all, where there are fewer), the "
+        f"better of {' and '.join(f'{one:g}%' for one in export.activation_percentiles)} of their values."
     )
     return sentences
 

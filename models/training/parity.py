@@ -163,7 +163,8 @@ def check_parity(report: ParityReport, limits: ParityLimits) -> None:
     if faults:
         raise BundleError(
             f"the int8 bundle does not decide as its float network: {'; '.join(faults)}. It is not put into place: "
-            "raise activation_percentile or calibration_texts under [export], or train otherwise; [parity] has limits"
+            "try other activation_percentiles or more calibration_texts under [export], or train otherwise; [parity] "
+            "has the limits"
         )
 
 

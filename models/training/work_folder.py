@@ -38,8 +38,8 @@ def hold_work_folder(work: Path) -> Iterator[None]:
 def do_step(work: Path, name: str, key: str, make: Callable[[Path], None]) -> Path:
     """Does a step unless it is done; returns its folder.
 
-    What an interrupted `make` left is still there when it is called again with the same key; under another key the
-    folder is emptied first.
+    What an interrupted `make` left is still there when it is called again with the same key. What another key made is
+    set aside, and found again when that key comes back: a changed option must not cost the hours spent before it.
 
     Args:
         work: the work folder.
@@ -48,17 +48,36 @@ def do_step(work: Path, name: str, key: str, make: Callable[[Path], None]) -> Pa
         make: fills the folder it is given.
     """
     folder = work / name
-    if not (folder / KEY_NAME).is_file() or (folder / KEY_NAME).read_text(encoding="utf-8") != key:
+    found = _key_in(folder)
+    if found != key:
         if folder.exists():
-            shutil.rmtree(folder)
-        folder.mkdir()
-        (folder / KEY_NAME).write_text(key, encoding="utf-8")
+            _set_aside(folder, work / f"{name}-{found[:8] or 'unknown'}")
+        earlier = work / f"{name}-{key[:8]}"
+        if _key_in(earlier) == key:
+            earlier.rename(folder)
+        else:
+            folder.mkdir()
+            (folder / KEY_NAME).write_text(key, encoding="utf-8")
     if (folder / DONE_NAME).exists():
         logger.info("%s: done before, used again from %s", name, folder)
         return folder
     make(folder)
     (folder / DONE_NAME).touch()
     return folder
+
+
+def _key_in(folder: Path) -> str:
+    try:
+        return (folder / KEY_NAME).read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _set_aside(folder: Path, place: Path) -> None:
+    if place.exists():
+        shutil.rmtree(place)
+    logger.info("%s: made otherwise; set aside as %s", folder.name, place)
+    folder.rename(place)
 
 
 def key_of(*parts: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from pathlib import Path
@@ -17,7 +18,9 @@ from transformers import BertConfig, BertModel  # noqa: E402
 from models.bundle import ModelBundle, write_bundle_manifest  # noqa: E402
 from models.bundle_manifest import ReadingRules  # noqa: E402
 from models.onnx_opset import read_opsets  # noqa: E402
+from models.session import new_session  # noqa: E402
 from models.training.batching import encode, infer, load_tokenizer  # noqa: E402
+from models.training.equalisation import channel_maxima, equalise  # noqa: E402
 from models.training.export import export_float, quantize  # noqa: E402
 from models.training.network import MeanPooledClassifier  # noqa: E402
 from models.training.parity import (  # noqa: E402
@@ -29,6 +32,7 @@ from models.training.parity import (  # noqa: E402
 )
 from models.training.products import check_int8_products, optimized_operators  # noqa: E402
 from schemas.errors import BundleError  # noqa: E402
+from tests.training.spoiling import spoil  # noqa: E402
 from tests.training.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
 
 TEXTS, GOLD = made_up_rows(240)
@@ -62,7 +66,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     embeddings, _ = infer(network, token_ids)
     network.start_head_from_prototypes(torch.as_tensor(embeddings), torch.as_tensor(LABEL_IDS), 8.0)
     export_float(network, folder / "float.onnx")
-    quantize(folder / "float.onnx", folder / "int8.onnx", token_ids, 99.99)
+    quantize(folder / "float.onnx", folder / "int8.onnx", token_ids, (99.99,))
     return Exported(network, tokenizer, token_ids, folder / "float.onnx", folder / "int8.onnx")
 
 
@@ -95,6 +99,47 @@ def test_the_int8_graph_runs_every_linear_layer_of_the_encoder_in_integers(expor
     assert operators["MatMulIntegerToFloat"] == check_int8_products(exported.int8_model, exported.float_model)
     assert operators["MatMulIntegerToFloat"] == 6 * LAYERS
     assert operators["MatMul"] == operators["MatMulNBits"] == operators["Softmax"] == 0
+
+
+def answers(model: bytes, token_ids: list[list[int]]) -> np.ndarray:
+    session = new_session(model)
+    batches = [np.array([ids, ids]) for ids in token_ids]
+    return np.array(
+        [session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0] for ids in batches]
+    )
+
+
+def test_equalised_channels_change_no_answer_of_the_float_graph(exported: Exported) -> None:
+    graph = onnx.load(str(exported.float_model))
+    before = answers(graph.SerializeToString(), exported.token_ids)
+    n_divisions = sum(node.op_type == "Mul" for node in graph.graph.node)
+    maxima = channel_maxima(graph, [np.array([ids]) for ids in exported.token_ids])
+    assert len(maxima) == 2 * LAYERS  # what queries, keys and values share, and what the wide layer reads
+    equalise(graph, maxima)
+    assert sum(node.op_type == "Mul" for node in graph.graph.node) == n_divisions + 2 * LAYERS
+    assert np.abs(answers(graph.SerializeToString(), exported.token_ids) - before).max() < 1e-4
+    undivided = {node.input[0] for node in graph.graph.node if node.op_type == "MatMul"} & maxima.keys()
+    assert not undivided
+
+
+def test_a_channel_that_outgrows_the_rest_costs_less_when_channels_are_equalised(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = copy.deepcopy(exported.network)
+    with torch.no_grad():
+        for layer in network.bert.encoder.layer:
+            layer.attention.output.LayerNorm.weight[3] *= 30
+            layer.intermediate.dense.weight[:, 3] /= 30
+    export_float(network, tmp_path / "float.onnx")
+    expected = answers((tmp_path / "float.onnx").read_bytes(), exported.token_ids)
+    errors = []
+    for name in ("equalised", "plain"):
+        if name == "plain":
+            monkeypatch.setattr("models.training.export.equalise", lambda model, maxima: None)
+        quantize(tmp_path / "float.onnx", tmp_path / name, exported.token_ids, (99.99,))
+        found = answers((tmp_path / name).read_bytes(), exported.token_ids)
+        errors.append(float(np.abs(found - expected).mean()))
+    assert errors[0] < errors[1] / 1.5
 
 
 def test_a_graph_of_int8_weights_and_float_activations_is_refused(exported: Exported, tmp_path: Path) -> None:
@@ -143,8 +188,12 @@ def test_a_well_quantized_bundle_passes_the_gate(
     assert json.loads(json.dumps(report.figures(), allow_nan=False))["label_flip_share"] == report.label_flips / 240
 
 
-def test_a_badly_quantized_bundle_is_refused_with_the_figures(exported: Exported, tmp_path: Path) -> None:
-    quantize(exported.float_model, tmp_path / "bad.onnx", exported.token_ids, 20.0)
+def test_a_badly_quantized_bundle_is_refused_with_the_figures(
+    exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.training.export.equalise", lambda model, maxima: None)  # with it, even this is right
+    quantize(exported.float_model, tmp_path / "bad.onnx", exported.token_ids, (100.0,))
+    spoil(tmp_path / "bad.onnx")
     bundle = bundle_of(exported, tmp_path / "bad.onnx", tmp_path / "bundle")
     report = measure_parity(bundle, exported.float_model, TEXTS, LABEL_IDS)
     with pytest.raises(BundleError, match=rf"{report.label_flips} of 240 rows .* get another label") as caught:
@@ -191,3 +240,10 @@ def test_the_interval_of_a_paired_loss_is_the_published_one() -> None:
     assert paired_loss_interval(8, 2, 100) == pytest.approx((-0.00677, 0.12442), abs=1e-4)
     low, high = paired_loss_interval(0, 0, 50)
     assert low == -high < 0
+
+
+def test_the_percentile_that_keeps_the_logits_nearest_is_taken(exported: Exported, tmp_path: Path) -> None:
+    for percentiles in ((20.0, 100.0), (100.0, 20.0)):
+        assert quantize(exported.float_model, tmp_path / "tried.onnx", exported.token_ids, percentiles) == 100.0
+    quantize(exported.float_model, tmp_path / "alone.onnx", exported.token_ids, (100.0,))
+    assert (tmp_path / "tried.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()

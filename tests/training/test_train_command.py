@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,9 @@ from click.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from models.classifier import Classifier
+from models.training.export import quantize
 from pipelines.cli import main
+from tests.training.spoiling import spoil
 from tests.training.tiny_base import WORDS, made_up_rows, write_tiny_base
 
 CONFIG = """
@@ -128,12 +131,18 @@ def test_a_network_for_other_labels_is_refused(place: Path, tmp_path: Path) -> N
     assert not (tmp_path / "out").exists()
 
 
-def test_what_fails_the_parity_gate_is_not_put_into_place(place: Path, tmp_path: Path) -> None:
+def test_what_fails_the_parity_gate_is_not_put_into_place(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def quantize_badly(float_path: Path, int8_path: Path, *rest: Any) -> None:
+        quantize(float_path, int8_path, *rest)
+        spoil(int8_path)
+
+    monkeypatch.setattr("models.training.build.quantize", quantize_badly)
     (tmp_path / "mail.csv").write_bytes((place / "mail.csv").read_bytes())
     config = (place / "mail.toml").read_text(encoding="utf-8").replace("epochs = 6", "epochs = 1")
     for limit in ("max_label_flips = 0.2", "max_route_flips = 0.5"):
         config = config.replace(limit, limit.split("=")[0] + "= 0.0")
-    config = config.replace("[parity]", "[export]\nactivation_percentile = 51.0\n[parity]")  # half of it saturates
     (tmp_path / "mail.toml").write_text(config, encoding="utf-8")
     result = train(tmp_path)
     assert result.exit_code == 4, result.output

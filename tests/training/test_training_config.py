@@ -52,7 +52,7 @@ def test_the_template_and_the_windows_become_the_rules_of_the_bundle(tmp_path: P
         (("[data]", "[reading]\nwindow_overlap = 200\n[data]"), "'window_overlap' must lie in"),
         (("[data]", "[data]\nvalidation_share = 1.0"), "data.validation_share"),
         (("[data]", '[data]\ntemplate = "no field"'), "at least one field"),
-        (("[data]", "[export]\nactivation_percentile = 5\n[data]"), "activation_percentile"),
+        (("[data]", "[export]\nactivation_percentiles = [5.0]\n[data]"), "activation_percentiles"),
         (("[data]", '[distillation]\nteachers = ["t"]\n[data]\nvotes = ["v.csv"]'), "remove one of them"),
         (("[data]", "[data"), "not a readable TOML file"),
     ],
@@ -90,8 +90,8 @@ def test_a_base_model_that_cannot_serve_is_refused(tmp_path: Path, monkeypatch: 
 def test_the_method_names_every_technique(tmp_path: Path) -> None:
     content = (
         "[lora]\nrank = 8\n[pruning]\nlayers = [0, 2]\nvocabulary = 8000\n"
-        "[distillation]\ntrain_teachers = 1\nteachers = ['t']\n"
+        "[distillation]\ntrain_teachers = 1\nlinear_teacher = true\nteachers = ['t']\n"
     )
     sentences = " ".join(describe_method(read(tmp_path, MINIMAL + content), 1000))
-    for words in ("layers, 0, 2 were kept", "8,000 were kept", "2 teachers", "LoRA of rank 8", "1,000 rows"):
+    for words in ("layers, 0, 2 were kept", "8,000 were kept", "3 teachers", "LoRA of rank 8", "1,000 rows"):
         assert words in sentences

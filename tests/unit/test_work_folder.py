@@ -19,11 +19,13 @@ def test_a_step_is_done_once_for_a_key(tmp_path: Path) -> None:
     assert calls == [folder]
 
 
-def test_another_key_empties_the_folder(tmp_path: Path) -> None:
+def test_another_key_begins_anew_and_the_first_one_finds_its_product_again(tmp_path: Path) -> None:
     (do_step(tmp_path, "step", "one", lambda folder: None) / "product").touch()
     seen: list[list[str]] = []
     do_step(tmp_path, "step", "two", lambda folder: seen.append([path.name for path in folder.glob("p*")]))
-    assert seen == [[]]
+    again = do_step(tmp_path, "step", "one", lambda folder: seen.append([]))
+    assert (seen, again) == ([[]], tmp_path / "step")
+    assert (again / "product").exists()
 
 
 def test_what_an_interrupted_step_left_is_there_when_it_goes_on(tmp_path: Path) -> None:
