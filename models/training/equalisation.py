@@ -22,7 +22,8 @@ from models.session import new_session
 def channel_maxima(
     model: onnx.ModelProto, batches: Iterable[npt.NDArray[np.int64]]
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """The largest absolute value of every channel of the normalised activations that linear layers read.
+    """The largest absolute value of every channel of the activations that linear layers read, where they are uneven:
+    what comes out of a normalisation or a Gelu.
 
     Args:
         model: the float graph; it is not changed.
@@ -32,8 +33,8 @@ def channel_maxima(
         (n_channels,) float32 by the activation's name.
     """
     weights = {initializer.name for initializer in model.graph.initializer}
-    normalised = {node.output[0] for node in model.graph.node if node.op_type == "LayerNormalization"}
-    names = sorted(normalised & {node.input[0] for node in _linear_layers(model.graph, weights)})
+    uneven = {node.output[0] for node in model.graph.node if node.op_type in ("LayerNormalization", "Gelu")}
+    names = sorted(uneven & {node.input[0] for node in _linear_layers(model.graph, weights)})
     observed = onnx.ModelProto()
     observed.CopyFrom(model)
     for name in names:
