@@ -120,15 +120,22 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown, or a value is of the wrong kind.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no such configuration file") from None
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-            raise ConfigError(f"{path}: not a readable TOML file: {error}") from None
+    values = {} if path is None else read_toml(path)
     return build(RunConfig, _merge(values, overrides), where="")
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Reads a configuration file.
+
+    Raises:
+        ConfigError: the file is missing or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: not a readable TOML file: {error}") from None
 
 
 def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

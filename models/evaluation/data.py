@@ -12,10 +12,9 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from models.labelled_files import json_objects, reading
 from schemas.errors import ConfigError, InputError
 from schemas.text_template import TextTemplate
-
-_SUFFIXES = (".parquet", ".csv", ".jsonl")
 
 
 @dataclass(frozen=True)
@@ -65,13 +64,9 @@ def read_evaluation_data(path: Path, columns: Columns = Columns()) -> Evaluation
         InputError: no such file, it is not what its name says, it has no rows, or a text or label is missing.
         ConfigError: its name has another ending, or it has no such column.
     """
-    if path.suffix not in _SUFFIXES:
-        raise ConfigError(f"{path}: expected a file that ends in {', '.join(_SUFFIXES)}; convert or rename it")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; give a file of labelled text")
     texts, labels, right_labels = [], [], []
     values: dict[str, list[str]] = {name: [] for name in columns.slices}
-    try:
+    with reading(path, "give a file of labelled text"):
         for row, record in enumerate(_records(path, columns)):
             where = f"{path}: row {row}"
             texts.append(_text(record, columns, where))
@@ -80,9 +75,6 @@ def read_evaluation_data(path: Path, columns: Columns = Columns()) -> Evaluation
                 right_labels.append(_labels(record.get(columns.labels), f"{where}, {columns.labels!r}"))
             for name in columns.slices:
                 values[name].append(_slice_value(record.get(name)))
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; check the file") from None
     if not texts:
         raise InputError(f"{path}: no rows; evaluate on a file that has some")
     return EvaluationData(
@@ -115,20 +107,11 @@ def _records(path: Path, columns: Columns) -> Iterator[Mapping[str, Any]]:
 def _jsonl_records(path: Path, columns: Columns) -> Iterator[Mapping[str, Any]]:
     required = [name for name in (columns.label, columns.text) if name]
     seen: set[str] = set()
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                record = None
-            if not isinstance(record, dict):
-                raise InputError(f"{path}: line {number} is no JSON object; correct or remove it")
-            for name in required:
-                _check_column(list(record), name, path, f" on line {number}")
-            seen |= record.keys()
-            yield record
+    for number, record in json_objects(path):
+        for name in required:
+            _check_column(list(record), name, path, f" on line {number}")
+        seen |= record.keys()
+        yield record
     if seen:
         _checked(sorted(seen), columns, path)
 

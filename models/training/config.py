@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from models.training.labelled import DataConfig
 from models.training.lora import Lora
 from models.training.parity import ParityLimits
 from models.training.pruning import Pruning
-from schemas.config import build
+from schemas.config import build, read_toml
 from schemas.errors import BundleError, ConfigError
 
 
@@ -113,12 +112,7 @@ def read_training_config(path: Path) -> TrainingConfig:
     Raises:
         ConfigError: no such file, no TOML, an unknown or missing key, or a value that cannot be used.
     """
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: not a readable TOML file: {error}") from None
+    values = read_toml(path)
     try:
         config = build(TrainingConfig, values, where="")
         _check(config)

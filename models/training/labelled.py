@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.training.table_files import SUFFIXES, read_records
+from models.labelled_files import SUFFIXES
+from models.training.table_files import read_records
 from schemas.errors import ConfigError, InputError
 from schemas.text_template import TextTemplate, field_value, parse_text_template
 

@@ -7,13 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.labelled_files import json_objects, reading
 from schemas.errors import ConfigError, InputError
 
-SUFFIXES = (".parquet", ".csv", ".jsonl")
 _LONGEST_CELL = 2**27  # characters; the csv module stops at 131,072 unless told
 
 
@@ -29,16 +27,9 @@ def read_records(path: Path, columns: Sequence[str], optional: Sequence[str] = (
         InputError: no such file, it is not what its name says, or it has no records.
         ConfigError: its name has another ending, or no record has one of `columns`.
     """
-    if path.suffix not in SUFFIXES:
-        raise ConfigError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}; convert or rename it")
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; correct the path, or the folder it starts from with --data")
-    read = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}[path.suffix]
-    try:
+    with reading(path, "correct the path, or the folder it starts from with --data"):
+        read = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}[path.suffix]
         names, records = read(path, [*columns, *optional])
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; check the file") from None
     if not records:
         raise InputError(f"{path}: no records; give a file that has some")
     for column in columns:
@@ -82,18 +73,9 @@ def _read_jsonl(path: Path, columns: list[str]) -> tuple[list[str], list[dict[st
     wanted = {name for column in columns for name in (column, _outer(column))}
     names: dict[str, None] = {}
     records = []
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if not line.strip():
-                continue
-            try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                record = None
-            if not isinstance(record, dict):
-                raise InputError(f"{path}: line {number} is no JSON object; correct or remove it")
-            names |= dict.fromkeys(record)
-            records.append({name: value for name, value in record.items() if name in wanted})
+    for _, record in json_objects(path):
+        names |= dict.fromkeys(record)
+        records.append({name: value for name, value in record.items() if name in wanted})
     return list(names), records
 
 

@@ -1,0 +1,57 @@
+"""What every reader of labelled files shares: the endings it knows, the errors it gives, the lines of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+
+from schemas.errors import ConfigError, InputError
+
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+
+
+@contextlib.contextmanager
+def reading(path: Path, advice: str) -> Iterator[None]:
+    """Refuses a file of another kind, and turns what goes wrong while it is read into an error that names it.
+
+    Args:
+        path: the file that is about to be read.
+        advice: what to do when it does not exist.
+
+    Raises:
+        ConfigError: its name has another ending than SUFFIXES.
+        InputError: no such file, or it is not what its name says.
+    """
+    if path.suffix not in SUFFIXES:
+        raise ConfigError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}; convert or rename it")
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; {advice}")
+    try:
+        yield
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
+        raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; check the file") from None
+
+
+def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields the objects of a JSON Lines file with their line numbers, from 1; blank lines are passed by.
+
+    Raises:
+        InputError: a line holds anything else.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                record = None
+            if not isinstance(record, dict):
+                raise InputError(f"{path}: line {number} is no JSON object; correct or remove it")
+            yield number, record
