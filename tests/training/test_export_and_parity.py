@@ -114,9 +114,9 @@ def test_equalised_channels_change_no_answer_of_the_float_graph(exported: Export
     before = answers(graph.SerializeToString(), exported.token_ids)
     n_divisions = sum(node.op_type == "Mul" for node in graph.graph.node)
     maxima = channel_maxima(graph, [np.array([ids]) for ids in exported.token_ids])
-    assert len(maxima) == 2 * LAYERS  # what queries, keys and values share, and what the wide layer reads
+    assert len(maxima) == 3 * LAYERS  # what queries, keys and values share, what the wide layer reads, and its Gelu
     equalise(graph, maxima)
-    assert sum(node.op_type == "Mul" for node in graph.graph.node) == n_divisions + 2 * LAYERS
+    assert sum(node.op_type == "Mul" for node in graph.graph.node) == n_divisions + 3 * LAYERS
     assert np.abs(answers(graph.SerializeToString(), exported.token_ids) - before).max() < 1e-4
     undivided = {node.input[0] for node in graph.graph.node if node.op_type == "MatMul"} & maxima.keys()
     assert not undivided
