@@ -1,4 +1,4 @@
-"""What every reader of labelled files shares: the endings it knows, the errors it gives, the lines of JSON."""
+"""What every reader of labelled files shares: the endings it knows, the errors it gives, JSON and lists of labels."""
 
 from __future__ import annotations
 
@@ -55,3 +55,22 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not isinstance(record, dict):
                 raise InputError(f"{path}: line {number} is no JSON object; correct or remove it")
             yield number, record
+
+
+def several_labels(value: Any, where: str) -> tuple[str, ...]:
+    """All right labels of a row, of a list or its JSON; a column without a value says none.
+
+    Raises:
+        InputError: it is something else, or a label is neither a text nor a whole number; `where` is named.
+    """
+    if isinstance(value, str):
+        try:
+            value = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            value = "no list"
+    if value is not None and not isinstance(value, list):
+        raise InputError(f"{where}: expected a list of labels, or its JSON; correct the column or name another")
+    labels = tuple(str(label).strip() if isinstance(label, (str, int)) else "" for label in value or ())
+    if not all(labels):
+        raise InputError(f"{where}: a label of the list is empty, or neither a text nor a whole number; correct it")
+    return labels

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
+from models.evaluation.wording import decimal, interval, percent
 from pipelines.evaluation_plots import bar, confidence_plot, reliability_plot, risk_coverage_plot
-from pipelines.evaluation_summary import interval, percent
 
 _CONFUSIONS = 25  # pairs on the page; the JSON has more
 _STYLE = """
@@ -98,14 +98,14 @@ def _figures(result: dict[str, Any]) -> str:
         ),
         (
             "Calibration error",
-            _decimal(result["expected_calibration_error"]),
-            f"Brier score {_decimal(result['brier_score'])}",
+            decimal(result["expected_calibration_error"]),
+            f"Brier score {decimal(result['brier_score'])}",
         ),
     ]
     if curve := result["risk_coverage"]:
         reached = curve["coverage_at_error"]
         told = ", ".join(f"{percent(share, 1)} at {percent(float(level), 0)}" for level, share in reached.items())
-        figures.append(("Risk–coverage area", _decimal(curve["area"]), f"coverage {told} error"))
+        figures.append(("Risk–coverage area", decimal(curve["area"]), f"coverage {told} error"))
     if positives := result["positives_only"]:
         name = f"Accuracy where not {positives['none_label']}"
         figures.append((name, percent(positives["accuracy"]), interval(positives["accuracy_interval_95"])))
@@ -114,7 +114,7 @@ def _figures(result: dict[str, Any]) -> str:
         figures.append(("Any right label", percent(several["any_right_share"]), found))
     if positive := result["positive_label"]:
         told = f"for {positive['label']}, {percent(positive['share'])} of the rows"
-        figures.append(("Average precision", _decimal(positive["average_precision"]), told))
+        figures.append(("Average precision", decimal(positive["average_precision"]), told))
     if result["failed_rows"]:
         figures.append(("Failed", f"{result['failed_rows']:,}", "rows the model could not read"))
     cells = [f"<div><dt>{escape(a)}</dt><dd>{escape(b)}</dd><dd>{escape(c)}</dd></div>" for a, b, c in figures]
@@ -252,10 +252,6 @@ def _table(
 
 def _kind(place: int, text_columns: int) -> str:
     return ' class="text"' if place < text_columns else ""
-
-
-def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"
 
 
 def _weakest_first(entry: dict[str, Any]) -> tuple[bool, float, str]:

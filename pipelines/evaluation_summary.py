@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from models.evaluation.wording import decimal, interval, percent
+
 
 def describe_evaluation(result: dict[str, Any]) -> str:
     """One figure a line; what was not measured is left out."""
@@ -29,16 +31,6 @@ def describe_evaluation(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def percent(share: float | None, digits: int = 2) -> str:
-    """A share as a percentage, "-" where there is none."""
-    return "-" if share is None else f"{100 * share:.{digits}f}%"
-
-
-def interval(bounds: tuple[float, float] | None, digits: int = 2) -> str:
-    """A 95% interval of a share as two percentages."""
-    return "-" if bounds is None else f"{percent(bounds[0], digits)} to {percent(bounds[1], digits)}"
-
-
 def _in_scope(result: dict[str, Any]) -> list[str]:
     lines = [
         _line("accuracy", _with_interval(result, "accuracy")),
@@ -49,8 +41,8 @@ def _in_scope(result: dict[str, Any]) -> list[str]:
         ),
     ]
     if result["expected_calibration_error"] is not None:
-        lines.append(_line("calibration error", f"{result['expected_calibration_error']:.4f}"))
-    lines.append(_line("risk-coverage area", f"{result['risk_coverage']['area']:.4f}"))
+        lines.append(_line("calibration error", decimal(result["expected_calibration_error"])))
+    lines.append(_line("risk-coverage area", decimal(result["risk_coverage"]["area"])))
     if positives := result["positives_only"]:
         lines.append(
             _line(
@@ -68,7 +60,7 @@ def _in_scope(result: dict[str, Any]) -> list[str]:
             ),
         ]
     if positive := result["positive_label"]:
-        found = "-" if positive["average_precision"] is None else f"{positive['average_precision']:.4f}"
+        found = decimal(positive["average_precision"])
         lines.append(
             _line("average precision", f"{found} for {positive['label']!r}, {percent(positive['share'])} of the rows")
         )

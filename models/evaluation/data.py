@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from models.labelled_files import json_objects, reading
+from models.labelled_files import json_objects, reading, several_labels
 from schemas.errors import ConfigError, InputError
 from schemas.text_template import TextTemplate
 
@@ -72,7 +71,7 @@ def read_evaluation_data(path: Path, columns: Columns = Columns()) -> Evaluation
             texts.append(_text(record, columns, where))
             labels.append(_label(record[columns.label], f"{where}, {columns.label!r}"))
             if columns.labels:
-                right_labels.append(_labels(record.get(columns.labels), f"{where}, {columns.labels!r}"))
+                right_labels.append(several_labels(record.get(columns.labels), f"{where}, {columns.labels!r}"))
             for name in columns.slices:
                 values[name].append(_slice_value(record.get(name)))
     if not texts:
@@ -159,17 +158,6 @@ def _filled(value: Any, where: str) -> str:
 
 def _label(value: Any, where: str) -> str:
     return str(value) if type(value) is int else _filled(value, where)
-
-
-def _labels(value: Any, where: str) -> tuple[str, ...]:
-    if isinstance(value, str):
-        try:
-            value = orjson.loads(value)
-        except orjson.JSONDecodeError:
-            value = "no list"
-    if value is not None and not isinstance(value, list):
-        raise InputError(f"{where}: expected a list of labels, or its JSON; correct the column or name another")
-    return tuple(_label(label, where) for label in value or ())
 
 
 def _slice_value(value: Any) -> str:

@@ -11,11 +11,14 @@ from tokenizers import Tokenizer
 from models.training.network import MeanPooledClassifier
 
 
-def load_tokenizer(content: bytes, max_tokens: int) -> Tokenizer:
-    """Makes a tokenizer of a `tokenizer.json` that cuts at `max_tokens` and never pads."""
+def load_tokenizer(content: bytes, max_tokens: int | None = None) -> Tokenizer:
+    """Makes a tokenizer of a `tokenizer.json` that never pads and cuts at `max_tokens`, or not at all."""
     tokenizer = Tokenizer.from_str(content.decode("utf-8"))
     tokenizer.no_padding()
-    tokenizer.enable_truncation(max_tokens)
+    if max_tokens is None:
+        tokenizer.no_truncation()
+    else:
+        tokenizer.enable_truncation(max_tokens)
     return tokenizer
 
 

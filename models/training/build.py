@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import logging
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tokenizers import Tokenizer
 
 from models.bundle import ModelBundle, bundle_reference, write_bundle_manifest
 from models.classifier import Classifier
@@ -80,12 +80,10 @@ def inspect(job: Job) -> InspectedData:
         InputError: a file is missing or unreadable.
     """
     config = job.config
-    tokenizer = Tokenizer.from_file(str(_base(config) / TOKENIZER_NAME))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
+    tokenizer = load_tokenizer((_base(config) / TOKENIZER_NAME).read_bytes())
 
-    def count_tokens(texts: Any) -> npt.NDArray[np.int64]:
-        return np.array([len(encoding) for encoding in tokenizer.encode_batch_fast(list(texts))], dtype=np.int64)
+    def count_tokens(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+        return np.array([len(ids) for ids in encode(tokenizer, list(texts))], dtype=np.int64)
 
     data = read_labelled(config.data, job.data, config.hygiene.min_rows_per_label)
     rows = inspect_data(data, config.data.out_of_scope_label, config.hygiene, config.max_tokens, count_tokens)
@@ -216,11 +214,9 @@ def _quantized(job: Job, rows: InspectedData, network_folder: Path) -> Path:
     """The folder of float.onnx, model.onnx and tokenizer.json, from the work folder if they are there."""
     config = job.config
     network, tokenizer = load_network(network_folder)
-    trained_for = len(rows.labels)
-    if (network_folder / LABELS_NAME).is_file():
-        labels = json.loads((network_folder / LABELS_NAME).read_text(encoding="utf-8"))["labels"]
-        trained_for = len(rows.labels) if labels == rows.labels else -1
-    if network.config.num_labels != len(rows.labels) or trained_for != len(rows.labels):
+    names = network_folder / LABELS_NAME
+    labels = json.loads(names.read_text(encoding="utf-8"))["labels"] if names.is_file() else rows.labels
+    if network.config.num_labels != len(rows.labels) or labels != rows.labels:
         raise ConfigError(
             f"{network_folder}: trained for {network.config.num_labels} labels, which are not the {len(rows.labels)} "
             "of the data; train again, or give the data it was trained on"
@@ -256,6 +252,7 @@ def _measure(classifier: Classifier, rows: InspectedData, config: TrainingConfig
             classifier,
             part["text"].tolist(),
             part["label"].tolist(),
+            right_labels=part["right_labels"].tolist() if config.data.labels_column else None,
             none_label=card.none_label,
             positive_label=card.positive_label,
         )

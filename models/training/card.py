@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import ModelBundle
+from models.evaluation.wording import decimal, percent
 
 _CONFUSIONS = 10
 
@@ -235,11 +236,11 @@ def _value(value: Any) -> str:
 
 
 def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}%"
+    return percent(share, 1)
 
 
 def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return decimal(value, 3)
 
 
 def _with_interval(figures: Mapping[str, Any], key: str) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from models.training.batching import encode, infer, load_tokenizer
 from models.training.fine_tuning import UNLABELLED, mixed_precision, training_device
-from models.training.linear_model import FOLDS, out_of_sample_probabilities
+from models.training.linear_model import MIN_ROWS, out_of_sample_probabilities
 from models.training.network import MeanPooledClassifier
 from schemas.errors import ConfigError
 
@@ -123,7 +123,7 @@ def ask_linear_teacher(
     """
     soft = np.full((len(texts), n_labels), np.nan, dtype=np.float32)
     counts = np.bincount(label_ids[label_ids != UNLABELLED], minlength=n_labels)
-    rows = np.flatnonzero((label_ids != UNLABELLED) & (counts[np.maximum(label_ids, 0)] >= 2 * FOLDS))
+    rows = np.flatnonzero((label_ids != UNLABELLED) & (counts[np.maximum(label_ids, 0)] >= MIN_ROWS))
     if len(np.unique(label_ids[rows])) < 2:
         return soft
     given = out_of_sample_probabilities([texts[row] for row in rows], label_ids[rows], n_labels, seed)

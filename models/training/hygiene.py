@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.training.labelled import LabelledData, hash_below, split_keys
+from models.training.labelled import LabelledData, hash_below, split_keys, unit_hash
 from models.training.mislabelled import find_mislabelled
 from schemas.errors import ConfigError
 
@@ -30,6 +30,7 @@ class Hygiene:
         min_validation_rows: fewer labelled validation rows are refused: half of them calibrate, half choose the policy.
         leaks: what becomes of training rows whose text or group is in the validation rows too: "drop" or "keep".
         max_leaked_share: part of the training rows, in [0, 1], above which "drop" is refused.
+        max_rows_per_label: training rows of one label beyond this are left out, chosen by hash; 0 for no limit.
         find_mislabelled: whether to look for likely mislabelled rows, which takes seconds to a minute.
     """
 
@@ -37,6 +38,7 @@ class Hygiene:
     min_validation_rows: int = 50
     leaks: str = "drop"
     max_leaked_share: float = 0.2
+    max_rows_per_label: int = 0
     find_mislabelled: bool = True
 
     def __post_init__(self) -> None:
@@ -44,6 +46,11 @@ class Hygiene:
             raise ConfigError(f'hygiene.leaks: expected "drop" or "keep", found {self.leaks!r}')
         if self.min_rows_per_label < 1 or self.min_validation_rows < 4:
             raise ConfigError("hygiene: expected min_rows_per_label >= 1 and min_validation_rows >= 4")
+        if self.max_rows_per_label and self.max_rows_per_label < self.min_rows_per_label:
+            raise ConfigError(
+                f"hygiene.max_rows_per_label: expected 0, or {self.min_rows_per_label} and more, found "
+                f"{self.max_rows_per_label}"
+            )
         if not 0.0 <= self.max_leaked_share <= 1.0:
             raise ConfigError(f"hygiene.max_leaked_share: expected 0 to 1, found {self.max_leaked_share}")
 
@@ -95,6 +102,9 @@ def inspect_data(
     all_train, leaked = train, _leaked(train, validation)
     if rules.leaks == "drop":
         train = train[~leaked].reset_index(drop=True)
+    surplus = _surplus(train, rules.max_rows_per_label)
+    left_out = train["label"][surplus].value_counts()
+    train = train[~surplus].reset_index(drop=True)
     votes = data.votes[data.votes["id"].isin(train["id"])]
     labels = sorted({*train["label"].dropna(), *votes["label"]})
     report = {
@@ -111,6 +121,7 @@ def inspect_data(
         "near_duplicates": _groups_of_ids(all_train, all_train["same_text"].map(_near)),
         "conflicting_labels": _conflicts(all_train),
         "leaks": {"train_ids": all_train["id"][leaked].tolist(), "dropped": rules.leaks == "drop"},
+        "left_out_of_large_labels": {label: int(n) for label, n in left_out.items()},
         "near_leaks": int(_near_leaked(train, validation).sum()),
         "small_labels": _small_labels(train, labels),
         "labels_without_validation": sorted(set(labels) - set(validation["label"])),
@@ -147,6 +158,14 @@ def _near(text: str) -> str:
 def _leaked(train: pd.DataFrame, validation: pd.DataFrame) -> pd.Series:
     groups = set(validation["group"].dropna())
     return train["same_text"].isin(set(validation["same_text"])) | train["group"].isin(groups)
+
+
+def _surplus(train: pd.DataFrame, most: int) -> pd.Series:
+    """Whether a row is one too many of its label; the rows that stay are those with the lowest hashes."""
+    if not most:
+        return pd.Series(False, index=train.index)
+    hashes = (train["source"] + ":" + train["id"]).map(unit_hash)
+    return hashes.groupby(train["label"]).rank(method="first") > most  # False where votes alone know the label
 
 
 def _near_leaked(train: pd.DataFrame, validation: pd.DataFrame) -> pd.Series:

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.labelled_files import SUFFIXES
+from models.labelled_files import SUFFIXES, several_labels
 from models.training.table_files import read_records
 from schemas.errors import ConfigError, InputError
 from schemas.text_template import TextTemplate, field_value, parse_text_template
 
 DEFAULT_ID_COLUMN = "id"
-COLUMNS = ("id", "text", "label", "group", "source", "same_text")
+COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "same_text")
 
 _SPACE = re.compile(r"\s+")
 
@@ -34,6 +34,8 @@ class DataConfig:
             rows of `train` out.
         text_column: column with the text; "a.b" reaches into nested JSON.
         label_column: column with the right label; text or a whole number.
+        labels_column: column with all right labels of a row, as a list or its JSON; it is measured, not learnt. ""
+            for none.
         id_column: column that names a row; a file without a column "id" has its rows numbered.
         group_column: rows with one value of it belong together and are never held out in part; "" for none.
         source_column: column that names the data set a row comes from; "" for the file or folder.
@@ -48,6 +50,7 @@ class DataConfig:
     validation: tuple[str, ...] = ()
     text_column: str = "text"
     label_column: str = "label"
+    labels_column: str = ""
     id_column: str = DEFAULT_ID_COLUMN
     group_column: str = ""
     source_column: str = ""
@@ -126,7 +129,13 @@ def split_keys(rows: pd.DataFrame) -> pd.Series:
 
 def hash_below(keys: pd.Series, share: float, salt: str) -> pd.Series:
     """Whether each key falls into the first `share` of all hashes; never depends on the other keys."""
-    return keys.map(lambda key: _unit_hash(f"{salt}:{key}") < share).astype(bool)
+    return keys.map(lambda key: unit_hash(f"{salt}:{key}") < share).astype(bool)
+
+
+def unit_hash(value: str) -> float:
+    """A number in [0, 1) that depends on the value alone."""
+    digest = hashlib.sha256(value.encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def same_text(text: str) -> str:
@@ -186,7 +195,7 @@ def _read_split(files: list[tuple[str, Path]], config: DataConfig, voted: set[st
 def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> pd.DataFrame:
     template = parse_text_template(config.template) if config.template else None
     columns = [*(template.fields if template else [config.text_column]), config.label_column]
-    columns += [column for column in (config.group_column, config.source_column) if column]
+    columns += [column for column in (config.group_column, config.source_column, config.labels_column) if column]
     is_default = config.id_column == DEFAULT_ID_COLUMN
     columns += [] if is_default else [config.id_column]
     records = read_records(path, columns, optional=[DEFAULT_ID_COLUMN] if is_default else [])
@@ -199,6 +208,10 @@ def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> p
             _label(field_value(record, config.label_column), f"{path}: {ids[place]}: {config.label_column!r}"),
             _name(field_value(record, config.group_column) if config.group_column else None),
             _name(field_value(record, config.source_column) if config.source_column else None) or source,
+            several_labels(
+                field_value(record, config.labels_column) if config.labels_column else None,
+                f"{path}: {ids[place]}: {config.labels_column!r}",
+            ),
         )
         for place, record in enumerate(records)
     ]
@@ -276,8 +289,3 @@ def _read_votes(config: DataConfig, root: Path) -> pd.DataFrame:
             if share and label != config.out_of_scope_label:
                 rows.append((name, label, share))
     return pd.DataFrame(rows, columns=["id", "label", "weight"])
-
-
-def _unit_hash(value: str) -> float:
-    digest = hashlib.sha256(value.encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-FOLDS = 3
+_FOLDS = 3
+MIN_ROWS = 2 * _FOLDS  # of a label, so that every fold can be trained and judged
 
 
 def out_of_sample_probabilities(
@@ -15,7 +16,7 @@ def out_of_sample_probabilities(
 
     Args:
         texts: (n_texts,).
-        label_ids: (n_texts,) in [0, n_labels); each that occurs must occur at least twice `FOLDS` times.
+        label_ids: (n_texts,) in [0, n_labels); each that occurs must occur at least MIN_ROWS times.
         n_labels: size of the taxonomy.
         seed: of the folds and of the model.
 
@@ -27,7 +28,7 @@ def out_of_sample_probabilities(
     from sklearn.model_selection import StratifiedKFold
 
     probabilities = np.zeros((len(texts), n_labels))
-    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
     for learned, judged in folds.split(texts, label_ids):
         words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\S+", max_features=100_000)
         model = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.training.linear_model import FOLDS, out_of_sample_probabilities
+from models.training.linear_model import MIN_ROWS, out_of_sample_probabilities
 
 logger = logging.getLogger(__name__)
-
-MIN_ROWS = 2 * FOLDS  # of a label, so that every fold can be trained and judged
 
 
 @dataclass(frozen=True)

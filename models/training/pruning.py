@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from dataclasses import dataclass
 
 import torch
-from tokenizers import Tokenizer
 
+from models.training.batching import encode, load_tokenizer
 from schemas.errors import ConfigError
 
 _EMBEDDING = "embeddings.word_embeddings.weight"
@@ -52,12 +53,7 @@ def prune_vocabulary(tokenizer_json: bytes, texts: list[str], size: int) -> tupl
     always = [piece for piece in vocabulary if piece in special or len(piece.removeprefix("##")) == 1]
     if len(always) > size:
         raise ConfigError(f"pruning.vocabulary: {size} is too small: {len(always)} pieces are single characters")
-    tokenizer = Tokenizer.from_str(tokenizer_json.decode("utf-8"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    used: Counter[int] = Counter()
-    for encoding in tokenizer.encode_batch_fast(texts):
-        used.update(encoding.ids)
+    used = Counter(itertools.chain.from_iterable(encode(load_tokenizer(tokenizer_json), texts)))
     by_use = sorted(vocabulary, key=lambda piece: (-used[vocabulary[piece]], vocabulary[piece]))
     chosen = list(dict.fromkeys([*always, *by_use]))[:size]
     kept = sorted(chosen, key=vocabulary.__getitem__)
@@ -70,7 +66,6 @@ def prune_vocabulary(tokenizer_json: bytes, texts: list[str], size: int) -> tupl
     for end in ("sep", "cls"):
         if end in processor:
             processor[end][1] = values["model"]["vocab"][processor[end][0]]
-    values["padding"] = values["truncation"] = None
     return json.dumps(values, ensure_ascii=False).encode(), [vocabulary[piece] for piece in kept]
 
 

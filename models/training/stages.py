@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
 from models.training.batching import encode, infer, load_tokenizer
@@ -198,12 +197,4 @@ def _starting_network(
     network = MeanPooledClassifier(BertConfig.from_dict(values))
     head = head or {f"head.{name}": value for name, value in network.head.state_dict().items()}
     network.load_state_dict({f"bert.{name}": value for name, value in weights.items()} | head)
-    return network, without_cutting(tokenizer)
-
-
-def without_cutting(tokenizer: bytes) -> bytes:
-    """The tokenizer.json without padding and truncation, which the classifier does itself."""
-    parsed = Tokenizer.from_str(tokenizer.decode("utf-8"))
-    parsed.no_padding()
-    parsed.no_truncation()
-    return str(parsed.to_str()).encode()
+    return network, str(load_tokenizer(tokenizer).to_str()).encode()

@@ -23,21 +23,6 @@ from transforms.warehouse.layout import SUCCESS_FILE, Partition
 PARTITION = Partition(RUN_DATE, "ticket")
 
 
-@pytest.fixture(scope="module")
-def template(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse with one published run."""
-    folder = tmp_path_factory.mktemp("published")
-    write_jsonl(folder / "in" / "a.jsonl", documents(40))
-    write_jsonl(folder / "in" / "b.jsonl", documents(20, "e"))
-    classify(config_of(folder / "in", tiny_bundle_unchanged, folder / "warehouse"), ())
-    return folder / "warehouse"
-
-
-@pytest.fixture
-def warehouse(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "warehouse"))
-
-
 @pytest.fixture
 def run_id(warehouse: Path) -> str:
     return str(list_runs(warehouse)[0]["run_id"])

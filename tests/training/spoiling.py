@@ -10,14 +10,10 @@ from onnx import numpy_helper
 
 
 def spoil(path: Path) -> None:
-    """Gives every other output of each linear layer a scale ten times too large."""
+    """Gives every word piece the embedding of the one before it."""
     model = onnx.load(str(path))
-    n_spoiled = 0
-    for tensor in model.graph.initializer:
-        scales = numpy_helper.to_array(tensor)
-        if tensor.name.endswith("_scale") and scales.ndim == 1 and len(scales) > 1:
-            factors = np.where(np.arange(len(scales)) % 2, 10.0, 1.0).astype(scales.dtype)
-            tensor.CopyFrom(numpy_helper.from_array(scales * factors, tensor.name))
-            n_spoiled += 1
-    assert n_spoiled
+    [embeddings] = [
+        tensor for tensor in model.graph.initializer if tensor.name.endswith("word_embeddings.weight_quantized")
+    ]
+    embeddings.CopyFrom(numpy_helper.from_array(np.roll(numpy_helper.to_array(embeddings), 1, axis=0), embeddings.name))
     onnx.save(model, str(path))

@@ -33,7 +33,7 @@ def clean(n_rows: int, prefix: str) -> list[dict[str, Any]]:
 
 
 def frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    full = [row | {"source": "made up", "same_text": same_text(row["text"])} for row in rows]
+    full = [row | {"source": "made up", "right_labels": (), "same_text": same_text(row["text"])} for row in rows]
     return pd.DataFrame(full, columns=list(COLUMNS), dtype=object)
 
 
@@ -110,6 +110,19 @@ def test_rows_that_repeat_by_nature_can_be_kept() -> None:
     assert len(kept.report["leaks"]["train_ids"]) == 50
 
 
+def test_a_label_that_drowns_the_others_is_thinned_out_alike_whatever_else_there_is() -> None:
+    rows = clean(120, "t")
+    for row in rows[60:]:
+        row["label"] = "a"
+    whole = look(rows, clean(60, "v"), max_rows_per_label=30)
+    assert whole.train["label"].value_counts().to_dict() == {"a": 30, "b": 20, "c": 20}
+    assert whole.report["left_out_of_large_labels"] == {"a": 50}
+    assert whole.report["labels"]["a"]["train"] == 30
+    fewer = look(rows[:110], clean(60, "v"), max_rows_per_label=30)
+    stayed = set(whole.train["id"]) & {row["id"] for row in rows[:110]}
+    assert stayed <= set(fewer.train["id"])
+
+
 def test_a_group_on_both_sides_is_a_leak() -> None:
     train, validation = clean(120, "t"), clean(60, "v")
     train[3]["group"] = train[4]["group"] = validation[9]["group"] = "contract 1"
@@ -155,7 +168,14 @@ def test_no_row_both_calibrates_and_chooses_the_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    "rules", [{"leaks": "maybe"}, {"min_rows_per_label": 0}, {"min_validation_rows": 3}, {"max_leaked_share": 1.1}]
+    "rules",
+    [
+        {"leaks": "maybe"},
+        {"min_rows_per_label": 0},
+        {"min_validation_rows": 3},
+        {"max_leaked_share": 1.1},
+        {"max_rows_per_label": 1},
+    ],
 )
 def test_rules_that_cannot_be_used_are_refused(rules: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="hygiene"):

@@ -130,6 +130,27 @@ def test_votes_become_probabilities_and_may_stand_for_a_label(tmp_path: Path) ->
     assert soft_labels(data.votes[:0], data.train["id"], ["a"]) is None
 
 
+def test_all_right_labels_are_kept_beside_the_one_to_learn(tmp_path: Path) -> None:
+    labels = [["a", "b"], '["b", "a"]', "[]", None]
+    rows = [row | {"labels": labels[number % 4]} for number, row in enumerate(ROWS)]
+    write(tmp_path / "train.jsonl", rows)
+    write(tmp_path / "validation.jsonl", rows[:4])
+    config = DataConfig(train=("train.jsonl",), validation=("validation.jsonl",), labels_column="labels")
+    data = read_labelled(config, tmp_path)
+    assert data.validation["right_labels"].tolist() == [("a", "b"), ("b", "a"), (), ()]
+    assert data.train["label"].tolist() == [row["label"] for row in ROWS]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"), [("a, b", "expected a list"), ('["a", ""]', "is empty"), ([1.5], "neither a text")]
+)
+def test_right_labels_that_are_no_list_are_refused(tmp_path: Path, labels: Any, words: str) -> None:
+    write(tmp_path / "rows.jsonl", [ROWS[0] | {"labels": labels}])
+    message = _refusal(tmp_path, InputError, labels_column="labels")
+    assert "r0: 'labels'" in message
+    assert words in message
+
+
 def _refusal(tmp_path: Path, error: type[DocyardError], **config: Any) -> str:
     with pytest.raises(error) as refused:
         read_labelled(DataConfig(**{"train": ("rows.jsonl",)} | config), tmp_path)
@@ -157,10 +178,10 @@ def test_a_row_that_cannot_be_used_is_named(tmp_path: Path, change: dict[str, An
     assert words in _refusal(tmp_path, InputError)
 
 
-@pytest.mark.parametrize("key", ["text_column", "label_column", "id_column", "group_column", "source_column"])
-def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("kind", ["text", "label", "id", "labels", "group", "source"])
+def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path, kind: str) -> None:
     write(tmp_path / "rows.jsonl", ROWS)
-    message = _refusal(tmp_path, ConfigError, **{key: "missing"})
+    message = _refusal(tmp_path, ConfigError, **{f"{kind}_column": "missing"})
     assert "no column 'missing'; it has id, text, label, shop" in message
 
 
