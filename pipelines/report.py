@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,11 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),
         f"  rejected    {counts['rejected']:>10,}  " + _tally(counts["reasons"]).lstrip(),
     ]
+    by_type = counts.get("by_document_type", {})  # runs of earlier versions have none
+    if len(by_type) > 1:
+        names = ("read", "classified", "accepted", "escalated", "rejected")
+        rows = [("", *names), *((kind, *(f"{of[name]:,}" for name in names)) for kind, of in by_type.items())]
+        lines += [f"  {line}" for line in _columns(rows, n_words=1)]
     for partition in manifest.partitions:
         lines += [f"  {warehouse / kind.name / partition.path}" for kind in PUBLISHED_TABLES]
     return "\n".join(line.rstrip() for line in lines)
@@ -67,16 +73,20 @@ def describe_runs(runs: list[dict[str, Any]]) -> str:
         ]
         seconds = f"{run['seconds']:.1f}" if run["seconds"] is not None else "-"
         rows.append((run["run_id"], run["run_date"], run["status"], *counts, seconds))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    lines = [
+    errors = [f"{run['run_id']}: {run['error']}" for run in runs if run["error"]]
+    return "\n".join(_columns(rows, n_words=3) + errors)
+
+
+def _columns(rows: Sequence[Sequence[str]], n_words: int) -> list[str]:
+    """One line a row; the first `n_words` cells are words, the others numbers that end under each other."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
         "  ".join(
-            cell.ljust(width) if i < 3 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
+            cell.ljust(width) if place < n_words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
         for row in rows
     ]
-    errors = [f"{run['run_id']}: {run['error']}" for run in runs if run["error"]]
-    return "\n".join(line.rstrip() for line in lines + errors)
 
 
 def _cut_into(counts: dict[str, Any]) -> str:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import VerificationError
 from schemas.reasons import Route
-from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES
+from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
 from transforms.warehouse.layout import Warehouse
 from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
 from transforms.warehouse.publication import published_by
@@ -61,25 +63,30 @@ def _check_file(warehouse: Warehouse, file: PublishedFile) -> None:
 
 
 def _check_balance(warehouse: Warehouse, manifest: Manifest) -> None:
-    rows = {kind.name: 0 for kind in PUBLISHED_TABLES}
-    escalated = 0
+    found = {partition.document_type: Counter[str]() for partition in manifest.partitions}
     for file in manifest.files:
         path = warehouse.root / file.path
-        rows[file.table] += pq.ParquetFile(path).metadata.num_rows
+        of = found[next(part.document_type for part in manifest.partitions if f"/{part.path}/" in file.path)]
+        of[file.table] += pq.ParquetFile(path).metadata.num_rows
         if file.table == CLASSIFICATIONS.name:
             routes = pq.read_table(path, columns=["route"], partitioning=None)["route"]
-            escalated += pc.sum(pc.equal(routes, Route.ESCALATED.value)).as_py() or 0
-    counts = manifest.counts
+            of["routed"] += pc.sum(pc.equal(routes, Route.ESCALATED.value)).as_py() or 0
+    _compare(manifest.counts, sum(found.values(), Counter()), f"run {manifest.run_id}")
+    for document_type, counts in manifest.counts.get("by_document_type", {}).items():  # not in runs of earlier versions
+        _compare(counts, found[document_type], f"run {manifest.run_id}, {document_type}")
+
+
+def _compare(counts: dict[str, Any], found: Counter[str], where: str) -> None:
     claims = {
-        "classified": (counts["classified"], rows[CLASSIFICATIONS.name]),
-        "rejected": (counts["rejected"], rows["rejections"]),
-        "escalated": (counts["escalated"], rows[ESCALATIONS.name]),
-        "routed to escalation": (counts["escalated"], escalated),
+        "classified": (counts["classified"], found[CLASSIFICATIONS.name]),
+        "rejected": (counts["rejected"], found[REJECTIONS.name]),
+        "escalated": (counts["escalated"], found[ESCALATIONS.name]),
+        "routed to escalation": (counts["escalated"], found["routed"]),
         "read and split off": (
             counts["read"] + counts.get("split_off", 0),  # not counted by runs that split nothing yet
-            rows[CLASSIFICATIONS.name] + rows["rejections"],
+            found[CLASSIFICATIONS.name] + found[REJECTIONS.name],
         ),
     }
-    for name, (claimed, found) in claims.items():
-        if claimed != found:
-            raise VerificationError(f"run {manifest.run_id}: {name} is {found} in the files, {claimed} in the manifest")
+    for name, (claimed, in_files) in claims.items():
+        if claimed != in_files:
+            raise VerificationError(f"{where}: {name} is {in_files} in the files, {claimed} in the manifest")

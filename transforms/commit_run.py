@@ -211,18 +211,26 @@ def _write_empty(folder: Path, path: str, kind: Table) -> StagedFile:
 def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile], commit_seconds: float) -> Manifest:
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
-    amounts = ("read", "split_off", "classified", "rejected", "escalated", "tokens", "text_bytes")
-    counts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in amounts}
     tallies = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    by_type = {
+        document_type: _amounts([receipt for receipt in receipts if receipt.document_type == document_type])
+        for document_type in plan.document_types
+    }
     seconds = total(receipts, "seconds") | {"commit": commit_seconds, "wall": wall_seconds}
     return replace(
         running_manifest(plan),
         status=RunStatus.PUBLISHED,
         finished_at=now.isoformat(timespec="seconds"),
-        counts=counts | {"accepted": counts["classified"] - counts["escalated"]} | tallies,
+        counts=_amounts(receipts) | {"by_document_type": by_type} | tallies,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         files=tuple(files),
     )
+
+
+def _amounts(receipts: list[Receipt]) -> dict[str, int]:
+    names = ("read", "split_off", "classified", "rejected", "escalated", "tokens", "text_bytes")
+    amounts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
+    return amounts | {"accepted": amounts["classified"] - amounts["escalated"]}
 
 
 def running_manifest(plan: RunPlan) -> Manifest:

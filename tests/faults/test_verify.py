@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -47,6 +48,13 @@ def _miscount(warehouse: Path) -> None:
     path.write_text(path.read_text().replace('"classified": 54', '"classified": 53'))
 
 
+def _miscount_one_kind(warehouse: Path) -> None:
+    [path] = warehouse.glob("runs/*/manifest.json")
+    manifest = json.loads(path.read_text())
+    manifest["counts"]["by_document_type"]["ticket"]["rejected"] += 1
+    path.write_text(json.dumps(manifest))
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -57,6 +65,7 @@ def _miscount(warehouse: Path) -> None:
         (lambda warehouse: _a_file(warehouse).write_bytes(b""), "sha256"),
         (_remove_success, "superseded"),
         (_miscount, "classified is 54 in the files, 53 in the manifest"),
+        (_miscount_one_kind, "ticket: rejected is 6 in the files, 7 in the manifest"),
         (lambda warehouse: next(warehouse.glob("runs/*/manifest.json")).write_text("{"), "not a run manifest"),
     ],
 )

@@ -14,10 +14,13 @@ import pytest
 from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify
+from pipelines.report import describe_run
 from pipelines.sampling.export import SampleSummary
 from pipelines.sampling.kinds import KINDS, RUN_FILE, write_samples
+from pipelines.verify import verify_run
 from schemas.config import load_config
 from tests.small_runs import read_published
+from transforms.warehouse.layout import Warehouse
 from transforms.warehouse.manifest import Manifest
 
 RUN_DATE = "2026-11-22"
@@ -78,3 +81,20 @@ def test_every_good_record_is_classified(folder: Path, manifest: Manifest, summa
         good = {row["document_id"] for row in truth_of(summary) if row["outcome"] != "broken"}
         assert set(rows.loc[rows["document_type"] == kind, "document"]) == good
     assert manifest.counts["read"] == sum(summary.n_documents for summary in summaries.values())
+
+
+def test_every_kind_is_counted_and_said_by_itself(
+    folder: Path, manifest: Manifest, summaries: dict[str, SampleSummary], rejections: pd.DataFrame
+) -> None:
+    rows = read_published(folder / "warehouse", "classifications", RUN_DATE)
+    said = describe_run(manifest, folder / "warehouse").splitlines()
+    for kind, summary in summaries.items():
+        counts = manifest.counts["by_document_type"][kind]
+        routes = rows.loc[rows["document_type"] == kind, "route"].value_counts()
+        assert counts["read"] == summary.n_documents
+        assert counts["read"] + counts["split_off"] == counts["classified"] + counts["rejected"]
+        assert (counts["accepted"], counts["escalated"]) == (routes.get("accepted", 0), routes.get("escalated", 0))
+        assert counts["rejected"] == (rejections["document_type"] == kind).sum()
+        shown = [f"{counts[name]:,}" for name in ("read", "classified", "accepted", "escalated", "rejected")]
+        assert [kind, *shown] in [line.split() for line in said]
+    verify_run(Warehouse(folder / "warehouse"), manifest.run_id)

@@ -46,7 +46,8 @@ class Manifest:
     """Everything that is known about one run.
 
     Attributes:
-        counts: documents by outcome: read, split_off, classified, rejected, accepted, escalated, and tallies by reason.
+        counts: documents by outcome: read, split_off, classified, rejected, accepted, escalated, likewise
+            by document type, and tallies by reason.
         seconds: worker seconds by step, and the whole run's wall clock.
         bundles: per document type, the bundle's reference and full digest.
         error: name and message of what ended a failed run.
