@@ -29,7 +29,7 @@ class Export:
     """
 
     calibration_texts: int = 512
-    activation_percentiles: tuple[float, ...] = (99.99, 100.0)
+    activation_percentiles: tuple[float, ...] = (99.99, 99.999, 100.0)
 
 
 @dataclass(frozen=True)
