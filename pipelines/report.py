@@ -15,16 +15,19 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
     """Where a run's results are, and what became of how many."""
     counts, seconds = manifest.counts, manifest.seconds
     wall = max(seconds["wall"], 1e-9)
+    split_off = counts.get("split_off", 0)  # runs of earlier versions have none
+    n_rows = counts["read"] + split_off
+    cut_into, unit = (f"cut into {n_rows:,} rows ", "rows") if split_off else ("", "documents")
     lines = [
-        f"run {manifest.run_id}: published in {wall:.1f} s, {counts['read'] / wall:,.0f} documents/s",
-        f"  read        {counts['read']:>10,}  {_cut_into(counts)}= {counts['classified']:,} classified "
+        f"run {manifest.run_id}: published in {wall:.1f} s, {n_rows / wall:,.0f} {unit}/s",
+        f"  read        {counts['read']:>10,}  {cut_into}= {counts['classified']:,} classified "
         f"+ {counts['rejected']:,} rejected",
         f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
         f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"
         + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),
         f"  rejected    {counts['rejected']:>10,}  " + _tally(counts["reasons"]).lstrip(),
     ]
-    by_type = counts.get("by_document_type", {})  # runs of earlier versions have none
+    by_type = counts.get("by_document_type", {})
     if len(by_type) > 1:
         names = ("read", "classified", "accepted", "escalated", "rejected")
         rows = [("", *names), *((kind, *(f"{of[name]:,}" for name in names)) for kind, of in by_type.items())]
@@ -87,11 +90,6 @@ def _columns(rows: Sequence[Sequence[str]], n_words: int) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _cut_into(counts: dict[str, Any]) -> str:
-    split_off = counts.get("split_off", 0)
-    return f"cut into {counts['read'] + split_off:,} rows " if split_off else ""
 
 
 def _share(part: int, whole: int) -> str:
