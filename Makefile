@@ -13,9 +13,8 @@ PIP_INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-p
 
 demo: $(VENV)/.installed
 	rm -rf demo
-	$(BIN)/docyard sample demo/documents --kind ticket --documents 3000
-	$(BIN)/docyard classify --input demo/documents/tickets --document-type ticket --bundle models/bundles/tickets \
-	  --warehouse demo/warehouse --run-date $(RUN_DATE)
+	$(BIN)/docyard sample demo/documents --documents 500
+	$(BIN)/docyard classify --config demo/documents/run.toml --warehouse demo/warehouse --run-date $(RUN_DATE)
 	@echo
 	$(BIN)/docyard show --warehouse demo/warehouse
 

@@ -26,6 +26,8 @@ def describe_method(config: TrainingConfig, n_rows: int) -> list[str]:
         )
     if config.data.votes:
         sentences.append(f"Votes are {distillation.weight:.0%} of the loss of the rows that have them.")
+    if config.hygiene.max_rows_per_label:
+        sentences.append(f"Of each label, at most {config.hygiene.max_rows_per_label:,} rows were learned from.")
     how = f"LoRA of rank {config.lora.rank}, merged" if config.lora.rank else "full fine-tuning"
     sentences.append(
         f"Trained from `{config.base_model}` by {how}: {n_rows:,} rows, {tuning.epochs} epochs of steps of "
@@ -36,7 +38,7 @@ def describe_method(config: TrainingConfig, n_rows: int) -> list[str]:
     sentences.append(
         "Quantized statically, channels equalised: int8 weights per output channel and int8 embeddings, uint8 "
         f"activations with ranges from {export.calibration_texts} training texts (or all, where there are fewer), the "
-        f"better of {' and '.join(f'{one:g}%' for one in export.activation_percentiles)} of their values."
+        f"best of {', '.join(f'{one:g}%' for one in export.activation_percentiles)} of their values."
     )
     return sentences
 

@@ -91,7 +91,16 @@ def test_the_method_names_every_technique(tmp_path: Path) -> None:
     content = (
         "[lora]\nrank = 8\n[pruning]\nlayers = [0, 2]\nvocabulary = 8000\n"
         "[distillation]\ntrain_teachers = 1\nlinear_teacher = true\nteachers = ['t']\n"
+        "[hygiene]\nmax_rows_per_label = 900\n"
     )
     sentences = " ".join(describe_method(read(tmp_path, MINIMAL + content), 1000))
-    for words in ("layers, 0, 2 were kept", "8,000 were kept", "3 teachers", "LoRA of rank 8", "1,000 rows"):
+    said = (
+        "layers, 0, 2 were kept",
+        "8,000 were kept",
+        "3 teachers",
+        "at most 900 rows",
+        "LoRA of rank 8",
+        "1,000 rows",
+    )
+    for words in said:
         assert words in sentences
