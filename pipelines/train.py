@@ -52,7 +52,7 @@ def _make(
         config = read_training_config(config_path)
         job = build.Job(
             config=config,
-            card=config_path.with_name(config.card.file) if config.card.file else None,
+            card=config_path.parent / config.card.file if config.card.file else None,
             data=data or Path(os.environ.get(DATA_VARIABLE) or config_path.parent),
             work=work or Path("build") / config.name,
             out=out or Path("bundles") / config.name,
@@ -63,11 +63,11 @@ def _make(
             rows = build.inspect(job)
             report = describe_hygiene(rows.report)
             if check_only:
-                build.check_trainable(config, rows)
+                build.check_trainable(job, rows)
                 return [*report, f"full report: {job.work / build.HYGIENE_NAME}", "nothing was trained"]
             for line in report:
                 logging.getLogger("models.training").info(line)
-            build.check_trainable(config, rows)
+            build.check_trainable(job, rows)
             built = build.build_bundle(job, rows, checkpoint or build.train(job, rows))
     return _describe(built.bundle, built.results["all"], built.parity, time.monotonic() - started)
 
@@ -89,6 +89,8 @@ def describe_hygiene(report: dict[str, Any]) -> list[str]:
         "texts with several labels": len(report["conflicting_labels"]),
         f"training rows that validation has too, {'left out' if leaks['dropped'] else 'kept'}": len(leaks["train_ids"]),
         "training rows that validation has too but for figures and punctuation, kept": report["near_leaks"],
+        "votes on rows that are learned from": report["votes"]["used"],
+        "votes that name no row, left out": report["votes"]["unknown"],
         "labels with few training rows": len(report["small_labels"]),
         "labels without a validation row": len(report["labels_without_validation"]),
         f"rows longer than {long_texts['max_tokens']} tokens": len(long_texts["train"]) + len(long_texts["validation"]),

@@ -172,6 +172,26 @@ def build(kind: type[T], values: Any, where: str) -> T:
     return kind(**{key: _coerce(hints[key], value, where + key) for key, value in values.items()})
 
 
+def check_ranges(where: str, values: object, **allowed: str) -> None:
+    """Checks numbers of a configuration.
+
+    Args:
+        where: the table they stand in.
+        values: holds them as attributes.
+        allowed: attribute → interval such as "[0, 1)"; a round bracket leaves the end out.
+
+    Raises:
+        ConfigError: a number lies outside of its interval.
+    """
+    for name, interval in allowed.items():
+        value = getattr(values, name)
+        low, high = map(float, interval[1:-1].split(","))
+        if not (value >= low if interval[0] == "[" else value > low) or not (
+            value <= high if interval[-1] == "]" else value < high
+        ):
+            raise ConfigError(f"{where}.{name}: expected a number in {interval}, found {value}")
+
+
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where + ".")

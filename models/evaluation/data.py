@@ -157,7 +157,7 @@ def _filled(value: Any, where: str) -> str:
 
 
 def _label(value: Any, where: str) -> str:
-    return str(value) if type(value) is int else _filled(value, where)
+    return str(value) if type(value) is int else _filled(value, where).strip()
 
 
 def _slice_value(value: Any) -> str:

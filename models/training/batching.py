@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
+from tokenizers import Regex, Tokenizer
+from tokenizers.pre_tokenizers import Sequence, Split
 
 from models.training.network import MeanPooledClassifier
 
@@ -20,6 +21,20 @@ def load_tokenizer(content: bytes, max_tokens: int | None = None) -> Tokenizer:
     else:
         tokenizer.enable_truncation(max_tokens)
     return tokenizer
+
+
+def cut_long_words(content: bytes) -> bytes:
+    """The tokenizer.json that cuts words longer than WordPiece takes into parts.
+
+    WordPiece makes one unknown token of such a word, and scripts without spaces, or scans with glued words, have lines
+    that are one. All other texts are tokenized as before.
+    """
+    tokenizer = load_tokenizer(content)
+    longest = getattr(tokenizer.model, "max_input_chars_per_word", None)
+    if longest is not None:
+        words = Split(Regex(rf"\w{{{longest}}}"), "isolated")
+        tokenizer.pre_tokenizer = Sequence([words, tokenizer.pre_tokenizer])
+    return str(tokenizer.to_str()).encode()
 
 
 def encode(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:

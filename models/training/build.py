@@ -19,8 +19,10 @@ import pandas as pd
 from models.bundle import ModelBundle, bundle_reference, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation import evaluate
+from models.scores import TOP_LABELS
+from models.tokens import TextTokenizer
 from models.training.base_model import find_base_model, folder_digest
-from models.training.batching import encode, load_tokenizer
+from models.training.batching import cut_long_words, encode, load_tokenizer
 from models.training.calibration import Thresholds, choose_thresholds, fit_temperature, policy_toml
 from models.training.card import CardFacts, write_card
 from models.training.config import TrainingConfig
@@ -39,6 +41,7 @@ from schemas.errors import ConfigError, InputError
 logger = logging.getLogger(__name__)
 
 HYGIENE_NAME, LABELS_NAME = "hygiene.json", "labels.json"
+RECIPE = 1  # to be raised with every change of code that makes another network or graph of the same configuration
 _LIBRARIES = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
 
 
@@ -92,19 +95,48 @@ def inspect(job: Job) -> InspectedData:
     return rows
 
 
-def check_trainable(config: TrainingConfig, rows: InspectedData) -> None:
-    """Refuses data that cannot be trained on.
+def check_trainable(job: Job, rows: InspectedData) -> None:
+    """Refuses data that cannot be trained on, and teachers that cannot teach its labels.
 
     Raises:
         InputError: naming everything that stands against it.
-        ConfigError: the configuration names a label that the data does not have.
+        ConfigError: the configuration names a label that the data does not have, or a teacher of other labels.
     """
+    config = job.config
     for key in ("none_label", "positive_label"):
         label = getattr(config.card, key)
         if label and label not in rows.labels:
             raise ConfigError(f"card.{key}: {label!r} is no label of the data; correct it")
+    if config.card.positive_label and len(rows.labels) > TOP_LABELS:
+        raise ConfigError(
+            f"card.positive_label: only for at most {TOP_LABELS} labels, the data has {len(rows.labels)}; remove it"
+        )
+    for teacher in config.distillation.teachers:
+        _check_teacher(Path(teacher), job.work / "training", rows.labels)
     if rows.refused:
         raise InputError("this data cannot be trained on: " + "; ".join(rows.refused))
+
+
+def _check_teacher(folder: Path, own: Path, labels: list[str]) -> None:
+    if folder.resolve().is_relative_to(own.resolve()):
+        raise ConfigError(
+            f"distillation.teachers: {folder} is this training's own, and is set aside when it begins; give the "
+            "student another name or --work"
+        )
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"distillation.teachers: {folder}: expected a trained network, found none; train it first")
+    taught = _labels_of(folder, labels)
+    if taught != labels:
+        raise ConfigError(
+            f"distillation.teachers: {folder} was trained for {len(taught)} labels, which are not the {len(labels)} of "
+            "the data; train it on the same ones"
+        )
+
+
+def _labels_of(network_folder: Path, unknown: list[str]) -> list[str]:
+    """The labels that a network was trained for, in the order of its logits; `unknown` where it does not say."""
+    path = network_folder / LABELS_NAME
+    return list(json.loads(path.read_text(encoding="utf-8"))["labels"]) if path.is_file() else unknown
 
 
 def check_out(out: Path) -> None:
@@ -128,6 +160,7 @@ def train(job: Job, rows: InspectedData) -> Path:
         None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
         [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
         *(dataclasses.asdict(part) for part in (config.fine_tuning, config.lora, config.distillation, config.pruning)),
+        RECIPE,
     )
 
     def make(folder: Path) -> None:
@@ -160,7 +193,8 @@ def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBu
         for name in ("model.onnx", TOKENIZER_NAME):
             (folder / name).write_bytes((graphs / name).read_bytes())
         _write_labels(rows, folder)
-        facts = _facts(config, rows)
+        trained_here = network_folder == job.work / "training" / "network"
+        facts = _facts(config, rows) | {"network_sha256": folder_digest(network_folder)}
 
         def finish(fingerprint: Any = ()) -> ModelBundle:
             return write_bundle_manifest(
@@ -173,12 +207,17 @@ def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBu
         (folder / "policy.toml").write_text(policy_toml(Thresholds(0.0, 0.0, 0.0, None, 0.0), 1, {}), encoding="utf-8")
         classifier = Classifier(finish())
         temperature = fit_temperature(_logits(classifier, calibration_rows), _ids(calibration_rows, rows.labels))
+        readable, strangers = (
+            _short_enough(classifier.bundle, part, config) for part in (policy_rows, rows.train_strangers)
+        )
         thresholds = choose_thresholds(
-            _logits(classifier, policy_rows),
-            _ids(policy_rows, rows.labels),
-            _logits(classifier, rows.train_strangers),
+            _logits(classifier, readable),
+            _ids(readable, rows.labels),
+            _logits(classifier, strangers),
             temperature,
             config.policy.escalation_budget,
+            n_too_long=len(policy_rows) - len(readable),
+            n_strangers_too_long=len(rows.train_strangers) - len(strangers),
         )
         _write_json(
             folder / "calibration.json",
@@ -197,26 +236,36 @@ def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBu
         facts |= {"parity": parity.figures()}
         classifier = Classifier(finish())
         results = _measure(classifier, rows, config)
-        card_facts = CardFacts(classifier.bundle, describe_method(config, len(rows.train)), parity.figures())
+        card_facts = CardFacts(
+            classifier.bundle, describe_method(config, len(rows.train), trained_here), parity.figures()
+        )
         write_card(folder / "card.md", _hand_written_card(job), results, card_facts)
         fingerprint = classifier.fingerprint(config.fingerprint or made_up_texts(classifier))
         bundle = finish(fingerprint)
         Classifier(bundle)  # the fingerprint must hold here, of all places
-        if job.out.exists():
-            job.out.rename(Path(scratch) / "replaced")
-        folder.rename(job.out)
+        put_into_place(folder, job.out, Path(scratch) / "replaced")
     reference = {"bundle": bundle_reference(bundle)}  # measured before card and fingerprint gave it its digest
     results = {source: result | reference for source, result in results.items()}
     return BuiltBundle(dataclasses.replace(bundle, folder=job.out), results, parity)
+
+
+def put_into_place(folder: Path, out: Path, replaced: Path) -> None:
+    """Exchanges the bundles; what goes wrong in between, Ctrl-C included, leaves the old one where it was."""
+    try:
+        if out.exists():
+            out.rename(replaced)
+        folder.rename(out)
+    except BaseException:
+        if replaced.exists() and not out.exists():
+            replaced.rename(out)
+        raise
 
 
 def _quantized(job: Job, rows: InspectedData, network_folder: Path) -> Path:
     """The folder of float.onnx, model.onnx and tokenizer.json, from the work folder if they are there."""
     config = job.config
     network, tokenizer = load_network(network_folder)
-    names = network_folder / LABELS_NAME
-    labels = json.loads(names.read_text(encoding="utf-8"))["labels"] if names.is_file() else rows.labels
-    if network.config.num_labels != len(rows.labels) or labels != rows.labels:
+    if network.config.num_labels != len(rows.labels) or _labels_of(network_folder, rows.labels) != rows.labels:
         raise ConfigError(
             f"{network_folder}: trained for {network.config.num_labels} labels, which are not the {len(rows.labels)} "
             "of the data; train again, or give the data it was trained on"
@@ -224,14 +273,15 @@ def _quantized(job: Job, rows: InspectedData, network_folder: Path) -> Path:
     n_texts = min(config.export.calibration_texts, len(rows.train))
     texts = rows.train["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
     key = key_of(
-        folder_digest(network_folder), texts, config.max_tokens, dataclasses.asdict(config.export), _versions()
+        folder_digest(network_folder), texts, config.max_tokens, dataclasses.asdict(config.export), _versions(), RECIPE
     )
 
     def make(folder: Path) -> None:
-        (folder / TOKENIZER_NAME).write_bytes(tokenizer)
+        cutting = cut_long_words(tokenizer)
+        (folder / TOKENIZER_NAME).write_bytes(cutting)
         float_model = folder / "float.onnx"
         export_float(network, float_model)
-        token_ids = encode(load_tokenizer(tokenizer, config.max_tokens), texts)
+        token_ids = encode(load_tokenizer(cutting, config.max_tokens), texts)
         quantize(float_model, folder / "model.onnx", token_ids, config.export.activation_percentiles)
 
     return do_step(job.work, "int8", key, make)
@@ -258,6 +308,15 @@ def _measure(classifier: Classifier, rows: InspectedData, config: TrainingConfig
         )
         for source, part in [("all", validation), *validation.groupby("source")]
     }
+
+
+def _short_enough(bundle: ModelBundle, rows: pd.DataFrame, config: TrainingConfig) -> pd.DataFrame:
+    """The rows that the policy does not escalate for their length alone."""
+    reading = bundle.manifest.reading
+    tokenizer = TextTokenizer(bundle.read(TOKENIZER_NAME), bundle.max_tokens, reading.window_overlap, TOKENIZER_NAME)
+    read = tokenizer.tokenize(rows["text"].tolist())
+    truncated = (reading.window_overlap is None) & (read.n_tokens > bundle.max_tokens)
+    return rows[~truncated & (read.n_windows <= config.policy.max_windows)].reset_index(drop=True)
 
 
 def _hand_written_card(job: Job) -> str:

@@ -79,6 +79,8 @@ def choose_thresholds(
     out_of_scope: npt.NDArray[np.float32],
     temperature: float,
     escalation_budget: float,
+    n_too_long: int = 0,
+    n_strangers_too_long: int = 0,
 ) -> Thresholds:
     """Chooses the pair of guards that lets the fewest wrong answers through within a budget of escalations.
 
@@ -92,15 +94,28 @@ def choose_thresholds(
         out_of_scope: (n_strangers, n_labels) float32 logits of texts that belong to no label; perhaps none.
         temperature: from `fit_temperature`.
         escalation_budget: largest share of in-scope rows that may be escalated, in (0, 1).
+        n_too_long: in-scope rows besides, which are escalated for their length, whatever the guards; they use the
+            budget first.
+        n_strangers_too_long: out-of-scope rows besides, likewise.
+
+    Raises:
+        ConfigError: every in-scope row is too long.
     """
+    if not len(in_scope):
+        raise ConfigError(
+            "policy: every row it is chosen on is escalated for its length; set reading.window_overlap and raise "
+            "policy.max_windows"
+        )
+    budget_rows = max(0, int(escalation_budget * (len(in_scope) + n_too_long)) - n_too_long)
+    largest_share = budget_rows / len(in_scope)
     known, strangers = score_logits(in_scope, temperature), score_logits(out_of_scope, temperature)
     right = known.label_ids == label_ids
     best: tuple[int, float, float] | None = None
-    shares = np.linspace(0.0, escalation_budget, 51) if len(out_of_scope) else [escalation_budget / 2]
+    shares = np.linspace(0.0, largest_share, 51) if len(out_of_scope) else [largest_share / 2]
     for share in shares:
         min_familiarity = _floor(known.familiarity, share)
         familiar = known.familiarity >= min_familiarity
-        left = int(escalation_budget * len(right)) - int((~familiar).sum())
+        left = budget_rows - int((~familiar).sum())
         ordered = np.sort(known.confidence[familiar])
         min_confidence = _round_down(float(ordered[max(0, left)]), 4)
         accepted = familiar & (known.confidence >= min_confidence)
@@ -112,11 +127,12 @@ def choose_thresholds(
     _, min_confidence, min_familiarity = best
     accepted = (known.confidence >= min_confidence) & (known.familiarity >= min_familiarity)
     let_in = (strangers.confidence >= min_confidence) & (strangers.familiarity >= min_familiarity)
+    n_strangers = len(let_in) + n_strangers_too_long
     return Thresholds(
         min_confidence=min_confidence,
         min_familiarity=min_familiarity,
-        in_scope_escalated=round(float(1 - accepted.mean()), 4),
-        out_of_scope_escalated=round(float(1 - let_in.mean()), 4) if len(let_in) else None,
+        in_scope_escalated=round(float(1 - accepted.sum() / (len(accepted) + n_too_long)), 4),
+        out_of_scope_escalated=round(float(1 - let_in.sum() / n_strangers), 4) if n_strangers else None,
         accepted_accuracy=round(float(right[accepted].mean()), 4),
     )
 

@@ -118,7 +118,7 @@ def read_training_config(path: Path) -> TrainingConfig:
         _check(config)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
-    card = path.with_name(config.card.file) if config.card.file else None
+    card = path.parent / config.card.file if config.card.file else None
     if card is not None and not card.is_file():
         raise ConfigError(f"{card}: no such file; correct card.file in {path}, or leave it out")
     return config

@@ -13,6 +13,7 @@ from models.training.batching import encode, infer, load_tokenizer
 from models.training.fine_tuning import UNLABELLED, mixed_precision, training_device
 from models.training.linear_model import MIN_ROWS, out_of_sample_probabilities
 from models.training.network import MeanPooledClassifier
+from schemas.config import check_ranges
 from schemas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -43,6 +44,16 @@ class Distillation:
     linear_teacher: bool = False
     weight: float = 0.7
     temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "distillation",
+            self,
+            train_teachers="[0, inf)",
+            teacher_epochs="[0, inf)",
+            weight="[0, 1]",
+            temperature="(0, inf)",
+        )
 
 
 def save_network(network: MeanPooledClassifier, tokenizer: bytes, folder: Path) -> None:

@@ -17,6 +17,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from models.training.batching import length_bucketed, pad
 from models.training.network import MeanPooledClassifier
+from schemas.config import check_ranges
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +53,23 @@ class FineTuning:
     prototype_scale: float = 8.0
     max_tokens: int = 128
     seed: int = 20261122
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "fine_tuning",
+            self,
+            epochs="[1, inf)",
+            batch_documents="[1, inf)",
+            encoder_learning_rate="(0, inf)",
+            head_learning_rate="(0, inf)",
+            weight_decay="[0, inf)",
+            warmup_share="[0, 1)",
+            label_smoothing="[0, 1)",
+            class_weighting="[0, 1]",
+            prototype_scale="(0, inf)",
+            max_tokens="[3, inf)",
+            seed="[0, inf)",
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,6 +210,8 @@ class _Progress:
         for name, part in self._parts.items():
             part.load_state_dict(state[name])
         torch.set_rng_state(state["random"])
+        if torch.cuda.is_available() and state["random_of_gpus"]:
+            torch.cuda.set_rng_state_all(state["random_of_gpus"])
         logger.info("going on after step %d, where the training was interrupted", state["step"])
         return int(state["step"])
 
@@ -200,6 +220,7 @@ class _Progress:
             return
         weights = self._network.state_dict()
         state = {"step": step, "random": torch.get_rng_state(), "weights": {key: weights[key] for key in self._trained}}
+        state["random_of_gpus"] = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
         state |= {name: part.state_dict() for name, part in self._parts.items()}
         draft = self._path.with_suffix(".draft")
         torch.save(state, draft)

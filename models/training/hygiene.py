@@ -97,11 +97,11 @@ def inspect_data(
         count_tokens: texts -> how many tokens each has, special tokens included.
     """
     empty = {split: rows["id"][rows["same_text"] == ""] for split, rows in _splits(data.train, data.validation)}
-    train, train_strangers = _parted(data.train[data.train["same_text"] != ""], out_of_scope_label)
-    validation, validation_strangers = _parted(data.validation[data.validation["same_text"] != ""], out_of_scope_label)
-    all_train, leaked = train, _leaked(train, validation)
-    if rules.leaks == "drop":
-        train = train[~leaked].reset_index(drop=True)
+    all_train, all_validation = _with_text(data.train), _with_text(data.validation)
+    leaked = _leaked(all_train, all_validation)
+    used = all_train[~leaked] if rules.leaks == "drop" else all_train
+    train, train_strangers = _parted(used, out_of_scope_label)
+    validation, validation_strangers = _parted(all_validation, out_of_scope_label)
     surplus = _surplus(train, rules.max_rows_per_label)
     left_out = train["label"][surplus].value_counts()
     train = train[~surplus].reset_index(drop=True)
@@ -116,6 +116,7 @@ def inspect_data(
             "out_of_scope_validation": len(validation_strangers),
         },
         "labels": _label_counts(train, validation, labels),
+        "votes": _votes(data, votes),
         "empty_texts": {split: ids.tolist() for split, ids in empty.items()},
         "duplicates": _groups_of_ids(all_train, all_train["same_text"]),
         "near_duplicates": _groups_of_ids(all_train, all_train["same_text"].map(_near)),
@@ -130,6 +131,8 @@ def inspect_data(
         "likely_mislabelled": _mislabelled(train) if rules.find_mislabelled else None,
     }
     refused = _refusals(train, validation, labels, set(votes["label"]), leaked, rules)
+    if len(data.votes) and votes.empty:
+        refused.append(f"none of the {len(data.votes)} votes names a row to learn from; correct the ids of the votes")
     report["refused"] = refused
     return InspectedData(train, validation, train_strangers, validation_strangers, votes, labels, report, refused)
 
@@ -142,6 +145,16 @@ def calibration_and_policy_rows(validation: pd.DataFrame) -> tuple[pd.DataFrame,
 
 def _splits(train: pd.DataFrame, validation: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [("train", train), ("validation", validation)]
+
+
+def _with_text(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["same_text"] != ""].reset_index(drop=True)
+
+
+def _votes(data: LabelledData, used: pd.DataFrame) -> dict[str, int]:
+    """How many votes were given, how many are on rows to learn from, and how many name no row at all."""
+    known = {*data.train["id"], *data.validation["id"]}
+    return {"given": len(data.votes), "used": len(used), "unknown": int((~data.votes["id"].isin(known)).sum())}
 
 
 def _parted(rows: pd.DataFrame, out_of_scope_label: str) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -234,6 +247,11 @@ def _refusals(
         refused.append(
             f"{len(few)} labels have fewer than {rules.min_rows_per_label} training rows ({_named(few)}); label more "
             "rows, merge these labels, or remove their rows"
+        )
+    unprintable = [ascii(label) for label in labels if not label.isprintable()]
+    if unprintable:
+        refused.append(
+            f"{len(unprintable)} labels hold characters that do not print ({_named(unprintable)}); rename them"
         )
     unknown = sorted(set(validation["label"]) - set(labels))
     if unknown:

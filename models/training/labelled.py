@@ -100,8 +100,6 @@ def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -
     votes = _read_votes(config, root)
     voted = set(votes["id"])
     train = _read_split([(entry, _file(root / entry, "train")) for entry in config.train], config, voted)
-    if voted and train["id"].duplicated().any():
-        raise InputError("data.votes: an id names rows of several training files; make the ids distinct")
     validation_files = _validation_files(config, root)
     if validation_files:
         return LabelledData(train, _read_split(validation_files, config, set()), False, votes)
@@ -189,7 +187,15 @@ def _candidates(folder: Path, split: str) -> list[Path]:
 
 
 def _read_split(files: list[tuple[str, Path]], config: DataConfig, voted: set[str]) -> pd.DataFrame:
-    return pd.concat([_read_file(path, entry, config, voted) for entry, path in files], ignore_index=True)
+    frames = [_read_file(path, entry, config, voted) for entry, path in files]
+    rows = pd.concat(frames, ignore_index=True)
+    if rows["id"].duplicated().any():
+        if voted:
+            raise InputError("data.votes: an id names rows of several training files; make the ids distinct")
+        # Every file has its own row 1; what is said of a row must tell them apart.
+        parts = [entry + ": " + frame["id"] for (entry, _), frame in zip(files, frames, strict=True)]
+        rows["id"] = pd.concat(parts, ignore_index=True)
+    return rows
 
 
 def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from models.training.network import MeanPooledClassifier
+from schemas.config import check_ranges
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,9 @@ class Lora:
     rank: int = 0
     alpha: float = 32.0
     dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        check_ranges("lora", self, rank="[0, inf)", alpha="(0, inf)", dropout="[0, 1)")
 
 
 def add_lora(network: MeanPooledClassifier, lora: Lora, seed: int) -> MeanPooledClassifier:

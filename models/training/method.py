@@ -5,13 +5,19 @@ from __future__ import annotations
 from models.training.config import TrainingConfig
 
 
-def describe_method(config: TrainingConfig, n_rows: int) -> list[str]:
+def describe_method(config: TrainingConfig, n_rows: int, trained_here: bool = True) -> list[str]:
     """One sentence a technique, in the order of doing.
 
     Args:
         config: of the training.
         n_rows: how many rows were learned from.
+        trained_here: whether the network was trained by this configuration, and not given.
     """
+    given = ["Made of a trained network that was given; how it was trained is not on record here."]
+    return [*(_training(config, n_rows) if trained_here else given), _quantization(config)]
+
+
+def _training(config: TrainingConfig, n_rows: int) -> list[str]:
     tuning, distillation, pruning = config.fine_tuning, config.distillation, config.pruning
     sentences = []
     if pruning.layers:
@@ -29,18 +35,24 @@ def describe_method(config: TrainingConfig, n_rows: int) -> list[str]:
     if config.hygiene.max_rows_per_label:
         sentences.append(f"Of each label, at most {config.hygiene.max_rows_per_label:,} rows were learned from.")
     how = f"LoRA of rank {config.lora.rank}, merged" if config.lora.rank else "full fine-tuning"
+    start = f"`{config.base_model}`"
+    if pruning.layers and (distillation.teachers or distillation.train_teachers):
+        start = "its first teacher"
     sentences.append(
-        f"Trained from `{config.base_model}` by {how}: {n_rows:,} rows, {tuning.epochs} epochs of steps of "
+        f"Trained from {start} by {how}: {n_rows:,} rows, {tuning.epochs} epochs of steps of "
         f"{tuning.batch_documents} texts cut at {tuning.max_tokens} tokens, label smoothing "
         f"{tuning.label_smoothing:g}, class weighting {tuning.class_weighting:g}, seed {tuning.seed}."
     )
+    return sentences
+
+
+def _quantization(config: TrainingConfig) -> str:
     export = config.export
-    sentences.append(
+    return (
         "Quantized statically, channels equalised: int8 weights per output channel and int8 embeddings, uint8 "
         f"activations with ranges from {export.calibration_texts} training texts (or all, where there are fewer), the "
         f"best of {', '.join(f'{one:g}%' for one in export.activation_percentiles)} of their values."
     )
-    return sentences
 
 
 def _listed(numbers: tuple[int, ...]) -> str:

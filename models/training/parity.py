@@ -25,6 +25,7 @@ from models.classifier import Classifier
 from models.policy import route
 from models.scores import Scores
 from models.training.products import int8_products
+from schemas.config import check_ranges
 from schemas.errors import BundleError
 from schemas.reasons import Route
 
@@ -48,6 +49,9 @@ class ParityLimits:
     max_label_flips: float = 0.01
     max_route_flips: float = 0.02
     max_accuracy_loss: float = 0.003
+
+    def __post_init__(self) -> None:
+        check_ranges("parity", self, max_label_flips="[0, 1]", max_route_flips="[0, 1]", max_accuracy_loss="[0, 1]")
 
 
 @dataclass(frozen=True)

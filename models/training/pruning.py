@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import torch
 
 from models.training.batching import encode, load_tokenizer
+from schemas.config import check_ranges
 from schemas.errors import ConfigError
 
 _EMBEDDING = "embeddings.word_embeddings.weight"
@@ -27,6 +28,9 @@ class Pruning:
 
     layers: tuple[int, ...] = ()
     vocabulary: int = 0
+
+    def __post_init__(self) -> None:
+        check_ranges("pruning", self, vocabulary="[0, inf)")
 
 
 def prune_vocabulary(tokenizer_json: bytes, texts: list[str], size: int) -> tuple[bytes, list[int]]:

@@ -18,6 +18,7 @@ from models.training.fine_tuning import UNLABELLED, FineTuning, Targets, fine_tu
 from models.training.lora import Lora, add_lora, merge_lora
 from models.training.network import MeanPooledClassifier
 from models.training.pruning import Pruning, prune_vocabulary, prune_weights
+from schemas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,8 @@ def train_network(
     recipe, distillation = config.fine_tuning, config.distillation
     targets = Targets(label_ids, soft_labels, distillation.weight)
     teachers = [Path(name) for name in distillation.teachers]
+    if distillation.train_teachers:  # what the student cannot be is refused now, not after the teachers' hours
+        _starting_network(config, base, None, texts, n_labels)
     for number in range(1, distillation.train_teachers + 1):
         teachers.append(_train_teacher(config, number, base, texts, targets, n_labels, work))
     soft: list[np.ndarray] = []
@@ -147,12 +150,13 @@ def _train(
     network, tokenizer = _starting_network(config, base, start, texts, n_labels)
     token_ids = encode(load_tokenizer(tokenizer, config.fine_tuning.max_tokens), texts)
     if start is None:
-        labelled = _some_of_each_label(targets.label_ids)
+        label_ids = _likeliest_labels(targets)
+        labelled = _some_of_each_label(label_ids)
         with mixed_precision(training_device()):
             embeddings, _ = infer(network.to(training_device()), [token_ids[row] for row in labelled])
         network.to("cpu").start_head_from_prototypes(
             torch.as_tensor(embeddings),
-            torch.as_tensor(targets.label_ids[labelled]),
+            torch.as_tensor(label_ids[labelled]),
             config.fine_tuning.prototype_scale,
         )
     if config.lora.rank:
@@ -161,6 +165,14 @@ def _train(
     if config.lora.rank:
         network = merge_lora(network)
     return TrainedNetwork(network, tokenizer)
+
+
+def _likeliest_labels(targets: Targets) -> np.ndarray:
+    """(n_rows,) The labels; of rows without one, the likeliest by the soft labels, if there are any."""
+    if targets.soft is None:
+        return targets.label_ids
+    only_soft = (targets.label_ids == UNLABELLED) & np.isfinite(targets.soft).all(axis=1)
+    return np.where(only_soft, np.nan_to_num(targets.soft).argmax(axis=1), targets.label_ids)
 
 
 def _some_of_each_label(label_ids: np.ndarray, at_most: int = 64) -> np.ndarray:
@@ -183,6 +195,12 @@ def _starting_network(
         tokenizer = (base / "tokenizer.json").read_bytes()
     else:
         trained, tokenizer = load_network(start)
+        width = BertConfig.from_pretrained(base).hidden_size
+        if trained.config.hidden_size != width:
+            raise ConfigError(
+                f"{start}: is {trained.config.hidden_size} wide, the base encoder {width}; a student with fewer layers "
+                "starts from its first teacher, so name one of the base encoder's width first"
+            )
         encoder, encoder_config = trained.bert, trained.config
         head = {f"head.{name}": value for name, value in trained.head.state_dict().items()}
     kept: list[int] | None = None

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch")
 from tokenizers import Tokenizer  # noqa: E402
 
 from models.training import fine_tuning as loop  # noqa: E402
-from models.training.batching import encode, infer, length_bucketed, load_tokenizer  # noqa: E402
+from models.training.batching import cut_long_words, encode, infer, length_bucketed, load_tokenizer  # noqa: E402
 from models.training.distillation import Distillation, ask_linear_teacher  # noqa: E402
 from models.training.fine_tuning import UNLABELLED, FineTuning, Targets, fine_tune  # noqa: E402
 from models.training.lora import Lora, add_lora, merge_lora  # noqa: E402
@@ -227,3 +227,29 @@ def test_every_row_is_in_exactly_one_batch() -> None:
     assert sorted(np.concatenate(batches).tolist()) == list(range(5000))
     assert len(batches) == -(-5000 // 64)
     assert np.mean([np.ptp(lengths[rows]) for rows in batches]) < 10
+
+
+def test_rows_that_only_teachers_label_are_enough(base: Path, tmp_path: Path) -> None:
+    soft = np.eye(len(LABELS), dtype=np.float32)[LABEL_IDS]
+    nobody = np.full(len(TEXTS), UNLABELLED, dtype=np.int64)
+    trained = train_network(Plan(), base, TEXTS, nobody, len(LABELS), tmp_path, soft)
+    assert (answers(trained).argmax(axis=1) == LABEL_IDS).mean() > 0.9
+
+
+def test_a_vocabulary_that_is_impossible_is_refused_before_any_teacher_is_trained(base: Path, tmp_path: Path) -> None:
+    plan = Plan(distillation=Distillation(train_teachers=1), pruning=Pruning(vocabulary=10**6))
+    with pytest.raises(ConfigError, match=r"pruning\.vocabulary"):
+        train(plan, base, tmp_path)
+    assert not (tmp_path / "teacher-1").exists()
+
+
+def test_words_that_wordpiece_gives_up_are_read_in_parts(base: Path) -> None:
+    plain = (base / "tokenizer.json").read_bytes()
+    cutting = load_tokenizer(cut_long_words(plain))
+    unknown = cutting.token_to_id("[UNK]")
+    word = "red" * 50
+    assert unknown in load_tokenizer(plain).encode(word).ids
+    pieces = [cutting.id_to_token(number) for number in cutting.encode(word).ids[1:-1]]
+    assert "".join(pieces).replace("##", "") == word
+    for text in (*TEXTS, "a-b " * 60):
+        assert cutting.encode(text).ids == load_tokenizer(plain).encode(text).ids

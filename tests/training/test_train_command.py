@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from models.classifier import Classifier
+from models.training.build import put_into_place
 from models.training.export import quantize
 from pipelines.cli import main
 from tests.training.spoiling import spoil
@@ -169,3 +171,50 @@ def test_data_that_cannot_be_trained_on_ends_with_every_reason(place: Path, tmp_
     assert result.exit_code == 3
     assert "at least 2 labels" in result.output
     assert "at least 50 validation rows" in result.output
+
+
+def test_a_teacher_of_other_labels_is_refused_before_anything_is_trained(place: Path, tmp_path: Path) -> None:
+    for name in ("mail.csv", "mail.toml"):
+        (tmp_path / name).write_bytes((place / name).read_bytes())
+    teacher = shutil.copytree(place / "work/training/network", tmp_path / "teacher")
+    with (tmp_path / "mail.toml").open("a", encoding="utf-8") as config:
+        config.write(f'\n[distillation]\nteachers = ["{teacher}"]\n')
+    assert train(tmp_path, "--check").exit_code == 0
+    labels = json.loads((teacher / "labels.json").read_text())
+    (teacher / "labels.json").write_text(json.dumps({"labels": labels["labels"][::-1]}))
+    result = train(tmp_path, "--check")
+    assert result.exit_code == 2
+    assert "trained for 3 labels, which are not the 3 of the data" in result.output
+
+
+def test_a_teacher_from_the_student_s_own_work_folder_is_refused(place: Path, tmp_path: Path) -> None:
+    for name in ("mail.csv", "mail.toml"):
+        (tmp_path / name).write_bytes((place / name).read_bytes())
+    shutil.copytree(place / "work/training", tmp_path / "work/training")
+    with (tmp_path / "mail.toml").open("a", encoding="utf-8") as config:
+        config.write(f'\n[distillation]\nteachers = ["{tmp_path}/work/training/network"]\n')
+    result = train(tmp_path)
+    assert result.exit_code == 2
+    assert "is this training's own" in result.output
+    assert (tmp_path / "work/training/network/config.json").is_file()
+
+
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_what_goes_wrong_in_the_exchange_leaves_the_old_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    for folder in (old, new):
+        folder.mkdir()
+        (folder / "name").write_text(folder.name)
+    rename = Path.rename
+
+    def fail(self: Path, target: Path) -> Path:
+        if self == new:
+            raise error
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(error):
+        put_into_place(new, old, tmp_path / "replaced")
+    assert (old / "name").read_text() == "old"

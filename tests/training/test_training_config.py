@@ -104,3 +104,34 @@ def test_the_method_names_every_technique(tmp_path: Path) -> None:
     )
     for words in said:
         assert words in sentences
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[fine_tuning]\nepochs = 0",
+        "[fine_tuning]\nbatch_documents = 0",
+        "[fine_tuning]\nlabel_smoothing = 1.0",
+        "[fine_tuning]\nencoder_learning_rate = nan",
+        "[distillation]\nweight = 7.0",
+        "[distillation]\ntemperature = 0.0",
+        "[lora]\nrank = -1",
+        "[parity]\nmax_label_flips = 2.0",
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_its_name(tmp_path: Path, content: str) -> None:
+    table, key = content.split(" = ")[0].split("]\n")
+    with pytest.raises(ConfigError, match=rf"{table[1:]}\.{key}: expected a number in"):
+        read(tmp_path, MINIMAL + content)
+
+
+def test_a_card_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards/mine.md").write_text("# Mine\n", encoding="utf-8")
+    assert read(tmp_path, MINIMAL + "[card]\nfile = 'cards/mine.md'\n").card.file == "cards/mine.md"
+
+
+def test_the_method_of_a_network_that_was_given_claims_nothing(tmp_path: Path) -> None:
+    first, second = describe_method(read(tmp_path, MINIMAL), 1000, trained_here=False)
+    assert "not on record" in first
+    assert "Quantized" in second

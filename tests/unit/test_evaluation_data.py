@@ -175,3 +175,8 @@ def write(path: Path, columns: dict[str, list[object]]) -> None:
         return
     cells = [["" if cell is None else '"' + str(cell).replace('"', '""') + '"' for cell in row] for row in rows]
     path.write_text("\n".join(",".join(row) for row in [names, *cells]) + "\n")
+
+
+def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_text("text,label\nhello, travel\n")
+    assert read_evaluation_data(tmp_path / "data.csv").labels == ("travel",)

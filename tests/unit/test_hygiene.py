@@ -54,7 +54,8 @@ def test_clean_rows_give_an_empty_report() -> None:
     assert seen.labels == ["a", "b", "c"]
     assert len(seen.train) == 120
     findings = {key: value for key, value in seen.report.items() if key not in ("rows", "labels", "long_texts")}
-    assert not any(value for key, value in findings.items() if key not in ("empty_texts", "leaks"))
+    assert not any(value for key, value in findings.items() if key not in ("empty_texts", "leaks", "votes"))
+    assert seen.report["votes"] == {"given": 0, "used": 0, "unknown": 0}
     assert seen.report["empty_texts"] == {"train": [], "validation": []}
     assert seen.report["long_texts"] == {"max_tokens": 8, "train": [], "validation": []}
     assert seen.report["labels"]["b"] == {"train": 40, "validation": 20}
@@ -139,6 +140,30 @@ def test_all_reasons_for_a_refusal_are_given_at_once() -> None:
     assert "1 labels have fewer than 2 training rows (lone)" in refused[0]
     assert "1 labels have validation rows but no training row (never seen)" in refused[1]
     assert "expected at least 50 validation rows with a label, found 20" in refused[2]
+
+
+def test_votes_are_counted_and_refused_where_none_names_a_row() -> None:
+    votes = pd.DataFrame([["t1", "a", 1.0], ["v1", "a", 1.0], ["x1", "b", 1.0]], columns=["id", "label", "weight"])
+    seen = look(clean(120, "t"), clean(60, "v"), votes=votes)
+    assert seen.report["votes"] == {"given": 3, "used": 1, "unknown": 1}
+    assert seen.refused == []
+    [refused] = look(clean(120, "t"), clean(60, "v"), votes=votes[1:]).refused
+    assert "none of the 2 votes names a row to learn from" in refused
+
+
+def test_a_label_that_does_not_print_is_refused_before_it_is_trained() -> None:
+    rows = [row | {"label": row["label"].replace("a", "cash\u00a0out")} for row in clean(120, "t")]
+    refused = look(rows, clean(60, "v")).refused
+    assert any(r"cash\xa0out" in reason for reason in refused)
+
+
+def test_a_stranger_that_both_splits_know_is_a_leak_too() -> None:
+    strangers = [{"id": f"s{n}", "text": f"odd {WORDS[n]}", "label": "other", "group": None} for n in range(10)]
+    own = [row | {"id": row["id"] + "v"} for row in strangers[:4]]
+    seen = look(clean(120, "t") + strangers, clean(60, "v") + own)
+    assert seen.report["leaks"]["train_ids"] == ["s0", "s1", "s2", "s3"]
+    assert seen.train_strangers["id"].tolist() == [f"s{n}" for n in range(4, 10)]
+    assert len(seen.validation_strangers) == 4
 
 
 def test_a_single_label_is_refused() -> None:

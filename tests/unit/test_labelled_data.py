@@ -218,3 +218,13 @@ def test_a_folder_without_validation_beside_one_with_it_is_refused(tmp_path: Pat
     assert "two does not" in _refusal(tmp_path, ConfigError, train=("one", "two"))
     write(tmp_path / "one/train.jsonl", ROWS)
     assert "found train.csv, train.jsonl" in _refusal(tmp_path, InputError, train=("one",))
+
+
+def test_rows_of_several_files_keep_names_of_their_own(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        rows = [{"text": f"{name} {row['text']}", "label": row["label"]} for row in ROWS]
+        write(tmp_path / f"{name}.csv", rows)
+    data = read_labelled(DataConfig(train=("a.csv", "b.csv"), validation=("a.csv",)), tmp_path)
+    assert data.train["id"].is_unique
+    assert {"a.csv: row 1", "b.csv: row 1"} <= set(data.train["id"])
+    assert data.validation["id"][0] == "row 1"

@@ -36,6 +36,17 @@ def test_the_policy_stays_within_its_budget_and_uses_it(budget: float) -> None:
     assert thresholds.out_of_scope_escalated is None
 
 
+def test_rows_that_are_too_long_use_the_budget_first() -> None:
+    logits, label_ids = made_up_logits(1000)
+    thresholds = choose_thresholds(logits, label_ids, NO_STRANGERS, 1.0, 0.3, n_too_long=200, n_strangers_too_long=5)
+    assert 200 / 1200 < thresholds.in_scope_escalated <= 0.3 + 0.001
+    assert thresholds.out_of_scope_escalated == 1.0
+    beyond = choose_thresholds(logits, label_ids, NO_STRANGERS, 1.0, 0.1, n_too_long=1000)
+    assert beyond.in_scope_escalated == 0.5
+    with pytest.raises(ConfigError, match="escalated for its length"):
+        choose_thresholds(logits[:0], label_ids[:0], NO_STRANGERS, 1.0, 0.1, n_too_long=10)
+
+
 def test_without_strangers_each_guard_gets_half_of_the_budget() -> None:
     logits, label_ids = made_up_logits(2000)
     thresholds = choose_thresholds(logits, label_ids, NO_STRANGERS, 1.0, 0.1)
