@@ -177,8 +177,9 @@ def _surplus(train: pd.DataFrame, most: int) -> pd.Series:
     """Whether a row is one too many of its label; the rows that stay are those with the lowest hashes."""
     if not most:
         return pd.Series(False, index=train.index)
-    hashes = (train["source"] + ":" + train["id"]).map(unit_hash)
-    return hashes.groupby(train["label"]).rank(method="first") > most  # False where votes alone know the label
+    return (
+        train["id"].map(unit_hash).groupby(train["label"]).rank(method="first") > most
+    )  # False where votes alone know the label
 
 
 def _near_leaked(train: pd.DataFrame, validation: pd.DataFrame) -> pd.Series:

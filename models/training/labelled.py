@@ -193,7 +193,7 @@ def _read_split(files: list[tuple[str, Path]], config: DataConfig, voted: set[st
         if voted:
             raise InputError("data.votes: an id names rows of several training files; make the ids distinct")
         # Every file has its own row 1; what is said of a row must tell them apart.
-        parts = [entry + ": " + frame["id"] for (entry, _), frame in zip(files, frames, strict=True)]
+        parts = [entry + ":" + frame["id"] for (entry, _), frame in zip(files, frames, strict=True)]
         rows["id"] = pd.concat(parts, ignore_index=True)
     return rows
 

@@ -226,5 +226,5 @@ def test_rows_of_several_files_keep_names_of_their_own(tmp_path: Path) -> None:
         write(tmp_path / f"{name}.csv", rows)
     data = read_labelled(DataConfig(train=("a.csv", "b.csv"), validation=("a.csv",)), tmp_path)
     assert data.train["id"].is_unique
-    assert {"a.csv: row 1", "b.csv: row 1"} <= set(data.train["id"])
+    assert {"a.csv:row 1", "b.csv:row 1"} <= set(data.train["id"])
     assert data.validation["id"][0] == "row 1"
