@@ -32,8 +32,10 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         names = ("read", "classified", "accepted", "escalated", "rejected")
         rows = [("", *names), *((kind, *(f"{of[name]:,}" for name in names)) for kind, of in by_type.items())]
         lines += [f"  {line}" for line in _columns(rows, n_words=1)]
-    for partition in manifest.partitions:
-        lines += [f"  {warehouse / kind.name / partition.path}" for kind in PUBLISHED_TABLES]
+    [place, *others] = [Path(partition.path) for partition in manifest.partitions]
+    if others:
+        place = place.with_name("document_type=*")
+    lines += [f"  {warehouse / kind.name / place}" for kind in PUBLISHED_TABLES]
     return "\n".join(line.rstrip() for line in lines)
 
 
