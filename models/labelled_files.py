@@ -70,7 +70,7 @@ def several_labels(value: Any, where: str) -> tuple[str, ...]:
             value = "no list"
     if value is not None and not isinstance(value, list):
         raise InputError(f"{where}: expected a list of labels, or its JSON; correct the column or name another")
-    labels = tuple(str(label).strip() if isinstance(label, (str, int)) else "" for label in value or ())
+    labels = tuple(str(label).strip() if type(label) in (str, int) else "" for label in value or ())
     if not all(labels):
         raise InputError(f"{where}: a label of the list is empty, or neither a text nor a whole number; correct it")
     return labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +63,10 @@ def _check_file(warehouse: Warehouse, file: PublishedFile) -> None:
 
 
 def _check_balance(warehouse: Warehouse, manifest: Manifest) -> None:
-    found = {partition.document_type: Counter[str]() for partition in manifest.partitions}
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for file in manifest.files:
         path = warehouse.root / file.path
-        of = found[next(part.document_type for part in manifest.partitions if f"/{part.path}/" in file.path)]
+        of = found[path.parent.name.removeprefix("document_type=")]
         of[file.table] += pq.ParquetFile(path).metadata.num_rows
         if file.table == CLASSIFICATIONS.name:
             routes = pq.read_table(path, columns=["route"], partitioning=None)["route"]
