@@ -92,7 +92,7 @@ class Classifier:
             top_label_ids=scored.top_label_ids,
             top_confidences=scored.top_confidences,
             n_tokens=tokenized.n_tokens,
-            truncated=(tokenized.n_tokens > self.bundle.max_tokens) & (tokenized.n_windows == 1),
+            truncated=tokenized.truncated,
             n_windows=tokenized.n_windows,
             failed=failed,
             failures=dict(sorted(failures.items())),

@@ -23,12 +23,14 @@ class TokenizedTexts:
             their order, then those of the second, and so on.
         n_windows: (n_texts,) int32, how many of them are each text's; 0 where it failed.
         n_tokens: (n_texts,) int32, the length of the whole text, special tokens included; 0 where it failed.
+        truncated: (n_texts,) bool, whether the windows hold less than the text.
         failures: row -> what went wrong, never the text.
     """
 
     windows: list[npt.NDArray[np.int32]]
     n_windows: npt.NDArray[np.int32]
     n_tokens: npt.NDArray[np.int32]
+    truncated: npt.NDArray[np.bool_]
     failures: dict[int, str]
 
 
@@ -78,7 +80,8 @@ class TextTokenizer:
                 windows += own
                 n_windows.append(len(own))
                 lengths.append(len(ids))
-        return TokenizedTexts(windows, np.array(n_windows, dtype=np.int32), np.array(lengths, dtype=np.int32), failures)
+        counts, n_tokens = np.array(n_windows, dtype=np.int32), np.array(lengths, dtype=np.int32)
+        return TokenizedTexts(windows, counts, n_tokens, (n_tokens > self._max_tokens) & (counts == 1), failures)
 
     def _windows(self, ids: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:
         if len(ids) <= self._max_tokens:

@@ -315,8 +315,7 @@ def _short_enough(bundle: ModelBundle, rows: pd.DataFrame, config: TrainingConfi
     reading = bundle.manifest.reading
     tokenizer = TextTokenizer(bundle.read(TOKENIZER_NAME), bundle.max_tokens, reading.window_overlap, TOKENIZER_NAME)
     read = tokenizer.tokenize(rows["text"].tolist())
-    truncated = (reading.window_overlap is None) & (read.n_tokens > bundle.max_tokens)
-    return rows[~truncated & (read.n_windows <= config.policy.max_windows)].reset_index(drop=True)
+    return rows[~read.truncated & (read.n_windows <= config.policy.max_windows)].reset_index(drop=True)
 
 
 def _hand_written_card(job: Job) -> str:
