@@ -108,7 +108,9 @@ def _figures(result: dict[str, Any]) -> str:
         figures.append(("Risk–coverage area", decimal(curve["area"]), f"coverage {told} error"))
     if positives := result["positives_only"]:
         name = f"Accuracy where not {positives['none_label']}"
-        figures.append((name, percent(positives["accuracy"]), interval(positives["accuracy_interval_95"])))
+        which = f"{percent(positives['accuracy_without_none'])} with that answer struck out"
+        told = f"{interval(positives['accuracy_interval_95'])}; {which}"
+        figures.append((name, percent(positives["accuracy"]), told))
     if several := result["several_labels"]:
         found = f"{percent(several['found_in_top_share'])} of the right labels are in the top {several['top_labels']}"
         figures.append(("Any right label", percent(several["any_right_share"]), found))

@@ -51,6 +51,7 @@ def _in_scope(result: dict[str, Any]) -> list[str]:
                 f"{positives['none_label']!r}",
             )
         )
+        lines.append(_line("which of them", _with_interval(positives, "accuracy_without_none")))
     if several := result["several_labels"]:
         lines += [
             _line("any right label", f"{_with_interval(several, 'any_right', 'any_right_share')}"),

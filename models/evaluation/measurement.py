@@ -106,7 +106,7 @@ def evaluate(
         "unknown_labels": dict(sorted(Counter(label for label in gold if label not in position).items())),
         "positives_only": None
         if none_id is None
-        else {"none_label": none_label} | group_figures(right[gold_ids != none_id], accepted[gold_ids != none_id]),
+        else _positives_only(none_id, gold_ids, scores.top_label_ids[in_scope], accepted, bundle),
         "several_labels": None
         if right_labels is None
         else _several_labels([right_labels[row] for row in rows], gold_ids, scores.top_label_ids[in_scope], bundle),
@@ -153,6 +153,34 @@ def _accepted(bundle: ModelBundle, scores: Scores) -> tuple[npt.NDArray[np.bool_
     reasons = np.full(len(answered), NO_ANSWER, dtype=answered_reasons.dtype)
     reasons[answered] = answered_reasons
     return accepted, reasons
+
+
+def _positives_only(
+    none_id: int,
+    gold_ids: npt.NDArray[np.int32],
+    top_label_ids: npt.NDArray[np.int32],
+    accepted: npt.NDArray[np.bool_],
+    bundle: ModelBundle,
+) -> dict[str, Any]:
+    """How the rows that are something fare: as answered, and with the label for nothing struck from the answers.
+
+    Args:
+        none_id: the label that stands for none of the others.
+        gold_ids: (n,) int32.
+        top_label_ids: (n, k) int32, best first; k >= 2 unless there is no other label.
+        accepted: (n,) bool.
+        bundle: whose labels the ids are of.
+    """
+    positive = gold_ids != none_id
+    gold, top = gold_ids[positive], top_label_ids[positive]
+    without_none = np.where(top[:, 0] == none_id, top[:, min(1, top.shape[1] - 1)], top[:, 0])
+    told_apart = gold == without_none
+    return {
+        "none_label": bundle.labels[none_id],
+        **group_figures(gold == top[:, 0], accepted[positive]),
+        "accuracy_without_none": share(told_apart),
+        "accuracy_without_none_interval_95": wilson_interval(int(told_apart.sum()), len(told_apart)),
+    }
 
 
 def _several_labels(

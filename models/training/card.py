@@ -95,7 +95,8 @@ def _special(result: Mapping[str, Any]) -> str:
     if positives := result["positives_only"]:
         lines.append(
             f"Rows that are not {_code(positives['none_label'])}: {_with_interval(positives, 'accuracy')} of "
-            f"{positives['rows']:,} are right."
+            f"{positives['rows']:,} are right; with that answer struck out "
+            f"{_with_interval(positives, 'accuracy_without_none')}."
         )
     if several := result["several_labels"]:
         lines.append(

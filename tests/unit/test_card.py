@@ -77,7 +77,7 @@ def test_figures_that_only_some_labels_have_are_told(tmp_path: Path, bundle: Mod
     figures = evaluate(classifier, TEXTS, GOLD, right_labels=[[]] * 4, none_label="technical", positive_label="billing")
     classifier.close()
     text = card(tmp_path, {"all": figures}, CardFacts(bundle))
-    assert "- Rows that are not `technical`: 66.7% [20.8%, 93.9%] of 3 are right." in text
+    assert "- Rows that are not `technical`: 66.7% [20.8%, 93.9%] of 3 are right; with that answer" in text
     assert "- Rows with several right labels: 0." in text
     assert "- Average precision for `billing`, which 25.0% of the rows are: 1.000." in text
 

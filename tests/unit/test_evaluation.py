@@ -141,6 +141,15 @@ def test_rows_with_the_label_for_nothing_can_be_left_out(classifier: Classifier)
     assert evaluate(classifier, texts, gold)["positives_only"] is None
 
 
+def test_with_the_label_for_nothing_struck_out_the_next_answer_counts(classifier: Classifier) -> None:
+    text = "the app does crash and the screen is slow"  # "technical", which means none here
+    next_best = classifier.bundle.labels[classifier.classify([text]).top_label_ids[0, 1]]
+    last = classifier.bundle.labels[classifier.classify([text]).top_label_ids[0, -1]]
+    positives = evaluate(classifier, [text, text], [next_best, last], none_label="technical")["positives_only"]
+    assert (positives["accuracy"], positives["accuracy_without_none"]) == (0.0, 0.5)
+    assert positives["accuracy_without_none_interval_95"] == wilson_interval(1, 2)
+
+
 def test_a_row_with_several_right_labels_counts_any_of_them(classifier: Classifier) -> None:
     texts = list(EASY)
     gold = ["delivery", "delivery", "account", "technical"]  # the first is answered "billing"
