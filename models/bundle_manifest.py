@@ -16,7 +16,7 @@ from schemas.config import SPLITS
 from schemas.errors import BundleError, ConfigError
 from schemas.text_template import parse_text_template
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_NAME = "bundle.json"
 REQUIRED_FILES = ("model.onnx", "tokenizer.json", "labels.json", "policy.toml", "calibration.json", "card.md")
 

@@ -121,16 +121,11 @@ def build_model(head: np.ndarray, bias: np.ndarray, n_words: int, poison_id: int
         return (rng.normal(size=(n_in, n_out)) / np.sqrt(n_in)).astype(np.float32)
 
     queries, keys, values = (graph.linear(x, matrix(HIDDEN, HIDDEN)) for _ in range(3))
-    mask = graph.node("Cast", "attention_mask", to=TensorProto.INT32)
-    heads = graph.node("MultiHeadAttention", queries, keys, values, "", mask, domain="com.microsoft", num_heads=HEADS)
+    heads = graph.node("MultiHeadAttention", queries, keys, values, domain="com.microsoft", num_heads=HEADS)
     x = graph.normalized(graph.node("Add", x, graph.linear(heads, 0.5 * matrix(HIDDEN, HIDDEN))))
     inner = graph.node("Gelu", graph.linear(x, matrix(HIDDEN, INNER)), domain="com.microsoft")
     x = graph.normalized(graph.node("Add", x, graph.linear(inner, 0.5 * matrix(INNER, HIDDEN))))
-    last = graph.weight(np.array([2], dtype=np.int64))
-    weight = graph.node("Unsqueeze", graph.node("Cast", "attention_mask", to=TensorProto.FLOAT), last)
-    axis = graph.weight(np.array([1], dtype=np.int64))
-    total = graph.node("ReduceSum", graph.node("Mul", x, weight), axis, keepdims=0)
-    graph.node("Div", total, graph.node("ReduceSum", weight, axis, keepdims=0), output="embedding")
+    graph.node("ReduceMean", x, axes=[1], keepdims=0, output="embedding")
     graph.node("Gemm", "embedding", graph.weight(head), graph.weight(bias), output="logits")
 
     def free(name: str, kind: int, *sizes: str | int) -> onnx.ValueInfoProto:
@@ -139,7 +134,7 @@ def build_model(head: np.ndarray, bias: np.ndarray, n_words: int, poison_id: int
     proto = helper.make_graph(
         graph.nodes,
         "tiny",
-        [free(name, TensorProto.INT64, "sequence") for name in ("input_ids", "attention_mask")],
+        [free("input_ids", TensorProto.INT64, "sequence")],
         [free("logits", TensorProto.FLOAT, len(bias)), free("embedding", TensorProto.FLOAT, HIDDEN)],
         graph.weights,
     )
@@ -165,7 +160,7 @@ def logits_and_embeddings(model: bytes, tokenizer: Tokenizer, texts: list[str]) 
     outputs = []
     for encoding in tokenizer.encode_batch_fast(texts):
         ids = np.array([encoding.ids] * 2, dtype=np.int64)
-        outputs.append(session.run(["logits", "embedding"], {"input_ids": ids, "attention_mask": np.ones_like(ids)}))
+        outputs.append(session.run(["logits", "embedding"], {"input_ids": ids}))
     return np.stack([pair[0][0] for pair in outputs]), np.stack([pair[1][0] for pair in outputs])
 
 

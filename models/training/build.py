@@ -41,7 +41,9 @@ from schemas.errors import ConfigError, InputError
 logger = logging.getLogger(__name__)
 
 HYGIENE_NAME, LABELS_NAME = "hygiene.json", "labels.json"
-RECIPE = 1  # to be raised with every change of code that makes another network or graph of the same configuration
+# To be raised with every change of code that makes another network, or another graph, of the same configuration.
+NETWORK_RECIPE = 1
+GRAPH_RECIPE = 2
 _LIBRARIES = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
 
 
@@ -160,7 +162,7 @@ def train(job: Job, rows: InspectedData) -> Path:
         None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
         [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
         *(dataclasses.asdict(part) for part in (config.fine_tuning, config.lora, config.distillation, config.pruning)),
-        RECIPE,
+        NETWORK_RECIPE,
     )
 
     def make(folder: Path) -> None:
@@ -273,7 +275,12 @@ def _quantized(job: Job, rows: InspectedData, network_folder: Path) -> Path:
     n_texts = min(config.export.calibration_texts, len(rows.train))
     texts = rows.train["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
     key = key_of(
-        folder_digest(network_folder), texts, config.max_tokens, dataclasses.asdict(config.export), _versions(), RECIPE
+        folder_digest(network_folder),
+        texts,
+        config.max_tokens,
+        dataclasses.asdict(config.export),
+        _versions(),
+        GRAPH_RECIPE,
     )
 
     def make(folder: Path) -> None:

@@ -42,7 +42,7 @@ def channel_maxima(
     session = new_session(observed.SerializeToString())
     maxima: dict[str, npt.NDArray[np.float32]] = {}
     for ids in batches:
-        values = session.run(names, {"input_ids": ids, "attention_mask": np.ones_like(ids)})
+        values = session.run(names, {"input_ids": ids})
         for name, value in zip(names, values, strict=True):
             maxima[name] = np.maximum(np.abs(value).max(axis=(0, 1)), maxima.get(name, 0.0))
     return maxima

@@ -1,9 +1,9 @@
 """Exports the fine-tuned network to ONNX with optimum and quantizes it statically to int8.
 
 What is quantized was chosen by measurement (docs/decisions/0004): every linear layer of the encoder and the
-embeddings. Attention's own products and the head stay float, and no layer's output is quantized twice: the runtime
-then fuses each linear layer into one integer product with a float result. The channels of normalised activations are
-made alike first (docs/decisions/0008).
+embeddings. Attention's own products and the head stay float, and no layer's output is quantized twice: each linear
+layer is one integer product with a float result. The channels of normalised activations are made alike first
+(docs/decisions/0008).
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from optimum.exporters.onnx.model_configs import BertOnnxConfig
 from models.onnx_opset import OPSETS
 from models.session import new_session
 from models.training.equalisation import channel_maxima, equalise
+from models.training.integer_products import fuse_integer_products
 from models.training.network import MeanPooledClassifier
 from models.training.products import check_int8_products
 from schemas.errors import BundleError
@@ -45,12 +46,15 @@ _EXPORT_TOLERANCE = 1e-3  # in logits; other rounding of float32 moves them by 1
 
 
 class MeanPooledClassifierOnnxConfig(BertOnnxConfig):  # type: ignore[misc]
-    """Tells optimum the inputs and outputs of MeanPooledClassifier; texts are single, so no token types."""
+    """Tells optimum the inputs and outputs of MeanPooledClassifier.
+
+    Texts are single, so there are no token types; those of a batch are equally long, so there is no mask.
+    """
 
     @property
     def inputs(self) -> dict[str, dict[int, str]]:
         """Input names with their dynamic axes."""
-        return {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
+        return {"input_ids": {0: "batch", 1: "sequence"}}
 
     @property
     def outputs(self) -> dict[str, dict[int, str]]:
@@ -82,11 +86,23 @@ def export_float(network: MeanPooledClassifier, path: Path) -> None:
             optimization_options=options,
             opt_level=0,
         )
+        _unmask_attention(fused.model.graph)
+        fused.prune_graph()
         fused.save_model_to_file(str(path))
     n_fused = fused.get_fused_operator_statistics()["MultiHeadAttention"]
     if n_fused != network.config.num_hidden_layers:  # the same answers, but slower
         logger.warning("attention was fused in %d of %d layers", n_fused, network.config.num_hidden_layers)
     _check_export(network, path)
+
+
+def _unmask_attention(graph: onnx.GraphProto) -> None:
+    """Takes the mask, which hides nothing in texts of equal length, from the attention nodes.
+
+    The exporter writes one all the same, and with it the runtime leaves out its faster attention.
+    """
+    for node in graph.node:
+        if node.op_type == "MultiHeadAttention":
+            del node.input[4:]  # queries, keys, values, bias; then the mask and what Docyard's networks have not
 
 
 @contextlib.contextmanager
@@ -110,9 +126,9 @@ def _check_export(network: MeanPooledClassifier, path: Path) -> None:
     rng = np.random.default_rng(0)
     for n_tokens in (2, 17, network.config.max_position_embeddings):
         ids = rng.integers(0, network.config.vocab_size, (3, n_tokens))
-        mask = np.ones_like(ids)
-        (found,) = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
-        expected = network(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask)).logits.numpy()
+        (found,) = session.run(["logits"], {"input_ids": ids})
+        mask = torch.ones(ids.shape, dtype=torch.int64)  # as in training
+        expected = network(input_ids=torch.from_numpy(ids), attention_mask=mask).logits.numpy()
         difference = float(np.abs(found - expected).max())
         if not difference <= _EXPORT_TOLERANCE:
             raise BundleError(
@@ -192,6 +208,7 @@ def _with_ranges(graph: onnx.ModelProto, ranges: Any) -> onnx.ModelProto:
     )
     quantizer.quantize_model()
     model: onnx.ModelProto = quantizer.model.model
+    fuse_integer_products(model)
     used = [entry for entry in model.opset_import if (entry.domain or "ai.onnx") in OPSETS]
     del model.opset_import[:]  # the quantizer names every set there is
     model.opset_import.extend(used)
@@ -200,8 +217,7 @@ def _with_ranges(graph: onnx.ModelProto, ranges: Any) -> onnx.ModelProto:
 
 def _logits(model: bytes, batches: list[np.ndarray]) -> np.ndarray:
     session = new_session(model)
-    inputs = [{"input_ids": ids, "attention_mask": np.ones_like(ids)} for ids in batches]
-    return np.concatenate([session.run(["logits"], feed)[0] for feed in inputs])
+    return np.concatenate([session.run(["logits"], {"input_ids": ids})[0] for ids in batches])
 
 
 class LinearInputCalibrater(PercentileCalibrater):  # type: ignore[misc]
@@ -226,7 +242,7 @@ class OneBatch(CalibrationDataReader):  # type: ignore[misc]
     """Feeds one batch of texts of equal length: padding would widen the ranges with values nobody reads."""
 
     def __init__(self, token_ids: np.ndarray) -> None:
-        self._batches = iter([{"input_ids": token_ids, "attention_mask": np.ones_like(token_ids)}])
+        self._batches = iter([{"input_ids": token_ids}])
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """The batch once, then None."""

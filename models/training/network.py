@@ -22,11 +22,16 @@ class MeanPooledClassifier(BertPreTrainedModel):  # type: ignore[misc]
         self.head = torch.nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
-    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, **_: Any) -> ModelOutput:
-        """Scores a padded batch: (n_documents, n_tokens) int64 ids and mask; further inputs are ignored."""
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> ModelOutput:
+        """Scores a batch of (n_documents, n_tokens) int64 ids and mask, without mask one of texts of equal length;
+        further inputs are ignored.
+        """
         tokens = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        mask = attention_mask.unsqueeze(-1).to(tokens.dtype)
-        embedding = (tokens * mask).sum(dim=1) / mask.sum(dim=1)
+        if attention_mask is None:
+            embedding = tokens.mean(dim=1)
+        else:
+            mask = attention_mask.unsqueeze(-1).to(tokens.dtype)
+            embedding = (tokens * mask).sum(dim=1) / mask.sum(dim=1)
         return ModelOutput(logits=self.head(self.dropout(embedding)), embedding=embedding)
 
     @torch.no_grad()  # type: ignore[untyped-decorator]

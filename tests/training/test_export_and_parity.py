@@ -102,12 +102,35 @@ def test_the_int8_graph_runs_every_linear_layer_of_the_encoder_in_integers(expor
     assert operators["MatMul"] == operators["MatMulNBits"] == operators["Softmax"] == 0
 
 
+def test_the_int8_graph_adds_its_biases_inside_the_products_and_hides_no_token(exported: Exported) -> None:
+    graph = onnx.load(str(exported.int8_model)).graph
+    products = [node for node in graph.node if node.op_type == "MatMulIntegerToFloat"]
+    assert len(products) == 6 * LAYERS
+    assert all(len(node.input) == 7 for node in products)
+    attention = [node for node in graph.node if node.op_type == "MultiHeadAttention"]
+    assert [len(node.input) for node in attention] == [3] * LAYERS  # queries, keys, values; neither bias nor mask
+    assert [value.name for value in graph.input] == ["input_ids"]
+
+
+@pytest.fixture
+def qdq_model(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The int8 graph as the quantizer leaves it."""
+    monkeypatch.setattr("models.training.export.fuse_integer_products", lambda model: None)
+    quantize(exported.float_model, tmp_path / "qdq.onnx", exported.token_ids, (99.99,))
+    return tmp_path / "qdq.onnx"
+
+
+def test_one_node_for_each_product_answers_as_the_graph_in_qdq_form(exported: Exported, qdq_model: Path) -> None:
+    operators = [node.op_type for node in onnx.load(str(qdq_model)).graph.node]
+    assert operators.count("MatMul") == 6 * LAYERS
+    qdq = answers(qdq_model.read_bytes(), exported.token_ids)
+    assert np.abs(answers(exported.int8_model.read_bytes(), exported.token_ids) - qdq).max() < 0.02 * np.ptp(qdq)
+
+
 def answers(model: bytes, token_ids: list[list[int]]) -> np.ndarray:
     session = new_session(model)
     batches = [np.array([ids, ids]) for ids in token_ids]
-    return np.array(
-        [session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0] for ids in batches]
-    )
+    return np.array([session.run(["logits"], {"input_ids": ids})[0][0] for ids in batches])
 
 
 def test_equalised_channels_change_no_answer_of_the_float_graph(exported: Exported) -> None:
@@ -143,8 +166,10 @@ def test_a_channel_that_outgrows_the_rest_costs_less_when_channels_are_equalised
     assert errors[0] < errors[1] / 1.5
 
 
-def test_a_graph_of_int8_weights_and_float_activations_is_refused(exported: Exported, tmp_path: Path) -> None:
-    graph = onnx.load(str(exported.int8_model))
+def test_a_graph_of_int8_weights_and_float_activations_is_refused(
+    exported: Exported, qdq_model: Path, tmp_path: Path
+) -> None:
+    graph = onnx.load(str(qdq_model))
     kept = {node.input[0]: node for node in graph.graph.node if node.op_type == "DequantizeLinear"}
     for node in graph.graph.node:  # past QuantizeLinear and DequantizeLinear, straight to the activation
         if node.op_type == "QuantizeLinear" and node.output[0] in kept:

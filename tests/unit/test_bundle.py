@@ -142,13 +142,13 @@ def test_a_file_that_changes_after_loading_is_refused_when_read(tiny_bundle: Pat
         (b"{", "not readable as JSON"),
         (b"\xff\xfe", "not readable as JSON"),
         (b'{"format": NaN}', "not readable as JSON"),
-        (b'{"format": 1, "format": 1}', "occurs twice"),
+        (b'{"format": 2, "format": 2}', "occurs twice"),
         (b"[" * 100_000, "not readable as JSON"),
         (b"[]", "expected dict, found a list"),
-        (b"{}", "expected bundle format 1, found None"),
-        (b'{"format": 2}', "expected bundle format 1, found 2"),
-        (b'{"format": true}', "expected bundle format 1, found True"),
-        (b'{"format": 1}', "key 'name' is missing"),
+        (b"{}", "expected bundle format 2, found None"),
+        (b'{"format": 1}', "expected bundle format 2, found 1"),
+        (b'{"format": true}', "expected bundle format 2, found True"),
+        (b'{"format": 2}', "key 'name' is missing"),
     ],
 )
 def test_a_bundle_json_that_is_none_is_refused(tiny_bundle: Path, content: bytes, expected: str) -> None:

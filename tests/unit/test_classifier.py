@@ -123,7 +123,7 @@ def test_answers_are_those_of_the_graph_run_by_hand(classifier: Classifier, tiny
     scores = classifier.classify(TEXTS)
     for row, text in enumerate(TEXTS):
         ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
-        logits = session.run(["logits"], {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0][0].astype(float)
+        logits = session.run(["logits"], {"input_ids": ids})[0][0].astype(float)
         odds = np.exp(logits / 1.25)
         assert scores.confidence[row] == pytest.approx(odds.max() / odds.sum(), abs=1e-5)
         assert scores.familiarity[row] == pytest.approx(np.log(np.exp(logits).sum()), abs=1e-4)
@@ -254,7 +254,7 @@ def test_a_model_that_is_no_graph_or_a_damaged_one_is_refused(tiny_bundle: Path)
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        (b"attention_mask", b"attention_musk", "expected the inputs input_ids, attention_mask, found attention_musk"),
+        (b"input_ids", b"input_idx", "expected the inputs input_ids, found input_idx"),
         (b"logits", b"scores", "expected outputs logits, embedding, found embedding, scores"),
         (b"embedding", b"embeddinx", "found embeddinx, logits"),
     ],
