@@ -24,6 +24,8 @@ TIER = "encoder"
 def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
     """Adds the model's answers to every valid row; a row the model fails on alone becomes a rejection.
 
+    Rows with the same text are answered once.
+
     Args:
         table: validated documents, rejected rows among them.
         classifier: of the bundle that answers for this document type.
@@ -33,9 +35,11 @@ def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
         `n_windows`; null on rejected rows.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
-    scores = classifier.classify(table["text"].take(pa.array(valid)).to_pylist())
+    texts = table["text"].take(pa.array(valid)).combine_chunks().dictionary_encode()
+    answers_of = texts.indices.to_numpy()
+    scores = classifier.classify(texts.dictionary.to_pylist())
     labels = pa.array(classifier.bundle.labels, pa.string())
-    seats = _seats(len(table), valid, ~scores.failed)
+    seats = _seats(len(table), valid, answers_of, ~scores.failed)
     answers = {
         "label_id": pa.array(scores.label_ids, pa.int32()),
         "label": labels.take(pa.array(scores.label_ids, mask=scores.failed)),
@@ -48,13 +52,20 @@ def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
     }
     for name, column in answers.items():
         table = table.append_column(name, column.take(seats))
-    return _reject_failed(table, valid, scores)
+    return _reject_failed(table, valid, answers_of, scores)
 
 
-def _seats(n_rows: int, valid: np.ndarray, answered: np.ndarray) -> pa.Array:
-    """For every row of the table, which answer is its own; null where there is none."""
+def _seats(n_rows: int, valid: np.ndarray, answers_of: np.ndarray, answered: np.ndarray) -> pa.Array:
+    """For every row of the table, which answer is its own; null where there is none.
+
+    Args:
+        n_rows: of the table.
+        valid: (n_valid,) row numbers.
+        answers_of: (n_valid,) the answer of each valid row.
+        answered: (n_answers,) bool, False where the model failed.
+    """
     seats = np.full(n_rows, -1, dtype=np.int64)
-    seats[valid] = np.where(answered, np.arange(len(valid)), -1)
+    seats[valid] = np.where(answered[answers_of], answers_of, -1)
     return pa.array(seats, mask=seats < 0)
 
 
@@ -66,13 +77,14 @@ def _top_labels(scores: Scores, labels: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1) * k, pa.int32()), values, type=TOP_LABELS_TYPE)
 
 
-def _reject_failed(table: pa.Table, valid: np.ndarray, scores: Scores) -> pa.Table:
+def _reject_failed(table: pa.Table, valid: np.ndarray, answers_of: np.ndarray, scores: Scores) -> pa.Table:
     if not scores.failed.any():
         return table
     stage = REASON_DESCRIPTIONS[Reason.CLASSIFICATION_FAILED][0]
     columns = {name: table[name].to_pylist() for name in ("stage", "reason_code", "detail", "text")}
-    for answer in np.flatnonzero(scores.failed).tolist():
-        row = valid[answer]
+    for row, answer in zip(valid.tolist(), answers_of.tolist(), strict=True):
+        if not scores.failed[answer]:
+            continue
         columns["stage"][row] = stage.value
         columns["reason_code"][row] = Reason.CLASSIFICATION_FAILED.value
         columns["detail"][row] = scores.failures[answer]

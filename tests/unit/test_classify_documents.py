@@ -1,0 +1,78 @@
+"""The step that answers a table of documents: equal texts once, every row its own answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from models.bundle import load_bundle, write_bundle_manifest
+from models.classifier import Classifier
+from models.scores import Scores
+from schemas.shards import DOCUMENT_SCHEMA
+from transforms.classify_documents import classify_documents
+
+BILLING, DELIVERY = "please refund my card", "the parcel did not arrive"
+ANSWER = ["label_id", "label", "confidence", "familiarity", "top_labels", "n_tokens", "truncated", "n_windows"]
+
+
+class CountingClassifier(Classifier):
+    """Remembers the texts it was given."""
+
+    seen: list[str]
+
+    def classify(self, texts: Sequence[str], with_embeddings: bool = False) -> Scores:
+        self.seen = list(texts)
+        return super().classify(texts, with_embeddings)
+
+
+@pytest.fixture
+def classifier(tiny_bundle: Path) -> Iterator[CountingClassifier]:
+    opened = CountingClassifier(load_bundle(tiny_bundle), threads=1)
+    yield opened
+    opened.close()
+
+
+def documents(texts: Sequence[str | None]) -> pa.Table:
+    """Documents; one without a text was rejected before."""
+    rows = [
+        {"document_id": f"d{n}", "text": text, "source_uri": "made-up", "reason_code": None if text else "text_missing"}
+        for n, text in enumerate(texts)
+    ]
+    return pa.Table.from_pylist(rows, DOCUMENT_SCHEMA)
+
+
+def test_equal_texts_are_answered_once_and_every_row_has_its_answer(classifier: CountingClassifier) -> None:
+    texts = [BILLING, None, DELIVERY, BILLING, None, DELIVERY, BILLING]
+    table = classify_documents(documents(texts), classifier)
+    assert sorted(classifier.seen) == sorted({BILLING, DELIVERY})
+    assert table["label"].to_pylist() == ["billing", None, "delivery", "billing", None, "delivery", "billing"]
+    alone = {text: classify_documents(documents([text]), classifier).select(ANSWER) for text in (BILLING, DELIVERY)}
+    for row, text in enumerate(texts):
+        assert table["document_id"][row].as_py() == f"d{row}"
+        if text:
+            assert table.select(ANSWER).slice(row, 1).to_pylist() == alone[text].to_pylist()
+
+
+def test_a_text_the_model_fails_on_is_rejected_wherever_it_stands(
+    tiny_bundle: Path, model_that_fails_on_poison: bytes
+) -> None:
+    (tiny_bundle / "model.onnx").write_bytes(model_that_fails_on_poison)
+    bundle = write_bundle_manifest(
+        tiny_bundle, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32
+    )
+    classifier = Classifier(bundle, threads=1)
+    table = classify_documents(documents(["poison", BILLING, None, "poison"]), classifier)
+    classifier.close()
+    reasons = table["reason_code"].to_pylist()
+    assert reasons == ["classification_failed", None, "text_missing", "classification_failed"]
+    assert table["text"].to_pylist() == [None, BILLING, None, None]
+    assert table["label"].to_pylist() == [None, "billing", None, None]
+
+
+def test_a_table_without_a_valid_row_needs_no_answer(classifier: CountingClassifier) -> None:
+    table = classify_documents(documents([None, None]), classifier)
+    assert classifier.seen == []
+    assert table.select(ANSWER).num_rows == 2
