@@ -1,0 +1,184 @@
+"""The contenders: each opens a network the way its own documentation advises, and then labels texts.
+
+All have the same texts, the same cores, and the same network (its int8 bundle, its PyTorch checkpoint or a float ONNX
+export of it), but for the linear model, which is there to show what words alone do. All cut a text at the same length.
+Each imports what it needs only when it is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from models.batches import plan_batches
+
+Labeller = Callable[[Sequence[str]], list[str]]
+BATCH = 32  # texts in a padded batch
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a contender is given.
+
+    Attributes:
+        bundle: folder of the bundle.
+        network: folder of the PyTorch checkpoint.
+        graphs: folder with what `benchmarks.graphs` exported.
+        labels: the network's labels in its order.
+        max_tokens: where a text is cut.
+        cores: how many it runs on.
+        train: training rows for the linear model, "" without.
+    """
+
+    bundle: str
+    network: str
+    graphs: str
+    labels: tuple[str, ...]
+    max_tokens: int
+    cores: int
+    train: str = ""
+
+
+def docyard(job: Job) -> Labeller:
+    """The bundle, as a run classifies with it."""
+    from models.bundle import load_bundle
+    from models.classifier import Classifier
+
+    classifier = Classifier(load_bundle(Path(job.bundle)), threads=job.cores)
+    return lambda texts: [job.labels[label_id] for label_id in classifier.classify(texts).label_ids.tolist()]
+
+
+def transformers_pipeline(job: Job, *, by_length: bool = False, bf16: bool = False) -> Labeller:
+    """The transformers pipeline on the checkpoint, in batches."""
+    import torch
+    from transformers import PreTrainedTokenizerFast, pipeline
+
+    from models.training.network import MeanPooledClassifier
+
+    torch.set_num_threads(job.cores)
+    network = MeanPooledClassifier.from_pretrained(job.network, dtype=torch.bfloat16 if bf16 else torch.float32).eval()
+    network.config.id2label = dict(enumerate(job.labels))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{job.network}/tokenizer.json", pad_token="[PAD]")
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    classify = pipeline("text-classification", model=network, tokenizer=tokenizer, device="cpu", batch_size=BATCH)
+    options = {"truncation": True, "max_length": job.max_tokens}
+
+    def label(texts: Sequence[str]) -> list[str]:
+        return [answer["label"] for answer in classify(list(texts), **options)]
+
+    return _longest_first(label) if by_length else label
+
+
+def optimum_pipeline(job: Job) -> Labeller:
+    """The same pipeline on ONNX Runtime, through optimum."""
+    from onnxruntime import SessionOptions
+    from optimum.onnxruntime import ORTModelForSequenceClassification
+    from optimum.onnxruntime import pipeline as ort_pipeline
+    from transformers import PreTrainedTokenizerFast
+
+    options = SessionOptions()
+    options.intra_op_num_threads = job.cores
+    model = ORTModelForSequenceClassification.from_pretrained(
+        job.graphs, file_name="masked.onnx", session_options=options, provider="CPUExecutionProvider"
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{job.network}/tokenizer.json", pad_token="[PAD]")
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    model.config.id2label = dict(enumerate(job.labels))
+    classify = ort_pipeline("text-classification", model=model, tokenizer=tokenizer, batch_size=BATCH)
+    return lambda texts: [
+        answer["label"] for answer in classify(list(texts), truncation=True, max_length=job.max_tokens)
+    ]
+
+
+def bucketed_onnx(job: Job) -> Labeller:
+    """ONNX Runtime on the float graph, in groups of exactly equal length like Docyard's."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = job.cores
+    session = onnxruntime.InferenceSession(f"{job.graphs}/unmasked.onnx", options, providers=["CPUExecutionProvider"])
+    return _by_exact_length(job, lambda ids: session.run(["logits"], {"input_ids": ids})[0])
+
+
+def openvino(job: Job, *, precision: str) -> Labeller:
+    """OpenVINO on the float graph, computing in `precision`, in groups of exactly equal length like Docyard's."""
+    from openvino import Core
+
+    model = Core().compile_model(
+        f"{job.graphs}/plain.onnx",
+        "CPU",
+        {"INFERENCE_NUM_THREADS": job.cores, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision},
+    )
+    request = model.create_infer_request()
+    return _by_exact_length(job, lambda ids: request.infer({"input_ids": ids})["logits"])
+
+
+def beam_run_inference(job: Job) -> Labeller:
+    """Beam's RunInference with its ONNX handler on the float graph; each time a pipeline of its own, start and end."""
+    from benchmarks.beam_contender import PaddingHandler, label_ids
+
+    tokenizer = f"{job.network}/tokenizer.json"
+    handler = PaddingHandler(f"{job.graphs}/masked.onnx", tokenizer, job.max_tokens, job.cores, BATCH)
+    return lambda texts: [job.labels[label_id] for label_id in label_ids(handler, texts)]
+
+
+def linear_model(job: Job) -> Labeller:
+    """scikit-learn: TF-IDF of words and pairs of words, and a linear support vector machine."""
+    import pandas as pd
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import make_pipeline
+    from sklearn.svm import LinearSVC
+
+    rows = pd.read_parquet(job.train)
+    model = make_pipeline(TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True), LinearSVC())
+    model.fit(rows["text"], rows["label"])
+    return lambda texts: [str(label) for label in model.predict(list(texts))]
+
+
+def _longest_first(label: Labeller) -> Labeller:
+    """Sorts the texts by length in characters, so that a batch is padded little."""
+
+    def sorted_label(texts: Sequence[str]) -> list[str]:
+        order = sorted(range(len(texts)), key=lambda row: -len(texts[row]))
+        answers = dict(zip(order, label([texts[row] for row in order]), strict=True))
+        return [answers[row] for row in range(len(texts))]
+
+    return sorted_label
+
+
+def _by_exact_length(job: Job, logits_of: Callable[[np.ndarray], np.ndarray]) -> Labeller:
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(f"{job.network}/tokenizer.json")
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(job.max_tokens)
+
+    def label(texts: Sequence[str]) -> list[str]:
+        token_ids = [encoding.ids for encoding in tokenizer.encode_batch_fast(list(texts))]
+        answers = [""] * len(texts)
+        for rows in plan_batches(np.array([len(ids) for ids in token_ids]), 1024):
+            logits = logits_of(np.array([token_ids[row] for row in rows], dtype=np.int64))
+            for row, label_id in zip(rows.tolist(), logits.argmax(axis=1).tolist(), strict=True):
+                answers[row] = job.labels[label_id]
+        return answers
+
+    return label
+
+
+CONTENDERS: dict[str, Callable[[Job], Labeller]] = {
+    "docyard": docyard,
+    "transformers pipeline, fp32": transformers_pipeline,
+    "transformers pipeline, fp32, by length": lambda job: transformers_pipeline(job, by_length=True),
+    "transformers pipeline, bf16": lambda job: transformers_pipeline(job, bf16=True),
+    "transformers pipeline, bf16, by length": lambda job: transformers_pipeline(job, by_length=True, bf16=True),
+    "optimum ONNX Runtime pipeline, fp32": optimum_pipeline,
+    "ONNX Runtime, fp32, exact length": bucketed_onnx,
+    "OpenVINO, bf16, exact length": lambda job: openvino(job, precision="bf16"),
+    "Beam RunInference, ONNX, fp32": beam_run_inference,
+    "scikit-learn TF-IDF + linear SVM": linear_model,
+}
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

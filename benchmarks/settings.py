@@ -1,0 +1,121 @@
+"""What is measured: sets of texts, each with the network that answers them, in one TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from tokenizers import Tokenizer
+
+from schemas.config import build, check_ranges, read_toml
+from schemas.errors import ConfigError
+
+DEFAULT = Path(__file__).with_name("benchmarks.toml")
+
+
+@dataclass(frozen=True)
+class TextSet:
+    """Texts to classify.
+
+    Attributes:
+        name: of the set.
+        data: Parquet file with `text` and `label`, from the folder of the labelled data.
+        bundle: folder of the bundle, from the current folder.
+        network: folder of the trained network it was made of, from the current folder.
+        max_tokens: how many tokens every contender reads of a text.
+        rows: how many rows to take, evenly spread over the file; 0 for all.
+        piece_tokens: cut the texts into pieces of so many tokens, which have no label; 0 to leave them whole.
+        train: Parquet file of training rows, for the contender that learns from words.
+    """
+
+    name: str
+    data: str
+    bundle: str
+    network: str
+    max_tokens: int = 256
+    rows: int = 0
+    piece_tokens: int = 0
+    train: str = ""
+
+    def __post_init__(self) -> None:
+        check_ranges(f"sets.{self.name}", self, max_tokens="[3, inf)", rows="[0, inf)", piece_tokens="[0, inf)")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A benchmark.
+
+    Attributes:
+        rounds: how often every contender runs, one after the other within each round.
+        sets: what they classify.
+    """
+
+    sets: tuple[TextSet, ...]
+    rounds: int = 5
+
+    def __post_init__(self) -> None:
+        check_ranges("", self, rounds="[1, inf)")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a set holds: (n,) texts, and (n,) right labels unless they are pieces."""
+
+    texts: tuple[str, ...]
+    labels: tuple[str, ...] | None
+
+
+def read_settings(path: Path) -> Settings:
+    """Reads the benchmark's TOML file.
+
+    Raises:
+        ConfigError: it cannot be read, or a key is unknown, missing or out of range.
+    """
+    settings: Settings = build(Settings, read_toml(path), str(path))
+    return settings
+
+
+def read_texts(text_set: TextSet, data: Path) -> Texts:
+    """Reads a set's texts.
+
+    Raises:
+        ConfigError: the file, or the network's tokenizer, is not there.
+    """
+    path = data / text_set.data
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file; name the folder of the labelled data with --data")
+    table = pd.read_parquet(path)
+    if text_set.rows and text_set.rows < len(table):
+        table = table.iloc[np.linspace(0, len(table) - 1, text_set.rows).astype(int)]
+    if not text_set.piece_tokens:
+        return Texts(tuple(table["text"]), tuple(table["label"]))
+    tokenizer = Tokenizer.from_file(str(network_folder(text_set) / "tokenizer.json"))
+    return Texts(tuple(_pieces(table["text"].tolist(), text_set.piece_tokens, tokenizer)), None)
+
+
+def network_folder(text_set: TextSet) -> Path:
+    """The folder of the set's trained network.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    folder = Path(text_set.network)
+    if not (folder / "model.safetensors").is_file():
+        raise ConfigError(f"{folder}: no trained network; train it first, as benchmarks/README.md says")
+    return folder
+
+
+def _pieces(texts: Sequence[str], n_tokens: int, tokenizer: Tokenizer) -> list[str]:
+    """Cuts texts after every so many tokens, special tokens included; what is shorter at the end is left out."""
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    pieces = []
+    for text in texts:
+        offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+        step = n_tokens - 2
+        for start in range(0, len(offsets) - step + 1, step):
+            pieces.append(text[offsets[start][0] : offsets[start + step - 1][1]])
+    return pieces
