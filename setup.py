@@ -14,6 +14,11 @@ TRAIN = [
     "peft>=0.17,<0.22",
     "scikit-learn>=1.6,<2",
 ]
+BENCHMARKS = [
+    *TRAIN,
+    "openvino>=2025.3",
+    "psutil>=5.9,<8",
+]
 DEV = [
     "dask>=2025.1",
     "distributed>=2025.1",
@@ -55,6 +60,6 @@ setup(
         "tokenizers>=0.21,<1",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"train": TRAIN, "review": [], "dev": DEV},
+    extras_require={"train": TRAIN, "benchmarks": BENCHMARKS, "review": [], "dev": DEV},
     entry_points={"console_scripts": ["docyard = pipelines.cli:main"]},
 )

@@ -17,14 +17,12 @@ LIBRARIES = (
 )  # fmt: skip
 
 
-def summary(
-    measured: Mapping[str, Measured], gold: Sequence[str] | None, n_tokens: float, cores: int
-) -> dict[str, Any]:
+def summary(measured: Mapping[str, Measured], gold: Sequence[str], n_tokens: float, cores: int) -> dict[str, Any]:
     """The figures of one set.
 
     Args:
         measured: by contender; the first is the one the others are compared with.
-        gold: (n,) the right labels; None where there are none.
+        gold: the right labels of the first texts; accuracy is theirs.
         n_tokens: mean length of the texts.
         cores: how many each contender had.
     """
@@ -41,15 +39,18 @@ def summary(
                 "texts_per_second_range": [min(speeds), max(speeds)],
                 "docyard_times_faster": statistics.median(ratios),
                 "docyard_times_faster_range": [min(ratios), max(ratios)],
-                "accuracy": None
-                if gold is None
-                else sum(a == b for a, b in zip(found.labels, gold, strict=True)) / n_texts,
-                "same_label_as_docyard": sum(a == b for a, b in zip(found.labels, ours.labels, strict=True)) / n_texts,
+                "accuracy": _same(found.labels[: len(gold)], gold) if gold else None,
+                "same_label_as_docyard": _same(found.labels, ours.labels),
                 "memory_bytes": found.memory_bytes,
                 "seconds": list(found.seconds),
             }
         )
-    return {"texts": n_texts, "mean_tokens": n_tokens, "cores": cores, "rounds": len(ours.seconds), "contenders": rows}
+    about = {"texts": n_texts, "labelled_texts": len(gold)}
+    return about | {"mean_tokens": n_tokens, "cores": cores, "rounds": len(ours.seconds), "contenders": rows}
+
+
+def _same(one: Sequence[str], other: Sequence[str]) -> float:
+    return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
 
 
 def surroundings() -> dict[str, Any]:
@@ -73,8 +74,9 @@ def markdown(result: Mapping[str, Any]) -> str:
         lines += [
             f"### {name}",
             "",
-            f"{figures['texts']:,} texts of {figures['mean_tokens']:.0f} tokens on average, cores: {figures['cores']}, "
-            f"rounds: {figures['rounds']}; medians, in brackets the range.",
+            f"{figures['texts']:,} texts ({figures['labelled_texts']:,} of them for accuracy) of "
+            f"{figures['mean_tokens']:.0f} tokens on average; cores: {figures['cores']}, rounds: {figures['rounds']}; "
+            "medians, in brackets the range.",
             "",
             "| contender | texts/s | Docyard is faster by | accuracy | same label as Docyard |",
             "|---|---|---|---|---|",

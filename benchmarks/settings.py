@@ -29,6 +29,8 @@ class TextSet:
         rows: how many rows to take, evenly spread over the file; 0 for all.
         piece_tokens: cut the texts into pieces of so many tokens, which have no label; 0 to leave them whole.
         train: Parquet file of training rows, for the contender that learns from words.
+        more_rows: how many of the training rows to classify as well, for the speed alone: a run has thousands of texts
+            at a time, and groups of equal length are fuller then.
     """
 
     name: str
@@ -39,9 +41,11 @@ class TextSet:
     rows: int = 0
     piece_tokens: int = 0
     train: str = ""
+    more_rows: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(f"sets.{self.name}", self, max_tokens="[3, inf)", rows="[0, inf)", piece_tokens="[0, inf)")
+        allowed = dict.fromkeys(("rows", "piece_tokens", "more_rows"), "[0, inf)")
+        check_ranges(f"sets.{self.name}", self, max_tokens="[3, inf)", **allowed)
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Texts:
-    """What a set holds: (n,) texts, and (n,) right labels unless they are pieces."""
+    """What a set holds: (n,) texts, and the right labels of the first of them; none where they are pieces."""
 
     texts: tuple[str, ...]
-    labels: tuple[str, ...] | None
+    labels: tuple[str, ...]
 
 
 def read_settings(path: Path) -> Settings:
@@ -87,13 +91,19 @@ def read_texts(text_set: TextSet, data: Path) -> Texts:
     path = data / text_set.data
     if not path.is_file():
         raise ConfigError(f"{path}: no such file; name the folder of the labelled data with --data")
-    table = pd.read_parquet(path)
-    if text_set.rows and text_set.rows < len(table):
-        table = table.iloc[np.linspace(0, len(table) - 1, text_set.rows).astype(int)]
+    table = _spread(pd.read_parquet(path), text_set.rows or None)
     if not text_set.piece_tokens:
-        return Texts(tuple(table["text"]), tuple(table["label"]))
+        more = _spread(pd.read_parquet(data / text_set.train), text_set.more_rows) if text_set.more_rows else table[:0]
+        return Texts((*table["text"], *more["text"]), tuple(table["label"]))
     tokenizer = Tokenizer.from_file(str(network_folder(text_set) / "tokenizer.json"))
-    return Texts(tuple(_pieces(table["text"].tolist(), text_set.piece_tokens, tokenizer)), None)
+    return Texts(tuple(_pieces(table["text"].tolist(), text_set.piece_tokens, tokenizer)), ())
+
+
+def _spread(table: pd.DataFrame, rows: int | None) -> pd.DataFrame:
+    """As many rows, evenly spread; None for all."""
+    if rows is None or rows >= len(table):
+        return table
+    return table.iloc[np.linspace(0, len(table) - 1, rows).astype(int)]
 
 
 def network_folder(text_set: TextSet) -> Path:
