@@ -73,6 +73,11 @@ class ModelBundle:
         return self.manifest.reading
 
     @property
+    def first_tier_temperature(self) -> float:
+        """What the first tier's logits are divided by before the softmax, > 0."""
+        return float(self.calibration.get("first_tier", {}).get("temperature", 1.0))
+
+    @property
     def fingerprint(self) -> tuple[FingerprintRow, ...]:
         """Answers that every machine must reproduce; may be empty."""
         return self.manifest.fingerprint
@@ -212,4 +217,9 @@ def _parse_calibration(content: bytes, where: str) -> tuple[dict[str, Any], floa
     temperature = checked_type(values["temperature"], float, f"{where}: 'temperature'")
     if temperature <= 0.0:
         raise BundleError(f"{where}: 'temperature' must be greater than 0, found {temperature}; calibrate again")
+    if "first_tier" in values:
+        here = f"{where}: 'first_tier'"
+        own = checked_keys(values["first_tier"], ("temperature",), ("rows",), here)
+        if checked_type(own["temperature"], float, f"{here}: 'temperature'") <= 0.0:
+            raise BundleError(f"{here}: 'temperature' must be greater than 0; calibrate again")
     return values, temperature

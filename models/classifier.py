@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from models.batches import plan_batches
 from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
 from models.cpu import usable_cores
-from models.scores import Scores, score_logits
+from models.first_tier import FILE_NAME as FIRST_TIER_NAME
+from models.first_tier import FirstTier, parse_first_tier
+from models.policy import FIRST_TIER_CRITERIA
+from models.scores import LabelScores, Scores, score_logits
 from models.session import check_label_count, open_session, run_session
 from models.tokens import TextTokenizer, TokenizedTexts
 from schemas.errors import BundleError, ConfigError, RunFailedError
@@ -37,21 +41,30 @@ class Classifier:
         bundle: a bundle that `load_bundle` has checked.
         batch_tokens: about how many tokens go through the model at once, at least 1.
         threads: batches in flight; 0 for one per core this process may use.
+        first_tier: by which of the policy's criteria the bundle's first tier, if it has one, answers before the
+            encoder; "off" for the encoder alone.
         check_fingerprint: False only to find out how far this machine is from it.
 
     Raises:
         BundleError: the files changed since they were checked, do not belong together, or this machine does not
             reproduce the bundle's fingerprint.
-        ConfigError: `batch_tokens` or `threads` is out of range.
+        ConfigError: `batch_tokens` or `threads` is out of range, or `first_tier` names no criterion.
     """
 
     def __init__(
-        self, bundle: ModelBundle, batch_tokens: int = 1024, threads: int = 0, check_fingerprint: bool = True
+        self,
+        bundle: ModelBundle,
+        batch_tokens: int = 1024,
+        threads: int = 0,
+        first_tier: str = "strict",
+        check_fingerprint: bool = True,
     ) -> None:
         if batch_tokens < 1:
             raise ConfigError(f"batch_tokens: expected at least 1, found {batch_tokens}")
         if threads < 0:
             raise ConfigError(f"threads: expected 0 or more, found {threads}")
+        if first_tier not in (*FIRST_TIER_CRITERIA, "off"):
+            raise ConfigError(f"first_tier: expected {', '.join(FIRST_TIER_CRITERIA)} or off, found {first_tier!r}")
         self.bundle = bundle
         self._batch_tokens = batch_tokens
         self._model_path = str(bundle.folder / "model.onnx")
@@ -61,6 +74,8 @@ class Classifier:
         )
         self._session = open_session(bundle.read("model.onnx"), len(bundle.labels), self._model_path)
         self._embedding_width = self._check_longest_text()
+        self._first_tier = self._open_first_tier() if first_tier in bundle.policy.first_tier else None
+        self._first_tier_threshold = np.float32(bundle.policy.first_tier.get(first_tier, np.inf))
         self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="docyard-classify")
         try:
             if check_fingerprint:
@@ -69,19 +84,24 @@ class Classifier:
             self.close()
             raise
 
-    def classify(self, texts: Sequence[str], with_embeddings: bool = False) -> Scores:
+    def classify(self, texts: Sequence[str], with_embeddings: bool = False, encoder_only: bool = False) -> Scores:
         """Classifies every text; a text the model fails on gets `failed` and spoils no other.
 
         Args:
             texts: any number of strings; bounded by the caller, all their scores are held at once.
             with_embeddings: whether to return the text embeddings as well.
+            encoder_only: whether to leave the first tier out.
 
         Raises:
             RunFailedError: the model fails on a text that it is known to read, so that the documents are not to blame.
         """
+        tokenized = self._tokenizer.tokenize(texts)
+        easy, easy_scores = self._easy(tokenized, encoder_only)
         outputs = ["logits", "embedding"] if with_embeddings else ["logits"]
-        tokenized, results, failures = self._run(texts, outputs)
+        results, failures = self._run(tokenized, easy, outputs)
         scored = score_logits(results[0], self.bundle.temperature)
+        for name in ("label_ids", "confidence", "familiarity", "top_label_ids", "top_confidences"):
+            getattr(scored, name)[easy] = getattr(easy_scores, name)
         failed = scored.label_ids < 0
         for row in np.flatnonzero(failed).tolist():
             failures.setdefault(row, "model: scores that are not finite")
@@ -95,20 +115,42 @@ class Classifier:
             truncated=tokenized.truncated,
             n_windows=tokenized.n_windows,
             failed=failed,
+            first_tier=easy,
             failures=dict(sorted(failures.items())),
             embeddings=results[1] if with_embeddings else None,
         )
 
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The raw scores, for calibration: (n_documents, n_labels) float32; NaN where the model failed."""
-        return self._run(texts, ["logits"])[1][0]
+        """The encoder's raw scores, for calibration: (n_documents, n_labels) float32; NaN where the model failed."""
+        return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ["logits"])[0][0]
+
+    def window_logits(self, windows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
+        """The encoder's raw scores of token ids, one special token at each end: (n_windows, n_labels) float32."""
+        lengths = np.array([len(window) for window in windows], dtype=np.int32)
+        ones, no = np.ones(len(windows), dtype=np.int32), np.zeros(len(windows), dtype=np.bool_)
+        return self._run(TokenizedTexts(list(windows), ones, lengths, no, {}), no, ["logits"])[0][0]
+
+    def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], LabelScores]:
+        """Which texts the first tier answers, and its scores of those."""
+        n_texts = len(tokenized.n_tokens)
+        easy = np.zeros(n_texts, dtype=np.bool_)
+        if self._first_tier is None or encoder_only:
+            return easy, score_logits(np.empty((0, len(self.bundle.labels)), dtype=np.float32), 1.0)
+        whole = np.flatnonzero((tokenized.n_windows == 1) & ~tokenized.truncated)
+        first_windows = np.cumsum(tokenized.n_windows) - tokenized.n_windows
+        logits = self._first_tier.logits([tokenized.windows[window] for window in first_windows[whole]])
+        scored = score_logits(logits, self.bundle.first_tier_temperature)
+        sure = scored.confidence >= self._first_tier_threshold
+        easy[whole[sure]] = True
+        return easy, LabelScores(**{item.name: getattr(scored, item.name)[sure] for item in fields(scored)})
 
     def _run(
-        self, texts: Sequence[str], outputs: list[str]
-    ) -> tuple[TokenizedTexts, list[npt.NDArray[np.float32]], dict[int, str]]:
-        """Tokenizes, runs every batch, and gives each output in the order of the texts, with the rows that failed."""
-        tokenized = self._tokenizer.tokenize(texts)
-        windows = tokenized.windows
+        self, tokenized: TokenizedTexts, without: npt.NDArray[np.bool_], outputs: list[str]
+    ) -> tuple[list[npt.NDArray[np.float32]], dict[int, str]]:
+        """Runs every batch; gives each output in the order of the texts, NaN for those `without`, and what failed."""
+        n_windows = np.where(without, 0, tokenized.n_windows)
+        left = np.repeat(~without, tokenized.n_windows)
+        windows = [window for window, wanted in zip(tokenized.windows, left, strict=True) if wanted]
         failed_windows: dict[int, str] = {}
         widths = [len(self.bundle.labels), self._embedding_width]
         results = [np.full((len(windows), width), np.nan, dtype=np.float32) for width in widths[: len(outputs)]]
@@ -125,11 +167,11 @@ class Classifier:
         finally:
             for future in futures:
                 future.cancel()
-        texts_of_windows = np.repeat(np.arange(len(texts)), tokenized.n_windows)
+        texts_of_windows = np.repeat(np.arange(len(n_windows)), n_windows)
         failures = dict(tokenized.failures)
         for window, reason in sorted(failed_windows.items()):
             failures.setdefault(int(texts_of_windows[window]), reason)
-        return tokenized, [_pooled(result, tokenized.n_windows) for result in results], failures
+        return [_pooled(result, n_windows) for result in results], failures
 
     def fingerprint(self, texts: Sequence[str]) -> tuple[FingerprintRow, ...]:
         """The answers to `texts`, to be written into bundle.json and demanded of every machine.
@@ -139,7 +181,7 @@ class Classifier:
         Raises:
             BundleError: the model fails on one of them.
         """
-        scores = self.classify(texts)
+        scores = self.classify(texts, encoder_only=True)
         for row, reason in scores.failures.items():
             raise BundleError(f"{self._model_path}: fails on fingerprint text {row} ({reason}); choose another text")
         labels = self.bundle.labels
@@ -177,6 +219,19 @@ class Classifier:
                 return
         for result, array in zip(results, arrays, strict=True):
             result[rows] = array
+
+    def _open_first_tier(self) -> FirstTier:
+        """Opens the bundle's first tier; it has to know every word piece."""
+        path = self.bundle.folder / FIRST_TIER_NAME
+        if FIRST_TIER_NAME not in self.bundle.manifest.files:
+            raise BundleError(f"{path}: missing, though policy.toml has a [first_tier]; build the bundle again")
+        first_tier = FirstTier(parse_first_tier(self.bundle.read(FIRST_TIER_NAME), len(self.bundle.labels), str(path)))
+        if first_tier.n_pieces <= self._tokenizer.highest_id:
+            raise BundleError(
+                f"{path}: knows {first_tier.n_pieces} word pieces, tokenizer.json has ids up to "
+                f"{self._tokenizer.highest_id}: they do not belong together; build the bundle again"
+            )
+        return first_tier
 
     def _longest_text(self) -> npt.NDArray[np.int64]:
         """A text as long as the model reads, of the tokenizer's highest id: no document asks for more."""
@@ -216,7 +271,7 @@ class Classifier:
         expected = self.bundle.fingerprint
         if not expected:
             return
-        scores = self.classify([row.text for row in expected])
+        scores = self.classify([row.text for row in expected], encoder_only=True)
         for index, row in enumerate(expected):
             label_id = int(scores.label_ids[index])
             label = "no label" if label_id < 0 else self.bundle.labels[label_id]
@@ -241,23 +296,26 @@ def _pooled(results: npt.NDArray[np.float32], n_windows: npt.NDArray[np.int32]) 
     return pooled
 
 
-_cached: dict[tuple[str, int, int, str], Classifier] = {}
+_cached: dict[tuple[str, int, int, str, str], Classifier] = {}
 _cached_lock = threading.Lock()
 
 
-def cached_classifier(folder: str, batch_tokens: int, threads: int, expected_digest: str) -> Classifier:
+def cached_classifier(
+    folder: str, batch_tokens: int, threads: int, first_tier: str, expected_digest: str
+) -> Classifier:
     """Returns this process's one classifier for a bundle, loading it at the first call.
 
     Args:
         folder: of the bundle.
         batch_tokens: as for `Classifier`.
         threads: as for `Classifier`.
+        first_tier: as for `Classifier`.
         expected_digest: the digest the run began with, 64 hexadecimal digits.
 
     Raises:
         BundleError: the folder no longer holds that bundle, or the bundle cannot be used.
     """
-    key = (str(Path(folder).resolve()), batch_tokens, threads, expected_digest)
+    key = (str(Path(folder).resolve()), batch_tokens, threads, first_tier, expected_digest)
     with _cached_lock:
         if key not in _cached:
             bundle = load_bundle(Path(folder))
@@ -266,5 +324,5 @@ def cached_classifier(folder: str, batch_tokens: int, threads: int, expected_dig
                     f"{folder}: expected the bundle with digest {expected_digest[:12]}, found {bundle.digest[:12]}: it "
                     "was replaced while the run was going on; put it back, or start the run again"
                 )
-            _cached[key] = Classifier(bundle, batch_tokens, threads)
+            _cached[key] = Classifier(bundle, batch_tokens, threads, first_tier)
         return _cached[key]

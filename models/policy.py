@@ -14,6 +14,10 @@ import numpy.typing as npt
 from schemas.errors import BundleError
 from schemas.reasons import Route, RouteReason
 
+# When the first tier may answer: it makes no more errors than the encoder would among as many texts of its own choice,
+# or the two together make no more than the encoder alone.
+FIRST_TIER_CRITERIA = ("strict", "equal_average")
+
 # From the best to the gravest.
 _REASONS = (
     RouteReason.CERTAIN,
@@ -33,6 +37,8 @@ class Policy:
         min_familiarity: least log-sum-exp of the logits that is accepted, in nats; -inf for no such guard.
         label_min_confidence: label -> its own least confidence, instead of `min_confidence`.
         max_windows: most windows that a text may have been read in, at least 1; a longer one is escalated.
+        first_tier: criterion -> least confidence at which the first tier answers instead of the encoder; empty for a
+            bundle without one.
         selection: on what, how and when the thresholds were chosen; recorded, never read by a run.
     """
 
@@ -40,6 +46,7 @@ class Policy:
     min_familiarity: float
     label_min_confidence: Mapping[str, float] = field(default_factory=dict)
     max_windows: int = 1
+    first_tier: Mapping[str, float] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
 
     def thresholds(self, labels: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -63,7 +70,7 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         values = tomllib.loads(content.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise BundleError(f"{where}: not a readable TOML file: {error}; restore it or build the bundle again") from None
-    tables = _table(values, ("acceptance", "labels", "selection"), where, "")
+    tables = _table(values, ("acceptance", "labels", "first_tier", "selection"), where, "")
     acceptance = _table(
         tables.get("acceptance"), ("min_confidence", "min_familiarity", "max_windows"), where, "acceptance"
     )
@@ -78,6 +85,7 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         min_familiarity=_familiarity(acceptance, where),
         label_min_confidence=own,
         max_windows=_max_windows(acceptance, where),
+        first_tier=_first_tier(tables.get("first_tier", {}), where),
         selection=_table(tables.get("selection", {}), None, where, "selection"),
     )
 
@@ -90,6 +98,7 @@ def route(
     thresholds: npt.NDArray[np.float32],
     min_familiarity: float,
     max_windows: int,
+    first_tier: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
     """Decides which answers are accepted, and why the others are not.
 
@@ -105,6 +114,8 @@ def route(
         thresholds: (n_documents,) float32: `policy.thresholds(labels)[label_ids]`.
         min_familiarity: the policy's, nats.
         max_windows: the policy's.
+        first_tier: (n_documents,) bool, which the first tier answered; it does so only where the policy lets its
+            answer hold, so these are accepted.
 
     Returns:
         Values of `Route` and of `RouteReason`, both (n_documents,) str.
@@ -112,6 +123,8 @@ def route(
     confident = confidence.astype(np.float32) >= thresholds.astype(np.float32)
     familiar = familiarity.astype(np.float32) >= np.float32(min_familiarity)
     codes = np.select([truncated, n_windows > max_windows, ~familiar, ~confident], [4, 3, 2, 1], default=0)
+    if first_tier is not None:
+        codes[first_tier] = 0
     reasons = np.array([reason.value for reason in _REASONS])[codes]
     routes = np.where(codes == 0, Route.ACCEPTED.value, Route.ESCALATED.value)
     return routes, reasons
@@ -141,6 +154,15 @@ def _confidence(table: dict[str, Any], where: str, name: str) -> float:
     if not 0.0 <= value <= 1.0:
         raise BundleError(f"{where}: 'min_confidence' in [{name}] must lie in 0 to 1, found {value}; correct it")
     return value
+
+
+def _first_tier(value: Any, where: str) -> dict[str, float]:
+    tables = _table(value, FIRST_TIER_CRITERIA, where, "first_tier")
+    thresholds = {}
+    for name, table in tables.items():
+        _table(table, None, where, f"first_tier.{name}")
+        thresholds[name] = _confidence(table, where, f"first_tier.{name}")
+    return thresholds
 
 
 def _familiarity(table: dict[str, Any], where: str) -> float:

@@ -27,8 +27,9 @@ class Scores:
         truncated: (n,) bool, whether the model read less than that.
         n_windows: (n,) int32, how many windows of the text the model read, at least 1; 0 where tokenizing failed.
         failed: (n,) bool.
+        first_tier: (n,) bool, whether the first tier answered; the encoder answered the others.
         failures: row -> what went wrong with a failed row; never its text.
-        embeddings: (n, width) float32 where asked for, else None; NaN where failed.
+        embeddings: (n, width) float32 of the encoder where asked for, else None; NaN where it did not answer.
     """
 
     label_ids: npt.NDArray[np.int32]
@@ -40,6 +41,7 @@ class Scores:
     truncated: npt.NDArray[np.bool_]
     n_windows: npt.NDArray[np.int32]
     failed: npt.NDArray[np.bool_]
+    first_tier: npt.NDArray[np.bool_]
     failures: dict[int, str] = field(default_factory=dict)
     embeddings: npt.NDArray[np.float32] | None = None
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 DEFAULT_TEXT_FIELD = "text"
 SPLITS = ("none", "paragraphs")
+FIRST_TIER_CHOICES = ("strict", "equal_average", "off")
 
 _DOCUMENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -67,15 +68,25 @@ class ReadingConfig:
 
 @dataclass(frozen=True)
 class ClassificationConfig:
-    """How the model runs; none of these changes an answer.
+    """How the model runs.
 
     Attributes:
-        batch_tokens: about how many tokens go through the model at once.
-        threads: batches in flight per process; 0 for one per core.
+        batch_tokens: about how many tokens go through the model at once; changes no answer.
+        threads: batches in flight per process; 0 for one per core; changes no answer.
+        first_tier: when a bundle's first tier answers instead of its encoder: "strict" where it makes no more errors
+            than the encoder would among as many texts, "equal_average" where both together make no more than the
+            encoder alone, "off" never.
     """
 
     batch_tokens: int = 1024
     threads: int = 0
+    first_tier: str = "strict"
+
+    def __post_init__(self) -> None:
+        if self.first_tier not in FIRST_TIER_CHOICES:
+            raise ConfigError(
+                f"classification.first_tier: expected {', '.join(FIRST_TIER_CHOICES)}, found {self.first_tier!r}"
+            )
 
 
 @dataclass(frozen=True)

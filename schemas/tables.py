@@ -124,7 +124,7 @@ _THRESHOLD = Column(
     maximum=1.0,
 )
 _TOP_LABELS = Column("top_labels", TOP_LABELS_TYPE, "The most probable labels with their confidence, best first.")
-_TIER = Column("tier", pa.string(), "Which model of the bundle answered.", values=("encoder",))
+_TIER = Column("tier", pa.string(), "Which model of the bundle answered.", values=("encoder", "first_tier"))
 _BUNDLE = Column(
     "bundle", pa.string(), "The ModelBundle that answered: its name, an @, the first 12 digits of its digest."
 )

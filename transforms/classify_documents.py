@@ -18,7 +18,8 @@ from schemas.shards import Shard
 from schemas.tables import TOP_LABELS_TYPE
 from transforms.run_plan import RunPlan, reporting_failures
 
-TIER = "encoder"
+# Which part of the bundle answered.
+ENCODER, FIRST_TIER = "encoder", "first_tier"
 
 
 def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
@@ -31,8 +32,8 @@ def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
         classifier: of the bundle that answers for this document type.
 
     Returns:
-        The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens`, `truncated` and
-        `n_windows`; null on rejected rows.
+        The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens`, `truncated`,
+        `n_windows` and `tier`; null on rejected rows.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
     texts = table["text"].take(pa.array(valid)).combine_chunks().dictionary_encode()
@@ -49,6 +50,7 @@ def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
         "n_tokens": pa.array(scores.n_tokens, pa.int32()),
         "truncated": pa.array(scores.truncated, pa.bool_()),
         "n_windows": pa.array(scores.n_windows, pa.int32()),
+        "tier": pa.array(np.where(scores.first_tier, FIRST_TIER, ENCODER), pa.string()),
     }
     for name, column in answers.items():
         table = table.append_column(name, column.take(seats))
@@ -97,7 +99,7 @@ def _reject_failed(table: pa.Table, valid: np.ndarray, answers_of: np.ndarray, s
 def classifier_of(plan: RunPlan, input_index: int) -> Classifier:
     """This process's classifier for one input of the run, loaded at the first call."""
     bundle, settings = plan.bundles[input_index], plan.config.classification
-    return cached_classifier(bundle.folder, settings.batch_tokens, settings.threads, bundle.digest)
+    return cached_classifier(bundle.folder, settings.batch_tokens, settings.threads, settings.first_tier, bundle.digest)
 
 
 class _ClassifyShard(beam.DoFn):  # type: ignore[misc]

@@ -7,21 +7,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import apache_beam as beam
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.bundle import ModelBundle
 from models.policy import route
 from schemas.shards import Shard
-from transforms.classify_documents import classifier_of
+from transforms.classify_documents import FIRST_TIER, classifier_of
 from transforms.run_plan import RunPlan, reporting_failures
 
 
-def route_documents(table: pa.Table, bundle: ModelBundle) -> pa.Table:
-    """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows."""
+def route_documents(table: pa.Table, bundle: ModelBundle, first_tier: str = "strict") -> pa.Table:
+    """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows.
+
+    Args:
+        table: classified documents.
+        bundle: which classified them.
+        first_tier: the criterion by which its first tier answered.
+    """
     rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
     label_ids = pc.fill_null(table["label_id"], 0).to_numpy()
-    thresholds = bundle.policy.thresholds(bundle.labels)[label_ids]
+    easy = pc.fill_null(pc.equal(table["tier"], FIRST_TIER), False).to_numpy(zero_copy_only=False)
+    of_first_tier = np.float32(bundle.policy.first_tier.get(first_tier, 1.0))
+    thresholds = np.where(easy, of_first_tier, bundle.policy.thresholds(bundle.labels)[label_ids])
     routes, reasons = route(
         pc.fill_null(table["confidence"], 0.0).to_numpy(),
         pc.fill_null(table["familiarity"], 0.0).to_numpy(),
@@ -30,6 +39,7 @@ def route_documents(table: pa.Table, bundle: ModelBundle) -> pa.Table:
         thresholds,
         bundle.policy.min_familiarity,
         bundle.policy.max_windows,
+        easy,
     )
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))
@@ -44,7 +54,8 @@ class _RouteShard(beam.DoFn):  # type: ignore[misc]
         started = time.perf_counter()
         with reporting_failures(self._plan):
             assert element.table is not None
-            table = route_documents(element.table, classifier_of(self._plan, element.input_index).bundle)
+            bundle = classifier_of(self._plan, element.input_index).bundle
+            table = route_documents(element.table, bundle, self._plan.config.classification.first_tier)
         yield element.with_table(table, "route", time.perf_counter() - started)
 
 

@@ -21,7 +21,6 @@ from schemas.errors import BalanceError
 from schemas.reasons import Route
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
-from transforms.classify_documents import TIER
 from transforms.receipts import Receipt, StagedFile
 from transforms.run_plan import RunPlan, reporting_failures
 from transforms.warehouse.layout import Partition, write_durably
@@ -39,7 +38,6 @@ def split_outcomes(table: pa.Table, document_type: str, bundle: str) -> dict[str
         bundle: reference of the bundle that answered.
     """
     table = table.append_column("document_type", pa.repeat(document_type, len(table)))
-    table = table.append_column("tier", pa.repeat(TIER, len(table)))
     table = table.append_column("bundle", pa.repeat(bundle, len(table)))
     rejected = pc.is_valid(table["reason_code"])
     escalated = pc.equal(table["route"], Route.ESCALATED.value)

@@ -19,6 +19,7 @@ import pandas as pd
 from models.bundle import ModelBundle, bundle_reference, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation import evaluate
+from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.scores import TOP_LABELS
 from models.tokens import TextTokenizer
 from models.training.base_model import find_base_model, folder_digest
@@ -30,6 +31,7 @@ from models.training.distillation import TOKENIZER_NAME, load_network
 from models.training.export import export_float, quantize
 from models.training.fine_tuning import UNLABELLED
 from models.training.fingerprint import made_up_texts
+from models.training.first_tier_step import HeldOut, make_first_tier
 from models.training.hygiene import InspectedData, calibration_and_policy_rows, inspect_data
 from models.training.labelled import read_labelled, soft_labels
 from models.training.method import describe_method
@@ -221,10 +223,8 @@ def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBu
             n_too_long=len(policy_rows) - len(readable),
             n_strangers_too_long=len(rows.train_strangers) - len(strangers),
         )
-        _write_json(
-            folder / "calibration.json",
-            {"temperature": temperature, "method": "temperature scaling", "rows": len(calibration_rows)},
-        )
+        calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(calibration_rows)}
+        _write_json(folder / "calibration.json", calibration)
         selection = {
             "chosen_on": job.created,
             "in_scope_rows": len(policy_rows),
@@ -234,6 +234,22 @@ def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBu
         }
         policy = policy_toml(thresholds, config.policy.max_windows, selection)
         (folder / "policy.toml").write_text(policy, encoding="utf-8")
+        if config.first_tier.width:
+            made = make_first_tier(
+                job.work,
+                Classifier(finish()),
+                rows.train,
+                HeldOut(calibration_rows["text"].tolist(), _ids(calibration_rows, rows.labels)),
+                HeldOut(
+                    [*readable["text"], *strangers["text"]],
+                    np.concatenate([_ids(readable, rows.labels), np.full(len(strangers), UNLABELLED)]),
+                ),
+                config.first_tier,
+            )
+            (folder / FIRST_TIER_NAME).write_bytes(made.content)
+            _write_json(folder / "calibration.json", calibration | {"first_tier": made.calibration()})
+            policy = policy_toml(thresholds, config.policy.max_windows, selection, made.thresholds)
+            (folder / "policy.toml").write_text(policy, encoding="utf-8")
         parity = _parity(finish(), graphs / "float.onnx", rows, config)
         facts |= {"parity": parity.figures()}
         classifier = Classifier(finish())

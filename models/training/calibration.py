@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models.scores import score_logits
+from models.training.first_tier_policy import FirstTierThreshold
 from schemas.errors import ConfigError
 
 _TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 200))
@@ -137,17 +140,26 @@ def choose_thresholds(
     )
 
 
-def policy_toml(thresholds: Thresholds, max_windows: int, rows: dict[str, Any]) -> str:
+def policy_toml(
+    thresholds: Thresholds,
+    max_windows: int,
+    rows: dict[str, Any],
+    first_tier: Mapping[str, FirstTierThreshold] = MappingProxyType({}),
+) -> str:
     """The content of a bundle's `policy.toml`.
 
     Args:
         thresholds: the guards, and what they did.
         max_windows: most windows of an accepted text.
         rows: on which rows and when they were chosen, as plain values.
+        first_tier: by criterion, when the first tier answers.
     """
     lines = ["[acceptance]"]
     lines += [f"{key} = {getattr(thresholds, key)}" for key in ("min_confidence", "min_familiarity")]
     lines += [f"max_windows = {max_windows}"]
+    for criterion, threshold in first_tier.items():
+        lines += ["", f"[first_tier.{criterion}]"]
+        lines += [f"{key} = {value}" for key, value in asdict(threshold).items()]
     lines += ["", "[selection]", 'criterion = "fewest wrong answers accepted within the escalation budget"']
     measured = ("in_scope_escalated", "out_of_scope_escalated", "accepted_accuracy")
     facts = rows | {key: getattr(thresholds, key) for key in measured}

@@ -9,6 +9,7 @@ from models.bundle_manifest import REQUIRED_FILES, BundleManifest, FileRecord, R
 from models.training.calibration import PolicyChoice
 from models.training.distillation import Distillation
 from models.training.fine_tuning import FineTuning
+from models.training.first_tier import FirstTierTraining
 from models.training.hygiene import Hygiene
 from models.training.labelled import DataConfig
 from models.training.lora import Lora
@@ -80,6 +81,7 @@ class TrainingConfig:
         export: how it is quantized.
         parity: how much the quantization may change.
         policy: how the thresholds are chosen.
+        first_tier: the model in front of the encoder.
         reading: what the bundle demands of a run.
     """
 
@@ -98,6 +100,7 @@ class TrainingConfig:
     export: Export = field(default_factory=Export)
     parity: ParityLimits = field(default_factory=ParityLimits)
     policy: PolicyChoice = field(default_factory=PolicyChoice)
+    first_tier: FirstTierTraining = field(default_factory=FirstTierTraining)
     reading: Reading = field(default_factory=Reading)
 
     @property

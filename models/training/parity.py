@@ -114,10 +114,10 @@ def measure_parity(
         BundleError: the bundle or the float graph cannot be run.
     """
     with tempfile.TemporaryDirectory() as folder:
-        parent = Classifier(_with_model(bundle, float_model.read_bytes(), Path(folder)))
+        parent = Classifier(_with_model(bundle, float_model.read_bytes(), Path(folder)), first_tier="off")
         expected = parent.classify(texts)
         parent.close()
-    classifier = Classifier(bundle)
+    classifier = Classifier(bundle, first_tier="off")
     found = classifier.classify(texts)
     differing = _batch_differences(classifier, texts, found)
     classifier.close()
@@ -223,7 +223,7 @@ def _accepted(bundle: ModelBundle, scores: Scores) -> npt.NDArray[np.bool_]:
 def _batch_differences(classifier: Classifier, texts: Sequence[str], expected: Scores) -> int:
     """How many texts are answered otherwise when they are batched otherwise."""
     reverse = np.arange(len(texts))[::-1]
-    other = Classifier(classifier.bundle, batch_tokens=_OTHER_BATCH_TOKENS)
+    other = Classifier(classifier.bundle, batch_tokens=_OTHER_BATCH_TOKENS, first_tier="off")
     differing = _changed(other.classify([texts[row] for row in reverse]), expected, reverse)
     other.close()
     for row in np.unique(np.linspace(0, len(texts) - 1, _TEXTS_ALONE).astype(np.intp)):

@@ -1,0 +1,201 @@
+"""Trains a first tier: the int8 encoder teaches a model of word pieces, on training texts and variations of them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from models.first_tier import FirstTierWeights, feature_rows
+from schemas.config import check_ranges
+from schemas.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+_STEPS_PER_UNIT = 32.0  # of the int8 values the head reads: they reach to four standard deviations
+Windows = Sequence[npt.NDArray[np.int32]]
+
+
+@dataclass(frozen=True)
+class FirstTierTraining:
+    """What a first tier is made of, and how it is taught.
+
+    Attributes:
+        width: channels of a vector; 0 for a bundle without a first tier.
+        pairs: groups of hashed pairs of word pieces, a power of two.
+        variations: how many variations of every training text the encoder labels besides the text itself.
+        epochs: passes over texts and variations.
+        batch_documents: texts per step.
+        learning_rate: peak rate.
+        dropout: share of the channels left out in training, in [0, 1).
+        temperature: softens the probabilities of both sides, > 0.
+        seed: of the variations, the order and the first weights.
+    """
+
+    width: int = 0
+    pairs: int = 32768
+    variations: int = 3
+    epochs: int = 8
+    batch_documents: int = 256
+    learning_rate: float = 3e-3
+    dropout: float = 0.1
+    temperature: float = 2.0
+    seed: int = 20261122
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            "first_tier",
+            self,
+            width="[0, 1024]",
+            pairs="[1, 16777216]",
+            variations="[0, inf)",
+            epochs="[1, inf)",
+            batch_documents="[1, inf)",
+            learning_rate="(0, inf)",
+            dropout="[0, 1)",
+            temperature="(0, inf)",
+        )
+        if self.pairs & (self.pairs - 1):
+            raise ConfigError(f"first_tier.pairs: expected a power of two, found {self.pairs}")
+
+
+class PieceSumClassifier(torch.nn.Module):  # type: ignore[misc]
+    """The first tier in float: vectors of word pieces and pairs, summed, normalised, one linear layer."""
+
+    def __init__(self, n_pieces: int, n_labels: int, config: FirstTierTraining) -> None:
+        super().__init__()
+        self.vectors = torch.nn.EmbeddingBag(n_pieces + config.pairs, config.width, mode="sum")
+        torch.nn.init.normal_(self.vectors.weight, std=0.1)
+        self.norm = torch.nn.LayerNorm(config.width)
+        self.dropout = torch.nn.Dropout(config.dropout)
+        self.head = torch.nn.Linear(config.width, n_labels)
+
+    def forward(self, rows: torch.Tensor, offsets: torch.Tensor) -> torch.Tensor:
+        """(n_texts, n_labels) logits of texts whose features are `rows` from each of `offsets` on."""
+        scores: torch.Tensor = self.head(self.dropout(self.norm(self.vectors(rows, offsets))))
+        return scores
+
+
+def train_first_tier(
+    windows: Windows,
+    label_ids: npt.NDArray[np.int64],
+    teach: Callable[[Windows], npt.NDArray[np.float32]],
+    n_pieces: int,
+    n_labels: int,
+    config: FirstTierTraining,
+) -> FirstTierWeights:
+    """Teaches a first tier what the encoder answers.
+
+    Args:
+        windows: token ids of the training texts that fit into one window, special tokens included.
+        label_ids: (n_texts,) their labels.
+        teach: gives the encoder's logits, (n, n_labels).
+        n_pieces: of the tokenizer.
+        n_labels: how many labels there are.
+        config: how.
+
+    Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
+    """
+    rng = np.random.default_rng(config.seed)
+    torch.manual_seed(config.seed)
+    texts = [*windows, *variations(windows, config.variations, rng)]
+    taught = torch.from_numpy(teach(texts))
+    own = torch.from_numpy(np.concatenate([label_ids, np.full(len(texts) - len(windows), -1, dtype=np.int64)]))
+    features = [feature_rows(text[None], n_pieces, config.pairs)[0] for text in texts]
+    network = PieceSumClassifier(n_pieces, n_labels, config)
+    never_seen = np.setdiff1d(np.arange(n_pieces + config.pairs), np.concatenate(features))
+    with torch.no_grad():  # they say nothing, then, instead of what chance gave them
+        network.vectors.weight[torch.from_numpy(never_seen)] = 0.0
+    optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
+    n_steps = config.epochs * -(-len(texts) // config.batch_documents)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=n_steps, pct_start=0.1)
+    for epoch in range(config.epochs):
+        total = 0.0
+        order = rng.permutation(len(texts))
+        for start in range(0, len(order), config.batch_documents):
+            chosen = order[start : start + config.batch_documents]
+            logits = network(*_bags([features[row] for row in chosen]))
+            loss = _loss(logits, taught[chosen], own[chosen], config.temperature)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item() * len(chosen)
+        logger.info("first tier, epoch %d of %d: loss %.4f", epoch + 1, config.epochs, total / len(texts))
+    return quantize_first_tier(network, n_pieces)
+
+
+def variations(windows: Windows, n_each: int, rng: np.random.Generator) -> list[npt.NDArray[np.int32]]:
+    """Texts like the given ones: with pieces left out, with the end of another text, with strange pieces in them.
+
+    Args:
+        windows: token ids, one special token at each end.
+        n_each: how many of each.
+        rng: decides.
+    """
+    contents = [window[1:-1] for window in windows]
+    donors = [content for content in contents if len(content) > 2] or contents
+    everything = np.concatenate(contents)
+    longest = max(len(content) for content in contents)
+    made = []
+    for window, content in zip(windows, contents, strict=True):
+        for _ in range(n_each if len(content) else 0):
+            varied = _varied(content, donors, everything, rng)[:longest]
+            made.append(np.concatenate([window[:1], varied if len(varied) else content, window[-1:]]))
+    return made
+
+
+def _varied(
+    content: npt.NDArray[np.int32], donors: Windows, everything: npt.NDArray[np.int32], rng: np.random.Generator
+) -> npt.NDArray[np.int32]:
+    kind = rng.random()
+    if kind < 0.4:
+        kept: npt.NDArray[np.int32] = content[rng.random(len(content)) > rng.choice([0.1, 0.2, 0.3])]
+        return kept
+    if kind < 0.8:
+        other = donors[int(rng.integers(len(donors)))]
+        return np.concatenate([content[: rng.integers(1, len(content) + 1)], other[rng.integers(len(other)) :]])
+    strange = content.copy()
+    replaced = rng.random(len(content)) < 0.2
+    strange[replaced] = everything[rng.integers(len(everything), size=int(replaced.sum()))]
+    return strange
+
+
+def quantize_first_tier(network: PieceSumClassifier, n_pieces: int) -> FirstTierWeights:
+    """The trained network in whole numbers."""
+    with torch.no_grad():
+        vectors = network.vectors.weight.numpy()
+        head = network.head.weight.numpy().T
+        gain, shift = network.norm.weight.numpy(), network.norm.bias.numpy()
+        bias = network.head.bias.numpy()
+    largest = float(np.quantile(np.abs(vectors), 0.9999))  # one range for all: normalising undoes it
+    steps = np.clip(np.rint(vectors / largest * 127), -127, 127).astype(np.int8)
+    head_scale = np.maximum(np.abs(head).max(axis=0), 1e-8) / 127
+    return FirstTierWeights(
+        pieces=steps[:n_pieces],
+        pairs=steps[n_pieces:],
+        gain=(gain * _STEPS_PER_UNIT).astype(np.float32),
+        shift=(shift * _STEPS_PER_UNIT).astype(np.float32),
+        head=np.rint(head / head_scale).astype(np.int8),
+        head_scale=(head_scale / _STEPS_PER_UNIT).astype(np.float32),
+        head_bias=bias.astype(np.float32),
+    )
+
+
+def _bags(features: list[npt.NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Tensor]:
+    lengths = [len(rows) for rows in features]
+    return torch.from_numpy(np.concatenate(features)), torch.tensor(np.cumsum([0, *lengths[:-1]]))
+
+
+def _loss(logits: torch.Tensor, taught: torch.Tensor, label_ids: torch.Tensor, temperature: float) -> torch.Tensor:
+    """What the encoder says of every text, and the label where there is one."""
+    loss = torch.nn.functional.kl_div(
+        (logits / temperature).log_softmax(dim=1), (taught / temperature).softmax(dim=1), reduction="batchmean"
+    ) * (temperature * temperature)
+    labelled = label_ids >= 0
+    if labelled.any():
+        loss = loss + 0.3 * torch.nn.functional.cross_entropy(logits[labelled], label_ids[labelled])
+    return loss

@@ -1,0 +1,81 @@
+"""Decides when a first tier may answer instead of the encoder, on rows that neither was trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import beta
+
+_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class FirstTierThreshold:
+    """A least confidence of the first tier, and what it does on the rows it was chosen on.
+
+    Attributes:
+        min_confidence: in [0, 1].
+        answered: share of all rows, texts that belong to no label among them, that the first tier answers.
+        errors: how many of these answers are wrong.
+        encoder_errors: how many the encoder makes that it is compared with.
+        error_bound_95: what the share of wrong answers stays below, with 95% confidence, for rows like these and a
+            threshold that was fixed before; this one was chosen on them.
+    """
+
+    min_confidence: float
+    answered: float
+    errors: int
+    encoder_errors: int
+    error_bound_95: float
+
+
+def choose_first_tier(
+    confidence: npt.NDArray[np.float32],
+    right: npt.NDArray[np.bool_],
+    encoder_confidence: npt.NDArray[np.float32],
+    encoder_right: npt.NDArray[np.bool_],
+    encoder_accepted: npt.NDArray[np.bool_],
+    in_scope: npt.NDArray[np.bool_],
+) -> dict[str, FirstTierThreshold]:
+    """The least threshold that each criterion allows; a criterion that allows none is left out.
+
+    Every answer to a text that belongs to no label is wrong. "strict" compares with the encoder's errors among as many
+    rows, those it is surest of; "equal_average" with its errors on the very rows the first tier would take, where a
+    text of no label counts if the encoder's own policy would accept the answer.
+
+    Args:
+        confidence: (n,) float32 of the first tier, calibrated.
+        right: (n,) bool, whether its answer is right; False for texts of no label.
+        encoder_confidence: (n,) float32, likewise of the encoder.
+        encoder_right: (n,) bool.
+        encoder_accepted: (n,) bool, whether the policy accepts its answer.
+        in_scope: (n,) bool, whether the text belongs to any label.
+
+    Source of the bound: Clopper and Pearson, "The Use of Confidence or Fiducial Limits", 1934.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ordered = confidence[order]
+    ends = np.flatnonzero(np.append(ordered[1:] < ordered[:-1], True))  # no threshold parts equals
+    errors = np.cumsum(~right[order])
+    surest = np.cumsum(~encoder_right[np.argsort(-encoder_confidence, kind="stable")])
+    same_rows = np.cumsum(np.where(in_scope, ~encoder_right, encoder_accepted)[order])
+    chosen = {}
+    for criterion, allowed in (("strict", surest), ("equal_average", same_rows)):
+        possible = ends[errors[ends] <= allowed[ends]]
+        if len(possible):
+            last = int(possible[-1])
+            chosen[criterion] = FirstTierThreshold(
+                min_confidence=float(ordered[last]),
+                answered=round((last + 1) / len(confidence), 4),
+                errors=int(errors[last]),
+                encoder_errors=int(allowed[last]),
+                error_bound_95=round(_upper_bound(int(errors[last]), last + 1), 5),
+            )
+    return chosen
+
+
+def _upper_bound(errors: int, rows: int) -> float:
+    """One-sided, by Clopper and Pearson."""
+    return 1.0 if errors >= rows else float(beta.ppf(_CONFIDENCE, errors + 1, rows - errors))
