@@ -1,4 +1,4 @@
-"""A first tier learns from the encoder, the same from the same rows, and its thresholds are those its criteria allow."""
+"""A first tier learns from the encoder, the same from the same rows; its thresholds are those its criteria allow."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_each_criterion_takes_the_least_threshold_it_allows() -> None:
     encoder_right = np.array([True, True, False, True, True, False])
     in_scope, accepted = np.ones(6, dtype=bool), np.ones(6, dtype=bool)
     chosen = choose_first_tier(confidence, right, encoder_confidence, encoder_right, accepted, in_scope)
-    # Of its own choice the encoder makes one error among four or five: so does the first tier among four, two among five.
+    # Of its own choice the encoder makes one error among four or five; the first tier one among four, two among five.
     strict = chosen["strict"]
     assert (strict.min_confidence, strict.errors, strict.encoder_errors) == (pytest.approx(0.6), 1, 1)
     # On the same rows it makes one among the first four and one among five, where the first tier makes two.
