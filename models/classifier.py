@@ -120,6 +120,11 @@ class Classifier:
             embeddings=results[1] if with_embeddings else None,
         )
 
+    @property
+    def has_first_tier(self) -> bool:
+        """Whether a first tier answers before the encoder."""
+        return self._first_tier is not None
+
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The encoder's raw scores, for calibration: (n_documents, n_labels) float32; NaN where the model failed."""
         return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ["logits"])[0][0]

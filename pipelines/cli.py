@@ -178,6 +178,13 @@ def show(warehouse: str, run_date: str | None, rows: int) -> None:
 )
 @click.option("--none-label", metavar="LABEL", help="The label for none of these; measure the other rows apart.")
 @click.option("--positive-label", metavar="LABEL", help="The label to look for; give its average precision.")
+@click.option(
+    "--first-tier",
+    type=click.Choice(["strict", "equal_average", "off"]),
+    default="strict",
+    show_default=True,
+    help="When a bundle's first tier answers instead of its encoder.",
+)
 def evaluate(
     bundle: Path,
     data: Path,
@@ -189,6 +196,7 @@ def evaluate(
     slice_columns: tuple[str, ...],
     none_label: str | None,
     positive_label: str | None,
+    first_tier: str,
 ) -> None:
     """Measure BUNDLE on labelled DATA (Parquet, CSV or JSON Lines)."""
     from models.evaluation.data import Columns
@@ -201,6 +209,7 @@ def evaluate(
         Columns(text_column or "", label_column, labels_column or "", slice_columns),
         none_label=none_label or "",
         positive_label=positive_label or "",
+        first_tier=first_tier,
         json_path=json_path,
         html_path=html_path,
     )

@@ -23,6 +23,7 @@ def evaluate_file(
     *,
     none_label: str = "",
     positive_label: str = "",
+    first_tier: str = "strict",
     json_path: Path | None = None,
     html_path: Path | None = None,
 ) -> dict[str, Any]:
@@ -35,6 +36,7 @@ def evaluate_file(
             is the column "text".
         none_label: as for `evaluate`.
         positive_label: as for `evaluate`.
+        first_tier: as for `Classifier`.
         json_path: where every figure goes.
         html_path: where the page goes.
 
@@ -55,7 +57,7 @@ def evaluate_file(
             else dataclasses.replace(columns, text="text")
         )
     labelled = read_evaluation_data(data, columns)
-    classifier = Classifier(bundle)
+    classifier = Classifier(bundle, first_tier=first_tier)
     try:
         result = evaluate(
             classifier,

@@ -111,6 +111,9 @@ def _figures(result: dict[str, Any]) -> str:
         which = f"{percent(positives['accuracy_without_none'])} with that answer struck out"
         told = f"{interval(positives['accuracy_interval_95'])}; {which}"
         figures.append((name, percent(positives["accuracy"]), told))
+    if first_tier := result["first_tier"]:
+        told = f"of which right {percent(first_tier['accuracy'])}, {interval(first_tier['accuracy_interval_95'])}"
+        figures.append(("Answered by the first tier", percent(first_tier["share"]), told))
     if several := result["several_labels"]:
         found = f"{percent(several['found_in_top_share'])} of the right labels are in the top {several['top_labels']}"
         figures.append(("Any right label", percent(several["any_right_share"]), found))

@@ -52,6 +52,13 @@ def _in_scope(result: dict[str, Any]) -> list[str]:
             )
         )
         lines.append(_line("which of them", _with_interval(positives, "accuracy_without_none")))
+    if first_tier := result["first_tier"]:
+        lines.append(
+            _line(
+                "first tier",
+                f"answers {percent(first_tier['share'])}, of which right {_with_interval(first_tier, 'accuracy')}",
+            )
+        )
     if several := result["several_labels"]:
         lines += [
             _line("any right label", f"{_with_interval(several, 'any_right', 'any_right_share')}"),

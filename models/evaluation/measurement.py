@@ -113,6 +113,7 @@ def evaluate(
         "positive_label": None
         if positive_id is None
         else _positive_label(positive_id, gold_ids == positive_id, scores, in_scope, bundle),
+        "first_tier": _first_tier(right, accepted, scores.first_tier, in_scope) if classifier.has_first_tier else None,
         "slices": [
             *length_slices(scores.n_tokens[in_scope], bundle.max_tokens, right, accepted),
             *(entry for by, values in measured_by.items() for entry in slices(by, values, right, accepted)),
@@ -147,6 +148,7 @@ def _accepted(bundle: ModelBundle, scores: Scores) -> tuple[npt.NDArray[np.bool_
         bundle.policy.thresholds(bundle.labels)[scores.label_ids[answered]],
         bundle.policy.min_familiarity,
         bundle.policy.max_windows,
+        scores.first_tier[answered],
     )
     accepted = np.zeros(len(answered), dtype=np.bool_)
     accepted[answered] = routes == Route.ACCEPTED
@@ -180,6 +182,21 @@ def _positives_only(
         **group_figures(gold == top[:, 0], accepted[positive]),
         "accuracy_without_none": share(told_apart),
         "accuracy_without_none_interval_95": wilson_interval(int(told_apart.sum()), len(told_apart)),
+    }
+
+
+def _first_tier(
+    right: npt.NDArray[np.bool_],
+    accepted: npt.NDArray[np.bool_],
+    first_tier: npt.NDArray[np.bool_],
+    in_scope: npt.NDArray[np.bool_],
+) -> dict[str, Any]:
+    """What the first tier answers; `right` and `accepted` are (n in scope,) bool, the others (n,) bool."""
+    easy = first_tier[in_scope]
+    return {
+        "share": share(easy),
+        "out_of_scope_share": share(first_tier[~in_scope]),
+        **group_figures(right[easy], accepted[easy]),
     }
 
 

@@ -214,8 +214,9 @@ def test_the_configuration_in_the_readme_can_be_used(tmp_path: Path) -> None:
 
 
 def test_the_policy_in_the_bundle_page_can_be_used_and_its_keys_are_explained() -> None:
-    (code,) = fenced(BUNDLES, "toml")
-    policy = parse_policy(code.encode(), ["pay_bill", "greeting"], "bundles.md")
+    code, first_tier = fenced(BUNDLES, "toml")
+    policy = parse_policy((code + first_tier).encode(), ["pay_bill", "greeting"], "bundles.md")
+    assert policy.first_tier == {"strict": 0.9096}
     assert policy.label_min_confidence == {"pay_bill": 0.8}
     rows = table_rows(section(BUNDLES, "The policy"))
     assert {"acceptance.min_confidence", "acceptance.min_familiarity", "selection"} <= set(rows)

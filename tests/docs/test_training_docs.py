@@ -27,6 +27,7 @@ TABLES = {
     "`[export]`": ("config.py", "Export"),
     "`[parity]`": ("parity.py", "ParityLimits"),
     "`[policy]`": ("calibration.py", "PolicyChoice"),
+    "`[first_tier]`": ("first_tier.py", "FirstTierTraining"),
     "`[reading]`": ("config.py", "Reading"),
 }
 

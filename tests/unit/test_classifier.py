@@ -324,9 +324,9 @@ def test_a_file_changed_between_checking_and_opening_is_refused(tiny_bundle: Pat
 def test_a_process_keeps_one_classifier_for_each_bundle_and_setting(tiny_bundle: Path) -> None:
     digest = load_bundle(tiny_bundle).digest
     with ThreadPoolExecutor(4) as pool:
-        opened = set(pool.map(lambda _: cached_classifier(str(tiny_bundle), 64, 1, digest), range(8)))
+        opened = set(pool.map(lambda _: cached_classifier(str(tiny_bundle), 64, 1, "strict", digest), range(8)))
     assert len(opened) == 1
-    assert cached_classifier(str(tiny_bundle), 65, 1, digest) not in opened
+    assert cached_classifier(str(tiny_bundle), 65, 1, "strict", digest) not in opened
 
 
 def test_a_bundle_replaced_under_a_running_job_is_refused(tiny_bundle: Path) -> None:
@@ -334,7 +334,7 @@ def test_a_bundle_replaced_under_a_running_job_is_refused(tiny_bundle: Path) -> 
     (tiny_bundle / "card.md").write_text("# Another\n")
     write_again(tiny_bundle)
     with pytest.raises(BundleError, match="replaced while the run was going on"):
-        cached_classifier(str(tiny_bundle), 64, 1, digest)
+        cached_classifier(str(tiny_bundle), 64, 1, "strict", digest)
 
 
 def test_the_fused_kernel_that_slows_the_model_down_stays_out(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from schemas.shards import DOCUMENT_SCHEMA
 from transforms.classify_documents import classify_documents
 
 BILLING, DELIVERY = "please refund my card", "the parcel did not arrive"
-ANSWER = ["label_id", "label", "confidence", "familiarity", "top_labels", "n_tokens", "truncated", "n_windows"]
+ANSWER = ["label_id", "label", "confidence", "familiarity", "top_labels", "n_tokens", "truncated", "n_windows", "tier"]
 
 
 class CountingClassifier(Classifier):
@@ -23,9 +23,9 @@ class CountingClassifier(Classifier):
 
     seen: list[str]
 
-    def classify(self, texts: Sequence[str], with_embeddings: bool = False) -> Scores:
+    def classify(self, texts: Sequence[str], with_embeddings: bool = False, encoder_only: bool = False) -> Scores:
         self.seen = list(texts)
-        return super().classify(texts, with_embeddings)
+        return super().classify(texts, with_embeddings, encoder_only)
 
 
 @pytest.fixture
