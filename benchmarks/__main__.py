@@ -27,7 +27,7 @@ from schemas.errors import DocyardError
 @click.option("--settings", type=click.Path(path_type=Path), default=DEFAULT, help="What to measure (TOML).")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), help="Where results go.")
 @click.option("--set", "names", multiple=True, help="Only this set; may be repeated.")
-@click.option("--contender", "contenders", multiple=True, help="Only docyard and this one; may be repeated.")
+@click.option("--contender", "contenders", multiple=True, help="Only Docyard and this one; may be repeated.")
 @click.option("--rounds", type=click.IntRange(1), help="Instead of the settings' number.")
 @click.option("--cores", type=click.IntRange(1), default=1, help="How many cores each contender has.")
 def main(
@@ -65,13 +65,15 @@ def _measure(
         jobs = {
             name: job
             for name in CONTENDERS
-            if (not contenders or name in (*contenders, "docyard"))
+            if (not contenders or name in (*contenders, "docyard", "docyard, encoder alone"))
             and (job := _job(name, text_set, data, out, n_cores))
         }
         measured = run_rounds(jobs, texts.texts, rounds or settings.rounds, cores)
+        known_labels = set(load_bundle(Path(text_set.bundle)).labels)
+        gold = [label if label in known_labels else "" for label in texts.labels]
         tokenizer = Tokenizer.from_file(str(network_folder(text_set) / "tokenizer.json"))
         lengths = [min(len(each.ids), text_set.max_tokens) for each in tokenizer.encode_batch_fast(list(texts.texts))]
-        result["sets"][text_set.name] = summary(measured, texts.labels, float(np.mean(lengths)), n_cores)
+        result["sets"][text_set.name] = summary(measured, gold, float(np.mean(lengths)), n_cores)
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(result, indent=2) + "\n")
         (out / "results.md").write_text(markdown(result))

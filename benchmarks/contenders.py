@@ -43,12 +43,12 @@ class Job:
     train: str = ""
 
 
-def docyard(job: Job) -> Labeller:
+def docyard(job: Job, *, first_tier: str = "strict") -> Labeller:
     """The bundle, as a run classifies with it."""
     from models.bundle import load_bundle
     from models.classifier import Classifier
 
-    classifier = Classifier(load_bundle(Path(job.bundle)), threads=job.cores)
+    classifier = Classifier(load_bundle(Path(job.bundle)), threads=job.cores, first_tier=first_tier)
     return lambda texts: [job.labels[label_id] for label_id in classifier.classify(texts).label_ids.tolist()]
 
 
@@ -171,6 +171,8 @@ def _by_exact_length(job: Job, logits_of: Callable[[np.ndarray], np.ndarray]) ->
 
 CONTENDERS: dict[str, Callable[[Job], Labeller]] = {
     "docyard": docyard,
+    "docyard, first tier by equal average": lambda job: docyard(job, first_tier="equal_average"),
+    "docyard, encoder alone": lambda job: docyard(job, first_tier="off"),
     "transformers pipeline, fp32": transformers_pipeline,
     "transformers pipeline, fp32, by length": lambda job: transformers_pipeline(job, by_length=True),
     "transformers pipeline, bf16": lambda job: transformers_pipeline(job, bf16=True),

@@ -11,6 +11,13 @@ from typing import Any
 from benchmarks.rounds import Measured
 from models.cpu import this_machine
 
+# Whom the table compares every contender with.
+REFERENCES = (
+    "transformers pipeline, fp32",
+    "ONNX Runtime, fp32, exact length",
+    "OpenVINO, bf16, exact length",
+    "docyard, encoder alone",
+)
 LIBRARIES = (
     "apache-beam", "onnxruntime", "openvino", "optimum", "optimum-onnx", "scikit-learn", "tokenizers", "torch",
     "transformers",
@@ -22,7 +29,7 @@ def summary(measured: Mapping[str, Measured], gold: Sequence[str], n_tokens: flo
 
     Args:
         measured: by contender; the first is the one the others are compared with.
-        gold: the right labels of the first texts; accuracy is theirs.
+        gold: the right labels of the first texts, "" for a text of no label; accuracy is that of the others.
         n_tokens: mean length of the texts.
         cores: how many each contender had.
     """
@@ -31,22 +38,34 @@ def summary(measured: Mapping[str, Measured], gold: Sequence[str], n_tokens: flo
     rows = []
     for name, found in measured.items():
         speeds = [n_texts / seconds for seconds in found.seconds]
-        ratios = [theirs / own for theirs, own in zip(found.seconds, ours.seconds, strict=True)]
         rows.append(
             {
                 "contender": name,
                 "texts_per_second": statistics.median(speeds),
                 "texts_per_second_range": [min(speeds), max(speeds)],
-                "docyard_times_faster": statistics.median(ratios),
-                "docyard_times_faster_range": [min(ratios), max(ratios)],
-                "accuracy": _same(found.labels[: len(gold)], gold) if gold else None,
+                "times_as_fast_as": {
+                    other: _ratios(theirs.seconds, found.seconds) for other, theirs in measured.items() if other != name
+                },
+                "accuracy": _right(found.labels, gold),
                 "same_label_as_docyard": _same(found.labels, ours.labels),
                 "memory_bytes": found.memory_bytes,
                 "seconds": list(found.seconds),
             }
         )
-    about = {"texts": n_texts, "labelled_texts": len(gold)}
+    about = {"texts": n_texts, "labelled_texts": sum(map(bool, gold))}
     return about | {"mean_tokens": n_tokens, "cores": cores, "rounds": len(ours.seconds), "contenders": rows}
+
+
+def _ratios(theirs: Sequence[float], own: Sequence[float]) -> list[float]:
+    """Median, least and largest of what another contender needs, for what this one does, in the same round."""
+    ratios = [other / mine for other, mine in zip(theirs, own, strict=True)]
+    return [statistics.median(ratios), min(ratios), max(ratios)]
+
+
+def _right(found: Sequence[str], gold: Sequence[str]) -> float | None:
+    """Share of the texts with a label that got it; None where there are none."""
+    pairs = [(a, b) for a, b in zip(found, gold, strict=False) if b]
+    return sum(a == b for a, b in pairs) / len(pairs) if pairs else None
 
 
 def _same(one: Sequence[str], other: Sequence[str]) -> float:
@@ -71,24 +90,29 @@ def markdown(result: Mapping[str, Any]) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     lines = [f"{about['processor']} ({', '.join(about['features'])}), {about['date']}; {versions}.", ""]
     for name, figures in result["sets"].items():
+        measured = [row["contender"] for row in figures["contenders"]]
+        references = [reference for reference in REFERENCES if reference in measured]
         lines += [
             f"### {name}",
             "",
             f"{figures['texts']:,} texts ({figures['labelled_texts']:,} of them for accuracy) of "
             f"{figures['mean_tokens']:.0f} tokens on average; cores: {figures['cores']}, rounds: {figures['rounds']}; "
-            "medians, in brackets the range.",
+            'medians, in brackets the range; "same label" as docyard.',
             "",
-            "| contender | texts/s | Docyard is faster by | accuracy | same label as Docyard |",
-            "|---|---|---|---|---|",
+            f"| contender | texts/s | {' | '.join(f'times {name}' for name in references)} | accuracy | same label |",
+            "|---|---|" + "---|" * len(references) + "---|---|",
         ]
         for row in figures["contenders"]:
             low, high = row["texts_per_second_range"]
-            slowest, fastest = row["docyard_times_faster_range"]
             accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
-            lines.append(
-                f"| {row['contender']} | {row['texts_per_second']:,.0f} [{low:,.0f}, {high:,.0f}] "
-                f"| {row['docyard_times_faster']:.2f} [{slowest:.2f}, {fastest:.2f}] "
-                f"| {accuracy} | {row['same_label_as_docyard']:.2%} |"
-            )
+            ratios = (row["times_as_fast_as"].get(name) for name in references)
+            cells = [
+                row["contender"],
+                f"{row['texts_per_second']:,.0f} [{low:,.0f}, {high:,.0f}]",
+                *("" if each is None else f"{each[0]:.2f} [{each[1]:.2f}, {each[2]:.2f}]" for each in ratios),
+                accuracy,
+                f"{row['same_label_as_docyard']:.2%}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return "\n".join(lines)

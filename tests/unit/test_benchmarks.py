@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.contenders import Job
-from benchmarks.report import markdown, summary
+from benchmarks.report import REFERENCES, markdown, summary
 from benchmarks.rounds import Measured, run_rounds
 from benchmarks.settings import DEFAULT, TextSet, read_settings, read_texts
 from models.bundle import load_bundle
@@ -25,14 +25,15 @@ def job(bundle: Path) -> Job:
 def test_a_ratio_is_that_of_two_times_of_the_same_round() -> None:
     ours = Measured((1.0, 2.0, 1.0), ("a", "b"), 10)
     theirs = Measured((4.0, 4.0, 3.0), ("a", "c"), 20)
-    figures = summary({"docyard": ours, "other": theirs}, ["b"], 7.0, 1)
+    figures = summary({"docyard": ours, REFERENCES[0]: theirs}, ["b", ""], 7.0, 1)
     own, other = figures["contenders"]
     assert (own["texts_per_second"], other["texts_per_second"]) == (2.0, 0.5)
-    assert (other["docyard_times_faster"], other["docyard_times_faster_range"]) == (3.0, [2.0, 4.0])
+    assert own["times_as_fast_as"] == {REFERENCES[0]: [3.0, 2.0, 4.0]}
     assert (own["accuracy"], own["same_label_as_docyard"], other["same_label_as_docyard"]) == (0.0, 1.0, 0.5)
     about = {"processor": "made up", "features": ["VNNI"], "date": "2026-11-22", "versions": {"torch": "1"}}
     table = markdown({"surroundings": about, "sets": {"tickets": figures}})
-    assert "| other | 0 [0, 1] | 3.00 [2.00, 4.00] | 0.00% | 50.00% |" in table
+    assert "| docyard | 2 [1, 2] | 3.00 [2.00, 4.00] | 0.00% | 100.00% |" in table
+    assert f"| {REFERENCES[0]} | 0 [0, 1] |  | 0.00% | 50.00% |" in table
 
 
 def test_docyard_labels_the_texts_in_every_round(tiny_bundle_unchanged: Path) -> None:
@@ -54,7 +55,7 @@ def test_a_contender_that_fails_ends_the_benchmark(tiny_bundle: Path) -> None:
 def test_the_settings_that_are_shipped_can_be_read() -> None:
     settings = read_settings(DEFAULT)
     assert settings.rounds >= 5
-    assert len({text_set.name for text_set in settings.sets}) == len(settings.sets) == 3
+    assert len({text_set.name for text_set in settings.sets}) == len(settings.sets) == 4
 
 
 def test_texts_are_spread_over_the_file_and_training_rows_count_for_speed_alone(tmp_path: Path) -> None:
