@@ -138,12 +138,17 @@ def test_equalised_channels_change_no_answer_of_the_float_graph(exported: Export
     before = answers(graph.SerializeToString(), exported.token_ids)
     n_divisions = sum(node.op_type == "Mul" for node in graph.graph.node)
     maxima = channel_maxima(graph, [np.array([ids]) for ids in exported.token_ids])
-    assert len(maxima) == 3 * LAYERS  # what queries, keys and values share, what the wide layer reads, and its Gelu
+    # What queries, keys and values share, what the wide layer reads, its Gelu, and the attention.
+    assert len(maxima) == 4 * LAYERS
     equalise(graph, maxima)
     assert sum(node.op_type == "Mul" for node in graph.graph.node) == n_divisions + 3 * LAYERS
     assert np.abs(answers(graph.SerializeToString(), exported.token_ids) - before).max() < 1e-4
     undivided = {node.input[0] for node in graph.graph.node if node.op_type == "MatMul"} & maxima.keys()
-    assert not undivided
+    attention = {node.output[0] for node in graph.graph.node if node.op_type == "MultiHeadAttention"}
+    assert undivided == attention  # whose values are divided before them
+    weights = [node.input[1] for node in graph.graph.node if node.op_type == "MatMul"]
+    assert sum(name.endswith("_equalised_weight") for name in weights) == 5 * LAYERS
+    assert sum(name.endswith("_multiplied_weight") for name in weights) == LAYERS
 
 
 def test_a_channel_that_outgrows_the_rest_costs_less_when_channels_are_equalised(
