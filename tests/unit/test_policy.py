@@ -47,6 +47,19 @@ def test_a_policy_is_read_with_the_labels_own_thresholds_and_the_record_of_its_s
     np.testing.assert_array_equal(thresholds, np.array([0.8, 0.8, 1.0], dtype=np.float32))
 
 
+def test_a_policy_says_when_the_first_tier_answers_and_how_that_was_chosen() -> None:
+    content = WHOLE + b"[first_tier.strict]\nmin_confidence = 0.97\nanswered = 0.55\nerrors = 2\n"
+    assert parse_policy(content, LABELS, "policy.toml").first_tier == {"strict": 0.97}
+    assert parse_policy(WHOLE, LABELS, "policy.toml").first_tier == {}
+
+
+def test_what_the_first_tier_answered_is_accepted_whatever_the_encoder_s_guards_say() -> None:
+    two = np.array([0.5, 0.5], dtype=np.float32)
+    no, one = np.zeros(2, dtype=bool), np.ones(2, dtype=np.int32)
+    routes, reasons = route(two, two, no, one, np.array([0.9, 0.9], dtype=np.float32), 4.2, 2, np.array([True, False]))
+    assert (routes.tolist(), reasons.tolist()) == (["accepted", "escalated"], ["certain", "unfamiliar"])
+
+
 def test_thresholds_follow_the_order_of_the_labels() -> None:
     policy = Policy(0.5, 0.0, {"delivery": 0.75})
     assert policy.thresholds(("delivery", "billing")).tolist() == [0.75, 0.5]
@@ -85,6 +98,10 @@ def test_a_policy_may_leave_strangers_unguarded() -> None:
         (WHOLE + b"[labels.billing]\nmin_familiarity = 1", "unknown key 'min_familiarity'"),
         (WHOLE + b"[labels.billing]\n", "'min_confidence' in \\[labels.'billing'\\], found nothing"),
         (WHOLE + b"[labels.billing]\nmin_confidence = 2", "0 to 1, found 2"),
+        (WHOLE + b"[first_tier]\nmin_confidence = 0.9", "unknown key 'min_confidence' in \\[first_tier\\]"),
+        (WHOLE + b"[first_tier.lax]\nmin_confidence = 0.9", "unknown key 'lax' in \\[first_tier\\]; known keys here"),
+        (WHOLE + b"[first_tier.strict]\nerrors = 0", "'min_confidence' in \\[first_tier.strict\\], found nothing"),
+        (WHOLE + b"[first_tier.equal_average]\nmin_confidence = 7", "0 to 1, found 7"),
     ],
 )
 def test_a_policy_that_cannot_be_meant_is_refused(content: bytes, expected: str) -> None:
