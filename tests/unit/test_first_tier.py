@@ -8,30 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import ModelBundle, write_bundle_manifest
+from models.bundle import write_bundle_manifest
 from models.classifier import Classifier
 from models.first_tier import FILE_NAME, FirstTier, FirstTierWeights, feature_rows, parse_first_tier
 from schemas.errors import BundleError, ConfigError
+from tests.made_up_first_tier import N_LABELS, PAIRS, WIDTH, weights, with_first_tier
 
-N_LABELS, WIDTH, PAIRS = 4, 16, 64
 TEXTS = ["please refund my card", "the parcel did not arrive", "my login does not work", "the app is slow", "hello"]
-
-
-def weights(n_pieces: int = 150, sure: float = 1.0) -> FirstTierWeights:
-    rng = np.random.default_rng(7)
-
-    def steps(*shape: int) -> np.ndarray:
-        return rng.integers(-127, 128, shape).astype(np.int8)
-
-    return FirstTierWeights(
-        pieces=steps(n_pieces, WIDTH),
-        pairs=steps(PAIRS, WIDTH),
-        gain=np.full(WIDTH, 32, dtype=np.float32),
-        shift=rng.normal(size=WIDTH).astype(np.float32),
-        head=steps(WIDTH, N_LABELS),
-        head_scale=np.full(N_LABELS, 0.0005 * sure, dtype=np.float32),
-        head_bias=rng.normal(size=N_LABELS).astype(np.float32),
-    )
 
 
 def texts_of_ids(n: int) -> list[np.ndarray]:
@@ -97,17 +80,6 @@ def test_weights_that_do_not_fit_are_refused(changed: dict[str, np.ndarray], exp
 def test_a_file_that_is_none_is_refused(content: bytes) -> None:
     with pytest.raises(BundleError, match="here: not readable"):
         parse_first_tier(content, N_LABELS, "here")
-
-
-def with_first_tier(folder: Path, content: bytes | None, threshold: float = 0.6) -> ModelBundle:
-    if content is not None:
-        (folder / FILE_NAME).write_bytes(content)
-    policy = (folder / "policy.toml").read_text()
-    policy = policy.replace(
-        "[selection]", f"[first_tier.strict]\nmin_confidence = {threshold}\nanswered = 0.5\n\n[selection]"
-    )
-    (folder / "policy.toml").write_text(policy)
-    return write_bundle_manifest(folder, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32)
 
 
 def test_where_it_is_sure_the_first_tier_answers_and_elsewhere_the_encoder(tiny_bundle: Path) -> None:
