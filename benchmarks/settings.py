@@ -29,8 +29,6 @@ class TextSet:
         rows: how many rows to take, evenly spread over the file; 0 for all.
         piece_tokens: cut the texts into pieces of so many tokens, which have no label; 0 to leave them whole.
         train: Parquet file of training rows, for the contender that learns from words.
-        more_rows: how many of the training rows to classify as well, for the speed alone: a run has thousands of texts
-            at a time, and groups of equal length are fuller then.
     """
 
     name: str
@@ -41,10 +39,9 @@ class TextSet:
     rows: int = 0
     piece_tokens: int = 0
     train: str = ""
-    more_rows: int = 0
 
     def __post_init__(self) -> None:
-        allowed = dict.fromkeys(("rows", "piece_tokens", "more_rows"), "[0, inf)")
+        allowed = dict.fromkeys(("rows", "piece_tokens"), "[0, inf)")
         check_ranges(f"sets.{self.name}", self, max_tokens="[3, inf)", **allowed)
 
 
@@ -93,8 +90,7 @@ def read_texts(text_set: TextSet, data: Path) -> Texts:
         raise ConfigError(f"{path}: no such file; name the folder of the labelled data with --data")
     table = _spread(pd.read_parquet(path), text_set.rows or None)
     if not text_set.piece_tokens:
-        more = _spread(pd.read_parquet(data / text_set.train), text_set.more_rows) if text_set.more_rows else table[:0]
-        return Texts((*table["text"], *more["text"]), tuple(table["label"]))
+        return Texts(tuple(table["text"]), tuple(table["label"]))
     tokenizer = Tokenizer.from_file(str(network_folder(text_set) / "tokenizer.json"))
     return Texts(tuple(_pieces(table["text"].tolist(), text_set.piece_tokens, tokenizer)), ())
 

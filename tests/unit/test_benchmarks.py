@@ -58,11 +58,10 @@ def test_the_settings_that_are_shipped_can_be_read() -> None:
     assert len({text_set.name for text_set in settings.sets}) == len(settings.sets) == 4
 
 
-def test_texts_are_spread_over_the_file_and_training_rows_count_for_speed_alone(tmp_path: Path) -> None:
+def test_texts_are_spread_over_the_file(tmp_path: Path) -> None:
     pd.DataFrame({"text": list("abcde"), "label": list("vwxyz")}).to_parquet(tmp_path / "validation.parquet")
-    pd.DataFrame({"text": list("fgh"), "label": list("vwx")}).to_parquet(tmp_path / "train.parquet")
-    text_set = TextSet("s", "validation.parquet", "b", "n", rows=3, train="train.parquet", more_rows=2)
+    text_set = TextSet("s", "validation.parquet", "b", "n", rows=3)
     texts = read_texts(text_set, tmp_path)
-    assert (texts.texts, texts.labels) == (("a", "c", "e", "f", "h"), ("v", "x", "z"))
+    assert (texts.texts, texts.labels) == (("a", "c", "e"), ("v", "x", "z"))
     with pytest.raises(ConfigError, match="no such file; name the folder of the labelled data"):
         read_texts(text_set, tmp_path / "elsewhere")
