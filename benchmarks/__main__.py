@@ -62,16 +62,16 @@ def _measure(
         if names and text_set.name not in names:
             continue
         texts = read_texts(text_set, data)
+        job = _job(text_set, data, out, n_cores)
         jobs = {
             name: job
             for name in CONTENDERS
             if (not contenders or name in (*contenders, "docyard", "docyard, encoder alone"))
-            and (job := _job(name, text_set, data, out, n_cores))
+            and (job.train or not name.startswith("scikit-learn"))  # which has nothing else to learn from
         }
         measured = run_rounds(jobs, texts.texts, rounds or settings.rounds, cores)
-        known_labels = set(load_bundle(Path(text_set.bundle)).labels)
-        gold = [label if label in known_labels else "" for label in texts.labels]
-        tokenizer = Tokenizer.from_file(str(network_folder(text_set) / "tokenizer.json"))
+        gold = [label if label in job.labels else "" for label in texts.labels]
+        tokenizer = Tokenizer.from_file(f"{job.network}/tokenizer.json")
         lengths = [min(len(each.ids), text_set.max_tokens) for each in tokenizer.encode_batch_fast(list(texts.texts))]
         result["sets"][text_set.name] = summary(measured, gold, float(np.mean(lengths)), n_cores)
         out.mkdir(parents=True, exist_ok=True)
@@ -80,10 +80,8 @@ def _measure(
     click.echo(markdown(result))
 
 
-def _job(name: str, text_set: TextSet, data: Path, out: Path, cores: int) -> Job | None:
-    """What the contender is given; None where it has nothing to learn from."""
-    if name.startswith("scikit-learn") and not text_set.train:
-        return None
+def _job(text_set: TextSet, data: Path, out: Path, cores: int) -> Job:
+    """What every contender is given."""
     network = network_folder(text_set)
     graphs = out / "graphs" / text_set.name
     export_graphs(network, graphs)

@@ -6,10 +6,9 @@ import json
 import warnings
 from pathlib import Path
 
+from models.onnx_opset import OPSETS
 from models.training.distillation import load_network
 from models.training.export import MeanPooledClassifierOnnxConfig, export_float
-
-OPSET = 17
 
 
 class _Masked(MeanPooledClassifierOnnxConfig):
@@ -35,7 +34,12 @@ def export_graphs(network_folder: Path, folder: Path) -> None:
     for name, config in (("masked", _Masked), ("plain", MeanPooledClassifierOnnxConfig)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            export(network, config(network.config, task="text-classification"), folder / f"{name}.onnx", opset=OPSET)
+            export(
+                network,
+                config(network.config, task="text-classification"),
+                folder / f"{name}.onnx",
+                opset=OPSETS["ai.onnx"],
+            )
     export_float(network, folder / "unmasked.onnx")
     (folder / "config.json").write_text(json.dumps(network.config.to_dict(), default=str))
     done.write_text("")

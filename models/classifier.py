@@ -17,10 +17,10 @@ from models.bundle_manifest import FingerprintRow
 from models.cpu import usable_cores
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
-from models.policy import FIRST_TIER_CRITERIA
 from models.scores import LabelScores, Scores, score_logits
 from models.session import check_label_count, open_session, run_session
 from models.tokens import TextTokenizer, TokenizedTexts
+from schemas.config import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 from schemas.errors import BundleError, ConfigError, RunFailedError
 
 # In confidence. Other rounding moves an answer by far less, int8 arithmetic that saturates by far more.
@@ -63,7 +63,7 @@ class Classifier:
             raise ConfigError(f"batch_tokens: expected at least 1, found {batch_tokens}")
         if threads < 0:
             raise ConfigError(f"threads: expected 0 or more, found {threads}")
-        if first_tier not in (*FIRST_TIER_CRITERIA, "off"):
+        if first_tier not in FIRST_TIER_CHOICES:
             raise ConfigError(f"first_tier: expected {', '.join(FIRST_TIER_CRITERIA)} or off, found {first_tier!r}")
         self.bundle = bundle
         self._batch_tokens = batch_tokens

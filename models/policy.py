@@ -11,12 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.config import FIRST_TIER_CRITERIA
 from schemas.errors import BundleError
 from schemas.reasons import Route, RouteReason
-
-# When the first tier may answer: it makes no more errors than the encoder would among as many texts of its own choice,
-# or the two together make no more than the encoder alone.
-FIRST_TIER_CRITERIA = ("strict", "equal_average")
 
 # From the best to the gravest.
 _REASONS = (

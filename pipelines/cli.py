@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from schemas.config import FIRST_TIER_CHOICES
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 
 INTERRUPTED = 130
@@ -180,7 +181,7 @@ def show(warehouse: str, run_date: str | None, rows: int) -> None:
 @click.option("--positive-label", metavar="LABEL", help="The label to look for; give its average precision.")
 @click.option(
     "--first-tier",
-    type=click.Choice(["strict", "equal_average", "off"]),
+    type=click.Choice(FIRST_TIER_CHOICES),
     default="strict",
     show_default=True,
     help="When a bundle's first tier answers instead of its encoder.",

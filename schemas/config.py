@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 DEFAULT_TEXT_FIELD = "text"
 SPLITS = ("none", "paragraphs")
-FIRST_TIER_CHOICES = ("strict", "equal_average", "off")
+# When a bundle's first tier may answer: it makes no more errors than the encoder would among as many texts of its own
+# choice, or the two together make no more than the encoder alone.
+FIRST_TIER_CRITERIA = ("strict", "equal_average")
+FIRST_TIER_CHOICES = (*FIRST_TIER_CRITERIA, "off")
 
 _DOCUMENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
