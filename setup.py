@@ -16,6 +16,7 @@ TRAIN = [
 ]
 BENCHMARKS = [
     *TRAIN,
+    "matplotlib>=3.9,<4",
     "openvino>=2025.3",
     "psutil>=5.9,<8",
 ]

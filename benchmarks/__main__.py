@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from benchmarks.contenders import CONTENDERS, Job
 from benchmarks.graphs import export_graphs
+from benchmarks.plot import plot_speeds
 from benchmarks.report import markdown, summary, surroundings
 from benchmarks.rounds import run_rounds
 from benchmarks.settings import DEFAULT, TextSet, network_folder, read_settings, read_texts
@@ -77,6 +78,7 @@ def _measure(
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(result, indent=2) + "\n")
         (out / "results.md").write_text(markdown(result))
+        plot_speeds(result, out / "results.svg")
     click.echo(markdown(result))
 
 

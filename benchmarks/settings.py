@@ -46,15 +46,57 @@ class TextSet:
 
 
 @dataclass(frozen=True)
+class JobSettings:
+    """The whole job.
+
+    Attributes:
+        data: Parquet files with `text`, from the folder of the labelled data; repeated, each with a number of its own.
+        bundle: folder of the bundle, from the current folder.
+    """
+
+    data: tuple[str, ...]
+    bundle: str
+
+
+@dataclass(frozen=True)
+class CostSettings:
+    """Prices, for the cost of a million documents; dollars.
+
+    Attributes:
+        core_hour: of one core for an hour.
+        core_hour_of: which machine's price that is, and its date.
+        llm: the language model it is compared with.
+        llm_date: when its price was read.
+        llm_million_input: of a million tokens of the prompt.
+        llm_million_output: of a million tokens of the answer.
+        llm_prompt: the words beside the labels and the text.
+        llm_answer_tokens: length of an answer.
+    """
+
+    core_hour: float
+    core_hour_of: str
+    llm: str
+    llm_date: str
+    llm_million_input: float
+    llm_million_output: float
+    llm_prompt: str
+    llm_answer_tokens: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """A benchmark.
 
     Attributes:
         rounds: how often every contender runs, one after the other within each round.
         sets: what they classify.
+        job: what the whole job is measured with.
+        cost: what it costs.
     """
 
     sets: tuple[TextSet, ...]
+    job: JobSettings
+    cost: CostSettings
     rounds: int = 5
 
     def __post_init__(self) -> None:

@@ -21,6 +21,7 @@ from schemas.shards import Shard
 from transforms.classify_documents import classifier_of
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
+from transforms.result_cache.compaction import compact_caches
 from transforms.run_plan import BundleChoice, RunPlan, reported_failure
 from transforms.stage_shard import ids_folder
 from transforms.warehouse.layout import open_warehouse
@@ -71,6 +72,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
         for run_id in finish_interrupted(warehouse):
             logger.info("completed run %s, which was interrupted while publishing", run_id)
         write_manifest(warehouse, running_manifest(plan))
+        _compact(plan)  # what a killed run left
         receipts_folder(warehouse, plan.run_id).mkdir(parents=True)
         ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
         try:
@@ -82,7 +84,16 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
             logger.warning(
                 "%s after run %s was decided; its data is published, whole", type(error).__name__, plan.run_id
             )
+        _compact(plan)
         return read_manifest(warehouse, plan.run_id)
+
+
+def _compact(plan: RunPlan) -> None:
+    """Tends the result cache. What is published does not depend on it, so that a full disk here ends no run."""
+    try:
+        compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
+    except OSError as error:
+        logger.warning("the result cache in %s cannot be compacted: %s", plan.warehouse.cache, error.strerror)
 
 
 def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:

@@ -22,6 +22,7 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         f"run {manifest.run_id}: published in {wall:.1f} s, {n_rows / wall:,.0f} {unit}/s",
         f"  read        {counts['read']:>10,}  {cut_into}= {counts['classified']:,} classified "
         f"+ {counts['rejected']:,} rejected",
+        *([f"  from cache  {counts['cached']:>10,}"] if counts.get("cached") else []),
         f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
         f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"
         + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),

@@ -79,11 +79,13 @@ class ClassificationConfig:
         first_tier: when a bundle's first tier answers instead of its encoder: "strict" where it makes no more errors
             than the encoder would among as many texts, "equal_average" where both together make no more than the
             encoder alone, "off" never.
+        cache_megabytes: how large the warehouse's cache of answers may grow; 0 for none; changes no answer.
     """
 
     batch_tokens: int = 1024
     threads: int = 0
     first_tier: str = "strict"
+    cache_megabytes: int = 1024
 
     def __post_init__(self) -> None:
         if self.first_tier not in FIRST_TIER_CHOICES:
@@ -264,7 +266,8 @@ def _check(config: RunConfig) -> None:
     for name, value in limits.items():
         if value < 1:
             raise ConfigError(f"{name}: expected at least 1, found {value}")
-    if config.classification.threads < 0:
-        raise ConfigError(f"threads: expected 0 or more, found {config.classification.threads}")
+    for name in ("threads", "cache_megabytes"):
+        if getattr(config.classification, name) < 0:
+            raise ConfigError(f"{name}: expected 0 or more, found {getattr(config.classification, name)}")
     if not 0.0 <= config.quality.max_rejected_share <= 1.0:
         raise ConfigError(f"max_rejected_share: expected 0 to 1, found {config.quality.max_rejected_share}")

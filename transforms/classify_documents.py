@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,29 +18,43 @@ from models.scores import Scores
 from schemas.reasons import REASON_DESCRIPTIONS, Reason
 from schemas.shards import Shard
 from schemas.tables import TOP_LABELS_TYPE
+from transforms.result_cache.answering import classify_with_cache
+from transforms.result_cache.cache import ResultCache
+from transforms.result_cache.identity import answers_identity
+from transforms.result_cache.segments import keys_of
 from transforms.run_plan import RunPlan, reporting_failures
 
 # Which part of the bundle answered.
 ENCODER, FIRST_TIER = "encoder", "first_tier"
 
 
-def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
+def classify_documents(
+    table: pa.Table, classifier: Classifier, cache: ResultCache | None = None, stem: str = ""
+) -> pa.Table:
     """Adds the model's answers to every valid row; a row the model fails on alone becomes a rejection.
 
-    Rows with the same text are answered once.
+    Rows with the same text are answered once, and those that the cache knows not at all.
 
     Args:
         table: validated documents, rejected rows among them.
         classifier: of the bundle that answers for this document type.
+        cache: what it answered before, if that is kept; answers are added to it.
+        stem: names the run and the part of its input; what is added is named after it.
 
     Returns:
         The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens`, `truncated`,
-        `n_windows` and `tier`; null on rejected rows.
+        `n_windows`, `tier` and `cached`; null on rejected rows.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
     texts = table["text"].take(pa.array(valid)).combine_chunks().dictionary_encode()
     answers_of = texts.indices.to_numpy()
-    scores = classifier.classify(texts.dictionary.to_pylist())
+    from_cache = np.zeros(len(texts.dictionary), dtype=np.bool_)
+    if cache is None:
+        scores = classifier.classify(texts.dictionary.to_pylist())
+    else:
+        _, first_rows = np.unique(answers_of, return_index=True)
+        keys = keys_of(table["content_hash"].take(pa.array(valid[first_rows])))
+        scores, from_cache = classify_with_cache(classifier, texts.dictionary.to_pylist(), keys, cache, stem)
     labels = pa.array(classifier.bundle.labels, pa.string())
     seats = _seats(len(table), valid, answers_of, ~scores.failed)
     answers = {
@@ -51,6 +67,7 @@ def classify_documents(table: pa.Table, classifier: Classifier) -> pa.Table:
         "truncated": pa.array(scores.truncated, pa.bool_()),
         "n_windows": pa.array(scores.n_windows, pa.int32()),
         "tier": pa.array(np.where(scores.first_tier, FIRST_TIER, ENCODER), pa.string()),
+        "cached": pa.array(from_cache),
     }
     for name, column in answers.items():
         table = table.append_column(name, column.take(seats))
@@ -102,6 +119,26 @@ def classifier_of(plan: RunPlan, input_index: int) -> Classifier:
     return cached_classifier(bundle.folder, settings.batch_tokens, settings.threads, settings.first_tier, bundle.digest)
 
 
+def cache_of(plan: RunPlan, input_index: int) -> ResultCache | None:
+    """This process's view of the answers that one input's bundle gave before this run, opened at the first call."""
+    settings = plan.config.classification
+    if not settings.cache_megabytes:
+        return None
+    key = plan.run_id, plan.bundles[input_index].digest
+    with _caches_lock:
+        if key not in _caches:
+            for other in [other for other in _caches if other[0] != plan.run_id]:
+                del _caches[other]  # of a run that this process is done with
+            identity = answers_identity(classifier_of(plan, input_index), settings.first_tier)
+            day = (datetime.datetime.fromisoformat(plan.started_at).date() - datetime.date(1970, 1, 1)).days
+            _caches[key] = ResultCache(plan.warehouse.cache / identity, day)
+        return _caches[key]
+
+
+_caches: dict[tuple[str, str], ResultCache] = {}
+_caches_lock = threading.Lock()
+
+
 class _ClassifyShard(beam.DoFn):  # type: ignore[misc]
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
@@ -110,8 +147,9 @@ class _ClassifyShard(beam.DoFn):  # type: ignore[misc]
         assert element.table is not None
         with reporting_failures(self._plan):
             classifier = classifier_of(self._plan, element.input_index)
+            cache = cache_of(self._plan, element.input_index)
             started = time.perf_counter()  # loading the model is not this shard's time
-            table = classify_documents(element.table, classifier)
+            table = classify_documents(element.table, classifier, cache, f"{self._plan.run_id}.{element.name}")
         yield element.with_table(table, "classify", time.perf_counter() - started)
 
 

@@ -228,7 +228,7 @@ def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile]
 
 
 def _amounts(receipts: list[Receipt]) -> dict[str, int]:
-    names = ("read", "split_off", "classified", "rejected", "escalated", "tokens", "text_bytes")
+    names = ("read", "split_off", "classified", "rejected", "escalated", "cached", "tokens", "text_bytes")
     amounts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
     return amounts | {"accepted": amounts["classified"] - amounts["escalated"]}
 

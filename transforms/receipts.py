@@ -41,6 +41,7 @@ class Receipt:
         document_type: of all its documents.
         read: records read, good and bad.
         split_off: rows that came on top when documents were cut into paragraphs.
+        cached: rows whose answer came from the cache; equal texts count each, and so do ids that were there before.
         classified: rows staged as classifications.
         rejected: rows staged as rejections.
         escalated: rows staged as escalations.
@@ -69,6 +70,7 @@ class Receipt:
     text_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
     split_off: int = 0
+    cached: int = 0
 
     def file(self, table: str) -> StagedFile | None:
         """The file this shard staged for `table`, if it had any row for it."""

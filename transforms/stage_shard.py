@@ -137,6 +137,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
         seconds=shard.seconds | {"stage": time.perf_counter() - started},
         split_off=shard.split_off,
+        cached=pc.sum(table["cached"]).as_py() or 0,
     )
     write_durably(receipts_folder(plan.warehouse, plan.run_id) / f"{shard.name}.json", receipt.to_json())
     logger.info(

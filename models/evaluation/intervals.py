@@ -29,6 +29,24 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
     return low, high
 
 
+def paired_loss_interval(lost: int, gained: int, n_rows: int) -> tuple[float, float]:
+    """The 95% interval of a loss of accuracy that was measured twice on the same rows.
+
+    Args:
+        lost: rows that were right and are wrong now.
+        gained: rows that were wrong and are right now.
+        n_rows: all rows, at least 1.
+
+    Source: D. G. Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of binomial proportions
+    based on paired data", Journal of Educational and Behavioral Statistics 37, 2012.
+    """
+    n = n_rows + 2
+    share_lost, share_gained = (lost + 1) / n, (gained + 1) / n
+    loss = share_lost - share_gained
+    half = _Z_95 * math.sqrt((share_lost + share_gained - loss**2) / n)
+    return loss - half, loss + half
+
+
 def bootstrap_interval(
     figure: Callable[[npt.NDArray[np.intp]], float | None], n_rows: int
 ) -> tuple[float, float] | None:

@@ -20,14 +20,11 @@ from models.evaluation.confidence_figures import (
 )
 from models.evaluation.intervals import bootstrap_interval, wilson_interval
 from models.evaluation.label_figures import confusions, label_table, macro_f1
+from models.evaluation.routing import accepted_rows
 from models.evaluation.slices import group_figures, length_slices, share, slices
 from models.evaluation.speed import classify_timed
-from models.policy import route
 from models.scores import Scores
 from schemas.errors import ConfigError
-from schemas.reasons import Route
-
-NO_ANSWER = "failed"  # stands among the route reasons for a row the model failed on
 
 
 def evaluate(
@@ -74,7 +71,7 @@ def evaluate(
     position = {label: index for index, label in enumerate(bundle.labels)}
     all_gold_ids = np.array([position.get(label, -1) for label in gold], dtype=np.int32)
     in_scope = all_gold_ids >= 0
-    all_accepted, all_reasons = _accepted(bundle, scores)
+    all_accepted, all_reasons = accepted_rows(bundle, scores)
 
     # From here on, rows in scope alone.
     gold_ids, label_ids, accepted = all_gold_ids[in_scope], scores.label_ids[in_scope], all_accepted[in_scope]
@@ -135,26 +132,6 @@ def _label_id(label: str, bundle: ModelBundle) -> int | None:
             f"{', '.join(bundle.labels[:5])}{' and others' if len(bundle.labels) > 5 else ''}; name one of them"
         )
     return bundle.labels.index(label)
-
-
-def _accepted(bundle: ModelBundle, scores: Scores) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
-    """Which rows are accepted, and the reason of each; a failed row is not accepted, for the reason "failed"."""
-    answered = ~scores.failed
-    routes, answered_reasons = route(
-        scores.confidence[answered],
-        scores.familiarity[answered],
-        scores.truncated[answered],
-        scores.n_windows[answered],
-        bundle.policy.thresholds(bundle.labels)[scores.label_ids[answered]],
-        bundle.policy.min_familiarity,
-        bundle.policy.max_windows,
-        scores.first_tier[answered],
-    )
-    accepted = np.zeros(len(answered), dtype=np.bool_)
-    accepted[answered] = routes == Route.ACCEPTED
-    reasons = np.full(len(answered), NO_ANSWER, dtype=answered_reasons.dtype)
-    reasons[answered] = answered_reasons
-    return accepted, reasons
 
 
 def _positives_only(

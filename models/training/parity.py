@@ -22,17 +22,16 @@ import numpy.typing as npt
 
 from models.bundle import ModelBundle, write_bundle_manifest
 from models.classifier import Classifier
-from models.policy import route
+from models.evaluation.intervals import paired_loss_interval
+from models.evaluation.routing import accepted_rows
 from models.scores import Scores
 from models.training.products import int8_products
 from schemas.config import check_ranges
 from schemas.errors import BundleError
-from schemas.reasons import Route
 
 _ALWAYS_ALLOWED = 3  # flips: of fewer than 300 rows, one in a hundred is chance
 _TEXTS_ALONE = 64
 _OTHER_BATCH_TOKENS = 300
-_Z_95 = 1.959963984540054  # two-sided 95% quantile of the normal distribution
 
 
 @dataclass(frozen=True)
@@ -130,7 +129,7 @@ def measure_parity(
         rows=len(texts),
         in_scope_rows=n_known,
         label_flips=int((expected.label_ids != found.label_ids).sum()),
-        route_flips=int((_accepted(bundle, expected) != _accepted(bundle, found)).sum()),
+        route_flips=int((accepted_rows(bundle, expected)[0] != accepted_rows(bundle, found)[0]).sum()),
         float_accuracy=float(right_before.mean()) if n_known else None,
         int8_accuracy=float(right.mean()) if n_known else None,
         accuracy_loss=(lost - gained) / n_known if n_known else None,
@@ -172,24 +171,6 @@ def check_parity(report: ParityReport, limits: ParityLimits) -> None:
         )
 
 
-def paired_loss_interval(lost: int, gained: int, n_rows: int) -> tuple[float, float]:
-    """The 95% interval of a loss of accuracy that was measured twice on the same rows.
-
-    Args:
-        lost: rows that were right and are wrong now.
-        gained: rows that were wrong and are right now.
-        n_rows: all rows, at least 1.
-
-    Source: D. G. Bonett and R. M. Price, "Adjusted Wald confidence interval for a difference of binomial proportions
-    based on paired data", Journal of Educational and Behavioral Statistics 37, 2012.
-    """
-    n = n_rows + 2
-    share_lost, share_gained = (lost + 1) / n, (gained + 1) / n
-    loss = share_lost - share_gained
-    half = _Z_95 * float(np.sqrt((share_lost + share_gained - loss**2) / n))
-    return loss - half, loss + half
-
-
 def _with_model(bundle: ModelBundle, model: bytes, folder: Path) -> ModelBundle:
     """The same bundle around another graph, without a fingerprint, in `folder`."""
     for name in bundle.manifest.files:
@@ -202,22 +183,6 @@ def _with_model(bundle: ModelBundle, model: bytes, folder: Path) -> ModelBundle:
         max_tokens=bundle.max_tokens,
         reading=bundle.reading,
     )
-
-
-def _accepted(bundle: ModelBundle, scores: Scores) -> npt.NDArray[np.bool_]:
-    """Which rows the policy accepts; a row without an answer is not."""
-    thresholds = bundle.policy.thresholds(bundle.labels)[np.maximum(scores.label_ids, 0)]
-    routes, _ = route(
-        scores.confidence,
-        scores.familiarity,
-        scores.truncated,
-        scores.n_windows,
-        thresholds,
-        bundle.policy.min_familiarity,
-        bundle.policy.max_windows,
-    )
-    accepted: npt.NDArray[np.bool_] = (routes == Route.ACCEPTED.value) & ~scores.failed
-    return accepted
 
 
 def _batch_differences(classifier: Classifier, texts: Sequence[str], expected: Scores) -> int:

@@ -18,6 +18,7 @@ from transformers import BertConfig, BertModel  # noqa: E402
 
 from models.bundle import ModelBundle, write_bundle_manifest  # noqa: E402
 from models.bundle_manifest import ReadingRules  # noqa: E402
+from models.evaluation.intervals import paired_loss_interval  # noqa: E402
 from models.onnx_opset import read_opsets  # noqa: E402
 from models.session import new_session  # noqa: E402
 from models.training.batching import encode, infer, load_tokenizer  # noqa: E402
@@ -29,7 +30,6 @@ from models.training.parity import (  # noqa: E402
     ParityReport,
     check_parity,
     measure_parity,
-    paired_loss_interval,
 )
 from models.training.products import check_int8_products, optimized_operators  # noqa: E402
 from schemas.errors import BundleError  # noqa: E402

@@ -7,6 +7,7 @@
   runs/<run_id>/       manifest.json, quality.json
   _staging/<run_id>/   what a run has not published yet; readers never look here
   _locks/              one lock per partition, one for the moment of publishing
+  _cache/              what bundles answered before (`transforms.result_cache`); may be deleted between runs
 """
 
 from __future__ import annotations
@@ -67,6 +68,11 @@ class Warehouse:
     def staging(self, run_id: str) -> Path:
         """The folder of what one run has not published yet."""
         return self.all_staging / run_id
+
+    @property
+    def cache(self) -> Path:
+        """The folder of the result cache."""
+        return self.root / "_cache"
 
     @property
     def locks(self) -> Path:

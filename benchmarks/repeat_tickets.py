@@ -1,6 +1,6 @@
 """Writes any number of distinct tickets: labelled rows repeated under new ids, each with its own order number.
 
-python tests/scale/repeat_tickets.py --rows 1000000 --out million.jsonl DATA.parquet [DATA.parquet …]
+python -m benchmarks.repeat_tickets --rows 1000000 --out million.jsonl DATA.parquet [DATA.parquet …]
 """
 
 from __future__ import annotations

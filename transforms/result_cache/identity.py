@@ -1,0 +1,31 @@
+"""What decides an answer besides the text: a cache is of one such identity, and useless to any other."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+
+from models.classifier import Classifier
+
+# To be raised with every change of what the same bundle answers to the same text, or of what is kept of it.
+ANSWERS_VERSION = 1
+_PROBE = "machines that answer this alike, to the last bit, may share their answers"
+_PACKAGES = ("docyard", "numpy", "onnxruntime", "tokenizers")
+
+
+def answers_identity(classifier: Classifier, first_tier: str) -> str:
+    """Names all that the answers depend on: 32 hexadecimal digits.
+
+    That is the bundle with its policy, the criterion of its first tier, the packages that compute, and how this
+    machine computes: to the last bit of the encoder's scores for some texts.
+    """
+    texts = [_PROBE, *(row.text for row in classifier.bundle.fingerprint)]
+    parts = {
+        "version": ANSWERS_VERSION,
+        "bundle": classifier.bundle.digest,
+        "first_tier": first_tier if classifier.has_first_tier else "off",
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "machine": hashlib.sha256(classifier.logits(texts).tobytes()).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
