@@ -67,8 +67,7 @@ def _measure(
         jobs = {
             name: job
             for name in CONTENDERS
-            if (not contenders or name in (*contenders, "docyard", "docyard, encoder alone"))
-            and (job.train or not name.startswith("scikit-learn"))  # which has nothing else to learn from
+            if (not contenders or name in (*contenders, "docyard", "docyard, encoder alone")) and job.has(name)
         }
         measured = run_rounds(jobs, texts.texts, rounds or settings.rounds, cores)
         gold = [label if label in job.labels else "" for label in texts.labels]
@@ -95,6 +94,7 @@ def _job(text_set: TextSet, data: Path, out: Path, cores: int) -> Job:
         max_tokens=text_set.max_tokens,
         cores=cores,
         train=str(data / text_set.train) if text_set.train else "",
+        distilled=text_set.distilled,
     )
 
 

@@ -18,6 +18,7 @@ from models.batches import plan_batches
 
 Labeller = Callable[[Sequence[str]], list[str]]
 BATCH = 32  # texts in a padded batch
+DISTILLED = "distilled"  # in the name of who runs the bundle of fewer layers
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Job:
         max_tokens: where a text is cut.
         cores: how many it runs on.
         train: training rows for the linear model, "" without.
+        distilled: folder of a bundle with fewer layers, taught by the network; "" without.
     """
 
     bundle: str
@@ -41,14 +43,22 @@ class Job:
     max_tokens: int
     cores: int
     train: str = ""
+    distilled: str = ""
+
+    def has(self, contender: str) -> bool:
+        """Whether the contender has what it needs."""
+        return bool(
+            self.train if contender.startswith("scikit-learn") else DISTILLED not in contender or self.distilled
+        )
 
 
-def docyard(job: Job, *, first_tier: str = "strict") -> Labeller:
-    """The bundle, as a run classifies with it."""
+def docyard(job: Job, *, first_tier: str = "strict", distilled: bool = False) -> Labeller:
+    """The bundle, or the one of fewer layers, as a run classifies with it."""
     from models.bundle import load_bundle
     from models.classifier import Classifier
 
-    classifier = Classifier(load_bundle(Path(job.bundle)), threads=job.cores, first_tier=first_tier)
+    bundle = load_bundle(Path(job.distilled if distilled else job.bundle))
+    classifier = Classifier(bundle, threads=job.cores, first_tier=first_tier)
     return lambda texts: [job.labels[label_id] for label_id in classifier.classify(texts).label_ids.tolist()]
 
 
@@ -173,6 +183,10 @@ CONTENDERS: dict[str, Callable[[Job], Labeller]] = {
     "docyard": docyard,
     "docyard, first tier by equal average": lambda job: docyard(job, first_tier="equal_average"),
     "docyard, encoder alone": lambda job: docyard(job, first_tier="off"),
+    f"docyard, {DISTILLED}, first tier by equal average": lambda job: docyard(
+        job, first_tier="equal_average", distilled=True
+    ),
+    f"docyard, {DISTILLED}, encoder alone": lambda job: docyard(job, first_tier="off", distilled=True),
     "transformers pipeline, fp32": transformers_pipeline,
     "transformers pipeline, fp32, by length": lambda job: transformers_pipeline(job, by_length=True),
     "transformers pipeline, bf16": lambda job: transformers_pipeline(job, bf16=True),

@@ -29,6 +29,7 @@ class TextSet:
         rows: how many rows to take, evenly spread over the file; 0 for all.
         piece_tokens: cut the texts into pieces of so many tokens, which have no label; 0 to leave them whole.
         train: Parquet file of training rows, for the contender that learns from words.
+        distilled: folder of a bundle with the same labels and fewer layers, taught by the network.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TextSet:
     rows: int = 0
     piece_tokens: int = 0
     train: str = ""
+    distilled: str = ""
 
     def __post_init__(self) -> None:
         allowed = dict.fromkeys(("rows", "piece_tokens"), "[0, inf)")

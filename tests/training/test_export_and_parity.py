@@ -59,6 +59,7 @@ class Exported:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     folder = tmp_path_factory.mktemp("exported")
+    torch.manual_seed(20261122)
     base = write_tiny_base(folder / "base", layers=LAYERS)
     network = MeanPooledClassifier(BertConfig.from_pretrained(base, num_labels=len(LABELS))).eval()
     network.bert.load_state_dict(BertModel.from_pretrained(base, add_pooling_layer=False).state_dict())

@@ -59,10 +59,10 @@ def test_the_data_must_be_there(tmp_path: Path, settings: Settings) -> None:
 
 
 def test_repeated_tickets_are_all_different(tmp_path: Path, settings: Settings) -> None:
-    write_tickets([tmp_path / "rows.parquet"], 10, tmp_path / "out.jsonl")
+    write_tickets([tmp_path / "rows.parquet"], 1000, tmp_path / "out.jsonl")
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
-    assert len({record["text"] for record in records}) == len({record["id"] for record in records}) == 10
-    assert records[4]["text"] == f"{TEXTS[1]} Order number 0000004."
+    assert len({record["text"] for record in records}) == len({record["id"] for record in records}) == 1000
+    assert [records[row]["text"] for row in (0, 4, 52)] == [TEXTS[0], f"Hi, {TEXTS[1]}", f"Hi, {TEXTS[1]} Thanks."]
 
 
 def test_the_cost_is_that_of_the_core_and_of_every_token(tiny_bundle_unchanged: Path) -> None:
