@@ -42,7 +42,7 @@ class Measurement:
     Attributes:
         seconds: from its start to its end; of classification alone, from texts to labels.
         documents: that it classified.
-        peak_memory_bytes: the largest resident set of the process.
+        peak_memory_bytes: the largest resident set of the process; of the launcher, where there are several.
         steps: worker seconds by step of the job, and its wall clock without the start of Python.
         cached: rows answered from the cache.
     """
@@ -129,22 +129,36 @@ def _measurements(bundle: str, first: Path, grown: Path, work: Path) -> dict[str
         "classification, one core": lambda: _alone(bundle, first, one),
         ONE_CORE: lambda: _job(bundle, first, work / "one", one),
         f"job, {len(every)} cores": lambda: _job(bundle, first, work / "all", every),
+        f"job, {len(every)} processes": lambda: _job(bundle, first, work / "processes", every, processes=True),
         "first run with the cache": first_run,
         "second run, 1% new": second_run,
     }
 
 
-def _job(bundle: str, source: Path, warehouse: Path, cores: Sequence[int], cached: bool = False) -> Measurement:
-    """`docyard classify`, as a user runs it; without the cache into a warehouse that was not there before."""
+def _job(
+    bundle: str,
+    source: Path,
+    warehouse: Path,
+    cores: Sequence[int],
+    cached: bool = False,
+    processes: bool = False,
+) -> Measurement:
+    """`docyard classify`, as a user runs it; without the cache into a warehouse that was not there before.
+
+    With `processes` every core has a process of one thread, and shards are so small that each gets several.
+    """
     if not cached:
         shutil.rmtree(warehouse, ignore_errors=True)
     config = warehouse.with_suffix(".toml")
+    shard_bytes = source.stat().st_size // (4 * len(cores)) if processes else ReadingConfig().shard_bytes
     config.write_text(
-        f'run_date = {_RUN_DATE}\nwarehouse = "{warehouse}"\n'
-        f"[classification]\ncache_megabytes = {4096 if cached else 0}\n"
+        f'run_date = {_RUN_DATE}\nwarehouse = "{warehouse}"\n[reading]\nshard_bytes = {shard_bytes}\n'
+        f"[classification]\ncache_megabytes = {4096 if cached else 0}\nthreads = {int(processes)}\n"
         f'[[inputs]]\npaths = ["{source}"]\ndocument_type = "ticket"\nbundle = "{bundle}"\n'
     )
     command = [sys.executable, "-c", "from pipelines.cli import main; main()", "classify", "--config", str(config)]
+    if processes:
+        command += ["--", "--direct_running_mode=multi_processing", f"--direct_num_workers={len(cores)}"]
     started = time.perf_counter()
     with warehouse.with_suffix(".log").open("wb") as log:
         process = subprocess.Popen(["taskset", "-c", ",".join(map(str, cores)), *command], stdout=log, stderr=log)

@@ -13,6 +13,7 @@ from schemas.errors import BundleError
 
 INPUTS = ("input_ids",)
 OUTPUTS = ("logits", "embedding")
+SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]  # slower than the two kernels they replace
 _LOG_ERRORS = 3
 _LOG_FATAL_ERRORS = 4  # of a run: a failure reaches the caller as an exception, which is enough
 
@@ -46,19 +47,25 @@ def new_session(model: bytes, optimized: Path | None = None) -> ort.InferenceSes
         model: content of an ONNX file.
         optimized: where to write the graph as it will run, for looking at it.
     """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = _LOG_ERRORS
+    options = session_options()
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     return ort.InferenceSession(
         model,
         options,
         providers=["CPUExecutionProvider"],
-        disabled_optimizers=["SkipLayerNormFusion", "BiasGeluFusion"],  # slower than the two kernels they replace
+        disabled_optimizers=SLOW_FUSIONS,
     )
+
+
+def session_options() -> ort.SessionOptions:
+    """One thread a call, every optimization, errors alone in the log."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = _LOG_ERRORS
+    return options
 
 
 def run_session(
