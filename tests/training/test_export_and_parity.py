@@ -155,21 +155,28 @@ def test_equalised_channels_change_no_answer_of_the_float_graph(exported: Export
 def test_a_channel_that_outgrows_the_rest_costs_less_when_channels_are_equalised(
     exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    network = copy.deepcopy(exported.network)
-    with torch.no_grad():
-        for layer in network.bert.encoder.layer:
-            layer.attention.output.LayerNorm.weight[3] *= 30
-            layer.intermediate.dense.weight[:, 3] /= 30
-    export_float(network, tmp_path / "float.onnx")
-    expected = answers((tmp_path / "float.onnx").read_bytes(), exported.token_ids)
-    errors = []
-    for name in ("equalised", "plain"):
-        if name == "plain":
-            monkeypatch.setattr("models.training.export.equalise", lambda model, maxima: None)
+    """Of five random networks, because in one of them something else may cost more."""
+
+    def error(name: str) -> float:
         quantize(tmp_path / "float.onnx", tmp_path / name, exported.token_ids, (99.99,))
-        found = answers((tmp_path / name).read_bytes(), exported.token_ids)
-        errors.append(float(np.abs(found - expected).mean()))
-    assert errors[0] < errors[1] / 1.5
+        return float(np.abs(answers((tmp_path / name).read_bytes(), exported.token_ids) - expected).mean())
+
+    gains = []
+    for seed in range(5):
+        torch.manual_seed(seed)
+        network = copy.deepcopy(exported.network)
+        network.bert.load_state_dict(BertModel(network.config, add_pooling_layer=False).state_dict())
+        with torch.no_grad():
+            for layer in network.bert.encoder.layer:
+                layer.attention.output.LayerNorm.weight[3] *= 30
+                layer.intermediate.dense.weight[:, 3] /= 30
+        export_float(network, tmp_path / "float.onnx")
+        expected = answers((tmp_path / "float.onnx").read_bytes(), exported.token_ids)
+        equalised = error("equalised")
+        with monkeypatch.context() as patched:
+            patched.setattr("models.training.export.equalise", lambda model, maxima: None)
+            gains.append(error("plain") / equalised)
+    assert np.median(gains) > 1.5
 
 
 def test_a_graph_of_int8_weights_and_float_activations_is_refused(

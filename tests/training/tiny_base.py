@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import random
-import re
-from collections import Counter
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -34,9 +32,10 @@ def write_tiny_base(folder: Path, layers: int = 2) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     alphabet = list("abcdefghijklmnopqrstuvwxyz0123456789.,")
     # Not from the library's trainer, which decides between equals by chance: no two networks were the same.
-    words = Counter(re.findall(r"[a-z]+", " ".join(made_up_rows(300)[0]).lower()))
-    common = [word for word, _ in sorted(words.items(), key=lambda item: (-item[1], item[0])) if len(word) > 1]
-    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *alphabet, *(f"##{letter}" for letter in alphabet), *common][:400]
+    words = sorted({word for text in made_up_rows(300)[0] for word in text.split() if word.isalpha() and len(word) > 1})
+    parts = [part for word in words for cut in range(2, len(word)) for part in (word[:cut], f"##{word[cut:]}")]
+    single = [*alphabet, *(f"##{letter}" for letter in alphabet)]
+    pieces = list(dict.fromkeys(["[PAD]", "[UNK]", "[CLS]", "[SEP]", *single, *words, *parts]))[:400]
     tokenizer = Tokenizer(models.WordPiece({piece: n for n, piece in enumerate(pieces)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
