@@ -30,7 +30,7 @@ from benchmarks.settings import DEFAULT, Settings, read_settings
 from schemas.config import ReadingConfig
 from schemas.errors import ConfigError, DocyardError, RunFailedError
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("benchmarks.job")  # also where it is run as a program
 ONE_CORE = "job, one core"
 _RUN_DATE = "2026-01-01"
 
