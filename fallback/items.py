@@ -35,6 +35,7 @@ class Item:
     text: str | None
     content_hash: str
     candidates: tuple[tuple[str, float], ...]
+    route_reason: str
     attempts: int
     refusals: int
     losses: int
@@ -57,6 +58,7 @@ def item_of(row: sa.RowMapping) -> Item:
         text=row["text"],
         content_hash=row["content_hash"],
         candidates=tuple((label, confidence) for label, confidence in json.loads(row["candidates"])),
+        route_reason=row["route_reason"],
         attempts=row["attempts"],
         refusals=row["refusals"],
         losses=row["losses"],

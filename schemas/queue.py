@@ -34,11 +34,13 @@ class ItemCode(StrEnum):
     ANSWER_STORED = "answer_stored"
     BACKEND_UNQUALIFIED = "backend_unqualified"
     VOTE_UNCERTAIN = "vote_uncertain"
+    NOT_COVERED = "not_covered"
     NONE_OF_THE_CANDIDATES = "none_of_the_candidates"
     ANSWERS_REFUSED = "answers_refused"
     ENDPOINT_FAILED = "endpoint_failed"
     REQUEST_REJECTED = "request_rejected"
     OVER_BUDGET = "over_budget"
+    CANNOT_BE_SENT = "cannot_be_sent"
     TOO_FEW_CANDIDATES = "too_few_candidates"
     NO_LLM = "no_llm"
     LLM_VOTE = "llm_vote"
@@ -73,11 +75,16 @@ CODE_DESCRIPTIONS: dict[ItemCode, tuple[ItemState, str]] = {
         ItemState.IN_REVIEW,
         "The combined vote stays below the confidence that the qualification asks for.",
     ),
+    ItemCode.NOT_COVERED: (
+        ItemState.IN_REVIEW,
+        "It was escalated for another reason than a low confidence, which no qualification covers.",
+    ),
     ItemCode.NONE_OF_THE_CANDIDATES: (ItemState.IN_REVIEW, "The LLM says that none of the candidates fits."),
     ItemCode.ANSWERS_REFUSED: (ItemState.IN_REVIEW, "Every attempt gave an answer that is none of the options."),
     ItemCode.ENDPOINT_FAILED: (ItemState.IN_REVIEW, "Every attempt failed; the last failure is in its calls."),
     ItemCode.REQUEST_REJECTED: (ItemState.IN_REVIEW, "The endpoint rejects the request for this document."),
     ItemCode.OVER_BUDGET: (ItemState.IN_REVIEW, "The spend cap does not allow the call."),
+    ItemCode.CANNOT_BE_SENT: (ItemState.IN_REVIEW, "It could not be masked or put into a request."),
     ItemCode.TOO_FEW_CANDIDATES: (
         ItemState.IN_REVIEW,
         "The small model gave fewer than two candidates to choose from.",
