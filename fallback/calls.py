@@ -102,7 +102,7 @@ def open_call(
         reserved_nanos=highest,
         cost_nanos=highest,
     )
-    if connection.execute(row.on_conflict_do_nothing()).rowcount != 1:
+    if connection.scalar(row.on_conflict_do_nothing().returning(calls.c.call_id)) is None:
         return IN_FLIGHT, ""
     if not reserve(connection, highest or 0, asker.cap, now):
         connection.execute(sa.delete(calls).where(calls.c.call_id == call_id))

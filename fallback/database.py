@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,10 @@ from schemas.errors import ConfigError, QueueError
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"
+
+
+# One per SQLite file: threads that wait here go on at once, those that wait inside SQLite sleep for a while.
+_turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
 def default_url(warehouse: Path) -> str:
@@ -54,7 +60,7 @@ def open_database(url: str) -> sa.Engine:
 @contextlib.contextmanager
 def transaction(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that may write: all of it is kept, or nothing."""
-    with engine.begin() as connection:
+    with _turn(engine), engine.begin() as connection:
         yield connection
 
 
@@ -76,6 +82,10 @@ def shown(url: str) -> str:
 def is_postgresql(connection: sa.Connection) -> bool:
     """Whether the database is PostgreSQL, which can lock single rows."""
     return connection.dialect.name == "postgresql"
+
+
+def _turn(engine: sa.Engine) -> contextlib.AbstractContextManager[object]:
+    return _turns[str(engine.url)] if engine.dialect.name == "sqlite" else contextlib.nullcontext()
 
 
 def _engine(url: str) -> sa.Engine:

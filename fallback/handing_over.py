@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from fallback.database import is_postgresql, transaction
@@ -29,7 +31,7 @@ def _move_all(
 ) -> int:
     """Moves items a chunk at a time, so that nobody waits long for the database."""
     moved, last = 0, ""
-    columns = {"losses": 0, "not_before": now} if code is ItemCode.REQUEUED else {}
+    columns: dict[str, Any] = {"losses": 0, "not_before": now} if code is ItemCode.REQUEUED else {}
     while True:
         with transaction(engine) as connection:
             chosen = sa.select(items.c.item_key).where(items.c.state == state.value, items.c.item_key > last)

@@ -68,8 +68,7 @@ def queue_report(connection: sa.Connection, cap: Cap, now: int) -> QueueReport:
         (CodeCount(*row) for row in connection.execute(by_code)),
         key=lambda entry: (order.index(ItemState(entry.state)), entry.code, entry.document_type),
     )
-    by_status = connection.execute(sa.select(calls.c.status, sa.func.count()).group_by(calls.c.status)).all()
-    found = {status: count for status, count in by_status}
+    found = _counts(connection, sa.select(calls.c.status, sa.func.count()).group_by(calls.c.status))
     cost, unpriced = connection.execute(
         sa.select(
             sa.func.coalesce(sa.func.sum(calls.c.cost_nanos), 0),
@@ -83,10 +82,14 @@ def queue_report(connection: sa.Connection, cap: Cap, now: int) -> QueueReport:
         cost_nanos=int(cost),
         unpriced_calls=int(unpriced),
         spent_nanos=spent(connection, cap, now),
-        errors={error: count for error, count in connection.execute(errors.order_by(calls.c.error))},
+        errors=_counts(connection, errors.group_by(calls.c.error).order_by(calls.c.error)),
         qualifications=_newest_qualifications(connection),
         events=connection.scalar(sa.select(sa.func.count()).select_from(events)) or 0,
     )
+
+
+def _counts(connection: sa.Connection, query: sa.Select[Any]) -> dict[str, int]:
+    return {str(name): int(count) for name, count in connection.execute(query)}
 
 
 def _newest_qualifications(connection: sa.Connection) -> tuple[dict[str, Any], ...]:

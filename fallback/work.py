@@ -150,7 +150,7 @@ def _open(desk: Desk, item: Item, outgoing: Outgoing) -> str | None:
                 hand_back(connection, item, ItemCode.SAME_PROMPT_IN_FLIGHT, now, soon)
             return None
         _store(connection, item, known["call_id"], now)
-    _decide(desk, item)
+        decide_item(connection, item.item_key, now)
     return None
 
 
@@ -160,12 +160,6 @@ def _store(connection: sa.Connection, item: Item, call_id: str, now: int) -> Non
     move_item(connection, item.item_key, code, now, expected=expected, token=item.token, call_id=call_id)
 
 
-def _decide(desk: Desk, item: Item) -> None:
-    now = desk.clock()
-    with transaction(desk.engine) as connection:
-        decide_item(connection, item.item_key, now)
-
-
 def _record_answer(desk: Desk, item: Item, call_id: str, answer: Answer, usage: Usage) -> None:
     now = desk.clock()
     with transaction(desk.engine) as connection:
@@ -173,7 +167,7 @@ def _record_answer(desk: Desk, item: Item, call_id: str, answer: Answer, usage: 
         _store(connection, item, call_id, now)
         if close_answered(connection, call_id, answer, usage, desk.asker.price, now):
             _append_call(connection, item, call_id, CallStatus.ANSWERED, "", now)
-    _decide(desk, item)
+            decide_item(connection, item.item_key, now)
 
 
 def _record_refusal(desk: Desk, item: Item, call_id: str, refused: RefusedAnswerError, usage: Usage) -> None:

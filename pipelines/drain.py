@@ -7,7 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
@@ -131,7 +131,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
     def asked(number: int, _: FrameType | None) -> None:
         stop.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     if threading.current_thread() is not threading.main_thread():
         yield stop
@@ -144,13 +144,6 @@ def stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def with_limits(config: DrainConfig, max_spend: float | None) -> DrainConfig:
-    """The configuration with the cap of a flag, if one was given."""
-    if max_spend is None:
-        return config
-    return replace(config, budget=replace(config.budget, max_spend=max_spend))
 
 
 def _say_that_masking_is_off(engine: sa.Engine, backend: str) -> None:
