@@ -20,7 +20,7 @@ from fallback.prompt import PROMPT_VERSION, Prompt
 from fallback.tables import calls, egress
 from schemas.queue import CallStatus
 
-OPEN, OVER_CAP, IN_FLIGHT = "open", "over_cap", "in_flight"
+OPEN, OVER_CAP, CAP_IN_USE, IN_FLIGHT = "open", "over_cap", "cap_in_use", "in_flight"
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ def open_call(
     """Reserves a call at its highest cost and logs what leaves, before it does.
 
     Returns:
-        OPEN and the call's id; or OVER_CAP, or IN_FLIGHT where the same is being asked, and "".
+        OPEN and the call's id; or "" and OVER_CAP, CAP_IN_USE where calls under way may turn out to cost less than they
+        reserve, or IN_FLIGHT where the same is being asked.
     """
     prompt = outgoing.prompt
     highest = asker.price.highest(len(prompt.body), prompt.max_tokens) if asker.price else None
@@ -94,6 +95,7 @@ def open_call(
         prompt_hash=prompt.hash,
         prompt_version=PROMPT_VERSION,
         backend=asker.backend,
+        options=json.dumps(prompt.options, ensure_ascii=False),
         status=CallStatus.RESERVED.value,
         worker=asker.worker,
         batch_id=asker.batch_id,
@@ -106,7 +108,7 @@ def open_call(
         return IN_FLIGHT, ""
     if not reserve(connection, highest or 0, asker.cap, now):
         connection.execute(sa.delete(calls).where(calls.c.call_id == call_id))
-        return OVER_CAP, ""
+        return (CAP_IN_USE if _calls_under_way(connection) else OVER_CAP), ""
     connection.execute(
         sa.insert(egress).values(
             call_id=call_id,
@@ -119,6 +121,13 @@ def open_call(
         )
     )
     return OPEN, call_id
+
+
+def _calls_under_way(connection: sa.Connection) -> bool:
+    open_calls = sa.select(calls.c.call_id).where(
+        calls.c.status == CallStatus.RESERVED.value, calls.c.batch_id.is_(None), calls.c.reserved_nanos > 0
+    )
+    return connection.execute(open_calls.limit(1)).first() is not None
 
 
 def close_answered(

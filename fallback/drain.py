@@ -126,9 +126,9 @@ class Drain:
             return True
         if not self._take_one():
             return False
-        now = desk.clock()
+        now = desk.books.clock()
         until = now + round(desk.config.queue.lease_seconds * SECOND)
-        with transaction(desk.engine) as connection:
+        with transaction(desk.books.engine) as connection:
             leased = lease_items(connection, desk.asker.worker, now, until, 1)
         if not leased:
             self._put_back()
@@ -144,12 +144,12 @@ class Drain:
 
     def _idle(self, desk: Desk) -> bool:
         """Clears up after others; then waits for items that are due later or in other hands, if there are any."""
-        now = desk.clock()
-        with transaction(desk.engine) as connection:
+        now = desk.books.clock()
+        with transaction(desk.books.engine) as connection:
             reclaimed = reclaim_expired(connection, now, desk.config.queue.max_losses)
-        if decide_answered(desk.engine, now) or reclaimed:
+        if decide_answered(desk.books.engine, now) or reclaimed:
             return True
-        with reading(desk.engine) as connection:
+        with reading(desk.books.engine) as connection:
             due = _next_due(connection)
         if due is None:
             return False

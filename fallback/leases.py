@@ -15,7 +15,13 @@ from schemas.queue import CallStatus, EventAction, ItemCode, ItemState
 
 
 def lease_items(
-    connection: sa.Connection, owner: str, now: int, until: int, limit: int, code: ItemCode = ItemCode.IN_CALL
+    connection: sa.Connection,
+    owner: str,
+    now: int,
+    until: int,
+    limit: int,
+    code: ItemCode = ItemCode.IN_CALL,
+    token: str | None = None,
 ) -> list[Item]:
     """Takes the most valuable pending items whose turn has come; no two workers get the same one.
 
@@ -26,6 +32,7 @@ def lease_items(
         until: when the lease ends.
         limit: most items to take.
         code: what they are taken for.
+        token: of the lease; a new one if none is given.
     """
     turn = (
         sa.select(items)
@@ -36,7 +43,7 @@ def lease_items(
     if is_postgresql(connection):
         turn = turn.with_for_update(skip_locked=True)
     taken = connection.execute(turn).mappings().all()
-    token = secrets.token_hex(8)
+    token = token or secrets.token_hex(8)
     connection.execute(
         sa.update(items)
         .where(items.c.item_key.in_([row["item_key"] for row in taken]))

@@ -63,6 +63,7 @@ calls = Table(
     Column("prompt_hash", Text, nullable=False),
     Column("prompt_version", Text, nullable=False),
     Column("backend", Text, nullable=False),
+    Column("options", Text, nullable=False),  # {letter: label}, "" for none of the candidates
     Column("status", Text, nullable=False),
     Column("worker", Text, nullable=False),
     Column("batch_id", Text),

@@ -23,6 +23,7 @@ from fallback.events import Event, append_event
 from fallback.handing_over import hand_to_people, requeue_dead
 from fallback.loading import Load, escalation_partitions, load_partition
 from fallback.masking import Masker
+from fallback.recording import Books
 from fallback.report import QueueReport, queue_report
 from fallback.work import Desk
 from pipelines.runs import existing_warehouse
@@ -100,7 +101,7 @@ def drain(engine: sa.Engine, config: DrainConfig, workers: int, limits: Limits) 
         asker = asker_of(config, endpoint.host, "drain")
         if not config.masking.enabled:
             _say_that_masking_is_off(engine, asker.backend)
-        desk = Desk(engine, config, endpoint, asker, Masker(config.masking))
+        desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
         counts = Drain(desk, workers, limits, stop).run()
     return Drained(loads, counts, report(engine, config))
 

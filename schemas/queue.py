@@ -24,6 +24,7 @@ class ItemCode(StrEnum):
     HANDED_BACK = "handed_back"
     LEASE_EXPIRED = "lease_expired"
     SAME_PROMPT_IN_FLIGHT = "same_prompt_in_flight"
+    AWAITING_BUDGET = "awaiting_budget"
     RETRY_RATE_LIMITED = "retry_rate_limited"
     RETRY_SERVER_ERROR = "retry_server_error"
     RETRY_TIMEOUT = "retry_timeout"
@@ -58,6 +59,10 @@ CODE_DESCRIPTIONS: dict[ItemCode, tuple[ItemState, str]] = {
     ItemCode.SAME_PROMPT_IN_FLIGHT: (
         ItemState.PENDING,
         "Another item asks the very same at this moment; its answer will serve both.",
+    ),
+    ItemCode.AWAITING_BUDGET: (
+        ItemState.PENDING,
+        "The cap allows no further call until it is known what those under way did cost.",
     ),
     ItemCode.RETRY_RATE_LIMITED: (ItemState.PENDING, "The endpoint asked to wait (429)."),
     ItemCode.RETRY_SERVER_ERROR: (ItemState.PENDING, "The endpoint failed (5xx)."),

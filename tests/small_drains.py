@@ -14,6 +14,7 @@ from fallback.drain import Drain, DrainCounts, Limits
 from fallback.endpoint import Endpoint
 from fallback.masking import Masker
 from fallback.prompt import PROMPT_VERSION
+from fallback.recording import Books
 from fallback.tables import calls, items, qualifications
 from fallback.work import Desk
 from schemas.fallback_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig, QueueConfig
@@ -76,10 +77,14 @@ def drain(
     """Runs one drain to its end."""
     endpoint = Endpoint(config.llm.base_url, key, config.llm.timeout_seconds)
     try:
-        desk = Desk(queue, config, endpoint, asker_of(config, endpoint.host, "drain"), Masker(config.masking))
-        return Drain(desk, workers, limits or Limits(), threading.Event()).run()
+        return Drain(desk_of(queue, config, endpoint), workers, limits or Limits(), threading.Event()).run()
     finally:
         endpoint.close()
+
+
+def desk_of(queue: sa.Engine, config: DrainConfig, endpoint: Endpoint) -> Desk:
+    asker = asker_of(config, endpoint.host, "drain")
+    return Desk(Books(queue, config, asker.price), asker, endpoint, Masker(config.masking))
 
 
 def rows_of(queue: sa.Engine, table: sa.Table = items) -> list[dict[str, Any]]:

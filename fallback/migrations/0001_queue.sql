@@ -61,6 +61,7 @@ CREATE TABLE calls (
     prompt_hash TEXT NOT NULL,
     prompt_version TEXT NOT NULL,
     backend TEXT NOT NULL,
+    options TEXT NOT NULL,
     status TEXT NOT NULL,
     worker TEXT NOT NULL,
     batch_id TEXT,
@@ -80,6 +81,8 @@ CREATE TABLE calls (
 
 -- Nobody asks while the same is being asked, or was answered.
 CREATE UNIQUE INDEX calls_asked_once ON calls (prompt_hash, backend) WHERE status IN ('reserved', 'answered')
+
+CREATE INDEX calls_under_way ON calls (status) WHERE status = 'reserved'
 
 CREATE INDEX calls_by_item ON calls (item_key)
 

@@ -94,7 +94,7 @@ def besiege(
     """Drains `n_items` with `processes` workers, kills one every `kill_seconds`, and checks the books."""
     rng = random.Random(seed)
     words, weights = list(_MISBEHAVIOUR), list(_MISBEHAVIOUR.values())
-    script = ScriptedLlm(behaviour=lambda request: rng.choices(words, weights)[0], stall_seconds=1.2, seconds=0.005)
+    script = ScriptedLlm(behaviour=lambda request: rng.choices(words, weights)[0], stall_seconds=1.2, seconds=0.03)
     open_warehouse(str(folder / "warehouse"))
     started = time.monotonic()
     with scripted_llm(script) as llm:

@@ -9,20 +9,19 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from fallback.backends import asker_of, backend_name
+from fallback.backends import backend_name
 from fallback.database import reading, transaction
 from fallback.drain import Drain, Limits
 from fallback.endpoint import Endpoint
 from fallback.events import verify_chain
-from fallback.masking import Masker
 from fallback.tables import calls, egress, events, items, spend
-from fallback.work import Desk
 from schemas.errors import EndpointError
-from schemas.fallback_config import BudgetConfig, LlmConfig, MaskingConfig
+from schemas.fallback_config import BudgetConfig, LlmConfig, MaskingConfig, QueueConfig
 from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.small_drains import (
     MODEL,
     codes_of,
+    desk_of,
     drain,
     drain_config,
     put_items,
@@ -126,11 +125,12 @@ def test_an_endpoint_that_cannot_be_used_ends_the_drain_and_leaves_the_items(que
 def test_an_endpoint_that_stays_away_ends_the_drain_in_time(queue: sa.Engine) -> None:
     with scripted_llm(ScriptedLlm(behaviour=lambda request: "500")) as llm:
         slow = LlmConfig(llm.url, MODEL, timeout_seconds=1, breaker_failures=3, breaker_seconds=0.2)
-        config = drain_config(llm.url, llm=replace(slow, max_outage_seconds=0.5))
+        patient = QueueConfig(lease_seconds=2.0, retry_seconds=0.01)
+        config = drain_config(llm.url, llm=replace(slow, max_outage_seconds=0.5), queue=patient)
         put_items(queue, 50)
         with pytest.raises(EndpointError, match="has not answered"):
             drain(queue, config, workers=2)
-    assert len(llm.log) < 20
+    assert len(llm.log) < 10
     assert not set(codes_of(queue).values()) & {"in_call", "endpoint_failed"}
 
 
@@ -217,9 +217,8 @@ def test_a_drain_that_is_told_to_stop_finishes_the_calls_under_way_and_no_more(q
         put_items(queue, 50)
         endpoint = Endpoint(llm.url, "", 1.0)
         stop = threading.Event()
-        desk = Desk(queue, config, endpoint, asker_of(config, endpoint.host, "drain"), Masker(config.masking))
         threading.Timer(0.3, stop.set).start()
-        counts = Drain(desk, 2, Limits(), stop).run()
+        counts = Drain(desk_of(queue, config, endpoint), 2, Limits(), stop).run()
         endpoint.close()
     assert counts.stopped == "signal"
     assert statuses_of(queue) == ["answered"] * len(llm.log)
