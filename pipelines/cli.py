@@ -11,10 +11,9 @@ from typing import Any
 
 import click
 
+from pipelines.drain_command import drain
 from schemas.config import FIRST_TIER_CHOICES
-from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
-
-INTERRUPTED = 130
+from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
 
 _warehouse = click.option(
     "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
@@ -297,65 +296,7 @@ def doctor(bundles: tuple[Path, ...], as_json: bool) -> None:
         raise BundleError(f"a run here would refuse {', '.join(diagnosis.unsound)}; what is wrong stands in the report")
 
 
-@main.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
-@click.option("--warehouse", metavar="DIR", help="Folder of the published tables.  [default: warehouse]")
-@click.option("--database", metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]")
-@click.option("--workers", default=4, show_default=True, type=click.IntRange(1, 256), help="Calls at once.")
-@click.option("--max-spend", type=click.FloatRange(0), help="Cap for the period, in the currency of the prices.")
-@click.option("--max-items", type=click.IntRange(1), help="Stop after so many items.")
-@click.option("--max-seconds", type=click.FloatRange(0), help="Stop after so long.")
-@click.option("--dry-run", is_flag=True, help="Say what would be asked and what it would cost; ask nobody.")
-@click.option("--report", "report_only", is_flag=True, help="Print the state of the queue and do nothing.")
-@click.option("--to-people", is_flag=True, help="Hand every pending item to people, without asking the LLM.")
-@click.option("--requeue-dead", is_flag=True, help="Put dead letters back into the queue.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-def drain(
-    config_path: Path | None,
-    warehouse: str | None,
-    database: str | None,
-    workers: int,
-    max_spend: float | None,
-    max_items: int | None,
-    max_seconds: float | None,
-    dry_run: bool,
-    report_only: bool,
-    to_people: bool,
-    requeue_dead: bool,
-    as_json: bool,
-) -> None:
-    """Take the escalations into the queue, ask an LLM about them within a budget, and leave the rest to people."""
-    from schemas.fallback_config import load_drain_config
-
-    overrides: dict[str, Any] = {"warehouse": warehouse} if warehouse else {}
-    overrides |= {"queue": {"database": database}} if database else {}
-    overrides |= {} if max_spend is None else {"budget": {"max_spend": max_spend}}
-    config = load_drain_config(config_path, overrides)
-    if sum((dry_run, report_only, to_people, requeue_dead)) > 1:
-        raise ConfigError("give one of --dry-run, --report, --to-people and --requeue-dead")
-    try:
-        from fallback.drain import Limits
-        from pipelines import drain as job
-        from pipelines.drain_summary import describe_drained, describe_estimate, drained_figures, estimate_figures
-    except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is missing: pip install 'docyard[fallback]'") from None
-
-    with job.open_queue(config) as engine:
-        if dry_run:
-            found = job.dry_run(engine, config)
-            click.echo(json.dumps(estimate_figures(found)) if as_json else describe_estimate(found, config))
-            return
-        if report_only:
-            done = job.Drained((), None, job.report(engine, config))
-        elif to_people:
-            done = job.to_people(engine, config)
-        elif requeue_dead:
-            done = job.requeue(engine, config)
-        else:
-            done = job.drain(engine, config, workers, Limits(max_items, max_seconds))
-    click.echo(json.dumps(drained_figures(done)) if as_json else describe_drained(done, config))
-    if done.counts and done.counts.stopped == "signal":
-        sys.exit(INTERRUPTED)
+main.add_command(drain)
 
 
 @main.command()

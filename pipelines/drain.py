@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import signal
 import threading
@@ -14,20 +15,27 @@ from types import FrameType
 import sqlalchemy as sa
 
 from fallback.backends import asker_of, backend_name, open_endpoint, resolved
-from fallback.budget import cap_of
+from fallback.batch_export import ExportedBatch, export_batch
+from fallback.batch_import import ImportedBatch, import_batch
+from fallback.budget import cap_of, price_of
 from fallback.clock import now_micros
-from fallback.database import default_url, open_database, reading, transaction
+from fallback.database import reading, transaction
 from fallback.drain import Drain, DrainCounts, Limits
 from fallback.estimate import Estimate, estimate
 from fallback.events import Event, append_event
 from fallback.handing_over import hand_to_people, requeue_dead
 from fallback.loading import Load, escalation_partitions, load_partition
 from fallback.masking import Masker
+from fallback.qualification import Qualified, escalated_texts, qualify
 from fallback.recording import Books
 from fallback.report import QueueReport, queue_report
 from fallback.work import Desk
+from models.bundle import load_bundle
+from models.classifier import Classifier
+from models.evaluation.data import Columns, read_evaluation_data
 from pipelines.runs import existing_warehouse
-from schemas.fallback_config import DrainConfig
+from schemas.errors import ConfigError
+from schemas.fallback_config import EMBEDDED, DrainConfig
 from schemas.queue import EventAction
 
 logger = logging.getLogger(__name__)
@@ -44,22 +52,6 @@ class Drained:
     loads: tuple[Load, ...]
     counts: DrainCounts | None
     report: QueueReport
-
-
-@contextlib.contextmanager
-def open_queue(config: DrainConfig) -> Iterator[sa.Engine]:
-    """The configured queue, with its tables up to date.
-
-    Raises:
-        InputError: there is no warehouse.
-        QueueError: the database cannot be used.
-    """
-    warehouse = existing_warehouse(Path(config.warehouse))
-    engine = open_database(config.queue.database or default_url(warehouse.root))
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def load(engine: sa.Engine, config: DrainConfig) -> tuple[Load, ...]:
@@ -104,6 +96,55 @@ def drain(engine: sa.Engine, config: DrainConfig, workers: int, limits: Limits) 
         desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
         counts = Drain(desk, workers, limits, stop).run()
     return Drained(loads, counts, report(engine, config))
+
+
+def export(engine: sa.Engine, config: DrainConfig, folder: Path, max_items: int | None) -> ExportedBatch:
+    """Loads, and writes every pending item into the files of a batch."""
+    config = resolved(config)
+    load(engine, config)
+    if not config.masking.enabled:
+        _say_that_masking_is_off(engine, backend_name(config.llm))
+    books = Books(engine, config, price_of(config, batch=True))
+    return export_batch(books, Masker(config.masking), folder, max_items)
+
+
+def take_back(engine: sa.Engine, config: DrainConfig, paths: list[Path]) -> ImportedBatch:
+    """Records the answers of a batch and weighs them."""
+    return import_batch(Books(engine, config, price_of(config, batch=True)), paths)
+
+
+def qualify_backend(
+    engine: sa.Engine, config: DrainConfig, labelled: Path, bundle_folder: Path, columns: Columns, workers: int
+) -> Qualified:
+    """Asks the configured LLM about labelled texts and records what its vote is worth with a bundle.
+
+    Args:
+        engine: the queue.
+        config: who is asked.
+        labelled: .parquet, .csv or .jsonl.
+        bundle_folder: of the bundle whose escalations the LLM shall settle.
+        columns: of the file.
+        workers: calls at once.
+
+    Raises:
+        ConfigError: the embedded model is configured, which never settles anything; or the cap is too low.
+        InputError: the file cannot be read, or the policy escalates too few of its texts.
+        BundleError: the bundle cannot be used.
+        EndpointError: the endpoint cannot be used.
+    """
+    if config.llm.base_url == EMBEDDED:
+        raise ConfigError("--qualify: the embedded model never settles anything; set llm.base_url and llm.model")
+    data = read_evaluation_data(labelled, columns)
+    classifier = Classifier(load_bundle(bundle_folder))
+    try:
+        rows = escalated_texts(classifier, data.texts, data.labels)
+        with open_endpoint(config) as endpoint:
+            asker = asker_of(config, endpoint.host, "qualify")
+            desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
+            sha256 = hashlib.sha256(labelled.read_bytes()).hexdigest()
+            return qualify(desk, classifier, rows, sha256, workers)
+    finally:
+        classifier.close()
 
 
 def to_people(engine: sa.Engine, config: DrainConfig) -> Drained:

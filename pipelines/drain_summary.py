@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from fallback.batch_export import ExportedBatch
+from fallback.batch_import import ImportedBatch
 from fallback.budget import NANOS, money
 from fallback.clock import iso_time
 from fallback.estimate import Estimate
+from fallback.qualification import Qualified
 from fallback.report import QueueReport
 from pipelines.drain import Drained
 from schemas.fallback_config import DrainConfig
@@ -46,6 +49,44 @@ def describe_estimate(found: Estimate, config: DrainConfig) -> str:
     measured = "earlier calls" if found.measured else "a rule of thumb, until 20 calls are measured"
     lines.append(f"        expected rests on {measured}; high is what the cap counts before a call")
     return "\n".join([*lines, "nothing was sent and nothing changed"])
+
+
+def describe_export(done: ExportedBatch) -> str:
+    """What a batch holds and what to do with it."""
+    if not done.requests:
+        return "nothing to export: no item is pending that may be asked about"
+    lines = [f"{done.batch_id}: {done.requests:,} requests", *(f"  {path}" for path in done.files)]
+    return "\n".join([*lines, "next: have them answered, then docyard drain --import-batch FILE"])
+
+
+def describe_import(found: ImportedBatch) -> str:
+    """What the lines of a batch's answers were."""
+    return "  ".join(f"{name} {count:,}" for name, count in asdict(found).items())
+
+
+def describe_qualified(found: Qualified) -> str:
+    """Whether a backend has shown to be better, and what it may settle."""
+    fit = found.fit
+    may = (
+        "it settles nothing: its items go to people"
+        if fit.min_confidence is None
+        else f"it settles items from {fit.min_confidence:.3f} on, {fit.coverage:.1%} of such texts"
+    )
+    return "\n".join(
+        [
+            f"{found.backend} with {found.bundle}",
+            f"  texts      {fit.n:,} escalated for a low confidence, {found.unanswered:,} without a valid answer",
+            f"  alone      {fit.small_correct / fit.n:.3f} right",
+            f"  combined   {fit.combined_correct / fit.n:.3f} right, weight {fit.weight:.1f}",
+            f"  gain       {fit.gain:+.3f}, 95% interval {fit.gain_low:+.3f} to {fit.gain_high:+.3f}",
+            f"  so         {may}",
+        ]
+    )
+
+
+def qualified_figures(found: Qualified) -> dict[str, Any]:
+    """The same as plain values."""
+    return {"backend": found.backend, "bundle": found.bundle, "unanswered": found.unanswered, **asdict(found.fit)}
 
 
 def drained_figures(done: Drained) -> dict[str, Any]:

@@ -18,6 +18,8 @@ A bad document raises none of these: it becomes a Rejection (see `schemas.reason
 
 from __future__ import annotations
 
+INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM, as the shell has it
+
 
 class DocyardError(Exception):
     """A run cannot be done; `str(error)` is the one line the user sees."""

@@ -24,10 +24,10 @@ from models.bundle_manifest import ReadingRules
 from models.classifier import Classifier
 from models.evaluation import evaluate
 from models.policy import parse_policy
-from pipelines.cli import INTERRUPTED, main
+from pipelines.cli import main
 from pipelines.runs import DERIVED_STATUSES
 from schemas.config import InputConfig, RunConfig, load_config
-from schemas.errors import ERRORS, DocyardError
+from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.reasons import Reason, RouteReason
 from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus
 
