@@ -19,10 +19,13 @@ KEY_VARIABLE = "DOCYARD_LLM_API_KEY"
 
 
 def resolved(config: DrainConfig) -> DrainConfig:
-    """The configuration with the embedded model's name where none is given."""
-    if config.llm.base_url == EMBEDDED and not config.llm.model:
-        return replace(config, llm=replace(config.llm, model=MODEL))
-    return config
+    """The configuration as it is used: the embedded model has a name, and answers by schema alone.
+
+    So small a model says anything but a letter unless it is held to one.
+    """
+    if config.llm.base_url != EMBEDDED:
+        return config
+    return replace(config, llm=replace(config.llm, model=MODEL, answer="schema"))
 
 
 def backend_name(llm: LlmConfig) -> str:

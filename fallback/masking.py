@@ -149,7 +149,8 @@ def _is_card(_: str, compact: str) -> bool:
 
 def _national_id(checks: list[tuple[str, Callable[[str], bool]]]) -> Callable[[str, str], bool]:
     def accepts(written: str, compact: str) -> bool:
-        if sum(map(str.isdigit, compact)) < 5:
+        digits = [character for character in compact if character.isdigit()]
+        if len(digits) < 5 or len(set(digits)) == 1:
             return False
         for name, is_valid in checks:
             form = _FORMATTED_ONLY.get(name)
