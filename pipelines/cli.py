@@ -11,10 +11,9 @@ from typing import Any
 
 import click
 
+from pipelines.drain_command import drain
 from schemas.config import FIRST_TIER_CHOICES
-from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
-
-INTERRUPTED = 130
+from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
 
 _warehouse = click.option(
     "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
@@ -52,7 +51,7 @@ def main(verbose: bool) -> None:
         handler.setLevel(logging.INFO if verbose else logging.WARNING)  # some libraries raise their own level
     if not verbose:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its tracebacks come back as one error
-    for own in ("pipelines", "transforms", "models", "data_quality"):
+    for own in ("pipelines", "fallback", "transforms", "models", "data_quality"):
         logging.getLogger(own).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
@@ -295,6 +294,9 @@ def doctor(bundles: tuple[Path, ...], as_json: bool) -> None:
     click.echo(json.dumps(diagnosis.figures(), sort_keys=True) if as_json else describe_diagnosis(diagnosis))
     if diagnosis.unsound:
         raise BundleError(f"a run here would refuse {', '.join(diagnosis.unsound)}; what is wrong stands in the report")
+
+
+main.add_command(drain)
 
 
 @main.command()

@@ -137,7 +137,7 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
         ConfigError: the file is missing or no TOML, a key is unknown, or a value is of the wrong kind.
     """
     values = {} if path is None else read_toml(path)
-    return build(RunConfig, _merge(values, overrides), where="")
+    return build(RunConfig, merge(values, overrides), where="")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -154,11 +154,12 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not a readable TOML file: {error}") from None
 
 
-def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lays one nested table over another."""
     merged = dict(base)
     for key, value in over.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
-            merged[key] = _merge(merged[key], value)
+            merged[key] = merge(merged[key], value)
         else:
             merged[key] = value
     return merged

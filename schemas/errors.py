@@ -8,13 +8,17 @@ DocyardError                1  anything below; never raised itself
 ├── BalanceError            6  documents read ≠ documents classified + rejected
 ├── LockedError             7  another run holds the partition, or took it over
 ├── VerificationError       8  a published run is not what its manifest says
-└── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
+├── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
+├── QueueError             10  the queue's database cannot be opened, or another version of Docyard wrote it
+└── EndpointError          11  the LLM's endpoint refuses the key, has no quota left, or stays away
 
 An error's message says what was found, what was expected, where, and what to do; it never holds document text.
 A bad document raises none of these: it becomes a Rejection (see `schemas.reasons`).
 """
 
 from __future__ import annotations
+
+INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM, as the shell has it
 
 
 class DocyardError(Exception):
@@ -71,6 +75,18 @@ class RunFailedError(DocyardError):
     exit_code = 9
 
 
+class QueueError(DocyardError):
+    """The database of the fallback queue cannot be used."""
+
+    exit_code = 10
+
+
+class EndpointError(DocyardError):
+    """The LLM's endpoint cannot be used; the items stay in the queue."""
+
+    exit_code = 11
+
+
 ERRORS: tuple[type[DocyardError], ...] = (
     ConfigError,
     InputError,
@@ -80,6 +96,8 @@ ERRORS: tuple[type[DocyardError], ...] = (
     LockedError,
     VerificationError,
     RunFailedError,
+    QueueError,
+    EndpointError,
 )
 
 

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+
+from tests.queue_databases import DATABASES, new_database, new_sqlite, opened, postgresql_server
 
 HERE = Path(__file__).parent
 
@@ -35,3 +38,25 @@ def no_waiting_for_the_disk() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("os.fsync", lambda descriptor: None)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[str]:
+    """The URL of a PostgreSQL server that lives as long as the tests."""
+    with postgresql_server() as url:
+        yield url
+
+
+@pytest.fixture(params=DATABASES)
+def queue_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty database, once of each kind."""
+    if request.param == "sqlite":
+        return new_sqlite(tmp_path)
+    return new_database(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def queue(queue_url: str) -> Iterator[sa.Engine]:
+    """An empty queue, once in each kind of database."""
+    with opened(queue_url) as engine:
+        yield engine

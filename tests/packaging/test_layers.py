@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("schemas", "models", "data_quality", "transforms", "pipelines")  # from the bottom up
+LAYERS = ("schemas", "models", "data_quality", "transforms", "fallback", "pipelines")  # from the bottom up
 FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 TRAINING = ROOT / "models/training"
 
@@ -16,13 +16,17 @@ HEAVY = {
     "apache_beam",
     "duckdb",
     "great_expectations",
+    "httpx",
     "numpy",
     "onnx",
     "onnxruntime",
     "optimum",
     "pandas",
+    "phonenumbers",
+    "psycopg",
     "pyarrow",
     "scipy",
+    "sqlalchemy",
     "tokenizers",
     "torch",
     "tqdm",

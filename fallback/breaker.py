@@ -1,0 +1,55 @@
+"""Holds calls back while an endpoint fails or asks to wait, and says when waiting has been enough."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from schemas.fallback_config import LlmConfig
+
+
+class Breaker:
+    """Counts failures in a row. Shared by the workers of one drain.
+
+    Args:
+        llm: after how many failures to pause, how long, and when to give up.
+        longest_wait: most seconds to wait, whatever the endpoint asks for.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, llm: LlmConfig, longest_wait: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._llm = llm
+        self._longest = longest_wait
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._since = 0.0
+        self._until = 0.0
+
+    def succeeded(self) -> None:
+        """The endpoint answered."""
+        with self._lock:
+            self._failures, self._until = 0, 0.0
+
+    def failed(self, retry_after: float | None) -> None:
+        """The endpoint failed; `retry_after` is how long it asks to be left alone, if it does."""
+        with self._lock:
+            now = self._clock()
+            if not self._failures:
+                self._since = now
+            self._failures += 1
+            beyond = self._failures - self._llm.breaker_failures
+            pause = self._llm.breaker_seconds * 2 ** min(beyond, 30) if beyond >= 0 else 0.0
+            self._until = max(self._until, now + min(max(pause, retry_after or 0.0), self._longest))
+
+    def pause(self) -> float:
+        """Seconds until the next call may be made; 0.0 for now."""
+        with self._lock:
+            return max(0.0, self._until - self._clock())
+
+    def gave_up(self) -> bool:
+        """Whether nothing has succeeded for too long."""
+        with self._lock:
+            long = self._clock() - self._since > self._llm.max_outage_seconds
+            return self._failures >= self._llm.breaker_failures and long

@@ -1,0 +1,199 @@
+"""The record of every call: written before it is made, finished afterwards, and asked before another one is made."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from fallback.answers import Answer, Usage
+from fallback.budget import Cap, Price, adjust, reserve
+from fallback.clock import utc_day
+from fallback.database import is_postgresql
+from fallback.prompt import PROMPT_VERSION, Prompt
+from fallback.tables import calls, egress
+from schemas.queue import CallStatus
+
+OPEN, OVER_CAP, CAP_IN_USE, IN_FLIGHT = "open", "over_cap", "cap_in_use", "in_flight"
+
+
+@dataclass(frozen=True)
+class Asker:
+    """On whose behalf calls are made.
+
+    Attributes:
+        backend: the LLM's name in all records.
+        endpoint: host the requests go to, or the folder of a batch.
+        worker: who makes them.
+        purpose: "drain", "batch" or "qualify".
+        price: None where it is unknown.
+        cap: what may be spent.
+        batch_id: of the batch they go into.
+    """
+
+    backend: str
+    endpoint: str
+    worker: str
+    purpose: str
+    price: Price | None
+    cap: Cap
+    batch_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """What leaves with a call.
+
+    Attributes:
+        masking: what was masked, or "off".
+        counts: kind -> how many places were masked.
+    """
+
+    prompt: Prompt
+    masking: str
+    counts: Mapping[str, int]
+
+
+def stored_answer(connection: sa.Connection, prompt_hash: str, backend: str) -> sa.RowMapping | None:
+    """The call in which this backend answered this very prompt, if it ever did."""
+    return (
+        connection.execute(
+            sa.select(calls).where(
+                calls.c.prompt_hash == prompt_hash,
+                calls.c.backend == backend,
+                calls.c.status == CallStatus.ANSWERED.value,
+            )
+        )
+        .mappings()
+        .one_or_none()
+    )
+
+
+def open_call(
+    connection: sa.Connection, asker: Asker, item_key: str | None, outgoing: Outgoing, now: int
+) -> tuple[str, str]:
+    """Reserves a call at its highest cost and logs what leaves, before it does.
+
+    Returns:
+        OPEN and the call's id; or "" and OVER_CAP, CAP_IN_USE where calls under way may turn out to cost less than they
+        reserve, or IN_FLIGHT where the same is being asked.
+    """
+    prompt = outgoing.prompt
+    highest = asker.price.highest(len(prompt.body), prompt.max_tokens) if asker.price else None
+    call_id = secrets.token_hex(16)
+    insert = postgresql.insert if is_postgresql(connection) else sqlite.insert
+    row = insert(calls).values(
+        call_id=call_id,
+        item_key=item_key,
+        purpose=asker.purpose,
+        prompt_hash=prompt.hash,
+        prompt_version=PROMPT_VERSION,
+        backend=asker.backend,
+        options=json.dumps(prompt.options, ensure_ascii=False),
+        status=CallStatus.RESERVED.value,
+        worker=asker.worker,
+        batch_id=asker.batch_id,
+        started_at=now,
+        spend_day=utc_day(now),
+        reserved_nanos=highest,
+        cost_nanos=highest,
+    )
+    if connection.scalar(row.on_conflict_do_nothing().returning(calls.c.call_id)) is None:
+        return IN_FLIGHT, ""
+    if not reserve(connection, highest or 0, asker.cap, now):
+        connection.execute(sa.delete(calls).where(calls.c.call_id == call_id))
+        return (CAP_IN_USE if _calls_under_way(connection) else OVER_CAP), ""
+    connection.execute(
+        sa.insert(egress).values(
+            call_id=call_id,
+            at=now,
+            endpoint=asker.endpoint,
+            body_sha256=prompt.hash,
+            body_bytes=len(prompt.body),
+            masking=outgoing.masking,
+            masked_counts=json.dumps(dict(outgoing.counts), sort_keys=True),
+        )
+    )
+    return OPEN, call_id
+
+
+def _calls_under_way(connection: sa.Connection) -> bool:
+    open_calls = sa.select(calls.c.call_id).where(
+        calls.c.status == CallStatus.RESERVED.value, calls.c.batch_id.is_(None), calls.c.reserved_nanos > 0
+    )
+    return connection.execute(open_calls.limit(1)).first() is not None
+
+
+def close_answered(
+    connection: sa.Connection, call_id: str, answer: Answer, usage: Usage, price: Price | None, now: int
+) -> bool:
+    """Stores a valid answer, for ever; False where the call counted as lost and somebody else answers it by now."""
+    values = {
+        "answer": answer.label,
+        "scores": json.dumps(dict(answer.scores), sort_keys=True, ensure_ascii=False),
+        "words": answer.words,
+        "http_status": 200,
+    }
+    try:
+        with connection.begin_nested():
+            _close(connection, call_id, CallStatus.ANSWERED, usage, price, now, values)
+    except IntegrityError:
+        _close(connection, call_id, CallStatus.LOST, usage, price, now, {})
+        return False
+    return True
+
+
+def close_refused(
+    connection: sa.Connection, call_id: str, reason: str, words: str, usage: Usage, price: Price | None, now: int
+) -> None:
+    """Records an answer that is none of the options, and was paid for."""
+    values = {"error": reason, "words": words, "http_status": 200}
+    _close(connection, call_id, CallStatus.REFUSED, usage, price, now, values)
+
+
+def close_failed(
+    connection: sa.Connection, call_id: str, error: str, http_status: int | None, perhaps_billed: bool, now: int
+) -> None:
+    """Records a call without an answer; it costs nothing, or as much as was reserved."""
+    free = None if perhaps_billed else Price(0.0, 0.0, "")
+    usage = Usage() if perhaps_billed else Usage(0, 0)
+    values = {"error": error, "http_status": http_status}
+    _close(connection, call_id, CallStatus.FAILED, usage, free, now, values)
+
+
+def _close(
+    connection: sa.Connection,
+    call_id: str,
+    status: CallStatus,
+    usage: Usage,
+    price: Price | None,
+    now: int,
+    values: dict[str, Any],
+) -> None:
+    """Sets what a call came to; where its cost cannot be told, the reservation stands."""
+    call = connection.execute(
+        sa.select(calls.c.spend_day, calls.c.cost_nanos).where(calls.c.call_id == call_id).with_for_update()
+    ).one()
+    cost = call.cost_nanos
+    if cost is not None and price and usage.input_tokens is not None and usage.output_tokens is not None:
+        cost = price.cost(usage.input_tokens, usage.output_tokens)
+    connection.execute(
+        sa.update(calls)
+        .where(calls.c.call_id == call_id)
+        .values(
+            status=status.value,
+            finished_at=now,
+            cost_nanos=cost,
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            **values,
+        )
+    )
+    if cost is not None and cost != call.cost_nanos:
+        adjust(connection, call.spend_day, cost - call.cost_nanos)

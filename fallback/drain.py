@@ -1,0 +1,187 @@
+"""Empties the queue: threads that lease, work and decide, until nothing is left or it is time to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from fallback.breaker import Breaker
+from fallback.clock import SECOND
+from fallback.database import reading, transaction
+from fallback.decisions import decide_answered
+from fallback.endpoint import CallFailedError
+from fallback.leases import lease_items, reclaim_expired
+from fallback.tables import items
+from fallback.work import Desk, work_item
+from schemas.errors import EndpointError, QueueError
+from schemas.queue import ItemCode, ItemState
+
+_POLL_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop although there is more to do; None for no limit."""
+
+    max_items: int | None = None
+    max_seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class DrainCounts:
+    """What one drain did.
+
+    Attributes:
+        items: leases worked on.
+        answers: calls that came back with something to read.
+        failures: calls that did not.
+        stopped: "" where the queue is empty, else `signal`, `max_items` or `max_seconds`.
+    """
+
+    items: int
+    answers: int
+    failures: int
+    stopped: str
+
+
+class Drain:
+    """One drain: any number of workers in this process, beside any number of others on the same queue.
+
+    Args:
+        desk: what the workers share.
+        workers: how many calls may be under way at once.
+        limits: when to stop.
+        stop: set it, and every worker ends after the call it makes.
+    """
+
+    def __init__(self, desk: Desk, workers: int, limits: Limits, stop: threading.Event) -> None:
+        self._desk = desk
+        self._workers = workers
+        self._limits = limits
+        self._stop = stop
+        self._lock = threading.Lock()
+        self._counts: Counter[str] = Counter()
+        self._stopped = ""
+        self._error: BaseException | None = None
+        self._deadline = time.monotonic() + (limits.max_seconds if limits.max_seconds is not None else 1e12)
+        self._breaker = Breaker(desk.config.llm, desk.config.queue.max_retry_seconds)
+
+    def run(self) -> DrainCounts:
+        """Works until the queue is empty or a limit is reached.
+
+        Raises:
+            EndpointError: the endpoint cannot be used, or was away for too long.
+            QueueError: the database failed.
+        """
+        threads = [
+            threading.Thread(target=self._worker, args=(number,), name=f"docyard-drain-{number}")
+            for number in range(self._workers)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(0.2)  # in slices, so that this thread sees signals
+        if isinstance(self._error, DBAPIError):
+            raise QueueError(f"the queue's database failed: {type(self._error.orig).__name__}; drain again")
+        if self._error is not None:
+            raise self._error
+        if self._stop.is_set():
+            self._stopped = "signal"
+        return DrainCounts(self._counts["items"], self._counts["answers"], self._counts["failures"], self._stopped)
+
+    def _worker(self, number: int) -> None:
+        asker = replace(self._desk.asker, worker=f"{self._desk.asker.worker}:{number}")
+        desk = replace(self._desk, asker=asker)
+        try:
+            while self._goes_on() and self._step(desk):
+                pass
+        except BaseException as error:
+            with self._lock:
+                self._error = self._error or error
+
+    def _goes_on(self) -> bool:
+        with self._lock:
+            if self._error is not None or self._stop.is_set():
+                return False
+            if time.monotonic() >= self._deadline:
+                self._stopped = "max_seconds"
+            return not self._stopped
+
+    def _step(self, desk: Desk) -> bool:
+        """Works on one item, or waits for a moment; False when nothing is left."""
+        if self._breaker.gave_up():
+            minutes = desk.config.llm.max_outage_seconds / 60
+            raise EndpointError(
+                f"{desk.endpoint.host} has not answered for {minutes:.0f} minutes; drain again when it is back"
+            )
+        pause = self._breaker.pause()
+        if pause:
+            self._wait(pause)
+            return True
+        if not self._take_one():
+            return False
+        now = desk.books.clock()
+        until = now + round(desk.config.queue.lease_seconds * SECOND)
+        with transaction(desk.books.engine) as connection:
+            leased = lease_items(connection, desk.asker.worker, now, until, 1)
+        if not leased:
+            self._put_back()
+            return self._idle(desk)
+        outcome = work_item(desk, leased[0])
+        if isinstance(outcome, CallFailedError):
+            self._breaker.failed(outcome.retry_after)
+            self._count("failures")
+        elif outcome:
+            self._breaker.succeeded()
+            self._count("answers")
+        return True
+
+    def _idle(self, desk: Desk) -> bool:
+        """Clears up after others; then waits for items that are due later or in other hands, if there are any."""
+        now = desk.books.clock()
+        with transaction(desk.books.engine) as connection:
+            reclaimed = reclaim_expired(connection, now, desk.config.queue.max_losses)
+        if decide_answered(desk.books.engine, now) or reclaimed:
+            return True
+        with reading(desk.books.engine) as connection:
+            due = _next_due(connection)
+        if due is None:
+            return False
+        self._wait(max((due - now) / SECOND, 0.02))
+        return True
+
+    def _wait(self, seconds: float) -> None:
+        left = self._deadline - time.monotonic()
+        self._stop.wait(max(0.0, min(seconds, _POLL_SECONDS, left)))
+
+    def _take_one(self) -> bool:
+        with self._lock:
+            if self._limits.max_items is not None and self._counts["items"] >= self._limits.max_items:
+                self._stopped = "max_items"
+                return False
+            self._counts["items"] += 1
+            return True
+
+    def _put_back(self) -> None:
+        with self._lock:
+            self._counts["items"] -= 1
+
+    def _count(self, name: str) -> None:
+        with self._lock:
+            self._counts[name] += 1
+
+
+def _next_due(connection: sa.Connection) -> int | None:
+    """When the next item is due or its lease over, in microseconds; None where no item is pending or in a call."""
+    due = sa.select(sa.func.min(items.c.not_before)).where(items.c.state == ItemState.PENDING.value)
+    over = sa.select(sa.func.min(items.c.lease_until)).where(
+        items.c.state == ItemState.LEASED.value, items.c.code == ItemCode.IN_CALL.value
+    )
+    times = [time for time in (connection.scalar(due), connection.scalar(over)) if time is not None]
+    return min(times) if times else None

@@ -1,0 +1,48 @@
+"""What an operator can do with many items at once: hand them to people, or put dead letters back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from fallback.database import is_postgresql, transaction
+from fallback.events import Event, append_events
+from fallback.items import move_item
+from fallback.tables import items
+from schemas.queue import EventAction, ItemCode, ItemState
+
+_CHUNK = 500
+
+
+def hand_to_people(engine: sa.Engine, now: int) -> int:
+    """Sends every pending item to people; returns how many."""
+    return _move_all(engine, ItemState.PENDING, None, ItemCode.NO_LLM, EventAction.ITEM_TO_REVIEW, now)
+
+
+def requeue_dead(engine: sa.Engine, now: int) -> int:
+    """Makes the items pending again that too many workers were lost with; returns how many."""
+    lost = ItemCode.WORKERS_LOST
+    return _move_all(engine, ItemState.DEAD, lost, ItemCode.REQUEUED, EventAction.ITEM_REQUEUED, now)
+
+
+def _move_all(
+    engine: sa.Engine, state: ItemState, only: ItemCode | None, code: ItemCode, action: EventAction, now: int
+) -> int:
+    """Moves items a chunk at a time, so that nobody waits long for the database."""
+    moved, last = 0, ""
+    columns: dict[str, Any] = {"losses": 0, "not_before": now} if code is ItemCode.REQUEUED else {}
+    while True:
+        with transaction(engine) as connection:
+            chosen = sa.select(items.c.item_key).where(items.c.state == state.value, items.c.item_key > last)
+            if only is not None:
+                chosen = chosen.where(items.c.code == only.value)
+            if is_postgresql(connection):
+                chosen = chosen.with_for_update()
+            keys = connection.scalars(chosen.order_by(items.c.item_key).limit(_CHUNK)).all()
+            gone = [key for key in keys if move_item(connection, key, code, now, expected=[state], **columns)]
+            append_events(connection, [Event("operator", action, key, {"code": code.value}) for key in gone], now)
+        moved += len(gone)
+        if len(keys) < _CHUNK:
+            return moved
+        last = keys[-1]

@@ -1,0 +1,106 @@
+"""Items: escalated documents in the queue, and the one way in which their state changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from fallback.tables import items
+from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
+
+# What a later run of the date can still take back.
+OPEN_STATES = (ItemState.PENDING, ItemState.LEASED, ItemState.ANSWERED, ItemState.IN_REVIEW)
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a worker needs of an item.
+
+    Attributes:
+        text: None once the document was erased.
+        candidates: labels with the small model's confidence, best first.
+        attempts: calls that gave no valid answer.
+        refusals: those of them that gave an invalid one.
+        token: of the lease; "" where it is not leased.
+    """
+
+    item_key: str
+    document_type: str
+    bundle: str
+    text: str | None
+    content_hash: str
+    candidates: tuple[tuple[str, float], ...]
+    route_reason: str
+    attempts: int
+    refusals: int
+    losses: int
+    call_id: str | None
+    token: str
+
+
+def item_key(document_type: str, document_id: str, content_hash: str, bundle: str, run_date: str) -> str:
+    """The same escalation always has the same key: 64 hexadecimal digits."""
+    parts = json.dumps([document_type, document_id, content_hash, bundle, run_date], ensure_ascii=False)
+    return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def item_of(row: sa.RowMapping) -> Item:
+    """Makes an Item of a row of the table."""
+    return Item(
+        item_key=row["item_key"],
+        document_type=row["document_type"],
+        bundle=row["bundle"],
+        text=row["text"],
+        content_hash=row["content_hash"],
+        candidates=tuple((label, confidence) for label, confidence in json.loads(row["candidates"])),
+        route_reason=row["route_reason"],
+        attempts=row["attempts"],
+        refusals=row["refusals"],
+        losses=row["losses"],
+        call_id=row["call_id"],
+        token=row["lease_token"] or "",
+    )
+
+
+def move_item(
+    connection: sa.Connection,
+    key: str,
+    code: ItemCode,
+    now: int,
+    *,
+    expected: Collection[ItemState],
+    token: str | None = None,
+    **columns: Any,
+) -> bool:
+    """Gives an item a code, and with it the state that the code belongs to; its lease ends.
+
+    Args:
+        connection: of a transaction, which then also appends the event.
+        key: of the item.
+        code: why it is where it goes.
+        now: microseconds.
+        expected: the states it may come from.
+        token: of the lease the caller holds, where it must still hold one.
+        columns: further columns to set.
+
+    Returns:
+        False where the item is in another state or the lease was lost; nothing was changed then.
+    """
+    where = [items.c.item_key == key, items.c.state.in_([state.value for state in expected])]
+    if token is not None:
+        where.append(items.c.lease_token == token)
+    values = {
+        "state": CODE_DESCRIPTIONS[code][0].value,
+        "code": code.value,
+        "state_at": now,
+        "lease_owner": None,
+        "lease_token": None,
+        "lease_until": None,
+        **columns,
+    }
+    return connection.execute(sa.update(items).where(*where).values(**values)).rowcount == 1

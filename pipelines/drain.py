@@ -1,0 +1,194 @@
+"""`docyard drain`: takes the escalations into the queue and asks the LLM about them, within the budget."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import sqlalchemy as sa
+
+from fallback.backends import asker_of, backend_name, open_endpoint, resolved
+from fallback.batch_export import ExportedBatch, export_batch
+from fallback.batch_import import ImportedBatch, import_batch
+from fallback.budget import cap_of, price_of
+from fallback.clock import now_micros
+from fallback.database import reading, transaction
+from fallback.drain import Drain, DrainCounts, Limits
+from fallback.estimate import Estimate, estimate
+from fallback.events import Event, append_event
+from fallback.handing_over import hand_to_people, requeue_dead
+from fallback.loading import Load, escalation_partitions, load_partition
+from fallback.masking import Masker
+from fallback.qualification import Qualified, escalated_texts, qualify
+from fallback.recording import Books
+from fallback.report import QueueReport, queue_report
+from fallback.work import Desk
+from models.bundle import load_bundle
+from models.classifier import Classifier
+from models.evaluation.data import Columns, read_evaluation_data
+from pipelines.runs import existing_warehouse
+from schemas.errors import ConfigError
+from schemas.fallback_config import EMBEDDED, DrainConfig
+from schemas.queue import EventAction
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What a drain left behind.
+
+    Attributes:
+        counts: None where nobody was asked.
+    """
+
+    loads: tuple[Load, ...]
+    counts: DrainCounts | None
+    report: QueueReport
+
+
+def load(engine: sa.Engine, config: DrainConfig) -> tuple[Load, ...]:
+    """Brings the queue in line with every published partition of the escalations."""
+    warehouse = existing_warehouse(Path(config.warehouse))
+    loaded = []
+    for partition in escalation_partitions(warehouse):
+        with transaction(engine) as connection:
+            found = load_partition(connection, warehouse, partition, config.priorities, now_micros())
+        if found:
+            loaded.append(found)
+            logger.info("%s: %d new items, %d withdrawn", partition, found.new, found.withdrawn)
+    return tuple(loaded)
+
+
+def dry_run(engine: sa.Engine, config: DrainConfig) -> Estimate:
+    """What a drain would ask for; everything it does to the queue is undone."""
+    config = resolved(config)
+    warehouse = existing_warehouse(Path(config.warehouse))
+    with engine.connect() as connection:
+        for partition in escalation_partitions(warehouse):
+            load_partition(connection, warehouse, partition, config.priorities, now_micros())
+        found = estimate(connection, config, backend_name(config.llm))
+        connection.rollback()
+    return found
+
+
+def drain(engine: sa.Engine, config: DrainConfig, workers: int, limits: Limits) -> Drained:
+    """Loads, asks, decides.
+
+    Raises:
+        ConfigError: the embedded model is asked for and not installed.
+        EndpointError: the endpoint cannot be used; what was answered is kept, the rest stays pending.
+        QueueError: the database failed.
+    """
+    config = resolved(config)
+    loads = load(engine, config)
+    with stop_on_signals() as stop, open_endpoint(config) as endpoint:
+        asker = asker_of(config, endpoint.host, "drain")
+        if not config.masking.enabled:
+            _say_that_masking_is_off(engine, asker.backend)
+        desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
+        counts = Drain(desk, workers, limits, stop).run()
+    return Drained(loads, counts, report(engine, config))
+
+
+def export(engine: sa.Engine, config: DrainConfig, folder: Path, max_items: int | None) -> ExportedBatch:
+    """Loads, and writes every pending item into the files of a batch."""
+    config = resolved(config)
+    load(engine, config)
+    if not config.masking.enabled:
+        _say_that_masking_is_off(engine, backend_name(config.llm))
+    books = Books(engine, config, price_of(config, batch=True))
+    return export_batch(books, Masker(config.masking), folder, max_items)
+
+
+def take_back(engine: sa.Engine, config: DrainConfig, paths: list[Path]) -> ImportedBatch:
+    """Records the answers of a batch and weighs them."""
+    return import_batch(Books(engine, config, price_of(config, batch=True)), paths)
+
+
+def qualify_backend(
+    engine: sa.Engine, config: DrainConfig, labelled: Path, bundle_folder: Path, columns: Columns, workers: int
+) -> Qualified:
+    """Asks the configured LLM about labelled texts and records what its vote is worth with a bundle.
+
+    Args:
+        engine: the queue.
+        config: who is asked.
+        labelled: .parquet, .csv or .jsonl.
+        bundle_folder: of the bundle whose escalations the LLM shall settle.
+        columns: of the file.
+        workers: calls at once.
+
+    Raises:
+        ConfigError: the embedded model is configured, which never settles anything; or the cap is too low.
+        InputError: the file cannot be read, or the policy escalates too few of its texts.
+        BundleError: the bundle cannot be used.
+        EndpointError: the endpoint cannot be used.
+    """
+    if config.llm.base_url == EMBEDDED:
+        raise ConfigError("--qualify: the embedded model never settles anything; set llm.base_url and llm.model")
+    data = read_evaluation_data(labelled, columns)
+    classifier = Classifier(load_bundle(bundle_folder))
+    try:
+        rows = escalated_texts(classifier, data.texts, data.labels)
+        with open_endpoint(config) as endpoint:
+            asker = asker_of(config, endpoint.host, "qualify")
+            desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
+            sha256 = hashlib.sha256(labelled.read_bytes()).hexdigest()
+            return qualify(desk, classifier, rows, sha256, workers)
+    finally:
+        classifier.close()
+
+
+def to_people(engine: sa.Engine, config: DrainConfig) -> Drained:
+    """Loads, and hands every pending item to people without asking anybody."""
+    loads = load(engine, config)
+    hand_to_people(engine, now_micros())
+    return Drained(loads, None, report(engine, config))
+
+
+def requeue(engine: sa.Engine, config: DrainConfig) -> Drained:
+    """Makes dead letters pending again; withdrawn and erased items stay dead."""
+    requeue_dead(engine, now_micros())
+    return Drained((), None, report(engine, config))
+
+
+def report(engine: sa.Engine, config: DrainConfig) -> QueueReport:
+    """The state of the queue."""
+    with reading(engine) as connection:
+        return queue_report(connection, cap_of(config), now_micros())
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, the first time; a second Ctrl-C interrupts as usual."""
+    stop = threading.Event()
+
+    def asked(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, asked)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _say_that_masking_is_off(engine: sa.Engine, backend: str) -> None:
+    logger.warning("masking is off: texts leave this machine as they are")
+    with transaction(engine) as connection:
+        append_event(connection, Event("drain", EventAction.MASKING_OFF, None, {"backend": backend}), now_micros())

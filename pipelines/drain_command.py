@@ -1,0 +1,74 @@
+"""The flags of `docyard drain`. What they do is `pipelines.drain`, loaded only when the command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from schemas.errors import INTERRUPTED, ConfigError
+
+
+@click.command()
+@click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
+@click.option("--warehouse", metavar="DIR", help="Folder of the published tables.  [default: warehouse]")
+@click.option("--database", metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]")
+@click.option("--workers", default=4, show_default=True, type=click.IntRange(1, 256), help="Calls at once.")
+@click.option("--max-spend", type=click.FloatRange(0), help="Cap for the period, in the currency of the prices.")
+@click.option("--max-items", type=click.IntRange(1), help="Stop after so many items.")
+@click.option("--max-seconds", type=click.FloatRange(0), help="Stop after so long.")
+@click.option("--dry-run", is_flag=True, help="Say what would be asked and what it would cost; ask nobody.")
+@click.option("--report", "report_only", is_flag=True, help="Print the state of the queue and do nothing.")
+@click.option(
+    "--export-batch", type=click.Path(path_type=Path), metavar="DIR", help="Write a batch instead of calling."
+)
+@click.option(
+    "--import-batch",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Take answers of a batch back; may be repeated.",
+)
+@click.option(
+    "--qualify", type=click.Path(path_type=Path), metavar="LABELLED", help="Measure what the LLM's vote adds."
+)
+@click.option("--bundle", type=click.Path(path_type=Path), metavar="DIR", help="With --qualify: the small model.")
+@click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Of LABELLED.")
+@click.option("--label-column", default="label", show_default=True, metavar="NAME", help="Of LABELLED.")
+@click.option("--to-people", is_flag=True, help="Hand every pending item to people, without asking the LLM.")
+@click.option("--requeue-dead", is_flag=True, help="Put dead letters back into the queue.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def drain(
+    config_path: Path | None,
+    warehouse: str | None,
+    database: str | None,
+    max_spend: float | None,
+    **flags: Any,
+) -> None:
+    """Take the escalations into the queue, ask an LLM about them within a budget, and leave the rest to people."""
+    from schemas.fallback_config import load_drain_config
+
+    overrides: dict[str, Any] = {"warehouse": warehouse} if warehouse else {}
+    overrides |= {"queue": {"database": database}} if database else {}
+    overrides |= {} if max_spend is None else {"budget": {"max_spend": max_spend}}
+    config = load_drain_config(config_path, overrides)
+    modes = ("dry_run", "report_only", "export_batch", "import_batch", "qualify", "to_people", "requeue_dead")
+    given = [mode for mode in modes if flags[mode]]
+    if len(given) > 1:
+        named = " and ".join(f"--{mode.removesuffix('_only').replace('_', '-')}" for mode in given)
+        raise ConfigError(f"{named} cannot be combined; give one of them")
+    if bool(flags["qualify"]) != bool(flags["bundle"]):
+        raise ConfigError("--qualify and --bundle belong together: labelled texts, and the bundle that escalates them")
+    try:
+        from pipelines import drain_modes as job
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is missing: pip install 'docyard[fallback]'") from None
+
+    with job.open_queue(config) as engine:
+        outcome = job.run_mode(engine, config, given[0] if given else "drain", flags)
+    click.echo(json.dumps(outcome.figures) if flags["as_json"] else outcome.words)
+    if outcome.interrupted:
+        sys.exit(INTERRUPTED)

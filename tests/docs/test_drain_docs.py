@@ -1,0 +1,66 @@
+"""The documents of the fallback queue, against the code they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from schemas.fallback_config import (
+    BudgetConfig,
+    DrainConfig,
+    LlmConfig,
+    MaskingConfig,
+    PriceConfig,
+    PriorityConfig,
+    QueueConfig,
+    load_drain_config,
+)
+from schemas.queue import CALL_STATUS_DESCRIPTIONS, CODE_DESCRIPTIONS, ItemState
+from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, table_rows
+
+FALLBACK = (ROOT / "docs/fallback.md").read_text(encoding="utf-8")
+TABLES = {
+    "Top level of a drain": DrainConfig,
+    "`[queue]`": QueueConfig,
+    "`[llm]`": LlmConfig,
+    "`[budget]`": BudgetConfig,
+    "`[[budget.prices]]`": PriceConfig,
+    "`[masking]`": MaskingConfig,
+    "`[[priorities]]`": PriorityConfig,
+}
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_every_key_of_a_drain_is_documented_with_its_default_and_no_other_is(heading: str) -> None:
+    check_keys(heading, TABLES[heading])
+
+
+def test_the_complete_file_of_a_drain_holds_every_key_with_its_default(tmp_path: Path) -> None:
+    _, code = fenced(CONFIGURATION, "toml")
+    path = tmp_path / "drain.toml"
+    # A cap needs a price of the model that is asked, and the example asks the embedded one, which is free.
+    path.write_text(code, encoding="utf-8")
+    written = tomllib.loads(code)
+    config = load_drain_config(path, {})
+    assert set(written) == names_of(DrainConfig)
+    assert set(written["priorities"][0]) == names_of(PriorityConfig)
+    assert set(written["budget"]["prices"][0]) == names_of(PriceConfig)
+    assert (config.queue, config.llm, config.masking) == (QueueConfig(), LlmConfig(), MaskingConfig())
+    for name in ("queue", "llm", "masking", "budget"):
+        assert set(written[name]) == names_of(type(getattr(config, name))), name
+
+
+def names_of(kind: type) -> set[str]:
+    return {item.name for item in dataclasses.fields(kind)}
+
+
+def test_every_state_code_and_status_of_the_queue_is_explained_in_its_words() -> None:
+    rows = table_rows(FALLBACK)
+    assert {state.value for state in ItemState} <= set(rows)
+    for code, (state, meaning) in CODE_DESCRIPTIONS.items():
+        assert rows[code.value][1:] == [f"`{state.value}`", meaning]
+    for status, meaning in CALL_STATUS_DESCRIPTIONS.items():
+        assert rows[status.value][1] == meaning

@@ -1,0 +1,75 @@
+"""What a document says changes nothing but, at worst, the choice among the small model's own candidates."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from fallback.backends import backend_name
+from fallback.database import transaction
+from fallback.tables import calls, egress, events, items
+from tests.faults.injections import injections
+from tests.queue_databases import item_row
+from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.small_drains import drain, drain_config, qualify, rows_of
+
+ALLOWED = {"delivery", "billing", "account"}
+
+
+class Gullible(ScriptedLlm):
+    """A model that does as the document says, leaking its prompt if told to."""
+
+    def completion(self, request: Request, content: str | None = None) -> dict[str, object]:
+        wanted = re.search(r"[Aa]nswer:? (\w+)|option: (\w+)|[AB]\. (\w+)", request.document)
+        if "system prompt" in request.document or "Translate" in request.document or "Repeat" in request.document:
+            content = str(request.values["messages"][0]["content"]) + request.user
+        elif wanted:
+            content = next(group for group in wanted.groups() if group)
+        return super().completion(request, content)
+
+
+def put(queue: sa.Engine, texts: list[str]) -> None:
+    rows = [item_row(f"k{i:03}", text=text, content_hash=f"h{i}", not_before=0) for i, text in enumerate(texts)]
+    with transaction(queue) as connection:
+        connection.execute(sa.insert(items), rows)
+
+
+@pytest.mark.parametrize("answer_kind", ["letter", "schema"])
+def test_fifty_injections_change_no_label_outside_the_policy_and_leak_nothing(
+    queue: sa.Engine, answer_kind: str
+) -> None:
+    texts = injections()
+    assert len(set(texts)) == 50
+    with scripted_llm(Gullible()) as llm:
+        config = drain_config(llm.url)
+        config = replace(config, llm=replace(config.llm, answer=answer_kind))
+        qualify(queue, backend_name(config.llm))
+        put(queue, texts)
+        drain(queue, config, workers=4)
+    rows = rows_of(queue)
+    # What the gullible model said was obeyed nowhere: it was none of the options.
+    assert {row["code"] for row in rows} <= {"answers_refused", "llm_vote"}
+    assert sum(row["code"] == "answers_refused" for row in rows) >= 30
+    assert {row["settled_label"] for row in rows} <= ALLOWED | {None}
+    assert {row["vote_label"] for row in rows} <= ALLOWED | {None}
+    for request in llm.requests():
+        # One document a request, whole and between its marks; nothing of any other.
+        assert request.document in texts
+        assert sum(text in json.loads(request.body)["messages"][1]["content"] for text in texts) == 1
+        assert set(request.options) == ALLOWED | {"none of these"}
+    kept = repr(rows_of(queue, events)) + repr(rows_of(queue, egress))
+    assert "parcel" not in kept
+    assert {call["answer"] for call in rows_of(queue, calls)} <= ALLOWED | {None, ""}
+
+
+def test_an_honest_model_answers_injections_like_any_document(queue: sa.Engine) -> None:
+    with scripted_llm(ScriptedLlm(choose=lambda request: "delivery")) as llm:
+        config = drain_config(llm.url)
+        qualify(queue, backend_name(config.llm))
+        put(queue, injections())
+        drain(queue, config, workers=4)
+    assert {row["settled_label"] for row in rows_of(queue)} == {"delivery"}

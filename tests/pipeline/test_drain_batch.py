@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from fallback.backends import backend_name
+from fallback.batch_export import export_batch, name_finished
+from fallback.batch_import import ImportedBatch, import_batch
+from fallback.budget import price_of
+from fallback.database import reading, transaction
+from fallback.events import verify_chain
+from fallback.leases import reclaim_expired
+from fallback.masking import Masker
+from fallback.recording import Books
+from fallback.tables import calls, items, spend
+from schemas.errors import ConfigError, InputError
+from schemas.fallback_config import DrainConfig
+from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.small_drains import codes_of, drain, drain_config, put_items, qualify, rows_of, with_cap
+
+CONFIG = drain_config("https://llm.example/v1")
+
+
+def books_of(queue: sa.Engine, config: DrainConfig = CONFIG) -> Books:
+    return Books(queue, config, price_of(config, batch=True))
+
+
+def export(queue: sa.Engine, folder: Path, config: DrainConfig = CONFIG, **bounds: Any) -> list[dict[str, Any]]:
+    done = export_batch(books_of(queue, config), Masker(config.masking), folder, **bounds)
+    lines = [json.loads(line) for path in done.files for line in path.read_bytes().splitlines()]
+    assert len(lines) == done.requests
+    return lines
+
+
+def answer(line: dict[str, Any]) -> dict[str, Any]:
+    request = Request(json.dumps(line["body"]).encode(), {})
+    body = ScriptedLlm().completion(request)
+    response = {"status_code": 200, "request_id": "r", "body": body}
+    return {"id": "x", "custom_id": line["custom_id"], "response": response, "error": None}
+
+
+def write(path: Path, lines: list[Any]) -> Path:
+    path.write_text("".join(line if isinstance(line, str) else json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+def test_a_batch_goes_out_and_comes_back(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 5)
+    qualify(queue, backend_name(CONFIG.llm))
+    lines = export(queue, tmp_path / "out")
+    assert set(codes_of(queue).values()) == {"in_batch"}
+    for line in lines:
+        assert (line["method"], line["url"]) == ("POST", "/v1/chat/completions")
+        assert len(line["custom_id"]) == 64
+        assert line["body"]["model"] == CONFIG.llm.model
+    found = import_batch(books_of(queue), [write(tmp_path / "in.jsonl", [answer(line) for line in lines])])
+    assert found == ImportedBatch(answered=5)
+    assert set(codes_of(queue).values()) == {"llm_vote"}
+    with reading(queue) as connection:
+        assert verify_chain(connection) is None
+
+
+def test_answers_may_come_shuffled_in_parts_with_errors_and_twice(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 8)
+    lines = export(queue, tmp_path / "out")
+    answers = [answer(line) for line in lines]
+    answers[0] = {"custom_id": lines[0]["custom_id"], "response": None, "error": {"code": "batch_expired"}}
+    answers[1]["response"]["status_code"] = 400
+    answers[2]["response"]["body"]["choices"][0]["message"]["content"] = "Z"
+    random.Random(3).shuffle(answers)
+    first = write(tmp_path / "1.jsonl", [*answers[:4], "not JSON\n", {"custom_id": "0" * 64, "error": {"code": "x"}}])
+    second = write(tmp_path / "2.jsonl", answers[2:])
+    import_batch(books_of(queue), [first])
+    before = rows_of(queue, calls)
+    again = import_batch(books_of(queue), [first])
+    assert (again.known, again.unknown, again.unreadable) == (4, 1, 1)
+    assert rows_of(queue, calls) == before
+    import_batch(books_of(queue), [second])
+    assert import_batch(books_of(queue), [first, second]) == ImportedBatch(known=10, unknown=1, unreadable=1)
+    codes = sorted(codes_of(queue).values())
+    assert codes == ["backend_unqualified"] * 5 + ["request_rejected", "retry_invalid_answer", "retry_server_error"]
+    ledger = sum(row["nanos"] for row in rows_of(queue, spend))
+    assert ledger == sum(row["cost_nanos"] for row in rows_of(queue, calls))
+
+
+def test_a_batch_costs_half_and_keeps_the_cap(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 20)
+    lines = export(queue, tmp_path, with_cap(CONFIG, 0.006))
+    assert 0 < len(lines) < 20
+    assert sorted(set(codes_of(queue).values())) == ["in_batch", "over_budget"]
+    [day] = rows_of(queue, spend)
+    assert day["nanos"] <= 6_000_000
+    [first, *_] = rows_of(queue, calls)
+    full = price_of(CONFIG)
+    assert full is not None
+    body = len(json.dumps(lines[0]["body"], ensure_ascii=False))
+    assert first["reserved_nanos"] == pytest.approx(full.highest(body, 1) / 2, rel=0.02)
+
+
+def test_files_keep_the_bounds_of_the_interface(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 9)
+    export(queue, tmp_path / "few", max_requests=4)
+    assert [len(path.read_bytes().splitlines()) for path in sorted((tmp_path / "few").iterdir())] == [4, 4, 1]
+    put = [path.stat().st_size for path in (tmp_path / "few").iterdir()]
+    assert max(put) < 200_000_000
+
+
+def test_a_file_ends_before_its_bytes_exceed_the_bound(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 6)
+    export(queue, tmp_path, max_bytes=3000)
+    sizes = [path.stat().st_size for path in tmp_path.iterdir() if path.suffix == ".jsonl"]
+    assert len(sizes) > 1
+    assert max(sizes) <= 3000
+
+
+def test_items_with_the_same_prompt_share_one_line(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 3, text="the same", content_hash="the same")
+    lines = export(queue, tmp_path / "out")
+    assert len(lines) == 1
+    import_batch(books_of(queue), [write(tmp_path / "in.jsonl", [answer(lines[0])])])
+    with scripted_llm() as llm:
+        # Another place under the same name of the backend: nobody is asked there.
+        assert llm.url
+        drain(queue, CONFIG)
+        assert llm.log == []
+    assert set(codes_of(queue).values()) == {"backend_unqualified"}
+
+
+def test_an_export_that_was_killed_before_its_files_got_their_names_is_finished_by_the_next(
+    queue: sa.Engine, tmp_path: Path
+) -> None:
+    put_items(queue, 2)
+    done = export_batch(books_of(queue), Masker(CONFIG.masking), tmp_path)
+    [path] = done.files
+    content = path.read_bytes()
+    path.rename(path.with_name(f".{path.name}.part"))
+    name_finished(queue, tmp_path)
+    assert path.read_bytes() == content
+
+
+def test_an_item_is_free_again_when_its_batch_does_not_come_back_and_a_late_answer_is_kept(
+    queue: sa.Engine, tmp_path: Path
+) -> None:
+    put_items(queue, 1)
+    books = books_of(queue)
+    lines = export(queue, tmp_path / "out")
+    day_later = books.clock() + 27 * 3600 * 1_000_000
+    with transaction(queue) as connection:
+        reclaim_expired(connection, day_later, max_losses=1)
+    assert set(codes_of(queue).values()) == {"lease_expired"}
+    found = import_batch(books, [write(tmp_path / "in.jsonl", [answer(lines[0])])])
+    assert found.answered == 1
+    assert [row["status"] for row in rows_of(queue, calls)] == ["answered"]
+    with transaction(queue) as connection:
+        connection.execute(sa.update(items).values(not_before=0))
+    drain(queue, CONFIG)  # reaches no endpoint: the answer is here
+    assert set(codes_of(queue).values()) == {"backend_unqualified"}
+
+
+def test_the_id_of_a_line_is_the_hash_of_its_prompt(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 1)
+    [path] = export_batch(books_of(queue), Masker(CONFIG.masking), tmp_path).files
+    line = path.read_bytes().rstrip(b"\n")
+    body = line.split(b', "body": ', 1)[1][:-1]
+    assert json.loads(line)["custom_id"] == hashlib.sha256(b"1\n" + body).hexdigest()
+
+
+def test_what_cannot_be_a_batch_is_refused(queue: sa.Engine, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--export-batch"):
+        export_batch(books_of(queue, DrainConfig()), Masker(CONFIG.masking), tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        import_batch(books_of(queue), [tmp_path / "missing.jsonl"])

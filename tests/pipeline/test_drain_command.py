@@ -1,0 +1,203 @@
+"""`docyard drain` as people call it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scripted_llm import ScriptedLlm, scripted_llm
+from tests.small_drains import MODEL
+from tests.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
+
+
+@pytest.fixture(scope="module")
+def template(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("drained")
+    source = write_jsonl(folder / "a.jsonl", documents(60))
+    assert docyard(*classify_arguments(source, tiny_bundle_unchanged, folder / "warehouse")).exit_code == 0
+    return folder / "warehouse"
+
+
+@pytest.fixture
+def warehouse(template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(template, tmp_path / "warehouse"))
+
+
+@pytest.fixture
+def llm() -> Iterator[ScriptedLlm]:
+    with scripted_llm() as script:
+        yield script
+
+
+def write_config(folder: Path, llm: ScriptedLlm, more: str = "") -> Path:
+    path = folder / "drain.toml"
+    path.write_text(
+        f"warehouse = '{folder / 'warehouse'}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n"
+        f"timeout_seconds = 5\n[[budget.prices]]\nmodel = '{MODEL}'\nas_of = 2026-11-22\n"
+        f"input_per_million = 1.0\noutput_per_million = 2.0\n{more}",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_from_the_escalations_to_people(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
+    config = write_config(tmp_path, llm)
+    planned = json.loads(docyard("drain", "--config", config, "--dry-run", "--json").output)
+    assert llm.log == []
+    result = docyard("drain", "--config", config)
+    assert result.exit_code == 0, result.output
+    assert f"in_review {planned['items']}" in result.output
+    asked = len(llm.log)
+    assert planned["price_as_of"] == "2026-11-22"
+    assert planned["cost"]["low"] < planned["cost"]["expected"] < planned["cost"]["high"]
+    assert asked > 5
+    again = docyard("drain", "--config", config, "--json")
+    figures = json.loads(again.output)
+    assert len(llm.log) == asked
+    assert figures["loads"] == []
+    assert figures["states"]["in_review"] == sum(figures["states"].values())
+    assert figures["calls"]["answered"] == asked
+    assert figures["cost"] > 0
+    report = docyard("drain", "--config", config, "--report")
+    assert "backend_unqualified" in report.output
+    assert f"calls   answered {asked}" in report.output
+
+
+def test_a_price_that_is_unknown_is_called_unknown_and_cannot_be_capped(
+    warehouse: Path, llm: ScriptedLlm, tmp_path: Path
+) -> None:
+    config = tmp_path / "drain.toml"
+    config.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = '{llm.url}'\nmodel = 'unheard-of'\n")
+    assert "cost    unknown" in docyard("drain", "--config", config, "--dry-run").output
+    check_refused(docyard("drain", "--config", config, "--max-spend", 1), 2, "price", "unheard-of")
+
+
+def test_everything_can_go_to_people_without_an_llm(warehouse: Path) -> None:
+    result = docyard("drain", "--warehouse", warehouse, "--to-people", "--json")
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.output)
+    assert {entry["code"] for entry in figures["codes"]} == {"no_llm"}
+
+
+def test_a_vote_is_measured_before_it_settles_anything(
+    warehouse: Path, tiny_bundle_unchanged: Path, tmp_path: Path
+) -> None:
+    """The whole way: an LLM that knows better is qualified, and then settles what it is sure of."""
+    texts = [
+        (f"refund the parcel password crash {word} {i}", label)
+        for i in range(60)
+        for word, label in (("late", "delivery"), ("login", "account"), ("screen", "technical"))
+    ]
+    labelled = write_jsonl(tmp_path / "labelled.jsonl", [{"text": text, "label": label} for text, label in texts])
+    truth = dict(texts)
+    script = ScriptedLlm(choose=lambda request: truth.get(request.document, "delivery"), confidence=0.99)
+    with scripted_llm(script) as llm:
+        config = write_config(tmp_path, llm)
+        found = docyard("drain", "--config", config, "--qualify", labelled, "--bundle", tiny_bundle_unchanged)
+        assert found.exit_code == 0, found.output
+        asked = len(llm.log)
+        arguments = ("drain", "--config", config, "--qualify", labelled, "--bundle", tiny_bundle_unchanged, "--json")
+        figures = json.loads(docyard(*arguments).output)
+        assert len(llm.log) == asked == figures["n"]  # nothing is paid for twice
+        assert figures["gain_low"] > 0
+        assert figures["min_confidence"] is not None
+        done = json.loads(docyard("drain", "--config", config, "--json").output)
+    assert done["states"]["settled"] > 0
+    assert {entry["code"] for entry in done["codes"]} <= {"llm_vote", "vote_uncertain", "not_covered"}
+
+
+def test_a_vote_cannot_be_measured_on_too_few_texts(
+    warehouse: Path, llm: ScriptedLlm, tiny_bundle_unchanged: Path, tmp_path: Path
+) -> None:
+    labelled = write_jsonl(tmp_path / "labelled.jsonl", [{"text": "refund the parcel", "label": "billing"}])
+    config = write_config(tmp_path, llm)
+    result = docyard("drain", "--config", config, "--qualify", labelled, "--bundle", tiny_bundle_unchanged)
+    check_refused(result, 3, "at least 20")
+
+
+def test_the_embedded_model_cannot_qualify(warehouse: Path, tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
+    labelled = write_jsonl(tmp_path / "labelled.jsonl", [{"text": "refund the parcel", "label": "billing"}])
+    arguments = ("drain", "--warehouse", warehouse, "--qualify", labelled, "--bundle", tiny_bundle_unchanged)
+    check_refused(docyard(*arguments), 2, "never settles")
+
+
+def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
+    config = write_config(tmp_path, llm)
+    result = docyard("drain", "--config", config, "--export-batch", tmp_path / "batch", "--json")
+    [path] = json.loads(result.output)["files"]
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    answers = tmp_path / "answers.jsonl"
+    errors = [{"custom_id": json.loads(line)["custom_id"], "response": {"status_code": 422}} for line in lines]
+    write_jsonl(answers, errors)
+    taken = docyard("drain", "--config", config, "--import-batch", answers)
+    assert f"failed {len(lines)}" in taken.output
+    assert llm.log == []
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[llm]\nbase_url = 'ftp://x'\nmodel = 'm'", "llm.base_url"),
+        ("[llm]\nbase_url = 'https://user:swordfish@x/v1'\nmodel = 'm'", "DOCYARD_LLM_API_KEY"),
+        ("[llm]\nbase_url = 'https://x/v1'", "llm.model"),
+        ("[llm]\nanswer = 'essay'", "llm.answer"),
+        ("[llm]\nnonsense = 1", "unknown key 'llm.nonsense'"),
+        ("[queue]\nlease_seconds = 10", "must outlast"),
+        ("[masking]\nkinds = ['names']", "masking.kinds"),
+        ("[budget]\nperiod = 'week'", "budget.period"),
+        ("[[budget.prices]]\nmodel = 'm'\nas_of = 'now'\ninput_per_million = 1\noutput_per_million = 1", "as_of"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused(warehouse: Path, tmp_path: Path, text: str, says: str) -> None:
+    config = tmp_path / "drain.toml"
+    config.write_text(f"warehouse = '{warehouse}'\n{text}\n", encoding="utf-8")
+    check_refused(docyard("drain", "--config", config), 2, says)
+
+
+def test_modes_cannot_be_combined_and_a_warehouse_is_needed(warehouse: Path, tmp_path: Path) -> None:
+    check_refused(docyard("drain", "--warehouse", warehouse, "--report", "--dry-run"), 2, "--dry-run and --report")
+    check_refused(docyard("drain", "--warehouse", tmp_path / "none", "--report"), 3, "no warehouse")
+
+
+def test_a_missing_extra_is_named(warehouse: Path) -> None:
+    program = (
+        "import sys; sys.modules['sqlalchemy'] = None; from pipelines.cli import main; "
+        f"main(['drain', '--warehouse', {str(warehouse)!r}, '--report'])"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    check_refused(ended, 2, "docyard[fallback]")
+
+
+def test_a_refused_key_ends_the_drain_with_its_exit_code(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
+    llm.behaviour = lambda request: "401"
+    check_refused(docyard("drain", "--config", write_config(tmp_path, llm)), 11, "DOCYARD_LLM_API_KEY")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_drain_cleanly(
+    warehouse: Path, llm: ScriptedLlm, tmp_path: Path, number: signal.Signals
+) -> None:
+    llm.seconds = 0.3
+    config = write_config(tmp_path, llm)
+    command = [sys.executable, "-m", "pipelines.cli", "drain", "--config", str(config), "--workers", "2", "--json"]
+    with (tmp_path / "out").open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ)
+        while not llm.log:
+            assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 130
+    figures = json.loads((tmp_path / "out").read_text(encoding="utf-8"))
+    assert figures["drained"]["stopped"] == "signal"
+    assert figures["states"]["leased"] == 0
+    assert figures["states"]["pending"] > 0
+    assert figures["calls"] == {"reserved": 0, "answered": len(llm.log), "refused": 0, "failed": 0, "lost": 0}

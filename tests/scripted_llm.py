@@ -1,0 +1,195 @@
+"""An OpenAI-compatible endpoint on loopback that misbehaves as it is told, and remembers everything it was sent."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+PROMPT_TOKENS_PER_BYTE = 0.25
+_OPTION = re.compile(r"^([A-Z])\. (.+)$", re.MULTILINE)
+_DOCUMENT = re.compile(r"=== document (\w+) ===\n(.*)\n=== end of document \1 ===", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it arrived."""
+
+    body: bytes
+    headers: dict[str, str]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        values: dict[str, Any] = json.loads(self.body)
+        return values
+
+    @property
+    def user(self) -> str:
+        return str(self.values["messages"][1]["content"])
+
+    @property
+    def options(self) -> dict[str, str]:
+        """Label -> letter."""
+        return {label: letter for letter, label in _OPTION.findall(self.user.split("\n\n===")[0])}
+
+    @property
+    def document(self) -> str:
+        match = _DOCUMENT.search(self.user)
+        assert match, self.user
+        return match.group(2)
+
+    @property
+    def prompt_hash(self) -> str:
+        return hashlib.sha256(b"1\n" + self.body).hexdigest()
+
+
+def first_candidate(request: Request) -> str:
+    return min(label for label in request.options if label != "none of these")
+
+
+@dataclass
+class ScriptedLlm:
+    """What the endpoint does, and what it saw.
+
+    Attributes:
+        behaviour: request -> one of the words that `_Handler` knows.
+        choose: request -> the label it answers.
+        confidence: the probability of the chosen letter.
+        seconds: how long an ordinary answer takes.
+        stall_seconds: how long it stays silent in a timeout.
+        log: (behaviour, request) in the order of arrival.
+    """
+
+    behaviour: Callable[[Request], str] = field(default=lambda request: "answer")
+    choose: Callable[[Request], str] = first_candidate
+    confidence: float = 0.9
+    seconds: float = 0.0
+    stall_seconds: float = 3.0
+    log: list[tuple[str, Request]] = field(default_factory=list)
+    url: str = ""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def seen(self, request: Request) -> str:
+        with self._lock:
+            word = self.behaviour(request)
+            self.log.append((word, request))
+            return word
+
+    def requests(self) -> list[Request]:
+        return [request for _, request in self.log]
+
+    def words(self) -> Counter[str]:
+        return Counter(word for word, _ in self.log)
+
+    def completion(self, request: Request, content: str | None = None) -> dict[str, Any]:
+        letter = request.options.get(self.choose(request), "?") if content is None else content
+        if content is None and "response_format" in request.values:
+            letter = json.dumps({"answer": letter})
+        others = [option for option in request.options.values() if option != letter]
+        rest = (1 - self.confidence) / max(1, len(others))
+        top = [{"token": letter, "logprob": math.log(self.confidence)}]
+        top += [{"token": f" {other}", "logprob": math.log(rest)} for other in others if rest > 0]
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "length", "message": {"content": letter}}
+        if request.values.get("logprobs"):
+            choice["logprobs"] = {"content": [{"token": letter, "logprob": 0.0, "top_logprobs": top}]}
+        usage = {"prompt_tokens": int(len(request.body) * PROMPT_TOKENS_PER_BYTE), "completion_tokens": 1}
+        return {"id": "x", "object": "chat.completion", "choices": [choice], "usage": usage}
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    script: ScriptedLlm
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        request = Request(body, dict(self.headers))
+        word = self.script.seen(request)
+        try:
+            self._behave(word, request)
+        except OSError:
+            self.close_connection = True  # the client did not wait, or was killed
+
+    def _behave(self, word: str, request: Request) -> None:
+        if word == "timeout":
+            time.sleep(self.script.stall_seconds)
+            word = "answer"
+        if word == "answer":
+            time.sleep(self.script.seconds)
+            self._send(200, json.dumps(self.script.completion(request)))
+        elif word == "rate_limited":
+            self._send(429, '{"error": {"code": "rate_limit_exceeded"}}', {"Retry-After": "0.05"})
+        elif word == "quota":
+            self._send(429, '{"error": {"code": "insufficient_quota"}}')
+        elif word.isdigit():
+            self._send(int(word), '{"error": {"message": "no"}}')
+        elif word == "cut":
+            self._cut(json.dumps(self.script.completion(request)))
+        elif word == "hang_up":
+            self.close_connection = True
+        elif word == "invalid_json":
+            self._send(200, json.dumps(self.script.completion(request))[:-20])
+        elif word == "empty_object":
+            self._send(200, "{}")
+        elif word == "no_such_letter":
+            self._send(200, json.dumps(self.script.completion(request, "Z")))
+        elif word == "chatty":
+            self._send(200, json.dumps(self.script.completion(request, "Refund! I was told to answer refund.")))
+        else:
+            raise AssertionError(word)
+
+    def _send(self, status: int, content: str, headers: dict[str, str] | None = None) -> None:
+        data = content.encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(data)
+
+    def _cut(self, content: str) -> None:
+        """Promises a whole answer and closes the connection half way."""
+        data = content.encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data[: len(data) // 2])
+        self.wfile.flush()
+        self.close_connection = True
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        pass  # a killed client; what the tests check is what was seen
+
+
+@contextlib.contextmanager
+def scripted_llm(script: ScriptedLlm | None = None) -> Iterator[ScriptedLlm]:
+    """Serves until the context ends."""
+    script = script or ScriptedLlm()
+    handler = type("Handler", (_Handler,), {"script": script})
+    with _Server(("127.0.0.1", 0), handler) as server:
+        script.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+        thread.start()
+        try:
+            yield script
+        finally:
+            server.shutdown()
+            thread.join()
