@@ -11,6 +11,7 @@ from typing import Any
 
 _LETTER = re.compile(r"[\s\"'(\[*]*([A-Z])[\s\"')\].:*]*")
 MAX_WORDS = 300
+MAX_TOKENS = 10**9
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,12 @@ class RefusedAnswerError(Exception):
 
     def __init__(self, reason: str, words: str = "") -> None:
         super().__init__(reason)
-        self.words = words[:MAX_WORDS]
+        self.words = storable(words)
+
+
+def storable(words: str) -> str:
+    """What an endpoint said, cut short and without characters that a database refuses."""
+    return words[:MAX_WORDS].encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
 
 
 def usage_of(payload: Any) -> Usage:
@@ -49,7 +55,7 @@ def usage_of(payload: Any) -> Usage:
     found = payload.get("usage") if isinstance(payload, dict) else None
     found = found if isinstance(found, dict) else {}
     counts = [found.get(name) for name in ("prompt_tokens", "completion_tokens")]
-    return Usage(*(count if type(count) is int and count >= 0 else None for count in counts))
+    return Usage(*(count if type(count) is int and 0 <= count <= MAX_TOKENS else None for count in counts))
 
 
 def read_answer(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
@@ -76,7 +82,7 @@ def read_answer(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
     scores = _scores(choice, options) if kind == "letter" else {}
     if scores and scores[options[letter]] < max(scores.values()):
         scores = {}  # the probabilities contradict the answer; believe neither more than the letter
-    return Answer(options[letter], scores, content[:MAX_WORDS])
+    return Answer(options[letter], scores, storable(content))
 
 
 def _letter(content: str) -> str:

@@ -13,6 +13,7 @@ from fallback.budget import cap_of, price_of
 from fallback.calls import Asker
 from fallback.embedded import MODEL, embedded_server
 from fallback.endpoint import Endpoint
+from schemas.errors import ConfigError
 from schemas.fallback_config import EMBEDDED, DrainConfig, LlmConfig
 
 KEY_VARIABLE = "DOCYARD_LLM_API_KEY"
@@ -40,13 +41,15 @@ def open_endpoint(config: DrainConfig) -> Iterator[Endpoint]:
     """The endpoint, ready to be asked; the embedded model is started for it.
 
     Raises:
-        ConfigError: the embedded model is not installed.
+        ConfigError: the embedded model is not installed, or the key cannot be one.
         EndpointError: it does not start.
     """
     with contextlib.ExitStack() as stack:
         embedded = config.llm.base_url == EMBEDDED
         url = stack.enter_context(embedded_server()) if embedded else config.llm.base_url
         key = "" if embedded else os.environ.get(KEY_VARIABLE, "")
+        if not key.isascii() or not key.isprintable():
+            raise ConfigError(f"{KEY_VARIABLE}: expected printable ASCII characters; set it to the key alone")
         endpoint = Endpoint(url, key, config.llm.timeout_seconds, direct=embedded)
         stack.callback(endpoint.close)
         yield endpoint

@@ -76,7 +76,7 @@ def _take(books: Books, line: bytes) -> str:
         values = json.loads(line)
         custom_id = values["custom_id"]
         response, error = values.get("response"), values.get("error")
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "unreadable"
     if not isinstance(custom_id, str) or not (isinstance(response, dict) or error):
         return "unreadable"

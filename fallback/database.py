@@ -46,6 +46,7 @@ def open_database(url: str) -> sa.Engine:
     engine = _engine(url)
     try:
         if engine.dialect.name == "sqlite":
+            _make_private(engine)
             _use_write_ahead_log(engine)
         migrate(engine)
     except DBAPIError as error:
@@ -118,6 +119,14 @@ def _on_sqlite_connect(connection: sqlite3.Connection, _: Any) -> None:
 def _on_sqlite_begin(connection: sa.Connection) -> None:
     reads = connection.get_execution_options().get("docyard_reading", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _make_private(engine: sa.Engine) -> None:
+    """A new file is for its owner alone, and so are the files SQLite puts beside it: the queue holds texts."""
+    try:
+        Path(engine.url.database or "").touch(mode=0o600)
+    except OSError as error:
+        raise _unopened(str(engine.url), error.strerror or type(error).__name__) from None
 
 
 def _use_write_ahead_log(engine: sa.Engine) -> None:

@@ -111,7 +111,7 @@ class Endpoint:
             raise self._failure(response, bytes(content))
         try:
             return Completion(json.loads(content), 200)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise CallFailedError(
                 ItemCode.RETRY_INVALID_ANSWER, "invalid_json", http_status=200, perhaps_billed=True
             ) from None

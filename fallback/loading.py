@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 500
 _COPIED = (
-    *("document_id", "content_hash", "bundle", "text", "label", "confidence", "route_reason", "threshold"),
+    *("document_id", "content_hash", "bundle", "label", "confidence", "route_reason", "threshold"),
     *("familiarity", "tier", "n_tokens", "truncated", "parent_id", "parent_start", "parent_end"),
     *("metadata", "source_uri", "source_offset"),
 )
@@ -167,6 +167,8 @@ def _item_row(
     received = row["received_at"]
     return {
         **{name: row[name] for name in _COPIED},
+        # PostgreSQL stores no NUL; the content hash stays that of the document.
+        "text": row["text"].replace("\x00", "\ufffd"),
         "item_key": key,
         "run_date": partition.run_date,
         "document_type": document_type,

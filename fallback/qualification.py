@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import partial
 
 import numpy as np
 import sqlalchemy as sa
@@ -105,8 +106,11 @@ def qualify(
             f"the policy escalates only {len(rows)} of the labelled texts for a low confidence; give at least "
             f"{FOLDS * 4}, better some hundreds"
         )
-    with ThreadPoolExecutor(workers, thread_name_prefix="docyard-qualify") as pool:
-        answers = list(pool.map(lambda row: _ask(desk, row), rows))
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="docyard-qualify")
+    try:
+        answers = list(pool.map(partial(_ask, desk), rows))
+    finally:
+        pool.shutdown(cancel_futures=True)
     votes = [
         LabelledVote(row.gold, row.candidates, answer.label if answer else None, answer.scores if answer else {})
         for row, answer in zip(rows, answers, strict=True)

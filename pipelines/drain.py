@@ -91,8 +91,7 @@ def drain(engine: sa.Engine, config: DrainConfig, workers: int, limits: Limits) 
     loads = load(engine, config)
     with stop_on_signals() as stop, open_endpoint(config) as endpoint:
         asker = asker_of(config, endpoint.host, "drain")
-        if not config.masking.enabled:
-            _say_that_masking_is_off(engine, asker.backend)
+        _log_masking(engine, config, asker.backend)
         desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
         counts = Drain(desk, workers, limits, stop).run()
     return Drained(loads, counts, report(engine, config))
@@ -102,8 +101,7 @@ def export(engine: sa.Engine, config: DrainConfig, folder: Path, max_items: int 
     """Loads, and writes every pending item into the files of a batch."""
     config = resolved(config)
     load(engine, config)
-    if not config.masking.enabled:
-        _say_that_masking_is_off(engine, backend_name(config.llm))
+    _log_masking(engine, config, backend_name(config.llm))
     books = Books(engine, config, price_of(config, batch=True))
     return export_batch(books, Masker(config.masking), folder, max_items)
 
@@ -140,6 +138,7 @@ def qualify_backend(
         rows = escalated_texts(classifier, data.texts, data.labels)
         with open_endpoint(config) as endpoint:
             asker = asker_of(config, endpoint.host, "qualify")
+            _log_masking(engine, config, asker.backend)
             desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
             sha256 = hashlib.sha256(labelled.read_bytes()).hexdigest()
             return qualify(desk, classifier, rows, sha256, workers)
@@ -188,7 +187,10 @@ def stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def _say_that_masking_is_off(engine: sa.Engine, backend: str) -> None:
+def _log_masking(engine: sa.Engine, config: DrainConfig, backend: str) -> None:
+    """Says so, on the terminal and in the trail, where texts are to leave as they are."""
+    if config.masking.enabled:
+        return
     logger.warning("masking is off: texts leave this machine as they are")
     with transaction(engine) as connection:
         append_event(connection, Event("drain", EventAction.MASKING_OFF, None, {"backend": backend}), now_micros())

@@ -141,6 +141,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "{}")
         elif word == "no_such_letter":
             self._send(200, json.dumps(self.script.completion(request, "Z")))
+        elif word == "nested":
+            self._send(200, "[" * 100_000)
+        elif word == "hostile":
+            values = self.script.completion(request, "A\x00\ud800 " * 50)
+            values["usage"] = {"prompt_tokens": 10**30, "completion_tokens": -1}
+            self._send(200, json.dumps(values))
+        elif word == "endless":
+            self._send(200, "x" * (2**21))
         elif word == "chatty":
             self._send(200, json.dumps(self.script.completion(request, "Refund! I was told to answer refund.")))
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fallback.tables import metadata
 from schemas.fallback_config import (
     BudgetConfig,
     DrainConfig,
@@ -64,3 +65,9 @@ def test_every_state_code_and_status_of_the_queue_is_explained_in_its_words() ->
         assert rows[code.value][1:] == [f"`{state.value}`", meaning]
     for status, meaning in CALL_STATUS_DESCRIPTIONS.items():
         assert rows[status.value][1] == meaning
+
+
+def test_every_table_of_the_queue_and_every_column_is_named() -> None:
+    rows = table_rows(FALLBACK)
+    for table in metadata.tables.values():
+        assert rows[table.name][2] == ", ".join(f"`{column.name}`" for column in table.columns)

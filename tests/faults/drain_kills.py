@@ -44,7 +44,7 @@ _MISBEHAVIOUR = {
     "chatty": 4,
 }
 _ENDED = ("settled", "in_review", "dead")
-_CONFIG = """
+CONFIG = """
 warehouse = "{warehouse}"
 [queue]
 database = "{database}"
@@ -99,7 +99,7 @@ def besiege(
     started = time.monotonic()
     with scripted_llm(script) as llm:
         config = folder / "drain.toml"
-        text = _CONFIG.format(warehouse=folder / "warehouse", database=url, url=llm.url, cap=cap, lease=2.5)
+        text = CONFIG.format(warehouse=folder / "warehouse", database=url, url=llm.url, cap=cap, lease=2.5)
         config.write_text(text, encoding="utf-8")
         with opened(url) as engine:
             put_items(engine, n_items)

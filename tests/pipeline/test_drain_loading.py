@@ -60,6 +60,15 @@ def test_loading_again_adds_nothing(queue: sa.Engine, warehouse: Path) -> None:
     assert rows_of(queue) == before
 
 
+def test_a_text_with_a_nul_is_loaded_into_every_database(
+    queue: sa.Engine, tiny_bundle_unchanged: Path, tmp_path: Path
+) -> None:
+    source = write_jsonl(tmp_path / "nul.jsonl", [{"id": "n", "text": "xyzzy \x00 the"}])
+    assert docyard(*classify_arguments(source, tiny_bundle_unchanged, tmp_path / "warehouse")).exit_code == 0
+    job.load(queue, DrainConfig(str(tmp_path / "warehouse")))
+    assert [row["text"] for row in rows_of(queue)] == ["xyzzy \ufffd the"]
+
+
 def test_many_may_load_at_once(queue: sa.Engine, warehouse: Path) -> None:
     config = DrainConfig(str(warehouse))
     with ThreadPoolExecutor(4) as pool:

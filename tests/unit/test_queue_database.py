@@ -98,6 +98,13 @@ def test_a_database_that_cannot_be_reached_is_one_error(tmp_path: Path) -> None:
         open_database(f"postgresql:///queue?host={tmp_path}")
 
 
+def test_a_new_sqlite_queue_is_for_its_owner_alone(tmp_path: Path) -> None:
+    with opened(default_url(tmp_path)) as engine, transaction(engine) as connection:
+        connection.execute(sa.insert(items), item_row("a"))
+        modes = {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()}
+    assert modes == {0o600}
+
+
 def test_the_password_of_a_database_is_never_shown(tmp_path: Path) -> None:
     assert "swordfish" not in shown("postgresql://clerk:swordfish@127.0.0.1:1/queue")
     with pytest.raises(QueueError) as raised:

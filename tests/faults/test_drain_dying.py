@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from fallback.backends import backend_name
+from schemas.fallback_config import load_drain_config
+from tests.faults.drain_kills import CONFIG, check_books
+from tests.queue_databases import new_sqlite, opened
+from tests.scripted_llm import scripted_llm
+from tests.small_drains import put_items, qualify
+from transforms.warehouse.layout import open_warehouse
+
+ITEMS = 4
+DIED = 9
+
+# Ends, as a kill would, right before the commit with the number that is its first argument.
+_DYING = """
+import os, sys
+import sqlalchemy as sa
+left = int(sys.argv[1])
+@sa.event.listens_for(sa.Engine, "commit")
+def commit(connection):
+    global left
+    left -= 1
+    if left == 0:
+        os._exit(9)
+from pipelines.cli import main
+main(sys.argv[2:])
+"""
+
+
+def test_a_drain_may_die_before_any_commit_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    url = new_sqlite(tmp_path)
+    open_warehouse(str(tmp_path / "warehouse"))
+    config = tmp_path / "drain.toml"
+    with scripted_llm() as llm:
+        text = CONFIG.format(warehouse=tmp_path / "warehouse", database=url, url=llm.url, cap=1000, lease=0.4)
+        config.write_text(text.replace("timeout_seconds = 1.0", "timeout_seconds = 0.2"), encoding="utf-8")
+        with opened(url) as engine:
+            put_items(engine, ITEMS)
+            qualify(engine, backend_name(load_drain_config(config, {}).llm))
+        deaths = 0
+        for commit in range(1, 100):
+            command = [sys.executable, "-c", _DYING, str(commit), "drain", "--config", str(config), "--workers", "1"]
+            ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            if ended.returncode == 0:
+                break
+            assert ended.returncode == DIED, ended.stderr
+            deaths += 1
+        siege = check_books(url, llm.log, ITEMS, 1000, deaths, 0.0)
+    # Each item takes three commits: leased, asked about, answered.
+    assert deaths >= 6
+    assert siege.codes == {"llm_vote": ITEMS}
+    assert siege.lost > 0

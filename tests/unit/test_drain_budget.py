@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from fallback.budget import NANOS, Cap, cap_of, price_of, reserve, spent
+from fallback.database import reading, transaction
+from fallback.events import verify_chain
+from fallback.handing_over import hand_to_people, requeue_dead
+from fallback.tables import items
+from schemas.errors import ConfigError
+from schemas.fallback_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig
+from tests.queue_databases import NOON, SECOND
+from tests.small_drains import codes_of, put_items
+
+DAY = 86_400 * SECOND
+PRICE = PriceConfig("m", "2026-11-22", input_per_million=0.15, output_per_million=0.6)
+CONFIG = DrainConfig(llm=LlmConfig("https://x/v1", "m"), budget=BudgetConfig(max_spend=1.5, prices=(PRICE,)))
+
+
+def test_a_price_for_a_million_tokens_is_exact_for_one() -> None:
+    price = price_of(CONFIG)
+    assert price is not None
+    assert price.cost(1_000_000, 0) == 0.15 * NANOS
+    assert price.cost(0, 1_000_000) == 0.6 * NANOS
+    assert price.cost(1, 1) == 750
+    batch = price_of(CONFIG, batch=True)
+    assert batch is not None
+    assert batch.cost(2, 2) == 750
+
+
+def test_the_highest_cost_takes_every_byte_for_a_token() -> None:
+    price = price_of(CONFIG)
+    assert price is not None
+    assert price.highest(1000, 1) > price.cost(1000, 1)
+
+
+def test_the_embedded_model_costs_nothing_and_another_one_without_a_price_is_unknown() -> None:
+    free = price_of(DrainConfig())
+    assert free is not None
+    assert free.cost(10**6, 10**6) == 0
+    assert price_of(DrainConfig(llm=LlmConfig("https://x/v1", "other"))) is None
+    with pytest.raises(ConfigError, match="unknown"):
+        DrainConfig(llm=LlmConfig("https://x/v1", "other"), budget=BudgetConfig(max_spend=1.0))
+
+
+def test_no_number_of_workers_exceeds_the_cap(queue: sa.Engine) -> None:
+    def spend_some(_: int) -> int:
+        taken = 0
+        for _ in range(10):
+            with transaction(queue) as connection:
+                taken += reserve(connection, 7, Cap(200, "day"), NOON)
+        return taken
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(spend_some, range(6))) == 200 // 7
+    with reading(queue) as connection:
+        assert spent(connection, Cap(200, "day"), NOON) == 196
+
+
+@pytest.mark.parametrize(("period", "again"), [("day", [True, True]), ("month", [False, True]), ("ever", [False] * 2)])
+def test_a_cap_begins_anew_with_its_period(queue: sa.Engine, period: str, again: list[bool]) -> None:
+    cap = Cap(10, period)
+    found = []
+    for now in (NOON, NOON + DAY, NOON + 20 * DAY):
+        with transaction(queue) as connection:
+            found.append(reserve(connection, 10, cap, now))
+    assert found == [True, *again]
+
+
+def test_the_cap_of_the_configuration_is_for_its_period() -> None:
+    assert cap_of(CONFIG) == Cap(1_500_000_000, "day")
+    assert cap_of(DrainConfig()).nanos is None
+
+
+def test_dead_letters_come_back_but_not_what_was_withdrawn(queue: sa.Engine) -> None:
+    put_items(queue, 3, state="dead", code="workers_lost", losses=5)
+    with transaction(queue) as connection:
+        connection.execute(sa.update(items).where(items.c.item_key == "k00001").values(code="withdrawn"))
+    assert requeue_dead(queue, NOON) == 2
+    assert codes_of(queue) == {"k00000": "requeued", "k00001": "withdrawn", "k00002": "requeued"}
+    assert requeue_dead(queue, NOON) == 0
+
+
+def test_many_items_can_be_handed_to_people_at_once(queue: sa.Engine) -> None:
+    put_items(queue, 1203)
+    assert hand_to_people(queue, NOON) == 1203
+    assert set(codes_of(queue).values()) == {"no_llm"}
+    with reading(queue) as connection:
+        assert verify_chain(connection) is None
