@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 
 from fallback.database import reading, transaction
 from fallback.tables import events, items
 from review.people.accounts import OPERATOR, Person, add_person
-from review.tables import reviews
+from review.tables import people, reviews
 from review.work.claims import claim
 from review.work.judging import Said, judge
 from review.work.upkeep import keep_up
@@ -24,6 +25,7 @@ CARO, DAN = Person("caro", Role.ADJUDICATOR), Person("dan", Role.ADJUDICATOR)
 OTTO, ADA = Person("otto", Role.AUDITOR), Person("ada", Role.ADMIN)
 EVERYBODY = (ANNA, BEN, CARO, DAN, OTTO, ADA)
 TWO_PEOPLE = FourEyesConfig(labels=("delivery",))
+_CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)  # a hash says what it costs to check
 CONFIG = ReviewConfig()
 DUE = DueConfig()
 
@@ -40,10 +42,12 @@ def fill(engine: sa.Engine, *rows: dict[str, Any], config: ReviewConfig = CONFIG
     keep_up(engine, config, now)
 
 
-def hire(engine: sa.Engine, *people: Person, password: str | None = None) -> None:
+def hire(engine: sa.Engine, *staff: Person, with_password: bool = False) -> None:
     with transaction(engine) as connection:
-        for person in people or EVERYBODY:
-            add_person(connection, person.name, person.role, password, NOON, OPERATOR)
+        for person in staff or EVERYBODY:
+            add_person(connection, person.name, person.role, None, NOON, OPERATOR)
+        if with_password:
+            connection.execute(sa.update(people).values(password_hash=_CHEAP))
 
 
 def label(name: str, comment: str = "") -> Said:

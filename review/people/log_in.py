@@ -8,6 +8,7 @@ time by failing on purpose; the alternative is to let them guess.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import secrets
 from dataclasses import dataclass
@@ -22,7 +23,6 @@ from schemas.review import ReviewAction
 from schemas.review_config import SessionConfig
 
 UNKNOWN = "unknown"
-_NOBODY = hash_password(secrets.token_hex())
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def stored_hash(connection: sa.Connection, name: str) -> str | None:
 
 def check_password(hashed: str | None, password: str) -> bool:
     """Whether the password is right; call it outside of any transaction, because it is slow on purpose."""
-    fits = password_fits(hashed or _NOBODY, password)
+    fits = password_fits(hashed or _nobody(), password)
     return fits and hashed is not None
 
 
@@ -89,6 +89,12 @@ def record_success(connection: sa.Connection, name: str, client: str, now: int) 
         connection.execute(sa.delete(log_in_failures).where(log_in_failures.c.name_sha256 == _digest(name)))
         append_event(connection, Event(person.actor, ReviewAction.LOGGED_IN, None, {"client": client}), now)
     return person
+
+
+@functools.cache
+def _nobody() -> str:
+    """What a password is checked against where there is no account, so that this takes as long."""
+    return hash_password(secrets.token_hex())
 
 
 def _digest(name: str) -> str:
