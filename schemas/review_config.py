@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from schemas.config import build, check_ranges, read_toml
+from schemas.config import build, check_ranges, merge, read_toml
 from schemas.errors import ConfigError
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -110,15 +110,24 @@ class ReviewConfig:
         _check(self)
 
 
-def load_review_config(path: Path | None, **overrides: Any) -> ReviewConfig:
-    """Reads the TOML file at `path`, if any, and lays flags that were given (not None) over its top level.
+def load_review_config(
+    path: Path | None, *, host: str | None = None, port: int | None = None, **overrides: Any
+) -> ReviewConfig:
+    """Reads the TOML file at `path`, if any, and lays flags that were given (not None) over it.
+
+    Args:
+        path: of the file.
+        host: instead of `server.host`.
+        port: instead of `server.port`.
+        overrides: keys of the top level.
 
     Raises:
         ConfigError: the file is missing or no TOML, a key is unknown, or a value cannot be used.
     """
     values = {} if path is None else read_toml(path)
-    given = {key: value for key, value in overrides.items() if value is not None}
-    return build(ReviewConfig, {**values, **given}, where="")
+    server = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in overrides.items() if value is not None}
+    return build(ReviewConfig, merge(values, given | ({"server": server} if server else {})), where="")
 
 
 def _check(config: ReviewConfig) -> None:

@@ -54,7 +54,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
         ConfigError: it is none.
     """
     number, _, digest = text.strip().partition(":")
-    if not (number.isascii() and number.isdigit() and len(digest) in (0, 64)):
+    if not (number.isascii() and number.isdigit() and len(digest) == (64 if int(number) else 0)):
         raise ConfigError(
             f"checkpoint: expected NUMBER:HASH as an earlier `docyard audit verify` printed it, found {text!r}"
         )

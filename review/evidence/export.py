@@ -68,11 +68,8 @@ def export_trail(connection: sa.Connection, path: Path) -> int:
 
 
 def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
-    comments = dict(
-        connection.execute(
-            sa.select(judgements.c.judgement_id, judgements.c.comment).where(judgements.c.comment.is_not(None))
-        ).tuples()
-    )
+    commented = sa.select(judgements.c.judgement_id, judgements.c.comment).where(judgements.c.comment.is_not(None))
+    comments = {row.judgement_id: row.comment for row in connection.execute(commented)}
     about = (
         *(items.c.document_id, items.c.document_type, items.c.run_date, items.c.bundle),
         *(items.c.label.label("model_label"), items.c.confidence, items.c.route_reason),

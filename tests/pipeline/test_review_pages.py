@@ -159,7 +159,7 @@ def test_the_page_shows_what_the_llm_said_and_what_was_settled_alike(office: sa.
         connection.execute(sa.insert(calls), row)
     says(office, ANNA, "c", label("delivery"))
     page = logged_in(office, "ben").get("/items/a").text
-    assert "model@127.0.0.1" in page
+    assert "127.0.0.1/model#letter" in page
     assert "<blockquote>B!</blockquote>" in page
     assert "80.0% of the words in common" in page
 
