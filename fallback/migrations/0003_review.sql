@@ -63,6 +63,14 @@ CREATE INDEX reviews_by_confidence ON reviews (confidence, item_key) WHERE close
 
 CREATE INDEX reviews_by_kind ON reviews (document_type, code, stage, overdue_at) WHERE closed_at IS NULL
 
+CREATE INDEX reviews_by_suggestion ON reviews (suggestion) WHERE closed_at IS NULL
+
+CREATE INDEX reviews_by_stage ON reviews (stage, urgency DESC, item_key) WHERE closed_at IS NULL
+
+CREATE INDEX reviews_late ON reviews (urgency DESC, item_key) WHERE closed_at IS NULL AND overdue_at IS NOT NULL
+
+CREATE INDEX reviews_put_off ON reviews (urgency DESC, item_key) WHERE closed_at IS NULL AND deferred_until > 0
+
 CREATE INDEX reviews_by_due ON reviews (due_at) WHERE closed_at IS NULL AND overdue_at IS NULL
 
 CREATE INDEX reviews_by_notice ON reviews (overdue_at) WHERE overdue_at IS NOT NULL AND notified_at IS NULL

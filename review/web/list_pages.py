@@ -15,6 +15,7 @@ from review.refusals import Refusal, RefusalCode
 from review.web.desk import Asked, page, see_other
 from review.work.claims import claim
 from review.work.worklist import (
+    MAX_COUNTED,
     ORDER_WORDS,
     VIEW_WORDS,
     Filters,
@@ -52,6 +53,7 @@ def list_page(asked: Asked) -> Response:
         counts=counts,
         views=VIEW_WORDS,
         orders=ORDER_WORDS,
+        max_counted=MAX_COUNTED,
         next_page=f"/?{query_of(dataclasses.replace(filters, after=listed.next_after))}" if listed.next_after else "",
         note=NOTES.get(asked.request.query_params.get("note", ""), ""),
     )
