@@ -67,7 +67,10 @@ def judge(
     earlier = judgements_of(connection, key, review["cycle"])
     before = [Judgement(JudgementKind(row["kind"]), row["label"]) for row in earlier]
     _check_words(connection, review["document_type"], review["suggestion"], said, before)
-    why = review["four_eyes"] or why_four_eyes(key, said.label, four_eyes)
+    # As it was when the item came, or as it is configured now: a rule that is made stricter counts at once.
+    why = review["four_eyes"] or next(
+        (why for label in (review["suggestion"], said.label) if (why := why_four_eyes(key, label, four_eyes))), ""
+    )
     then = after(stage, said.judgement, before, bool(why))
     row = {
         "judgement_id": secrets.token_hex(16),

@@ -229,6 +229,11 @@ def test_a_label_that_needs_two_people_needs_them_whoever_suggested_it(queue: sa
     assert says(queue, ANNA, "a", label("account", "close it"), four_eyes=four_eyes) is Stage.SECOND
 
 
+def test_a_rule_that_is_made_while_an_item_waits_counts_for_it(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    assert says(queue, ANNA, "a", label("account", "close it"), four_eyes=TWO_PEOPLE) is Stage.SECOND
+
+
 def test_the_sample_for_four_eyes_is_about_its_share_and_always_the_same() -> None:
     keys = [f"{i:064x}" for i in range(4000)]
     drawn = [why_four_eyes(key, "delivery", FourEyesConfig(share=0.1)) for key in keys]
