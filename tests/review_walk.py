@@ -170,7 +170,7 @@ def walk(url: str, another: Callable[[], Chromium], pictures: Path) -> list[str]
     anna.write("#comment", "Asks for a card for a minor; none of the labels is about that.")
     anna.picture(pictures / "review-category.png")
     anna.press(CONTROL, ENTER)
-    anna.wait_for("logs me out")
+    anna.wait_for("taking out cash abroad")  # which she has held since
     caro.open(f"{url}/items/{18:064x}")
     caro.press("c")
     caro.wait_for("proposed category")
