@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -47,7 +48,8 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
     shown = f"[{host}]" if ":" in host else host
     say(f"review at http://{shown}:{port}/ ({upkeep.taken_in:,} new items); Ctrl-C ends it")
     try:
-        server.run(sockets=[listening])
+        with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
+            server.run(sockets=[listening])
     finally:
         stop.set()
         keeper.join()

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from review.evidence.export import EXPORT_COLUMNS
+from review.tables import metadata
 from schemas.review import ACTION_DESCRIPTIONS, REASON_WORDS, ROLE_DESCRIPTIONS, STAGE_DESCRIPTIONS, ReviewAction
 from schemas.review_config import (
     DueConfig,
@@ -71,3 +72,10 @@ def test_every_picture_is_shown_and_small() -> None:
     pictures = list((ROOT / "docs/images").glob("review-*.png"))
     assert shown == {path.name for path in pictures}
     assert all(path.stat().st_size < 150_000 for path in pictures)
+
+
+def test_every_table_of_the_review_and_every_column_is_named() -> None:
+    rows = table_rows(section(REVIEW, "Tables"))
+    assert set(rows) - {"table", "---"} == set(metadata.tables)
+    for table in metadata.tables.values():
+        assert rows[table.name][2] == ", ".join(f"`{column.name}`" for column in table.columns)
