@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from fallback.clock import SECOND
+from fallback.database import is_postgresql
 from fallback.events import Event, append_event
 from review.people.accounts import Person, find_person, hash_password, password_fits
 from review.tables import log_in_failures, people
@@ -23,6 +24,7 @@ from schemas.review import ReviewAction
 from schemas.review_config import SessionConfig
 
 UNKNOWN = "unknown"
+_LOCK = 0x6C6F6769
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,25 @@ def blocked(connection: sa.Connection, name: str, client: str, now: int, config:
     return None
 
 
-def record_failure(connection: sa.Connection, name: str, client: str, now: int, config: SessionConfig) -> None:
-    """Counts a failure; the one that reaches a limit is recorded as the begin of the block, too."""
+def take_attempt(connection: sa.Connection, name: str, client: str, now: int, config: SessionConfig) -> Blocked | None:
+    """Counts an attempt as failed before its password is looked at: many at once get no more tries than one by one.
+
+    Returns:
+        What stands in its way, if something does; then it was not counted.
+    """
     old = now - round(config.failure_minutes * 60 * SECOND)
     connection.execute(sa.delete(log_in_failures).where(log_in_failures.c.at <= old))
+    if is_postgresql(connection):  # SQLite has one writer anyhow
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    if (block := blocked(connection, name, client, now, config)) is not None:
+        return block
     row = {"failure_id": secrets.token_hex(16), "at": now, "name_sha256": _digest(name), "client": client}
     connection.execute(sa.insert(log_in_failures), row)
+    return None
+
+
+def record_failure(connection: sa.Connection, name: str, client: str, now: int, config: SessionConfig) -> None:
+    """Records that an attempt failed; after the one that reached a limit, the block as well."""
     known = connection.scalar(sa.select(people.c.name).where(people.c.name == name))
     actor = UNKNOWN if known is None else f"person:{known}"
     append_event(connection, Event(actor, ReviewAction.LOG_IN_FAILED, None, {"client": client}), now)

@@ -42,7 +42,7 @@ HEADERS = {
     ),
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with no-referrer, older browsers send the Origin of our own forms as null
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
@@ -82,6 +82,8 @@ def for_everybody(desk: Desk, handler: PlainHandler) -> Endpoint:
         form = await _form(request)
         if form is None:
             return _refused(desk, 413, "The form is too large.")
+        if _holds_nul(request, form):
+            return _refused(desk, 400, "This request holds a character that no text has.")
         return await run_in_threadpool(handler, desk, request, form, desk.now())
 
     return answer
@@ -96,6 +98,8 @@ def for_people(desk: Desk, handler: Handler) -> Endpoint:
         form = await _form(request)
         if form is None:
             return _refused(desk, 413, "The form is too large.")
+        if _holds_nul(request, form):
+            return _refused(desk, 400, "This request holds a character that no text has.")
         return await run_in_threadpool(_answer, desk, handler, request, form)
 
     return answer
@@ -174,6 +178,12 @@ def _from_our_page(request: Request, host: str) -> bool:
         return site == "same-origin"
     origin = request.headers.get("origin")
     return origin is not None and urlsplit(origin).netloc == host
+
+
+def _holds_nul(request: Request, form: Mapping[str, str]) -> bool:
+    """Whether a value holds a NUL, which PostgreSQL stores in no text and SQLite cuts some texts at."""
+    query = (part for pair in request.query_params.multi_items() for part in pair)
+    return any("\0" in value for value in (request.url.path, request.scope["path"], *query, *form, *form.values()))
 
 
 async def _form(request: Request) -> dict[str, str] | None:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from fallback.database import reading, transaction
+from fallback.database import transaction
 from fallback.events import Event, append_event
 from review.people.log_in import (
-    blocked,
     check_password,
     record_failure,
     record_success,
     stored_hash,
+    take_attempt,
 )
 from review.people.sessions import begin_session, end_session
 from review.web.desk import COOKIE, Asked, Desk, plain_page, see_other
@@ -30,8 +30,8 @@ def log_in_page(desk: Desk, request: Request, form: Mapping[str, str], now: int)
     if request.method != "POST":
         return plain_page(desk, "log_in.html", person=None, way=way, words="", name="")
     name, client = form.get("name", ""), client_of(request)
-    with reading(desk.engine) as connection:
-        block = blocked(connection, name, client, now, desk.config.sessions)
+    with transaction(desk.engine) as connection:
+        block = take_attempt(connection, name, client, now, desk.config.sessions)
         hashed = stored_hash(connection, name)
     if block is not None:
         minutes = -(-block.seconds // 60)

@@ -184,8 +184,17 @@ def test_a_person_can_do_nothing_to_an_item_that_another_holds(office: sa.Engine
 
 def test_items_are_not_found_by_guessing(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
-    for key in ("c", "..%2f..%2fetc%2fpasswd", "a'--", "%00"):
+    for key in ("c", "..%2f..%2fetc%2fpasswd", "a'--", "%F0%9F"):
         assert client.get(f"/items/{key}").status_code == 404
+
+
+def test_a_nul_gets_nowhere(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    send(client, "/items/a/claim")
+    assert client.get("/items/%00").status_code == 400
+    assert client.get("/?suggestion=a%00").status_code == 400
+    assert send(client, "/items/a/judge", **{**DECIDED, "comment": "a\0b"}).status_code == 400
+    assert log_in(browser(office), "an\0na").status_code == 400
 
 
 @pytest.mark.parametrize("who", [person.name for person in EVERYBODY if person.name != "ada"])

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import sqlalchemy as sa
 
 from fallback.database import reading, transaction
 from fallback.tables import events
 from review.people.accounts import OPERATOR, Person, add_person, change_person, find_person, set_password
-from review.people.log_in import blocked, check_password, record_failure, record_success, stored_hash
+from review.people.log_in import blocked, check_password, record_failure, record_success, stored_hash, take_attempt
 from review.people.sessions import begin_session, find_session, sweep_sessions, touch_session
 from review.refusals import Refusal, RefusalCode
 from review.tables import people, sessions
@@ -18,6 +20,11 @@ from tests.review_cases import ADA, ANNA, PASSWORD, actions, hire
 
 MINUTE = 60 * SECOND
 CONFIG = SessionConfig()
+
+
+def fail(connection: sa.Connection, name: str, client: str, now: int, config: SessionConfig) -> None:
+    assert take_attempt(connection, name, client, now, config) is None
+    record_failure(connection, name, client, now, config)
 
 
 def test_a_password_is_stored_as_an_argon2id_hash_and_checked_against_it(queue: sa.Engine) -> None:
@@ -118,7 +125,7 @@ def test_after_too_many_failures_a_name_is_blocked_until_they_are_old(queue: sa.
     for i in range(5):
         with transaction(queue) as connection:
             assert blocked(connection, "anna", "10.0.0.1", NOON + i, CONFIG) is None
-            record_failure(connection, "anna", "10.0.0.1", NOON + i, CONFIG)
+            fail(connection, "anna", "10.0.0.1", NOON + i, CONFIG)
     with transaction(queue) as connection:
         block = blocked(connection, "anna", "10.0.0.2", NOON + 10, CONFIG)
         assert block is not None
@@ -133,7 +140,7 @@ def test_an_address_is_blocked_whatever_names_it_tries(queue: sa.Engine) -> None
     config = SessionConfig(max_client_failures=10)
     for i in range(10):
         with transaction(queue) as connection:
-            record_failure(connection, f"guess{i}", "10.0.0.1", NOON, config)
+            fail(connection, f"guess{i}", "10.0.0.1", NOON, config)
     with reading(queue) as connection:
         assert blocked(connection, "anna", "10.0.0.1", NOON, config) is not None
         assert blocked(connection, "anna", "10.0.0.2", NOON, config) is None
@@ -143,15 +150,15 @@ def test_a_log_in_forgets_the_failures_before_it(queue: sa.Engine) -> None:
     hire(queue, ANNA)
     with transaction(queue) as connection:
         for _ in range(4):
-            record_failure(connection, "anna", "10.0.0.1", NOON, CONFIG)
+            fail(connection, "anna", "10.0.0.1", NOON, CONFIG)
         assert record_success(connection, "anna", "10.0.0.1", NOON) == ANNA
-        record_failure(connection, "anna", "10.0.0.1", NOON, CONFIG)
+        fail(connection, "anna", "10.0.0.1", NOON, CONFIG)
         assert blocked(connection, "anna", "10.0.0.1", NOON, CONFIG) is None
 
 
 def test_what_was_typed_as_an_unknown_name_is_nowhere_in_the_database(queue: sa.Engine) -> None:
     with transaction(queue) as connection:
-        record_failure(connection, "my secret password", "10.0.0.1", NOON, CONFIG)
+        fail(connection, "my secret password", "10.0.0.1", NOON, CONFIG)
         rows = connection.execute(sa.text("SELECT * FROM log_in_failures")).all()
         trail = connection.execute(sa.select(events)).all()
     assert "my secret" not in str(rows) + str(trail)
@@ -163,3 +170,14 @@ def test_accounts_are_never_deleted(queue: sa.Engine) -> None:
     with transaction(queue) as connection:
         change_person(connection, ADA, "anna", Role.REVIEWER, False, NOON)
         assert set(connection.scalars(sa.select(people.c.name))) == {"anna", "ada"}
+
+
+def test_many_guesses_at_once_get_no_more_tries_than_one_by_one(queue: sa.Engine) -> None:
+    hire(queue, ANNA)
+
+    def attempt(_: int) -> bool:
+        with transaction(queue) as connection:
+            return take_attempt(connection, "anna", "10.0.0.1", NOON, CONFIG) is None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(attempt, range(30))) == CONFIG.max_failures
