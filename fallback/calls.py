@@ -34,6 +34,7 @@ class Asker:
         purpose: "drain", "batch" or "qualify".
         price: None where it is unknown.
         cap: what may be spent.
+        lease_micros: how long a call may be under way at most; one that is older has lost its worker.
         batch_id: of the batch they go into.
     """
 
@@ -43,6 +44,7 @@ class Asker:
     purpose: str
     price: Price | None
     cap: Cap
+    lease_micros: int
     batch_id: str | None = None
 
 
@@ -108,7 +110,7 @@ def open_call(
         return IN_FLIGHT, ""
     if not reserve(connection, highest or 0, asker.cap, now):
         connection.execute(sa.delete(calls).where(calls.c.call_id == call_id))
-        return (CAP_IN_USE if _calls_under_way(connection) else OVER_CAP), ""
+        return (CAP_IN_USE if _calls_under_way(connection, now - asker.lease_micros) else OVER_CAP), ""
     connection.execute(
         sa.insert(egress).values(
             call_id=call_id,
@@ -123,9 +125,13 @@ def open_call(
     return OPEN, call_id
 
 
-def _calls_under_way(connection: sa.Connection) -> bool:
+def _calls_under_way(connection: sa.Connection, since: int) -> bool:
+    """Whether a living worker may soon know that its call cost less than it reserved."""
     open_calls = sa.select(calls.c.call_id).where(
-        calls.c.status == CallStatus.RESERVED.value, calls.c.batch_id.is_(None), calls.c.reserved_nanos > 0
+        calls.c.status == CallStatus.RESERVED.value,
+        calls.c.batch_id.is_(None),
+        calls.c.reserved_nanos > 0,
+        calls.c.started_at >= since,
     )
     return connection.execute(open_calls.limit(1)).first() is not None
 

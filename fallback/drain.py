@@ -68,6 +68,7 @@ class Drain:
         self._counts: Counter[str] = Counter()
         self._stopped = ""
         self._error: BaseException | None = None
+        self._reclaim_at = 0.0
         self._deadline = time.monotonic() + (limits.max_seconds if limits.max_seconds is not None else 1e12)
         self._breaker = Breaker(desk.config.llm, desk.config.queue.max_retry_seconds)
 
@@ -124,6 +125,7 @@ class Drain:
         if pause:
             self._wait(pause)
             return True
+        self._reclaim_now_and_then(desk)
         if not self._take_one():
             return False
         now = desk.books.clock()
@@ -141,6 +143,15 @@ class Drain:
             self._breaker.succeeded()
             self._count("answers")
         return True
+
+    def _reclaim_now_and_then(self, desk: Desk) -> None:
+        """Frees what vanished workers held, also while there is other work."""
+        with self._lock:
+            if time.monotonic() < self._reclaim_at:
+                return
+            self._reclaim_at = time.monotonic() + desk.config.queue.lease_seconds / 2
+        with transaction(desk.books.engine) as connection:
+            reclaim_expired(connection, desk.books.clock(), desk.config.queue.max_losses)
 
     def _idle(self, desk: Desk) -> bool:
         """Clears up after others; then waits for items that are due later or in other hands, if there are any."""

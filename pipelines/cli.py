@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from pipelines.drain_command import drain
+from pipelines.review_commands import COMMANDS
 from schemas.config import FIRST_TIER_CHOICES
 from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
 
@@ -51,7 +52,7 @@ def main(verbose: bool) -> None:
         handler.setLevel(logging.INFO if verbose else logging.WARNING)  # some libraries raise their own level
     if not verbose:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its tracebacks come back as one error
-    for own in ("pipelines", "fallback", "transforms", "models", "data_quality"):
+    for own in ("pipelines", "review", "fallback", "transforms", "models", "data_quality"):
         logging.getLogger(own).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
@@ -305,6 +306,10 @@ def dictionary() -> None:
     from pipelines.dictionary import data_dictionary
 
     click.echo(data_dictionary(), nl=False)
+
+
+for _command in COMMANDS:
+    main.add_command(_command)
 
 
 def commands() -> dict[str, Callable[..., Any]]:

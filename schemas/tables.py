@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -42,11 +42,16 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One published table, partitioned by `run_date` and `document_type`."""
+    """One published table, partitioned by a date and `document_type`.
+
+    Attributes:
+        partition_date: the column in the path that holds the date.
+    """
 
     name: str
     description: str
     columns: tuple[Column, ...]
+    partition_date: str = "run_date"
 
     @property
     def flat_columns(self) -> tuple[Column, ...]:
@@ -235,4 +240,37 @@ REJECTIONS = Table(
     ),
 )  # fmt: skip
 
+RESOLUTIONS = Table(
+    "resolutions",
+    "What the LLM or people settled of the escalated documents. A later settlement of the same item replaces its row.",
+    (
+        Column("item_key", pa.string(), "The item of the fallback queue, as the audit trail names it.", unique=True),
+        replace(_DOCUMENT_ID, unique=False),
+        _DOCUMENT_TYPE,
+        Column("run_date", pa.date32(), "The run date of the classification that was escalated."),
+        Column("label", pa.string(), "The label that holds."),
+        Column("resolved_by", pa.string(), "Who settled it.", values=("llm", "person")),
+        Column("resolver", pa.string(), "The LLM's backend, or the name of the person who judged last."),
+        Column("resolved_at", pa.timestamp("us", "UTC"), "When it was settled.", unit="UTC"),
+        Column("reason", pa.string(), "Why the person said so, from a closed list; null for an LLM.", nullable=True),
+        Column("judgements", pa.int32(), "How many people judged it.", unit="people", minimum=0),
+        Column("overrides", pa.bool_(), "Whether the label is another one than the small model's best guess."),
+        Column("model_label", pa.string(), "The small model's best guess."),
+        Column("model_confidence", pa.float32(), "How sure it was.", unit="probability", minimum=0.0, maximum=1.0),
+        _BUNDLE,
+        Column("llm_backend", pa.string(), "The LLM that gave a valid answer, if one did.", nullable=True),
+        Column("llm_label", pa.string(), "Its answer; empty for none of the candidates.", nullable=True),
+        Column("prompt_version", pa.string(), "Of the prompt it answered.", nullable=True),
+        Column("cost", pa.float64(), "What all calls for the item cost, where the price was known.",
+               unit="currency of the budget", nullable=True, minimum=0.0),
+        _PARENT_ID,
+        _CONTENT_HASH,
+        _SOURCE_URI,
+    ),
+    partition_date="resolved_date",
+)  # fmt: skip
+
 PUBLISHED_TABLES: tuple[Table, ...] = (CLASSIFICATIONS, ESCALATIONS, REJECTIONS)
+"""What a run publishes."""
+
+DOCUMENTED_TABLES: tuple[Table, ...] = (*PUBLISHED_TABLES, RESOLUTIONS)

@@ -40,7 +40,7 @@ def test_every_key_of_a_drain_is_documented_with_its_default_and_no_other_is(hea
 
 
 def test_the_complete_file_of_a_drain_holds_every_key_with_its_default(tmp_path: Path) -> None:
-    _, code = fenced(CONFIGURATION, "toml")
+    _, code, _ = fenced(CONFIGURATION, "toml")
     path = tmp_path / "drain.toml"
     # A cap needs a price of the model that is asked, and the example asks the embedded one, which is free.
     path.write_text(code, encoding="utf-8")

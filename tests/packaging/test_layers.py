@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("schemas", "models", "data_quality", "transforms", "fallback", "pipelines")  # from the bottom up
+LAYERS = ("schemas", "models", "data_quality", "transforms", "fallback", "review", "pipelines")  # from the bottom up
 FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 TRAINING = ROOT / "models/training"
 
 # Anything that takes a noticeable part of a second to load.
 HEAVY = {
+    "argon2",
     "apache_beam",
     "duckdb",
     "great_expectations",
     "httpx",
+    "jinja2",
     "numpy",
     "onnx",
     "onnxruntime",
@@ -27,10 +29,12 @@ HEAVY = {
     "pyarrow",
     "scipy",
     "sqlalchemy",
+    "starlette",
     "tokenizers",
     "torch",
     "tqdm",
     "transformers",
+    "uvicorn",
 }
 
 

@@ -17,6 +17,7 @@ from fallback.events import verify_chain
 from fallback.tables import calls, egress, events, items, spend
 from schemas.errors import EndpointError
 from schemas.fallback_config import BudgetConfig, LlmConfig, MaskingConfig, QueueConfig
+from tests.queue_databases import call_row
 from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.small_drains import (
     MODEL,
@@ -175,6 +176,22 @@ def test_the_cap_is_never_exceeded_and_the_most_valuable_items_are_asked_first(q
     assert sum(row["nanos"] for row in rows_of(queue, spend)) <= 5_000_000
     assert sum(row["nanos"] for row in rows_of(queue, spend)) == sum(row["cost_nanos"] for row in rows_of(queue, calls))
     assert len(llm.log) == len(asked)
+
+
+def test_what_a_vanished_worker_had_reserved_keeps_nobody_waiting_for_ever(queue: sa.Engine) -> None:
+    with scripted_llm() as llm:
+        put_items(queue, 6)
+        with transaction(queue) as connection:
+            held = {"state": "leased", "code": "in_call", "lease_token": "t", "lease_until": 1}
+            connection.execute(sa.update(items).where(items.c.item_key == "k00000").values(**held))
+            reserved = {"reserved_nanos": 4_900_000, "cost_nanos": 4_900_000, "started_at": 1}
+            connection.execute(sa.insert(calls), call_row("c", "k00000", **reserved))
+            connection.execute(sa.insert(spend).values(day="2026-11-22", nanos=4_900_000))
+        budget = BudgetConfig(0.005, "ever", prices=drain_config(llm.url).budget.prices)
+        drain(queue, drain_config(llm.url, budget=budget), workers=2, limits=Limits(max_seconds=20.0))
+    assert set(codes_of(queue).values()) == {"over_budget"}
+    assert statuses_of(queue) == ["lost"]
+    assert llm.log == []
 
 
 def test_without_money_nobody_is_asked(queue: sa.Engine) -> None:

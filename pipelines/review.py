@@ -1,0 +1,166 @@
+"""`docyard review`, `audit`, `erase`, `resolve` and `label-studio`: what they do to the queue, put into words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
+
+from fallback.clock import now_micros
+from fallback.database import default_url, open_database, reading, shown, transaction
+from fallback.events import Event, append_event
+from pipelines.runs import existing_warehouse
+from review.evidence.audit import audit, parse_checkpoint
+from review.evidence.erasure import erase, of_document, older_than, plan_erasure
+from review.evidence.export import export_trail
+from review.outcomes.label_studio import export_tasks, import_annotations, interface_path
+from review.outcomes.resolutions import publish_resolutions
+from review.outcomes.training_data import export_training_data
+from review.outcomes.views import write_duckdb_sql
+from review.people.accounts import OPERATOR, add_person, set_password
+from review.work.upkeep import keep_up
+from schemas.errors import InputError, VerificationError
+from schemas.review import ReviewAction, Role
+from schemas.review_config import ReviewConfig
+
+_FAULTS_SHOWN = 10
+
+
+@contextlib.contextmanager
+def open_reviews(warehouse: str, database: str) -> Iterator[sa.Engine]:
+    """The queue of a warehouse, which must be there already.
+
+    Raises:
+        InputError: there is no warehouse, or no queue in it.
+        QueueError: the database cannot be used.
+    """
+    url = database or default_url(existing_warehouse(Path(warehouse)).root)
+    if (file := _sqlite_file(url)) is not None and not file.is_file():
+        raise InputError(f"{shown(url)}: there is no queue; `docyard drain` makes one")
+    engine = open_database(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -> None:
+    """Serves the pages until a signal."""
+    from review.web.server import serve as serve_pages
+
+    serve_pages(engine, config, say)
+
+
+def add_user(engine: sa.Engine, name: str, role: Role, password: str | None) -> None:
+    """Makes an account."""
+    with transaction(engine) as connection:
+        add_person(connection, name, role, password, now_micros(), OPERATOR)
+
+
+def change_password(engine: sa.Engine, name: str, password: str) -> None:
+    """Gives an account a new password."""
+    with transaction(engine) as connection:
+        set_password(connection, name, password, now_micros(), OPERATOR)
+
+
+def verify_trail(engine: sa.Engine, checkpoint: str | None) -> str:
+    """What was checked, and the end of the trail.
+
+    Raises:
+        VerificationError: something is not as it was written; it says at which event.
+    """
+    known = None if checkpoint is None else parse_checkpoint(checkpoint)
+    with reading(engine) as connection:
+        found = audit(connection, known)
+    if found.faults:
+        listed = "; ".join(f"event {fault.seq} {fault.problem}" for fault in found.faults[:_FAULTS_SHOWN])
+        more = len(found.faults) - _FAULTS_SHOWN
+        raise VerificationError(
+            f"the audit trail: {listed}{f'; and {more} more' if more > 0 else ''}; compare with a backup, and find out "
+            "who could write to the database"
+        )
+    return (
+        f"{found.end.seq:,} events, {found.judgements:,} judgements and {found.settled:,} settled items are as they "
+        f"were written\nend of the trail, to keep elsewhere: {found.end.seq}:{found.end.hash}"
+    )
+
+
+def export_evidence(engine: sa.Engine, path: Path) -> int:
+    """Writes the trail; that it was exported is an event of its own, the first one that the file lacks."""
+    with reading(engine) as connection:
+        count = export_trail(connection, path)
+    with transaction(engine) as connection:
+        append_event(connection, Event(OPERATOR, ReviewAction.EVIDENCE_EXPORTED, None, {"events": count}), now_micros())
+    return count
+
+
+def erase_texts(
+    engine: sa.Engine, document_id: str | None, document_type: str | None, days: float | None, dry_run: bool
+) -> str:
+    """Erases, or says what would be erased, and what it does not reach.
+
+    Raises:
+        InputError: nothing in the queue belongs to the document.
+    """
+    now = now_micros()
+    which = of_document(document_id, document_type) if document_id is not None else older_than(days or 0.0, now)
+    done = plan_erasure(engine, which) if dry_run else erase(engine, which, now)
+    if not done.items and document_id is not None:
+        raise InputError("the queue holds no words of this document; look for it under its id and type")
+    verb = "would erase" if dry_run else "erased"
+    lines = [f"{verb} the words of {done.items:,} items ({done.still_open:,} undecided) and {done.comments:,} comments"]
+    if done.partitions:
+        lines.append("not reached, if still there: escalations/ of " + ", ".join(done.partitions))
+        lines.append("nor files exported before, backups, or the source itself")
+    return "\n".join(lines)
+
+
+def publish(
+    engine: sa.Engine, warehouse: Path, sql_path: Path | None, training_data: Path | None, document_type: str | None
+) -> Iterator[str]:
+    """Publishes the resolutions, then writes what else was asked for; one line each."""
+    place = existing_warehouse(warehouse)
+    published = publish_resolutions(engine, place, now_micros())
+    yield (
+        f"resolutions: {published.rows:,} rows in {published.partitions:,} partitions, {published.replaced:,} of them "
+        "written anew"
+    )
+    if sql_path is not None:
+        write_duckdb_sql(sql_path, place.root)
+        yield f"{sql_path}: the views decisions_history and decisions"
+    if training_data is not None:
+        rows = export_training_data(engine, training_data, document_type, now_micros())
+        yield f"{training_data}: {rows:,} labelled texts"
+
+
+def export_label_studio(engine: sa.Engine, path: Path, config: ReviewConfig, document_type: str, limit: int) -> str:
+    """Writes tasks, after taking in what has reached people."""
+    keep_up(engine, config, now_micros())
+    tasks = export_tasks(engine, path, document_type, limit, now_micros())
+    return f"{path}: {tasks:,} tasks; the labelling interface is {interface_path(path)}"
+
+
+def import_label_studio(engine: sa.Engine, path: Path, config: ReviewConfig) -> Iterator[str]:
+    """Takes annotations.
+
+    Raises:
+        InputError: the file is no export, or an annotation was refused; the others were taken.
+    """
+    keep_up(engine, config, now_micros())
+    found = import_annotations(engine, path, config, now_micros())
+    yield f"{path}: {found.taken:,} annotations taken, {found.known:,} known before, {len(found.refused):,} refused"
+    yield from found.refused
+    if found.refused:
+        raise InputError(f"{path}: {len(found.refused)} annotations were refused; the others were taken")
+
+
+def _sqlite_file(url: str) -> Path | None:
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        return None  # opening it says what is wrong
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None

@@ -1,0 +1,207 @@
+"""The commands around the review, as `docyard` declares them; `pipelines.review` runs them."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from types import ModuleType
+
+import click
+
+from schemas.errors import ConfigError
+from schemas.review import Role
+
+PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
+
+_warehouse = click.option(
+    "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
+)
+_database = click.option("--database", metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]")
+_config = click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
+_own_warehouse = click.option("--warehouse", metavar="DIR", help="Instead of the configured one.  [default: warehouse]")
+_own_database = click.option("--database", metavar="URL", help="Of the queue, instead of the configured one.")
+_file = click.argument("file", type=click.Path(path_type=Path))
+
+
+def _job() -> ModuleType:
+    try:
+        return importlib.import_module("pipelines.review")
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is missing: pip install 'docyard[review]'") from None
+
+
+@click.command()
+@_config
+@_own_warehouse
+@_own_database
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="0 for any free one.  [default: 8300]")
+@click.option("--add-user", metavar="NAME", help="Make an account, serve nothing.")
+@click.option("--role", type=click.Choice([role.value for role in Role]), help="Of the new account.")
+@click.option("--no-password", is_flag=True, help="The account is for a trusted proxy alone.")
+@click.option("--set-password", metavar="NAME", help="Give an account a new password, serve nothing.")
+def review(
+    config_path: Path | None,
+    warehouse: str | None,
+    database: str | None,
+    host: str | None,
+    port: int | None,
+    add_user: str | None,
+    role: str | None,
+    no_password: bool,
+    set_password: str | None,
+) -> None:
+    """Serve the pages on which people settle what the model may not answer alone.
+
+    With --add-user or --set-password, asks for a password, or takes it from DOCYARD_REVIEW_PASSWORD.
+    """
+    from schemas.review_config import load_review_config
+
+    if bool(add_user) != bool(role):
+        raise ConfigError("--add-user and --role belong together; give both")
+    if add_user and set_password:
+        raise ConfigError("give one of --add-user and --set-password")
+    config = load_review_config(config_path, host=host, port=port, warehouse=warehouse, database=database)
+    job = _job()
+    with job.open_reviews(config.warehouse, config.database) as engine:
+        if add_user and role:
+            job.add_user(engine, add_user, Role(role), None if no_password else _password())
+            click.echo(f"added {add_user}, {role}")
+        elif set_password:
+            job.change_password(engine, set_password, _password())
+            click.echo(f"{set_password} has a new password, and no session any more")
+        else:
+            job.serve(engine, config, click.echo)
+
+
+def _password() -> str:
+    import os
+
+    given = os.environ.get(PASSWORD_VARIABLE)
+    if given is not None:
+        return given
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+
+
+@click.group()
+def audit() -> None:
+    """Check and export the audit trail of the queue and its people."""
+
+
+@audit.command("verify")
+@_warehouse
+@_database
+@click.option("--checkpoint", metavar="NUMBER:HASH", help="An end of the trail, as this command printed it before.")
+def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -> None:
+    """Recompute the chain of events, and compare judgements and settled items with it."""
+    job = _job()
+    with job.open_reviews(warehouse, database or "") as engine:
+        click.echo(job.verify_trail(engine, checkpoint))
+
+
+@audit.command("export")
+@_file
+@_warehouse
+@_database
+def audit_export(file: Path, warehouse: str, database: str | None) -> None:
+    """Write every event to FILE (.csv or .jsonl): who, what, when, why, and what the models said."""
+    job = _job()
+    with job.open_reviews(warehouse, database or "") as engine:
+        click.echo(f"{file}: {job.export_evidence(engine, file):,} events")
+
+
+@click.command()
+@_warehouse
+@_database
+@click.option("--document-id", metavar="ID", help="Erase this document, and its paragraphs.")
+@click.option("--document-type", metavar="TYPE", help="Only of this type; ids can be the same in several.")
+@click.option("--older-than", type=click.FloatRange(0), metavar="DAYS", help="Erase what was settled so long ago.")
+@click.option("--dry-run", is_flag=True, help="Say what would be erased, erase nothing.")
+def erase(
+    warehouse: str,
+    database: str | None,
+    document_id: str | None,
+    document_type: str | None,
+    older_than: float | None,
+    dry_run: bool,
+) -> None:
+    """Blank texts, metadata and comments in the queue; the audit trail stays whole."""
+    if (document_id is None) == (older_than is None):
+        raise ConfigError("give one of --document-id and --older-than")
+    if document_type is not None and document_id is None:
+        raise ConfigError("--document-type belongs to --document-id")
+    job = _job()
+    with job.open_reviews(warehouse, database or "") as engine:
+        click.echo(job.erase_texts(engine, document_id, document_type, older_than, dry_run))
+
+
+@click.command()
+@_warehouse
+@_database
+@click.option(
+    "--sql", "sql_path", type=click.Path(path_type=Path), help="Write the views of decisions here, for DuckDB."
+)
+@click.option("--training-data", type=click.Path(path_type=Path), help="Write what people settled here, for `train`.")
+@click.option("--document-type", metavar="TYPE", help="Of the training data.")
+def resolve(
+    warehouse: str,
+    database: str | None,
+    sql_path: Path | None,
+    training_data: Path | None,
+    document_type: str | None,
+) -> None:
+    """Publish what was settled as the table `resolutions`; again with nothing new, it changes nothing."""
+    if document_type is not None and training_data is None:
+        raise ConfigError("--document-type belongs to --training-data")
+    job = _job()
+    with job.open_reviews(warehouse, database or "") as engine:
+        for line in job.publish(engine, Path(warehouse), sql_path, training_data, document_type):
+            click.echo(line)
+
+
+@click.group("label-studio")
+def label_studio() -> None:
+    """Hand items to Label Studio and take annotations back."""
+
+
+@label_studio.command("export")
+@_file
+@_config
+@_own_warehouse
+@_own_database
+@click.option("--document-type", required=True, metavar="TYPE", help="Kind of the documents; a project has one.")
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Most tasks.")
+def label_studio_export(
+    file: Path,
+    config_path: Path | None,
+    warehouse: str | None,
+    database: str | None,
+    document_type: str,
+    limit: int,
+) -> None:
+    """Write open items to FILE (.json) as tasks with predictions, and the labelling interface beside it (.xml)."""
+    from schemas.review_config import load_review_config
+
+    config = load_review_config(config_path, warehouse=warehouse, database=database)
+    job = _job()
+    with job.open_reviews(config.warehouse, config.database) as engine:
+        click.echo(job.export_label_studio(engine, file, config, document_type, limit))
+
+
+@label_studio.command("import")
+@_file
+@_config
+@_own_warehouse
+@_own_database
+def label_studio_import(file: Path, config_path: Path | None, warehouse: str | None, database: str | None) -> None:
+    """Take the annotations in FILE, a JSON export of Label Studio, as judgements; twice is once."""
+    from schemas.review_config import load_review_config
+
+    config = load_review_config(config_path, warehouse=warehouse, database=database)
+    job = _job()
+    with job.open_reviews(config.warehouse, config.database) as engine:
+        for line in job.import_label_studio(engine, file, config):
+            click.echo(line)
+
+
+COMMANDS: tuple[click.Command, ...] = (review, audit, erase, resolve, label_studio)

@@ -1,0 +1,116 @@
+"""Erasure: blanks what an item says of its document, and keeps the trail of what was done whole.
+
+What goes: text, metadata, comments with the keys of their hashes, and what the LLM said. What stays: ids, labels, who
+decided and when. An item that waits for an answer cannot get one without its text, and is dead afterwards. Out of
+reach are files: published escalations, exported training data and tasks, and copies of the database.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from fallback.clock import SECOND
+from fallback.database import reading, transaction
+from fallback.events import Event, append_events
+from fallback.items import OPEN_STATES, move_item
+from fallback.tables import calls, items
+from review.people.accounts import OPERATOR
+from review.tables import judgements
+from schemas.queue import ItemCode, ItemState
+from schemas.review import ReviewAction
+
+_CHUNK = 500
+DAY = 86_400 * SECOND
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """What was, or would be, erased.
+
+    Attributes:
+        items: with text.
+        still_open: those of them that nobody has decided.
+        comments: that people wrote.
+        partitions: of the warehouse in which their texts are published, as `run_date=…/document_type=…`.
+    """
+
+    items: int
+    still_open: int
+    comments: int
+    partitions: tuple[str, ...]
+
+
+def of_document(document_id: str, document_type: str | None) -> sa.ColumnElement[bool]:
+    """Which items belong to a document: its own, and those of its paragraphs."""
+    named = (items.c.document_id == document_id) | (items.c.parent_id == document_id)
+    return named if document_type is None else named & (items.c.document_type == document_type)
+
+
+def older_than(days: float, now: int) -> sa.ColumnElement[bool]:
+    """Which items were settled, or died, so long ago; never those that wait for a decision."""
+    ended = items.c.state.in_([ItemState.SETTLED.value, ItemState.DEAD.value])
+    return ended & (items.c.state_at < now - round(days * DAY))
+
+
+def plan_erasure(engine: sa.Engine, which: sa.ColumnElement[bool]) -> Erasure:
+    """What an erasure would do; changes nothing."""
+    with reading(engine) as connection:
+        return _count(connection, which)
+
+
+def erase(engine: sa.Engine, which: sa.ColumnElement[bool], now: int) -> Erasure:
+    """Erases in transactions of a few hundred items, each with its events; a kill leaves whole items, run it again."""
+    with reading(engine) as connection:
+        planned = _count(connection, which)
+    while True:
+        with transaction(engine) as connection:
+            # What SQLite deletes is overwritten, not only marked as free.
+            if connection.dialect.name == "sqlite":
+                connection.exec_driver_sql("PRAGMA secure_delete = ON")
+            with_words = which & _has_words()
+            rows = connection.execute(
+                sa.select(items.c.item_key, items.c.state).where(with_words).order_by(items.c.item_key).limit(_CHUNK)
+            ).all()
+            if not rows:
+                break
+            _blank(connection, [row.item_key for row in rows])
+            happened = []
+            for row in rows:
+                dead = move_item(connection, row.item_key, ItemCode.ERASED, now, expected=OPEN_STATES)
+                happened.append(Event(OPERATOR, ReviewAction.DOCUMENT_ERASED, row.item_key, {"undecided": dead}))
+            append_events(connection, happened, now)
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as plain:
+            plain.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds old pages
+    return planned
+
+
+def _blank(connection: sa.Connection, keys: list[str]) -> None:
+    connection.execute(sa.update(items).where(items.c.item_key.in_(keys)).values(text=None, metadata=None))
+    connection.execute(sa.update(calls).where(calls.c.item_key.in_(keys)).values(words=None))
+    connection.execute(
+        sa.update(judgements).where(judgements.c.item_key.in_(keys)).values(comment=None, comment_key=None)
+    )
+
+
+def _has_words() -> sa.ColumnElement[bool]:
+    commented = sa.exists().where(judgements.c.item_key == items.c.item_key, judgements.c.comment.is_not(None))
+    worded = sa.exists().where(calls.c.item_key == items.c.item_key, calls.c.words.is_not(None))
+    return items.c.text.is_not(None) | items.c.metadata.is_not(None) | commented | worded
+
+
+def _count(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Erasure:
+    found = sa.select(items.c.item_key, items.c.state, items.c.run_date, items.c.document_type).where(
+        which & _has_words()
+    )
+    rows = connection.execute(found).all()
+    open_states = {state.value for state in OPEN_STATES}
+    comments = connection.scalar(
+        sa.select(sa.func.count())
+        .select_from(judgements.join(items, items.c.item_key == judgements.c.item_key))
+        .where(which, judgements.c.comment.is_not(None))
+    )
+    partitions = {f"run_date={row.run_date}/document_type={row.document_type}" for row in rows}
+    return Erasure(len(rows), sum(row.state in open_states for row in rows), comments or 0, tuple(sorted(partitions)))

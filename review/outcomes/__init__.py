@@ -1,0 +1,1 @@
+"""Outcomes: what was settled, published as Parquet, as training data, and exchanged with Label Studio."""

@@ -1,0 +1,198 @@
+"""Publishes settled items as `resolutions/resolved_date=…/document_type=…/`, whole partitions, the same bytes again."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from fallback.clock import utc_day
+from fallback.database import reading, transaction
+from fallback.events import Event, append_event
+from fallback.tables import calls, items
+from review.people.accounts import OPERATOR
+from review.tables import judgements, reviews
+from schemas.errors import VerificationError
+from schemas.queue import ItemCode, ItemState
+from schemas.review import ReviewAction
+from schemas.tables import RESOLUTIONS
+from transforms.warehouse.exchange import replace_folder
+from transforms.warehouse.layout import SUCCESS_FILE, Warehouse, remove_folder, sync_folder, write_durably
+from transforms.warehouse.locks import commit_lock
+
+FILE = "resolutions.parquet"
+_NEW = "_new-"
+_NANOS = 1e9
+_CHUNK = 500
+
+Partition = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """What publishing came to.
+
+    Attributes:
+        rows: in all partitions together.
+        replaced: partitions that were written; the others already held what they should.
+    """
+
+    rows: int
+    partitions: int
+    replaced: int
+
+
+def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Publication:
+    """Brings the table in line with the queue: all that is settled at this moment, each partition whole or not at all.
+
+    Raises:
+        VerificationError: the table holds rows of which this queue knows nothing; nothing was changed.
+        LockedError: a run has been publishing for over a minute.
+    """
+    root = warehouse.root / RESOLUTIONS.name
+    with commit_lock(warehouse):
+        root.mkdir(exist_ok=True)
+        for left in root.glob(f"{_NEW}*"):  # by a kill
+            remove_folder(left)
+        with reading(engine) as connection:
+            partitions = resolution_tables(connection)
+            _check_known(connection, root, partitions)
+        empty = RESOLUTIONS.schema().empty_table()
+        wanted: dict[Partition, pa.Table] = dict.fromkeys(_published(root), empty) | partitions
+        replaced = sum(
+            _replace(root, place, table) for place, table in sorted(wanted.items(), key=lambda pair: pair[0])
+        )
+    published = Publication(sum(map(len, partitions.values())), len(wanted), replaced)
+    if replaced:
+        with transaction(engine) as connection:
+            details = {"rows": published.rows, "replaced": replaced}
+            append_event(connection, Event(OPERATOR, ReviewAction.RESOLUTIONS_PUBLISHED, None, details), now)
+    return published
+
+
+def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
+    """What is settled, by day and document type, in the published schema."""
+    settled = (
+        sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version, reviews.c.cycle)
+        .outerjoin(calls, calls.c.call_id == items.c.call_id)
+        .outerjoin(reviews, reviews.c.item_key == items.c.item_key)
+        .where(items.c.state == ItemState.SETTLED.value)
+        .order_by(items.c.item_key)
+    )
+    said = _judged(connection)
+    costs = _costs(connection)
+    rows: dict[Partition, list[dict[str, Any]]] = defaultdict(list)
+    for row in connection.execute(settled).mappings():
+        of_item = said.get((row["item_key"], row["cycle"]), []) if row["code"] == ItemCode.PERSON_DECIDED.value else []
+        rows[utc_day(row["settled_at"]), row["document_type"]].append(_row(row, of_item, costs.get(row["item_key"])))
+    schema = RESOLUTIONS.schema()
+    return {place: pa.Table.from_pylist(of_place, schema) for place, of_place in rows.items()}
+
+
+def _row(row: sa.RowMapping, reasons: Sequence[str], cost_nanos: int | None) -> dict[str, Any]:
+    by_person = row["code"] == ItemCode.PERSON_DECIDED.value
+    return {
+        "item_key": row["item_key"],
+        "document_id": row["document_id"],
+        "document_type": row["document_type"],
+        "run_date": datetime.date.fromisoformat(row["run_date"]),
+        "label": row["settled_label"],
+        "resolved_by": "person" if by_person else "llm",
+        "resolver": row["settled_by"].removeprefix("person:"),
+        "resolved_at": datetime.datetime.fromtimestamp(0, datetime.UTC)
+        + datetime.timedelta(microseconds=row["settled_at"]),
+        "reason": reasons[-1] if reasons else None,
+        "judgements": len(reasons),
+        "overrides": row["settled_label"] != row["label"],
+        "model_label": row["label"],
+        "model_confidence": row["confidence"],
+        "bundle": row["bundle"],
+        "llm_backend": row["backend"],
+        "llm_label": row["answer"],
+        "prompt_version": row["prompt_version"],
+        "cost": None if cost_nanos is None else cost_nanos / _NANOS,
+        "parent_id": row["parent_id"],
+        "content_hash": row["content_hash"],
+        "source_uri": row["source_uri"],
+    }
+
+
+def _judged(connection: sa.Connection) -> dict[tuple[str, int], list[str]]:
+    """The reasons of an item's judgements in one cycle, the last one last."""
+    said: dict[tuple[str, int], list[str]] = defaultdict(list)
+    every = sa.select(judgements.c.item_key, judgements.c.cycle, judgements.c.reason)
+    for row in connection.execute(every.order_by(judgements.c.item_key, judgements.c.at, judgements.c.judgement_id)):
+        said[row.item_key, row.cycle].append(row.reason)
+    return said
+
+
+def _costs(connection: sa.Connection) -> dict[str, int]:
+    summed = sa.select(calls.c.item_key, sa.func.sum(calls.c.cost_nanos)).where(
+        calls.c.item_key.is_not(None), calls.c.cost_nanos.is_not(None)
+    )
+    return {key: int(nanos) for key, nanos in connection.execute(summed.group_by(calls.c.item_key))}
+
+
+def _published(root: Path) -> list[Partition]:
+    found = []
+    for folder in root.glob(f"{RESOLUTIONS.partition_date}=*/document_type=*"):
+        day, kind = (unquote(part.split("=", 1)[1]) for part in folder.parts[-2:])
+        found.append((day, kind))
+    return found
+
+
+def _check_known(connection: sa.Connection, root: Path, partitions: dict[Partition, pa.Table]) -> None:
+    """Rows of another queue would vanish with the partitions that are replaced."""
+    wanted = {key for table in partitions.values() for key in table["item_key"].to_pylist()}
+    for place in _published(root):
+        path = _folder(root, place) / FILE
+        keys = set(pq.read_table(path, columns=["item_key"], partitioning=None)["item_key"].to_pylist()) - wanted
+        known: set[str] = set()
+        for start in range(0, len(keys), _CHUNK):
+            some = sorted(keys)[start : start + _CHUNK]
+            known |= set(connection.scalars(sa.select(items.c.item_key).where(items.c.item_key.in_(some))))
+        if keys - known:
+            raise VerificationError(
+                f"{path}: holds {len(keys - known)} items of which this queue knows nothing; publish from the queue "
+                "that settled them, or move the table aside"
+            )
+
+
+def _replace(root: Path, place: Partition, table: pa.Table) -> bool:
+    """Puts a partition into place; False where it is there already, byte for byte."""
+    content = _parquet(table)
+    target = _folder(root, place)
+    if (target / FILE).is_file() and (target / FILE).read_bytes() == content and (target / SUCCESS_FILE).is_file():
+        return False
+    new = root / f"{_NEW}{secrets.token_hex(4)}"
+    new.mkdir()
+    write_durably(new / FILE, content)
+    write_durably(new / SUCCESS_FILE, json.dumps({"rows": len(table)}).encode())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    replace_folder(new, target)
+    sync_folder(target.parent)
+    sync_folder(root)
+    remove_folder(new)
+    return True
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _folder(root: Path, place: Partition) -> Path:
+    day, kind = place
+    return root / f"{RESOLUTIONS.partition_date}={quote(day, safe='')}" / f"document_type={quote(kind, safe='')}"

@@ -1,0 +1,44 @@
+"""What people may not do: raised in the data layer, so that no page can forget to ask."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class RefusalCode(StrEnum):
+    """Why something was refused."""
+
+    NO_SUCH_ITEM = "no_such_item"
+    ROLE = "role"
+    SAME_PERSON = "same_person"
+    NOT_OPEN = "not_open"
+    HELD_BY_ANOTHER = "held_by_another"
+    NOT_HELD = "not_held"
+    UNKNOWN_LABEL = "unknown_label"
+    COMMENT_MISSING = "comment_missing"
+    BAD_INPUT = "bad_input"
+
+
+HTTP_STATUS: dict[RefusalCode, int] = {
+    RefusalCode.NO_SUCH_ITEM: 404,
+    RefusalCode.ROLE: 403,
+    RefusalCode.SAME_PERSON: 403,
+    RefusalCode.NOT_OPEN: 409,
+    RefusalCode.HELD_BY_ANOTHER: 409,
+    RefusalCode.NOT_HELD: 409,
+    RefusalCode.UNKNOWN_LABEL: 422,
+    RefusalCode.COMMENT_MISSING: 422,
+    RefusalCode.BAD_INPUT: 422,
+}
+
+
+class Refusal(Exception):  # noqa: N818 - nothing failed
+    """A person may not do this; nothing was changed.
+
+    Attributes:
+        code: why.
+    """
+
+    def __init__(self, code: RefusalCode, words: str) -> None:
+        super().__init__(words)
+        self.code = code

@@ -1,0 +1,1 @@
+"""The pages: they show and hand on, every rule is in the layer below."""

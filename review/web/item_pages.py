@@ -1,0 +1,119 @@
+"""One item: what is known of it, and what a person does with it."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from starlette.responses import Response
+
+from fallback.clock import SECOND
+from fallback.database import reading, transaction
+from review.refusals import HTTP_STATUS, Refusal, RefusalCode
+from review.web.desk import Asked, page, see_other
+from review.web.list_pages import take_next
+from review.work.case import case_of
+from review.work.claims import claim, defer, release
+from review.work.judging import MAX_COMMENT_CHARS, Said, judge
+from schemas.review import REASON_WORDS, STAGE_DESCRIPTIONS, JudgementKind, JudgementReason, Stage
+
+NEW_CATEGORY = "new category"
+OTHER_LABEL = "other label"
+_LABEL = "label:"
+_CATEGORY = "category:"
+
+
+def item_page(asked: Asked) -> Response:
+    """The item."""
+    return _item(asked, 200, "", {})
+
+
+def claim_item(asked: Asked) -> Response:
+    """Takes the item."""
+    key = _key(asked)
+    with transaction(asked.desk.engine) as connection:
+        claim(connection, asked.person, key, asked.now, asked.desk.config.due)
+    return see_other(f"/items/{key}")
+
+
+def release_item(asked: Asked) -> Response:
+    """Gives the item back."""
+    with transaction(asked.desk.engine) as connection:
+        release(connection, asked.person, _key(asked), asked.now)
+    return see_other("/?note=released")
+
+
+def defer_item(asked: Asked) -> Response:
+    """Puts the item off until the morning of a day, UTC."""
+    try:
+        day = datetime.date.fromisoformat(asked.form.get("until", ""))
+    except ValueError:
+        raise Refusal(RefusalCode.BAD_INPUT, "Put it off until a day, as in 2026-11-30.") from None
+    until = round(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()) * SECOND
+    with transaction(asked.desk.engine) as connection:
+        defer(connection, asked.person, _key(asked), until, asked.now, asked.desk.config.due)
+    return see_other("/?note=deferred")
+
+
+def judge_item(asked: Asked) -> Response:
+    """Takes the judgement; one that lacks something comes back with all that was filled in."""
+    key = _key(asked)
+    try:
+        said = _said(asked)
+        with transaction(asked.desk.engine) as connection:
+            stage = judge(connection, asked.person, key, said, asked.now, asked.desk.config.four_eyes)
+    except Refusal as refusal:
+        status = HTTP_STATUS[refusal.code]
+        if status != HTTP_STATUS[RefusalCode.BAD_INPUT]:
+            raise
+        return _item(asked, status, str(refusal), dict(asked.form))
+    if asked.form.get("then") == "next":
+        return take_next(asked)
+    return see_other(f"/?note={'settled' if stage is Stage.CLOSED else stage.value}")
+
+
+def _item(asked: Asked, status: int, problem: str, filled: dict[str, Any]) -> Response:
+    with reading(asked.desk.engine) as connection:
+        case = case_of(connection, asked.person, _key(asked), asked.now)
+    today = datetime.datetime.fromtimestamp(asked.now / SECOND, datetime.UTC).date()
+    furthest = today + datetime.timedelta(days=int(asked.desk.config.due.max_defer_days))
+    offered = {label for label, _ in case.candidates} | {case.review["suggestion"]}
+    return page(
+        asked,
+        "item.html",
+        status,
+        case=case,
+        item=case.item,
+        review=case.review,
+        others=[label for label in case.labels if label not in offered],
+        stage_words=STAGE_DESCRIPTIONS[Stage(case.review["stage"])],
+        reasons=REASON_WORDS,
+        problem=problem,
+        filled=filled,
+        max_comment=MAX_COMMENT_CHARS,
+        tomorrow=(today + datetime.timedelta(days=1)).isoformat(),
+        furthest=furthest.isoformat(),
+    )
+
+
+def _said(asked: Asked) -> Said:
+    choice, form = asked.form.get("choice", ""), asked.form
+    if choice == NEW_CATEGORY:
+        kind, label = JudgementKind.NEW_CATEGORY, " ".join(form.get("category", "").split())
+    elif choice.startswith(_CATEGORY):
+        kind, label = JudgementKind.NEW_CATEGORY, choice.removeprefix(_CATEGORY)
+    elif choice == OTHER_LABEL:
+        kind, label = JudgementKind.LABEL, form.get("other_label", "")
+    else:
+        kind, label = JudgementKind.LABEL, choice.removeprefix(_LABEL)
+    if not choice:
+        raise Refusal(RefusalCode.BAD_INPUT, "Choose a label.")
+    try:
+        reason = JudgementReason(form.get("reason", ""))
+    except ValueError:
+        raise Refusal(RefusalCode.BAD_INPUT, "Choose a reason.") from None
+    return Said(kind, label, reason, form.get("comment", "").strip())
+
+
+def _key(asked: Asked) -> str:
+    return str(asked.request.path_params["key"])

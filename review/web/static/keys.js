@@ -1,0 +1,71 @@
+// Single keys for what the page offers: an element with data-key is clicked, or entered where it is a field.
+"use strict";
+
+const SWITCH = "docyard-keys";
+const keysAreOn = () => localStorage.getItem(SWITCH) !== "off";
+const isField = (element) => element.matches("textarea, select, input:not([type=radio]):not([type=checkbox])");
+
+function press(element) {
+  if (isField(element)) {
+    element.focus();
+  } else if (element.type === "radio") {
+    element.checked = true;
+    element.focus();
+    const field = document.querySelector(`[data-picks="${element.id}"]`);
+    if (field) field.focus();
+  } else {
+    element.click();
+  }
+}
+
+function step(by) {
+  const rows = [...document.querySelectorAll("a.row")];
+  const place = rows.indexOf(document.activeElement);
+  const next = rows[Math.min(rows.length - 1, Math.max(0, place + by))];
+  if (next) next.focus();
+}
+
+document.addEventListener("keydown", (event) => {
+  const here = event.target;
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && here.form && here.form.id === "judge") {
+    event.preventDefault();
+    here.form.requestSubmit(here.form.querySelector("[data-key=d]"));
+    return;
+  }
+  if (event.key === "Escape" && isField(here)) {
+    here.blur();
+    return;
+  }
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || isField(here) || !keysAreOn()) return;
+  if (event.key === "j" || event.key === "k") {
+    step(event.key === "j" ? 1 : -1);
+    return;
+  }
+  const element = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
+  if (element) {
+    event.preventDefault();
+    press(element);
+  }
+});
+
+// Filling in a field chooses what it belongs to.
+document.addEventListener("input", (event) => {
+  const choice = event.target.dataset && event.target.dataset.picks;
+  if (choice && event.target.value) document.getElementById(choice).checked = true;
+});
+
+const problem = document.getElementById("problem");
+if (problem) problem.focus();
+
+const button = document.getElementById("keys-switch");
+if (button) {
+  const show = () => {
+    button.textContent = keysAreOn() ? "Single keys are on" : "Single keys are off";
+    button.setAttribute("aria-pressed", String(keysAreOn()));
+  };
+  button.addEventListener("click", () => {
+    localStorage.setItem(SWITCH, keysAreOn() ? "off" : "on");
+    show();
+  });
+  show();
+}

@@ -1,0 +1,134 @@
+"""One item as a person may see it. What a second pair of eyes must not know is never read from the database for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from fallback.tables import calls, items
+from review.people.accounts import Person
+from review.refusals import Refusal
+from review.tables import judgements
+from review.work.admission import labels_of
+from review.work.claims import held_by_another, review_of
+from review.work.judging import judgements_of
+from review.work.similar import SimilarCase, similar_cases
+from review.work.stages import check_may_judge
+from schemas.queue import CallStatus
+from schemas.review import JudgementKind, Role, Stage
+
+
+@dataclass(frozen=True)
+class LlmAnswer:
+    """What one LLM said.
+
+    Attributes:
+        answer: a label; "" for none of the candidates.
+        scores: labels with their probability, best first; "" for none of the candidates.
+        words: what it said; None once it was erased.
+    """
+
+    backend: str
+    answer: str
+    scores: tuple[tuple[str, float], ...]
+    words: str | None
+
+
+@dataclass(frozen=True)
+class Case:
+    """An item, as one person may see it.
+
+    Attributes:
+        candidates: labels with the small model's confidence, best first.
+        labels: every label that may be given.
+        proposals: categories that were proposed, for whoever may adopt them.
+        said: the judgements that the person may see.
+        hidden: whether there are judgements that the person must not see.
+        obstacle: why the person cannot judge it, or "".
+        mine: whether the person holds it at this moment.
+        holder: who else holds it, or "".
+    """
+
+    item: sa.RowMapping
+    review: sa.RowMapping
+    candidates: tuple[tuple[str, float], ...]
+    answers: tuple[LlmAnswer, ...]
+    labels: tuple[str, ...]
+    proposals: tuple[str, ...]
+    said: tuple[sa.RowMapping, ...]
+    hidden: bool
+    similar: tuple[SimilarCase, ...]
+    obstacle: str
+    mine: bool
+    holder: str
+
+
+def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Case:
+    """Everything a person may know of an item.
+
+    Raises:
+        Refusal: there is no such item in review.
+    """
+    review = review_of(connection, key)
+    item = connection.execute(sa.select(items).where(items.c.item_key == key)).mappings().one()
+    stage = Stage(review["stage"])
+    obstacle = ""
+    try:
+        check_may_judge(person, stage, review["first_by"], review["second_by"])
+    except Refusal as refusal:
+        obstacle = str(refusal)
+    held = held_by_another(review, person, now)
+    said = _visible_judgements(connection, person, review)
+    proposals = [row["label"] for row in said if row["kind"] == JudgementKind.NEW_CATEGORY.value]
+    return Case(
+        item=item,
+        review=review,
+        candidates=tuple((label, confidence) for label, confidence in json.loads(item["candidates"])),
+        answers=_answers(connection, item),
+        labels=tuple(labels_of(connection, item["document_type"])),
+        proposals=tuple(dict.fromkeys(proposals)) if stage is Stage.ADJUDICATION else (),
+        said=said,
+        hidden=stage is Stage.SECOND and not said,
+        similar=tuple(similar_cases(connection, item)),
+        obstacle=obstacle,
+        mine=review["claimed_by"] == person.name and review["claimed_until"] > now,
+        holder=review["claimed_by"] if held else "",
+    )
+
+
+def _visible_judgements(connection: sa.Connection, person: Person, review: sa.RowMapping) -> tuple[sa.RowMapping, ...]:
+    """Those of everybody where the review is closed, for auditors, and for adjudicators who decide; else one's own."""
+    stage = Stage(review["stage"])
+    sees_all = (
+        stage is Stage.CLOSED
+        or person.role is Role.AUDITOR
+        or (stage is Stage.ADJUDICATION and person.role is Role.ADJUDICATOR)
+    )
+    if sees_all:
+        return tuple(judgements_of(connection, review["item_key"], review["cycle"]))
+    own = sa.select(judgements).where(
+        judgements.c.item_key == review["item_key"],
+        judgements.c.cycle == review["cycle"],
+        judgements.c.person == person.name,
+    )
+    return tuple(connection.execute(own).mappings())
+
+
+def _answers(connection: sa.Connection, item: sa.RowMapping) -> tuple[LlmAnswer, ...]:
+    asked = sa.select(calls).where(
+        sa.or_(calls.c.item_key == item["item_key"], calls.c.call_id == item["call_id"]),
+        calls.c.status == CallStatus.ANSWERED.value,
+    )
+    rows: Sequence[sa.RowMapping] = connection.execute(asked.order_by(calls.c.started_at)).mappings().all()
+    return tuple(
+        LlmAnswer(
+            row["backend"],
+            row["answer"] or "",
+            tuple(sorted(json.loads(row["scores"] or "{}").items(), key=lambda pair: (-pair[1], pair[0]))),
+            row["words"],
+        )
+        for row in rows
+    )

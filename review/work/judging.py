@@ -1,0 +1,182 @@
+"""Judging: one transaction checks every rule, writes the judgement, settles or passes on, and appends the events."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from fallback.events import Event, append_events
+from fallback.items import move_item
+from review.people.accounts import Person
+from review.refusals import Refusal, RefusalCode
+from review.tables import judgements, reviews
+from review.work.admission import adopt_label, labels_of
+from review.work.claims import check_holds, review_of
+from review.work.stages import Judgement, after, check_may_judge, why_four_eyes
+from schemas.queue import EventAction, ItemCode, ItemState
+from schemas.review import JudgementKind, JudgementReason, ReviewAction, Stage
+from schemas.review_config import FourEyesConfig
+
+PAGE = "page"
+MAX_COMMENT_CHARS = 4000
+
+_CATEGORY = re.compile(r"[^\W_](?:[\w &/.,'()-]{0,62}[\w)])?")
+
+
+@dataclass(frozen=True)
+class Said:
+    """A judgement as a person hands it in.
+
+    Attributes:
+        comment: "" for none; must not be where the label is not the suggested one.
+        source: "page", or the annotation it was imported from, which is then taken only once.
+    """
+
+    kind: JudgementKind
+    label: str
+    reason: JudgementReason
+    comment: str = ""
+    source: str = PAGE
+
+    @property
+    def judgement(self) -> Judgement:
+        """What is compared between two people."""
+        return Judgement(self.kind, self.label)
+
+
+def judge(
+    connection: sa.Connection, person: Person, key: str, said: Said, now: int, four_eyes: FourEyesConfig
+) -> Stage:
+    """Takes a person's judgement of an item that the person holds.
+
+    Returns:
+        The stage the review is in from now on.
+
+    Raises:
+        Refusal: a rule forbids it; nothing was changed.
+    """
+    review = review_of(connection, key, lock=True)
+    stage = Stage(review["stage"])
+    check_may_judge(person, stage, review["first_by"], review["second_by"])
+    check_holds(review, person, now)
+    earlier = judgements_of(connection, key, review["cycle"])
+    before = [Judgement(JudgementKind(row["kind"]), row["label"]) for row in earlier]
+    _check_words(connection, review["document_type"], review["suggestion"], said, before)
+    # As it was when the item came, or as it is configured now: a rule that is made stricter counts at once.
+    why = review["four_eyes"] or next(
+        (why for label in (review["suggestion"], said.label) if (why := why_four_eyes(key, label, four_eyes))), ""
+    )
+    then = after(stage, said.judgement, before, bool(why))
+    row = {
+        "judgement_id": secrets.token_hex(16),
+        "item_key": key,
+        "cycle": review["cycle"],
+        "stage": stage.value,
+        "person": person.name,
+        "kind": said.kind.value,
+        "label": said.label,
+        "suggestion": review["suggestion"],
+        "reason": said.reason.value,
+        "comment": said.comment or None,
+        "comment_key": secrets.token_hex(16) if said.comment else None,
+        "source": said.source,
+        "at": now,
+    }
+    columns = {
+        "stage": then.stage.value,
+        "four_eyes": why,
+        "claimed_by": None,
+        "claimed_until": None,
+        "closed_at": now if then.settled_label is not None else None,
+    }
+    if stage is not Stage.ADJUDICATION:
+        columns["first_by" if stage is Stage.FIRST else "second_by"] = person.name
+    settled = []
+    if then.settled_label is not None:
+        settled = _settle(connection, person, review, row, then.settled_label, now)
+    connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**columns))
+    connection.execute(sa.insert(judgements), row)
+    judged = Event(person.actor, ReviewAction.JUDGED, key, evidence_of(row))
+    append_events(connection, [judged, *settled], now)
+    return then.stage
+
+
+def judgements_of(connection: sa.Connection, key: str, cycle: int) -> Sequence[sa.RowMapping]:
+    """What was said of an item in one cycle, in order. Not for the eyes of whoever is still to judge it."""
+    said = sa.select(judgements).where(judgements.c.item_key == key, judgements.c.cycle == cycle)
+    return sorted(connection.execute(said).mappings(), key=lambda row: list(Stage).index(Stage(row["stage"])))
+
+
+def evidence_of(row: sa.RowMapping | dict[str, object]) -> dict[str, object]:
+    """What the audit trail holds of a judgement: all but its comment, of which it holds a keyed hash.
+
+    Erasing the comment erases the key, too; then nobody can try out whether a comment said this or that.
+    """
+    names = ("judgement_id", "cycle", "stage", "kind", "label", "suggestion", "reason", "source")
+    evidence = {name: row[name] for name in names}
+    if row["comment"] is not None:
+        evidence["comment_hmac"] = comment_hmac(str(row["comment_key"]), str(row["comment"]))
+    return evidence
+
+
+def comment_hmac(key: str, comment: str) -> str:
+    """HMAC-SHA-256 of a comment, in hexadecimal."""
+    return hmac.digest(key.encode(), comment.encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def _check_words(
+    connection: sa.Connection, document_type: str, suggestion: str, said: Said, before: Sequence[Judgement]
+) -> None:
+    known = labels_of(connection, document_type)
+    if said.kind is JudgementKind.LABEL and said.label not in known:
+        raise Refusal(RefusalCode.UNKNOWN_LABEL, "Choose one of the labels of this kind of document.")
+    if said.kind is JudgementKind.NEW_CATEGORY and said.judgement not in before:
+        if not _CATEGORY.fullmatch(said.label):
+            raise Refusal(
+                RefusalCode.BAD_INPUT, "Name the category in at most 64 letters, digits, spaces and & / . , ' ( ) - _."
+            )
+        if said.label.casefold() in {label.casefold() for label in known}:
+            raise Refusal(RefusalCode.BAD_INPUT, "There is a label of this name; choose it instead.")
+    if len(said.comment) > MAX_COMMENT_CHARS:
+        raise Refusal(RefusalCode.BAD_INPUT, f"Keep the comment below {MAX_COMMENT_CHARS} characters.")
+    differs = said.judgement != Judgement(JudgementKind.LABEL, suggestion)
+    if (differs or said.reason is JudgementReason.OTHER) and not said.comment:
+        raise Refusal(
+            RefusalCode.COMMENT_MISSING,
+            "Say why in a comment: this differs from what was suggested, or gives no reason.",
+        )
+
+
+def _settle(
+    connection: sa.Connection,
+    person: Person,
+    review: sa.RowMapping,
+    row: dict[str, object],
+    label: str,
+    now: int,
+) -> list[Event]:
+    key = review["item_key"]
+    moved = move_item(
+        connection,
+        key,
+        ItemCode.PERSON_DECIDED,
+        now,
+        expected=[ItemState.IN_REVIEW],
+        settled_label=label,
+        settled_by=person.actor,
+        settled_at=now,
+    )
+    if not moved:
+        raise Refusal(RefusalCode.NOT_OPEN, "This item was taken back in the meantime.")
+    details = {"code": ItemCode.PERSON_DECIDED.value, "label": label, "judgement_id": row["judgement_id"]}
+    events = [Event(person.actor, EventAction.ITEM_SETTLED, key, details)]
+    if row["kind"] == JudgementKind.NEW_CATEGORY.value:
+        adopt_label(connection, review["document_type"], label)
+        adopted = {"document_type": review["document_type"], "label": label}
+        events.append(Event(person.actor, ReviewAction.CATEGORY_ADOPTED, key, adopted))
+    return events

@@ -1,0 +1,166 @@
+"""The configuration of `docyard review`: one TOML file as frozen dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from schemas.config import build, check_ranges, merge, read_toml
+from schemas.errors import ConfigError
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """Where the pages are served, and who vouches for people.
+
+    Attributes:
+        host: address to listen on.
+        port: 0 for any free one.
+        allowed_hosts: names under which browsers may ask for the pages.
+        https: people reach the pages through a proxy that speaks HTTPS; cookies are then sent over HTTPS alone.
+        trusted_user_header: header in which a proxy names the person it has authenticated; "" for passwords.
+        trusted_proxies: addresses from which that header is believed.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8300
+    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    https: bool = False
+    trusted_user_header: str = ""
+    trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """How long people stay logged in, and how often they may fail to.
+
+    Attributes:
+        idle_minutes: without a request, after which a session ends.
+        max_hours: after which it ends in any case.
+        max_failures: wrong passwords for one name, within `failure_minutes`.
+        max_client_failures: likewise from one address.
+    """
+
+    idle_minutes: float = 30.0
+    max_hours: float = 12.0
+    max_failures: int = 5
+    max_client_failures: int = 50
+    failure_minutes: float = 15.0
+
+
+@dataclass(frozen=True)
+class FourEyesConfig:
+    """Which items two people must judge.
+
+    Attributes:
+        labels: an item for which one of these is suggested or given.
+        share: of all other items, drawn by a hash of the item's key, in [0, 1].
+    """
+
+    labels: tuple[str, ...] = ()
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class DueConfig:
+    """How long things may take, and what happens then.
+
+    Attributes:
+        claim_minutes: how long a claim lasts.
+        hours: from reaching people until an item is due.
+        max_defer_days: how far an item can be put off.
+        check_seconds: how often the server looks for new, overdue and withdrawn items.
+        notify_command: program and arguments that get a JSON object of overdue items on standard input.
+        notify_url: address on this machine to which the same object is posted.
+        notify_seconds: how long either may take.
+    """
+
+    claim_minutes: float = 30.0
+    hours: float = 48.0
+    max_defer_days: float = 30.0
+    check_seconds: float = 10.0
+    notify_command: tuple[str, ...] = ()
+    notify_url: str = ""
+    notify_seconds: float = 10.0
+
+
+@dataclass(frozen=True)
+class ReviewConfig:
+    """Everything that decides what the review does.
+
+    Attributes:
+        warehouse: folder of the published tables.
+        database: URL of the queue; "" for queue.sqlite in the warehouse.
+        bundles: folders of ModelBundles; people may choose among all their labels, not the candidates alone.
+    """
+
+    warehouse: str = "warehouse"
+    database: str = ""
+    bundles: tuple[str, ...] = ()
+    server: ServerConfig = field(default_factory=ServerConfig)
+    sessions: SessionConfig = field(default_factory=SessionConfig)
+    four_eyes: FourEyesConfig = field(default_factory=FourEyesConfig)
+    due: DueConfig = field(default_factory=DueConfig)
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+def load_review_config(
+    path: Path | None, *, host: str | None = None, port: int | None = None, **overrides: Any
+) -> ReviewConfig:
+    """Reads the TOML file at `path`, if any, and lays flags that were given (not None) over it.
+
+    Args:
+        path: of the file.
+        host: instead of `server.host`.
+        port: instead of `server.port`.
+        overrides: keys of the top level.
+
+    Raises:
+        ConfigError: the file is missing or no TOML, a key is unknown, or a value cannot be used.
+    """
+    values = {} if path is None else read_toml(path)
+    server = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in overrides.items() if value is not None}
+    return build(ReviewConfig, merge(values, given | ({"server": server} if server else {})), where="")
+
+
+def _check(config: ReviewConfig) -> None:
+    if not config.warehouse:
+        raise ConfigError("warehouse: expected a folder, found an empty string")
+    server = config.server
+    check_ranges("server", server, port="[0, 65536)")
+    check_ranges(
+        "sessions",
+        config.sessions,
+        idle_minutes="(0, 1440]",
+        max_hours="(0, 168]",
+        max_failures="[1, 1000]",
+        max_client_failures="[1, 100000]",
+        failure_minutes="(0, 1440]",
+    )
+    check_ranges("four_eyes", config.four_eyes, share="[0, 1]")
+    check_ranges(
+        "due",
+        config.due,
+        claim_minutes="(0, 1440]",
+        hours="(0, 8760]",
+        max_defer_days="(0, 366]",
+        check_seconds="(0, 3600]",
+        notify_seconds="(0, 300]",
+    )
+    if server.host not in LOOPBACK and not server.https:
+        raise ConfigError(
+            f"server.host: {server.host!r} can be reached from other machines, and passwords would cross the network "
+            "in the clear; put a proxy with HTTPS in front and set server.https = true"
+        )
+    if not server.allowed_hosts or "*" in server.allowed_hosts:
+        raise ConfigError("server.allowed_hosts: expected the names people use, without *")
+    url = config.due.notify_url
+    if url and (urlsplit(url).scheme != "http" or urlsplit(url).hostname not in LOOPBACK):
+        raise ConfigError("due.notify_url: expected an http:// address on this machine, such as http://127.0.0.1:9000/")

@@ -1,0 +1,81 @@
+"""The documents of the review, against the code they describe."""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from review.evidence.export import EXPORT_COLUMNS
+from review.tables import metadata
+from schemas.review import ACTION_DESCRIPTIONS, REASON_WORDS, ROLE_DESCRIPTIONS, STAGE_DESCRIPTIONS, ReviewAction
+from schemas.review_config import (
+    DueConfig,
+    FourEyesConfig,
+    ReviewConfig,
+    ServerConfig,
+    SessionConfig,
+    load_review_config,
+)
+from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, section, table_rows
+
+REVIEW = (ROOT / "docs/review.md").read_text(encoding="utf-8")
+TABLES = {
+    "Top level of a review": ReviewConfig,
+    "`[server]`": ServerConfig,
+    "`[sessions]`": SessionConfig,
+    "`[four_eyes]`": FourEyesConfig,
+    "`[due]`": DueConfig,
+}
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_every_key_of_a_review_is_documented_with_its_default_and_no_other_is(heading: str) -> None:
+    check_keys(heading, TABLES[heading])
+
+
+def test_the_complete_file_of_a_review_holds_every_key_with_its_default(tmp_path: Path) -> None:
+    code = fenced(CONFIGURATION, "toml")[2]
+    path = tmp_path / "review.toml"
+    path.write_text(code, encoding="utf-8")
+    assert load_review_config(path) == ReviewConfig()
+    written = tomllib.loads(code)
+    assert set(written) == {item.name for item in dataclasses.fields(ReviewConfig)}
+    for name in ("server", "sessions", "four_eyes", "due"):
+        kind = type(getattr(ReviewConfig(), name))
+        assert set(written[name]) == {item.name for item in dataclasses.fields(kind)}, name
+
+
+@pytest.mark.parametrize(
+    ("heading", "words"),
+    [
+        ("Roles", ROLE_DESCRIPTIONS),
+        ("Stages", STAGE_DESCRIPTIONS),
+        ("Reasons", REASON_WORDS),
+        ("The export", EXPORT_COLUMNS),
+        ("Actions", ACTION_DESCRIPTIONS),
+    ],
+)
+def test_every_word_of_the_review_is_explained(heading: str, words: dict[str, str]) -> None:
+    rows = table_rows(section(REVIEW, heading))
+    assert {str(name): rows[str(name)][1] for name in words} == {str(name): text for name, text in words.items()}
+
+
+def test_every_action_has_a_description() -> None:
+    assert set(ACTION_DESCRIPTIONS) == set(ReviewAction)
+
+
+def test_every_picture_is_shown_and_small() -> None:
+    shown = {path.name for path in (ROOT / "docs/images").glob("review-*.png") if f"images/{path.name}" in REVIEW}
+    pictures = list((ROOT / "docs/images").glob("review-*.png"))
+    assert shown == {path.name for path in pictures}
+    assert all(path.stat().st_size < 150_000 for path in pictures)
+
+
+def test_every_table_of_the_review_and_every_column_is_named() -> None:
+    rows = table_rows(section(REVIEW, "Tables"))
+    assert set(rows) - {"table", "---"} == set(metadata.tables)
+    for table in metadata.tables.values():
+        assert rows[table.name][2] == ", ".join(f"`{column.name}`" for column in table.columns)

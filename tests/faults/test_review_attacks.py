@@ -1,0 +1,351 @@
+"""What the first ten of OWASP's list would try."""
+
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+
+import pytest
+import sqlalchemy as sa
+
+from fallback.database import reading
+from fallback.tables import items
+from review.web.desk import COOKIE
+from review.web.guard import HEADERS
+from schemas.errors import ConfigError
+from schemas.review_config import ReviewConfig, ServerConfig, SessionConfig
+from tests.queue_databases import SECOND
+from tests.review_cases import EVERYBODY, PASSWORD, TWO_PEOPLE, actions, fill, hire, in_review, review_row
+from tests.review_pages import Clock, browser, log_in, logged_in, send, token
+
+DECIDED = {"choice": "label:delivery", "reason": "text_says_so", "comment": ""}
+EVIL = "https://evil.example"
+
+
+@pytest.fixture
+def office(queue: sa.Engine) -> sa.Engine:
+    hire(queue, with_password=True)
+    fill(queue, in_review("a"), in_review("b"))
+    return queue
+
+
+POSTS = [
+    "/items/a/claim",
+    "/items/a/release",
+    "/items/a/defer",
+    "/items/a/judge",
+    "/next",
+    "/people",
+    "/log-out",
+    "/log-in",
+]
+
+
+# Forged requests
+
+
+@pytest.mark.parametrize("path", POSTS)
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Sec-Fetch-Site": "none"},
+        {"Sec-Fetch-Site": "", "Origin": "http://127.0.0.1:8300"},
+    ],
+    ids=str,
+)
+def test_a_form_from_another_site_is_refused_even_with_its_token(
+    office: sa.Engine, path: str, headers: dict[str, str]
+) -> None:
+    client = logged_in(office, "anna")
+    form = {"csrf": token(client), "name": "ben", "password": PASSWORD}
+    before = actions(office)
+    assert client.post(path, data=form, headers=headers).status_code == 403
+    assert actions(office) == before
+
+
+def test_an_older_browser_is_judged_by_the_origin_it_names(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    form = {"csrf": token(client)}
+    del client.headers["Sec-Fetch-Site"]
+    assert client.post("/items/a/claim", data=form).status_code == 403
+    for origin in (EVIL, "null", "http://127.0.0.1:9999", "http://127.0.0.1"):
+        assert client.post("/items/a/claim", data=form, headers={"Origin": origin}).status_code == 403
+    assert client.post("/items/a/claim", data=form, headers={"Origin": "http://127.0.0.1:8300"}).status_code == 303
+
+
+@pytest.mark.parametrize("path", [path for path in POSTS if path != "/log-in"])
+def test_a_form_without_the_token_of_its_session_is_refused(office: sa.Engine, path: str) -> None:
+    anna, ben = logged_in(office, "anna"), logged_in(office, "ben")
+    before = actions(office)
+    for form in ({}, {"csrf": ""}, {"csrf": "é"}, {"csrf": token(ben)}):
+        assert anna.post(path, data=form).status_code == 403
+    assert actions(office) == before
+
+
+@pytest.mark.parametrize("path", [path for path in POSTS if path not in ("/log-in", "/people")])
+def test_nothing_is_changed_by_following_a_link(office: sa.Engine, path: str) -> None:
+    before = actions(office)
+    client = logged_in(office, "anna")
+    assert client.get(path).status_code in (404, 405)
+    assert actions(office)[len(before) :] == ["logged_in"]
+
+
+# Sessions
+
+
+def test_a_planted_session_is_worth_nothing_after_the_log_in(office: sa.Engine) -> None:
+    attacker = logged_in(office, "ben")
+    planted = attacker.cookies[COOKIE]
+    victim = browser(office)
+    victim.cookies.set(COOKIE, planted)
+    answer = log_in(victim, "anna")
+    assert f"{COOKIE}=" in answer.headers["set-cookie"]
+    assert planted not in answer.headers["set-cookie"]
+    attacker.cookies.clear()
+    attacker.cookies.set(COOKIE, planted)
+    assert attacker.get("/").status_code == 303  # neither anna's session nor ben's own any more
+
+
+def test_a_made_up_session_is_nobody(office: sa.Engine) -> None:
+    client = browser(office)
+    for made_up in ("x", "' OR 1=1 --", "a" * 5000):
+        client.cookies.clear()
+        client.cookies.set(COOKIE, made_up)
+        assert client.get("/").status_code == 303
+
+
+def test_the_cookie_is_kept_from_scripts_and_other_sites(office: sa.Engine) -> None:
+    cookie = log_in(browser(office), "anna").headers["set-cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "secure" not in cookie
+    https = ReviewConfig(server=ServerConfig(https=True))
+    assert "secure" in log_in(browser(office, https), "anna").headers["set-cookie"].lower()
+
+
+def test_a_session_that_was_ended_stays_ended(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    kept = client.cookies[COOKIE]
+    send(client, "/log-out")
+    client.cookies.set(COOKIE, kept)
+    assert client.get("/").status_code == 303
+
+
+# Guessing
+
+
+def test_guessing_a_password_is_stopped_and_recorded(office: sa.Engine) -> None:
+    clock = Clock()
+    config = ReviewConfig(sessions=SessionConfig(max_failures=3))
+    client = browser(office, config, clock)
+    answers = [log_in(client, "anna", "wrong password").status_code for _ in range(4)]
+    assert answers == [403, 403, 403, 429]
+    blocked = log_in(client, "anna", PASSWORD)
+    assert blocked.status_code == 429
+    assert 0 < int(blocked.headers["retry-after"]) <= 900
+    assert log_in(browser(office, config, clock), "ben").status_code == 303
+    clock.now += 901 * SECOND
+    assert log_in(client, "anna").status_code == 303
+    assert actions(office).count("log_in_failed") == 3
+    assert actions(office).count("log_in_blocked") == 1
+
+
+def test_an_address_that_tries_many_names_is_stopped(office: sa.Engine) -> None:
+    config = ReviewConfig(sessions=SessionConfig(max_client_failures=4))
+    client = browser(office, config)
+    for name in "wxyz":
+        assert log_in(client, name).status_code == 403
+    assert log_in(client, "anna").status_code == 429
+    assert log_in(browser(office, config, address="127.0.0.2"), "anna").status_code == 303
+
+
+def test_a_wrong_name_and_a_wrong_password_get_the_same_answer(office: sa.Engine) -> None:
+    wrong_name = log_in(browser(office), "nobody")
+    wrong_password = log_in(browser(office), "anna", "wrong password")
+    assert wrong_name.status_code == wrong_password.status_code == 403
+    assert wrong_name.text.replace("nobody", "") == wrong_password.text.replace("anna", "")
+
+
+# Other people's things
+
+
+def test_a_person_can_do_nothing_to_an_item_that_another_holds(office: sa.Engine) -> None:
+    anna, ben = logged_in(office, "anna"), logged_in(office, "ben")
+    send(anna, "/items/a/claim")
+    before = dict(review_row(office, "a"))
+    assert send(ben, "/items/a/claim").status_code == 409
+    assert send(ben, "/items/a/judge", **DECIDED).status_code == 409
+    assert send(ben, "/items/a/release").status_code == 409
+    assert send(ben, "/items/a/defer", until="2026-11-25").status_code == 409
+    assert dict(review_row(office, "a")) == before
+
+
+def test_items_are_not_found_by_guessing(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    for key in ("c", "..%2f..%2fetc%2fpasswd", "a'--", "%F0%9F"):
+        assert client.get(f"/items/{key}").status_code == 404
+
+
+def test_a_nul_gets_nowhere(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    send(client, "/items/a/claim")
+    assert client.get("/items/%00").status_code == 400
+    assert client.get("/?suggestion=a%00").status_code == 400
+    assert send(client, "/items/a/judge", **{**DECIDED, "comment": "a\0b"}).status_code == 400
+    assert log_in(browser(office), "an\0na").status_code == 400
+
+
+@pytest.mark.parametrize("who", [person.name for person in EVERYBODY if person.name != "ada"])
+def test_only_admins_reach_accounts(office: sa.Engine, who: str) -> None:
+    client = logged_in(office, who)
+    assert client.get("/people").status_code == 403
+    assert send(client, "/people", name=who, role="admin", active="yes").status_code == 403
+    assert send(client, "/people", name="ada", role="reviewer").status_code == 403
+
+
+@pytest.mark.parametrize("who", ["otto", "ada"])
+def test_who_does_not_judge_cannot_by_sending_the_form_anyway(office: sa.Engine, who: str) -> None:
+    client = logged_in(office, who)
+    assert send(client, "/items/a/claim").status_code == 403
+    assert send(client, "/items/a/judge", **DECIDED).status_code == 403
+    assert send(client, "/next").headers["location"] == "/?note=none"
+
+
+@pytest.mark.parametrize("who", ["anna", "caro"])
+def test_the_trail_is_for_auditors_and_admins(office: sa.Engine, who: str) -> None:
+    assert logged_in(office, who).get("/trail").status_code == 403
+
+
+def test_the_first_judgement_leaks_into_no_page_of_the_second_person(queue: sa.Engine) -> None:
+    config = ReviewConfig(four_eyes=TWO_PEOPLE)
+    hire(queue, with_password=True)
+    fill(queue, in_review("a"), config=config)
+    anna, ben = logged_in(queue, "anna", config), logged_in(queue, "ben", config)
+    send(anna, "/items/a/claim")
+    send(anna, "/items/a/judge", **{**DECIDED, "choice": "label:account", "comment": "sentence of the first"})
+    for path in ("/", "/?view=open", "/?view=adjudication", "/?view=closed", "/items/a", "/help"):
+        page = ben.get(path).text
+        assert "sentence of the first" not in page
+        assert "anna" not in page
+
+
+# Scripts and SQL in documents
+
+
+class Tags(HTMLParser):
+    """What a browser would make of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.attributes: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "</pre></section><iframe src=//evil.example>",
+    "' onmouseover='alert(1)",
+    "{{ 7 * 7 }}{% for x in () %}",
+    "javascript:alert(1)",
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_a_document_says_stays_text_wherever_it_is_shown(queue: sa.Engine, text: str) -> None:
+    hire(queue, with_password=True)
+    hostile = {
+        "text": text,
+        "document_id": f"id {text}",
+        "source_uri": text,
+        "label": text,
+        "candidates": json.dumps([[text, 0.5], ["billing", 0.3]]),
+        "metadata": json.dumps({"subject": text, "n": 5}),
+    }
+    fill(queue, in_review("a", **hostile))
+    client = logged_in(queue, "anna")
+    send(client, "/items/a/claim")
+    for path in ("/items/a", "/?view=mine", f"/?suggestion={text}", f"/log-in?next={text}"):
+        page = client.get(path)
+        seen = Tags()
+        seen.feed(page.text)
+        assert page.status_code == 200
+        assert "49" not in page.text or "{{ 7" not in text
+        assert not [name for name in seen.attributes if name.startswith("on")]
+        assert "iframe" not in seen.found
+        assert seen.found.count("script") == 2
+        assert seen.found.count("img") == 1
+
+
+@pytest.mark.parametrize("attack", ["' OR '1'='1", "'; DROP TABLE items; --", "ticket' UNION SELECT 1 --"])
+@pytest.mark.parametrize("field", ["document_type", "code", "suggestion"])
+def test_sql_in_a_filter_is_a_value_that_nothing_has(office: sa.Engine, field: str, attack: str) -> None:
+    client = logged_in(office, "anna")
+    assert "0 items:" in client.get("/", params={field: attack}).text
+    assert "2 items:" in client.get("/").text
+
+
+@pytest.mark.parametrize("field", ["view", "order", "after"])
+def test_sql_where_a_word_of_ours_is_expected_is_refused(office: sa.Engine, field: str) -> None:
+    client = logged_in(office, "anna")
+    assert client.get("/", params={field: "1; DROP TABLE items"}).status_code == 422
+    with reading(office) as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(items)) == 2
+
+
+# The server
+
+
+@pytest.mark.parametrize("path", ["/", "/log-in", "/items/a", "/static/review.css", "/nowhere", "/log-out"])
+def test_every_answer_carries_the_headers(office: sa.Engine, path: str) -> None:
+    for client in (browser(office), logged_in(office, "anna")):
+        headers = client.get(path).headers
+        for name, value in HEADERS.items():
+            if name != "cache-control" or not path.startswith("/static"):
+                assert headers[name] == value
+        assert "server" not in headers
+
+
+def test_no_page_needs_what_the_content_policy_forbids(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    send(client, "/items/a/claim")
+    for path in ("/", "/items/a", "/help"):
+        page = client.get(path).text
+        tags = Tags()
+        tags.feed(page)
+        assert "style" not in tags.found
+        assert "style" not in tags.attributes
+        assert "<script>" not in page
+
+
+def test_a_foreign_name_for_this_server_is_refused(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    for host in ("evil.example", "evil.example:8300", "127.0.0.1.evil.example", ""):
+        assert client.get("/", headers={"Host": host}).status_code == 400
+    assert client.get("/log-in", headers={"Host": "[::1]:8300"}).status_code == 200
+
+
+def test_a_huge_form_is_refused(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    assert send(client, "/items/a/judge", comment="x" * 100_000).status_code == 413
+
+
+def test_bytes_that_are_no_form_do_no_harm(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    assert client.post("/items/a/judge", content=b"\xff\xfe%%%&=&csrf").status_code == 403
+
+
+@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/LICENSES.txt/..", "/static/"])
+def test_no_other_file_is_served(office: sa.Engine, path: str) -> None:
+    assert browser(office).get(path).status_code == 404
+
+
+def test_passwords_never_cross_a_network_in_the_clear() -> None:
+    with pytest.raises(ConfigError, match="https"):
+        ReviewConfig(server=ServerConfig(host="0.0.0.0"))

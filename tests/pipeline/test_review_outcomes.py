@@ -1,0 +1,320 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import sqlalchemy as sa
+
+from fallback.database import transaction
+from fallback.tables import calls, items
+from models.training.table_files import read_records
+from review.outcomes.label_studio import export_tasks, import_annotations
+from review.outcomes.resolutions import publish_resolutions
+from review.outcomes.training_data import export_training_data
+from review.outcomes.views import VIEWS, duckdb_sql, view_sql
+from schemas.errors import ConfigError, InputError, VerificationError
+from schemas.review_config import ReviewConfig
+from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
+from tests.queue_databases import NOON, call_row, new_sqlite, opened
+from tests.review_cases import (
+    ANNA,
+    BEN,
+    CONFIG,
+    HOUR,
+    TWO_PEOPLE,
+    actions,
+    fill,
+    in_review,
+    item,
+    label,
+    review_row,
+    says,
+)
+from transforms.warehouse.layout import Warehouse, open_warehouse
+
+DAY = 24 * HOUR
+
+
+@pytest.fixture
+def warehouse(tmp_path: Path) -> Warehouse:
+    return open_warehouse(str(tmp_path / "warehouse"))
+
+
+def by_llm(key: str, at: int = NOON, **columns: Any) -> dict[str, Any]:
+    settled = {"settled_label": "account", "settled_by": "model@127.0.0.1", "settled_at": at, "call_id": f"c-{key}"}
+    return in_review(key, **{"state": "settled", "code": "llm_vote", **settled, **columns})
+
+
+def put_call(engine: sa.Engine, key: str) -> None:
+    row = call_row(f"c-{key}", key, status="answered", answer="account", scores="{}", cost_nanos=2_500_000)
+    with transaction(engine) as connection:
+        connection.execute(sa.insert(calls), row)
+
+
+def published(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
+    files = sorted((warehouse.root / "resolutions").glob("*/*/*.parquet"))
+    tables = [pq.read_table(file, partitioning=None) for file in files]
+    assert all(table.schema.equals(RESOLUTIONS.schema()) for table in tables)
+    return {row["item_key"]: row for table in tables for row in table.to_pylist()}
+
+
+def test_what_llm_and_people_settled_is_published_by_day_and_type(queue: sa.Engine, warehouse: Warehouse) -> None:
+    fill(queue, in_review("a"), in_review("b"), by_llm("c"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    put_call(queue, "c")
+    says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    says(queue, BEN, "a", label("delivery"), now=NOON + DAY, four_eyes=TWO_PEOPLE)
+    says(queue, ANNA, "b", label("billing", "an invoice"))
+    assert review_row(queue, "b")["stage"] == "second"
+    assert publish_resolutions(queue, warehouse, NOON).rows == 2
+    rows = published(warehouse)
+    a, c = rows["a"], rows["c"]
+    assert (a["label"], a["resolved_by"], a["resolver"], a["judgements"]) == ("delivery", "person", "ben", 2)
+    assert (a["reason"], a["overrides"], str(a["run_date"])) == ("text_says_so", False, "2026-11-22")
+    assert (c["label"], c["resolved_by"], c["resolver"], c["judgements"]) == ("account", "llm", "model@127.0.0.1", 0)
+    assert (c["llm_label"], c["cost"], c["overrides"], c["reason"]) == ("account", 0.0025, True, None)
+    root = warehouse.root / "resolutions"
+    assert (root / "resolved_date=2026-11-23/document_type=ticket/_SUCCESS").is_file()
+
+
+def test_publishing_again_changes_no_byte_and_leaves_no_event(queue: sa.Engine, warehouse: Warehouse) -> None:
+    fill(queue, in_review("a"), in_review("b"))
+    says(queue, ANNA, "a", label("delivery"))
+    assert publish_resolutions(queue, warehouse, NOON).replaced == 1
+    before, happened = _files(warehouse), actions(queue)
+    assert publish_resolutions(queue, warehouse, NOON + DAY).replaced == 0
+    assert (_files(warehouse), actions(queue)) == (before, happened)
+    says(queue, ANNA, "b", label("delivery"), now=NOON + DAY)
+    assert publish_resolutions(queue, warehouse, NOON + DAY).replaced == 1
+    after = _files(warehouse)
+    assert {name: after[name] for name in before} == before
+
+
+def _files(warehouse: Warehouse) -> dict[str, tuple[bytes, int]]:
+    root = warehouse.root / "resolutions"
+    return {str(p.relative_to(root)): (p.read_bytes(), p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
+
+
+def test_an_item_that_was_put_back_leaves_the_table(queue: sa.Engine, warehouse: Warehouse) -> None:
+    fill(queue, in_review("a"))
+    says(queue, ANNA, "a", label("delivery"))
+    publish_resolutions(queue, warehouse, NOON)
+    with transaction(queue) as connection:
+        connection.execute(sa.update(items).values(state="pending", settled_label=None))
+    publish_resolutions(queue, warehouse, NOON)
+    assert published(warehouse) == {}
+
+
+def test_the_table_of_another_queue_is_not_overwritten(queue: sa.Engine, warehouse: Warehouse, tmp_path: Path) -> None:
+    fill(queue, in_review("a"))
+    says(queue, ANNA, "a", label("delivery"))
+    publish_resolutions(queue, warehouse, NOON)
+    (tmp_path / "other").mkdir()
+    with opened(new_sqlite(tmp_path / "other")) as other:
+        fill(other, in_review("b"))
+        says(other, ANNA, "b", label("delivery"))
+        with pytest.raises(VerificationError, match="knows nothing"):
+            publish_resolutions(other, warehouse, NOON)
+    assert set(published(warehouse)) == {"a"}
+
+
+def test_a_leftover_of_a_kill_is_cleared_and_read_by_nobody(queue: sa.Engine, warehouse: Warehouse) -> None:
+    left = warehouse.root / "resolutions" / "_new-0123"
+    left.mkdir(parents=True)
+    (left / "resolutions.parquet").write_bytes(b"half a file")
+    fill(queue, in_review("a"))
+    says(queue, ANNA, "a", label("delivery"))
+    publish_resolutions(queue, warehouse, NOON)
+    assert not left.exists()
+
+
+# Decisions
+
+
+def classified(warehouse: Warehouse, *rows: dict[str, Any]) -> None:
+    schema = CLASSIFICATIONS.schema()
+    plain = {"confidence": 0.5, "top_labels": [], "familiarity": 1.0, "threshold": 0.9, "n_tokens": 3, "n_windows": 1}
+    fixed = {"route_reason": "low_confidence", "tier": "encoder", "bundle": "tickets@0", "truncated": False}
+    other = {"document_type": "ticket", "source_uri": "x", "source_offset": 0, "label": "delivery"}
+    for row in rows:
+        day = row.pop("run_date", "2026-11-22")
+        folder = warehouse.root / f"classifications/run_date={day}/document_type=ticket"
+        folder.mkdir(parents=True, exist_ok=True)
+        table = pa.Table.from_pylist([{**plain, **fixed, **other, **row}], schema)
+        pq.write_table(table, folder / f"{row['document_id']}.parquet")
+
+
+def decisions(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
+    with duckdb.connect() as connection:
+        connection.execute(duckdb_sql(warehouse.root))
+        return connection.execute(query).fetchall()
+
+
+HISTORY = """SELECT document_id, label, decided_by FROM decisions_history
+WHERE valid_from <= DATE '{0}' AND (valid_until IS NULL OR valid_until > DATE '{0}') ORDER BY document_id"""
+
+
+def test_a_person_supersedes_the_llm_and_the_llm_the_model_also_as_of_a_past_day(
+    queue: sa.Engine, warehouse: Warehouse
+) -> None:
+    classified(
+        warehouse,
+        {"document_id": "sure", "route": "accepted", "content_hash": "h0"},
+        {"document_id": "id-waits", "route": "escalated", "content_hash": "waits"},
+        {"document_id": "id-llm", "route": "escalated", "content_hash": "llm"},
+        {"document_id": "id-person", "route": "escalated", "content_hash": "person"},
+    )
+    fill(queue, in_review("person"), by_llm("llm", NOON + DAY))
+    says(queue, ANNA, "person", label("billing", "an invoice"), now=NOON + 2 * DAY)
+    publish_resolutions(queue, warehouse, NOON)
+    now = "SELECT document_id, label, decided_by FROM decisions ORDER BY document_id"
+    last = [
+        ("id-llm", "account", "llm"),
+        ("id-person", "billing", "person"),
+        ("id-waits", None, "nobody"),
+        ("sure", "delivery", "model"),
+    ]
+    assert decisions(warehouse, now) == last
+    assert decisions(warehouse, HISTORY.format("2026-11-24")) == last
+    second = decisions(warehouse, HISTORY.format("2026-11-23"))
+    assert second == [last[0], ("id-person", None, "nobody"), *last[2:]]
+    first = decisions(warehouse, HISTORY.format("2026-11-22"))
+    assert first[0] == ("id-llm", None, "nobody")
+    assert decisions(warehouse, HISTORY.format("2026-11-21")) == []
+
+
+def test_an_llm_never_supersedes_a_person_and_a_later_person_does(queue: sa.Engine, warehouse: Warehouse) -> None:
+    """Two bundles escalated the same text, so that there are three items for one document."""
+    classified(warehouse, {"document_id": "d", "route": "escalated", "content_hash": "h"})
+    same = {"document_id": "d", "content_hash": "h"}
+    fill(queue, in_review("p1", **same), by_llm("l", NOON + 2 * DAY, **same), in_review("p2", **same))
+    says(queue, ANNA, "p1", label("billing", "an invoice"), now=NOON + DAY)
+    publish_resolutions(queue, warehouse, NOON)
+    query = "SELECT label, decided_by, decider FROM decisions"
+    assert decisions(warehouse, query) == [("billing", "person", "anna")]
+    says(queue, BEN, "p2", label("delivery"), now=NOON + 3 * DAY)
+    publish_resolutions(queue, warehouse, NOON)
+    assert decisions(warehouse, query) == [("delivery", "person", "ben")]
+    assert decisions(warehouse, HISTORY.format("2026-11-24")) == [("d", "billing", "person")]
+
+
+def test_a_resolution_of_another_text_is_no_decision_on_this_one(queue: sa.Engine, warehouse: Warehouse) -> None:
+    classified(warehouse, {"document_id": "d", "route": "escalated", "content_hash": "new text"})
+    fill(queue, in_review("a", document_id="d", content_hash="old text"))
+    says(queue, ANNA, "a", label("delivery"))
+    publish_resolutions(queue, warehouse, NOON)
+    assert decisions(warehouse, "SELECT label, decided_by FROM decisions") == [(None, "nobody")]
+
+
+@pytest.mark.parametrize("name", VIEWS)
+def test_the_views_use_no_words_that_only_one_database_knows(name: str) -> None:
+    sql = view_sql(name).upper()
+    for word in ("QUALIFY", "GROUP BY ALL", "EXCLUDE", "ILIKE", "::", "READ_PARQUET", "DISTINCT ON", "FILTER ("):
+        assert word not in sql
+
+
+# Training data
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ".parquet"])
+def test_what_people_settled_becomes_training_data(queue: sa.Engine, tmp_path: Path, suffix: str) -> None:
+    text = 'a "quoted" text,\nwith a line break'
+    fill(queue, in_review("a", text=text), in_review("b"), in_review("c", text=None), by_llm("l"))
+    for key in "abc":
+        says(queue, ANNA, key, label("billing", "an invoice"))
+    path = tmp_path / f"data{suffix}"
+    assert export_training_data(queue, path, None, NOON) == 2
+    records = read_records(path, ["id", "text", "label", "group", "source"])
+    expected = {"id": "id-a", "text": text, "label": "billing", "group": "id-a", "source": "review"}
+    assert records[0] == expected
+    assert actions(queue)[-1] == "training_data_exported"
+
+
+def test_training_data_is_of_one_type_and_not_empty(queue: sa.Engine, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing"):
+        export_training_data(queue, tmp_path / "data.csv", None, NOON)
+    fill(queue, in_review("a"), in_review("b", document_type="receipt"))
+    for key in "ab":
+        says(queue, ANNA, key, label("delivery"))
+    with pytest.raises(ConfigError, match="receipt, ticket"):
+        export_training_data(queue, tmp_path / "data.csv", None, NOON)
+    assert export_training_data(queue, tmp_path / "data.csv", "receipt", NOON) == 1
+    with pytest.raises(ConfigError, match="ends with"):
+        export_training_data(queue, tmp_path / "data.txt", "receipt", NOON)
+
+
+# Label Studio
+
+
+def annotated(path: Path, out: Path, *answers: tuple[str, str, str], comment: str = "") -> Path:
+    """What Label Studio exports after people annotated the tasks: (item, annotator, label)."""
+    tasks = {task["data"]["item_key"]: {**task, "annotations": []} for task in json.loads(path.read_text())}
+    for number, (key, who, choice) in enumerate(answers):
+        result = [{"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [choice]}}]
+        if comment:
+            result.append({"from_name": "comment", "type": "textarea", "value": {"text": [comment]}})
+        annotation = {"id": number, "completed_by": {"id": 7, "email": who}, "result": result}
+        tasks[key]["annotations"].append(annotation)
+    out.write_text(json.dumps(list(tasks.values())))
+    return out
+
+
+def test_tasks_carry_the_prediction_and_annotations_come_back_once(queue: sa.Engine, tmp_path: Path) -> None:
+    fill(queue, in_review("a"), in_review("b"), in_review("r", document_type="receipt"))
+    path = tmp_path / "tasks.json"
+    assert export_tasks(queue, path, "ticket", 10, NOON) == 2
+    task = json.loads(path.read_text())[0]
+    assert task["data"] == {"text": "text of a", "item_key": "a", "document_id": "id-a"}
+    (prediction,) = task["predictions"]
+    assert (prediction["model_version"], prediction["score"]) == ("tickets@0123456789ab", 0.5)
+    assert prediction["result"][0]["value"] == {"choices": ["delivery"]}
+    assert '<Choice value="billing"/>' in (tmp_path / "tasks.xml").read_text()
+    answers = [("a", "eve@example.org", "billing"), ("b", "eve@example.org", "nonsense")]
+    done = annotated(path, tmp_path / "done.json", *answers, comment="it says so")
+    found = import_annotations(queue, done, CONFIG, NOON)
+    assert (found.taken, found.known, len(found.refused)) == (1, 0, 1)
+    assert "Choose one of the labels" in found.refused[0]
+    assert item(queue, "a")["settled_by"] == "person:label_studio:eve@example.org"
+    assert item(queue, "b")["state"] == "in_review"
+    again = import_annotations(queue, done, CONFIG, NOON)
+    assert (again.taken, again.known, len(again.refused)) == (0, 1, 1)
+    assert actions(queue, "a").count("judged") == 1
+    assert review_row(queue, "b")["claimed_by"] is None
+
+
+def test_two_annotators_are_four_eyes_and_one_is_not(queue: sa.Engine, tmp_path: Path) -> None:
+    config = ReviewConfig(four_eyes=TWO_PEOPLE)
+    fill(queue, in_review("a"), in_review("b"), config=config)
+    export_tasks(queue, tmp_path / "tasks.json", "ticket", 10, NOON)
+    answers = [("a", "eve", "delivery"), ("a", "eve", "delivery"), ("b", "eve", "delivery"), ("b", "finn", "delivery")]
+    done = annotated(tmp_path / "tasks.json", tmp_path / "done.json", *answers)
+    found = import_annotations(queue, done, config, NOON)
+    assert (found.taken, len(found.refused)) == (3, 1)
+    assert item(queue, "a")["state"] == "in_review"
+    assert item(queue, "b")["state"] == "settled"
+
+
+@pytest.mark.parametrize("content", ["", "[]x", '[{"data": {}}]', '{"a": 1}'])
+def test_a_file_that_is_no_export_is_refused(queue: sa.Engine, tmp_path: Path, content: str) -> None:
+    (tmp_path / "done.json").write_text(content)
+    with pytest.raises(InputError, match="Label Studio"):
+        import_annotations(queue, tmp_path / "done.json", CONFIG, NOON)
+
+
+@pytest.mark.parametrize("result", [[], [{"from_name": "label", "value": {"choices": ["a", "b"]}}], None, "x"])
+def test_an_annotation_without_one_choice_is_refused_alone(queue: sa.Engine, tmp_path: Path, result: Any) -> None:
+    fill(queue, in_review("a"))
+    annotation = {"id": 1, "completed_by": 7, "result": result}
+    (tmp_path / "done.json").write_text(json.dumps([{"data": {"item_key": "a"}, "annotations": [annotation]}]))
+    found = import_annotations(queue, tmp_path / "done.json", CONFIG, NOON)
+    assert (found.taken, len(found.refused)) == (0, 1)
+    assert review_row(queue, "a")["claimed_by"] is None
+
+
+def test_nothing_to_export_says_so(queue: sa.Engine, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing to export"):
+        export_tasks(queue, tmp_path / "tasks.json", "ticket", 10, NOON)

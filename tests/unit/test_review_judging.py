@@ -1,0 +1,314 @@
+from __future__ import annotations
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import sqlalchemy as sa
+
+from fallback.database import reading, transaction
+from fallback.events import verify_chain
+from fallback.tables import items
+from review.people.accounts import Person
+from review.refusals import Refusal, RefusalCode
+from review.tables import judgements, metadata
+from review.work.admission import labels_of
+from review.work.case import case_of
+from review.work.claims import claim, defer, release
+from review.work.judging import Said, judge
+from review.work.stages import why_four_eyes
+from review.work.upkeep import keep_up
+from schemas.review import JudgementKind, JudgementReason, Stage
+from schemas.review_config import FourEyesConfig, ReviewConfig
+from tests.queue_databases import NOON
+from tests.review_cases import (
+    ADA,
+    ANNA,
+    BEN,
+    CARO,
+    CONFIG,
+    DAN,
+    DUE,
+    HOUR,
+    OTTO,
+    TWO_PEOPLE,
+    actions,
+    category,
+    fill,
+    in_review,
+    item,
+    label,
+    review_row,
+    says,
+)
+
+
+def refused(engine: sa.Engine, person: Person, key: str, said: Said, four_eyes: FourEyesConfig | None = None) -> str:
+    before = actions(engine)
+    with pytest.raises(Refusal) as refusal:
+        says(engine, person, key, said, four_eyes=four_eyes)
+    assert [action for action in actions(engine)[len(before) :] if action != "claimed"] == []
+    return refusal.value.code
+
+
+def test_the_migrations_make_the_tables_of_the_review(queue: sa.Engine) -> None:
+    found = sa.inspect(queue)
+    for table in metadata.tables.values():
+        columns = {column["name"]: column for column in found.get_columns(table.name)}
+        assert set(columns) == {column.name for column in table.columns}, table.name
+        for column in table.columns:
+            assert columns[column.name]["nullable"] == column.nullable or column.primary_key, column
+            assert columns[column.name]["type"]._type_affinity is column.type._type_affinity, column
+
+
+def test_one_judgement_settles_an_item_and_leaves_its_trace(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    assert says(queue, ANNA, "a", label("delivery")) is Stage.CLOSED
+    settled = item(queue, "a")
+    assert (settled["state"], settled["code"]) == ("settled", "person_decided")
+    assert (settled["settled_label"], settled["settled_by"], settled["settled_at"]) == ("delivery", "person:anna", NOON)
+    assert actions(queue, "a") == ["review_opened", "claimed", "judged", "item_settled"]
+    assert review_row(queue, "a")["closed_at"] == NOON
+    with reading(queue) as connection:
+        assert verify_chain(connection) is None
+
+
+def test_another_label_than_the_suggested_one_needs_a_comment(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    assert refused(queue, ANNA, "a", label("billing")) == RefusalCode.COMMENT_MISSING
+    assert says(queue, ANNA, "a", label("billing", "it asks for an invoice")) is Stage.CLOSED
+    assert item(queue, "a")["settled_label"] == "billing"
+
+
+def test_what_an_override_is_hangs_on_the_combined_vote_where_there_is_one(queue: sa.Engine) -> None:
+    fill(queue, in_review("a", vote_label="billing", vote_confidence=0.6))
+    assert review_row(queue, "a")["suggestion"] == "billing"
+    assert refused(queue, ANNA, "a", label("delivery")) == RefusalCode.COMMENT_MISSING
+    assert says(queue, ANNA, "a", label("billing")) is Stage.CLOSED
+
+
+def test_another_reason_needs_a_comment(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    said = Said(JudgementKind.LABEL, "delivery", JudgementReason.OTHER)
+    assert refused(queue, ANNA, "a", said) == RefusalCode.COMMENT_MISSING
+
+
+def test_a_label_that_is_none_of_the_kind_is_refused(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), in_review("b", document_type="receipt", candidates='[["travel",0.5]]', label="travel"))
+    assert refused(queue, ANNA, "a", label("travel", "why not")) == RefusalCode.UNKNOWN_LABEL
+
+
+@pytest.mark.parametrize("person", [OTTO, ADA])
+def test_auditors_and_admins_judge_nothing(queue: sa.Engine, person: Person) -> None:
+    fill(queue, in_review("a"))
+    assert refused(queue, person, "a", label("delivery")) == RefusalCode.ROLE
+
+
+def test_a_judgement_needs_a_claim_that_has_not_ended(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+        judge(connection, ANNA, "a", label("delivery"), NOON, FourEyesConfig())
+    assert refusal.value.code is RefusalCode.NOT_HELD
+    with transaction(queue) as connection:
+        claim(connection, ANNA, "a", NOON, DUE)
+    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+        judge(connection, ANNA, "a", label("delivery"), NOON + HOUR, FourEyesConfig())
+    assert refusal.value.code is RefusalCode.NOT_HELD
+
+
+def test_nobody_takes_or_judges_what_somebody_else_holds_until_the_claim_ends(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    with transaction(queue) as connection:
+        claim(connection, ANNA, "a", NOON, DUE)
+    for attempt in (lambda c: claim(c, BEN, "a", NOON, DUE), lambda c: judge(c, BEN, "a", label("delivery"), NOON,
+                                                                            FourEyesConfig())):  # fmt: skip
+        with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+            attempt(connection)
+        assert refusal.value.code is RefusalCode.HELD_BY_ANOTHER
+    with transaction(queue) as connection:
+        claim(connection, BEN, "a", NOON + HOUR, DUE)
+    assert review_row(queue, "a")["claimed_by"] == "ben"
+
+
+def test_of_many_who_claim_at_once_one_gets_the_item(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+
+    def take(person: Person) -> bool:
+        try:
+            with transaction(queue) as connection:
+                claim(connection, person, "a", NOON, DUE)
+        except Refusal:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        taken = list(pool.map(take, [dataclasses.replace(ANNA, name=f"p{i}") for i in range(8)]))
+    assert sum(taken) == 1
+
+
+def test_only_the_holder_or_an_admin_releases_a_claim(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    with transaction(queue) as connection:
+        claim(connection, ANNA, "a", NOON, DUE)
+    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+        release(connection, BEN, "a", NOON)
+    assert refusal.value.code is RefusalCode.NOT_HELD
+    with transaction(queue) as connection:
+        release(connection, ADA, "a", NOON)
+    assert review_row(queue, "a")["claimed_by"] is None
+
+
+def test_an_item_is_put_off_within_bounds_by_its_holder(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    with transaction(queue) as connection:
+        claim(connection, ANNA, "a", NOON, DUE)
+    for until in (NOON, NOON + 400 * 24 * HOUR):
+        with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+            defer(connection, ANNA, "a", until, NOON, DUE)
+        assert refusal.value.code is RefusalCode.BAD_INPUT
+    with transaction(queue) as connection:
+        defer(connection, ANNA, "a", NOON + 24 * HOUR, NOON, DUE)
+    row = review_row(queue, "a")
+    assert (row["claimed_by"], row["deferred_until"]) == (None, NOON + 24 * HOUR)
+
+
+# Four eyes
+
+
+def test_two_people_who_agree_settle_an_item(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    assert says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE) is Stage.SECOND
+    assert item(queue, "a")["state"] == "in_review"
+    assert says(queue, BEN, "a", label("delivery"), four_eyes=TWO_PEOPLE) is Stage.CLOSED
+    assert item(queue, "a")["settled_by"] == "person:ben"
+
+
+def test_the_second_pair_of_eyes_is_another_person(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    assert refused(queue, ANNA, "a", label("delivery"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
+
+
+def test_the_database_itself_refuses_a_second_judgement_by_one_person(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    with reading(queue) as connection:
+        row = dict(connection.execute(sa.select(judgements)).mappings().one())
+    with pytest.raises(sa.exc.IntegrityError), transaction(queue) as connection:
+        connection.execute(sa.insert(judgements), {**row, "judgement_id": "another", "stage": "second"})
+
+
+def test_the_second_pair_of_eyes_is_blind(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    says(queue, ANNA, "a", label("billing", "a sentence only anna wrote"), four_eyes=TWO_PEOPLE)
+    with reading(queue) as connection:
+        for person in (BEN, CARO, ADA):
+            case = case_of(connection, person, "a", NOON)
+            assert (case.said, case.hidden) == ((), True)
+            assert "a sentence only anna wrote" not in repr(case)
+        assert [row["person"] for row in case_of(connection, ANNA, "a", NOON).said] == ["anna"]
+        assert [row["person"] for row in case_of(connection, OTTO, "a", NOON).said] == ["anna"]
+
+
+def test_a_disagreement_goes_to_an_adjudicator_who_is_neither(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    assert says(queue, CARO, "a", label("billing", "an invoice"), four_eyes=TWO_PEOPLE) is Stage.ADJUDICATION
+    assert refused(queue, BEN, "a", label("billing", "x"), TWO_PEOPLE) == RefusalCode.ROLE
+    assert refused(queue, CARO, "a", label("billing", "x"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
+    with reading(queue) as connection:
+        assert [row["person"] for row in case_of(connection, DAN, "a", NOON).said] == ["anna", "caro"]
+    assert says(queue, DAN, "a", label("account", "neither is right"), four_eyes=TWO_PEOPLE) is Stage.CLOSED
+    assert item(queue, "a")["settled_label"] == "account"
+
+
+def test_a_label_that_needs_two_people_needs_them_whoever_suggested_it(queue: sa.Engine) -> None:
+    four_eyes = FourEyesConfig(labels=("account",))
+    fill(queue, in_review("a"), config=ReviewConfig(four_eyes=four_eyes))
+    assert review_row(queue, "a")["four_eyes"] == ""
+    assert says(queue, ANNA, "a", label("account", "close it"), four_eyes=four_eyes) is Stage.SECOND
+
+
+def test_a_rule_that_is_made_while_an_item_waits_counts_for_it(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    assert says(queue, ANNA, "a", label("account", "close it"), four_eyes=TWO_PEOPLE) is Stage.SECOND
+
+
+def test_the_sample_for_four_eyes_is_about_its_share_and_always_the_same() -> None:
+    keys = [f"{i:064x}" for i in range(4000)]
+    drawn = [why_four_eyes(key, "delivery", FourEyesConfig(share=0.1)) for key in keys]
+    assert 300 < drawn.count("sample") < 500
+    assert drawn == [why_four_eyes(key, "delivery", FourEyesConfig(share=0.1)) for key in keys]
+    assert {why_four_eyes(key, "delivery", FourEyesConfig()) for key in keys} == {""}
+    assert {why_four_eyes(key, "delivery", FourEyesConfig(share=1.0)) for key in keys} == {"sample"}
+
+
+# New categories
+
+
+def test_a_proposed_category_holds_only_when_an_adjudicator_adopts_it(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    assert says(queue, ANNA, "a", category("Lost parcel")) is Stage.ADJUDICATION
+    assert item(queue, "a")["state"] == "in_review"
+    with reading(queue) as connection:
+        assert case_of(connection, CARO, "a", NOON).proposals == ("Lost parcel",)
+    assert says(queue, CARO, "a", category("Lost parcel", "we need it")) is Stage.CLOSED
+    assert item(queue, "a")["settled_label"] == "Lost parcel"
+    with reading(queue) as connection:
+        assert "Lost parcel" in labels_of(connection, "ticket")
+    assert actions(queue, "a")[-2:] == ["item_settled", "category_adopted"]
+
+
+def test_an_adjudicator_adopts_no_category_of_his_own(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    says(queue, ANNA, "a", category("Lost parcel"))
+    assert refused(queue, CARO, "a", category("Found parcel")) == RefusalCode.UNKNOWN_LABEL
+
+
+@pytest.mark.parametrize("name", ["", " ", "-x", "a\nb", "<b>", "x" * 65, "Delivery"])
+def test_a_category_needs_a_name_that_is_short_plain_and_new(queue: sa.Engine, name: str) -> None:
+    fill(queue, in_review("a"))
+    assert refused(queue, ANNA, "a", category(name)) == RefusalCode.BAD_INPUT
+
+
+# Coming and going
+
+
+def test_an_item_that_the_queue_takes_back_leaves_the_review(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    with transaction(queue) as connection:
+        claim(connection, ANNA, "a", NOON, DUE)
+        connection.execute(sa.update(items).values(state="dead", code="withdrawn"))
+    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+        judge(connection, ANNA, "a", label("delivery"), NOON, FourEyesConfig())
+    assert refusal.value.code is RefusalCode.NOT_OPEN
+    assert keep_up(queue, CONFIG, NOON).let_go == 1
+    assert review_row(queue, "a")["stage"] == "closed"
+
+
+def test_an_item_that_comes_back_is_judged_anew_and_by_whom_it_may(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    for state in ("pending", "in_review"):
+        with transaction(queue) as connection:
+            connection.execute(sa.update(items).values(state=state))
+        keep_up(queue, CONFIG, NOON)
+    assert review_row(queue, "a")["cycle"] == 2
+    assert says(queue, ANNA, "a", label("delivery")) is Stage.CLOSED
+
+
+def test_keeping_up_again_changes_nothing(queue: sa.Engine) -> None:
+    fill(queue, *(in_review(f"k{i}") for i in range(30)))
+    before = actions(queue)
+    assert keep_up(queue, CONFIG, NOON) == dataclasses.replace(keep_up(queue, CONFIG, NOON), taken_in=0)
+    assert actions(queue) == before
+    assert before.count("review_opened") == 30
+
+
+def test_a_comment_is_in_the_audit_trail_only_as_a_keyed_hash(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    says(queue, ANNA, "a", label("billing", "Mrs Miller wants an invoice"))
+    with reading(queue) as connection:
+        details = " ".join(connection.scalars(sa.text("SELECT details FROM events")))
+    assert "Miller" not in details
+    assert "comment_hmac" in details

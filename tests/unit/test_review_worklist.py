@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from fallback.database import reading, transaction
+from fallback.tables import calls
+from review.people.accounts import Person
+from review.refusals import Refusal
+from review.work.case import case_of
+from review.work.claims import claim, defer
+from review.work.upkeep import keep_up
+from review.work.worklist import Filters, Order, View, count_open, next_for, worklist
+from schemas.review_config import ReviewConfig
+from tests.queue_databases import NOON, call_row
+from tests.review_cases import (
+    ANNA,
+    BEN,
+    CARO,
+    CONFIG,
+    DUE,
+    HOUR,
+    OTTO,
+    TWO_PEOPLE,
+    category,
+    fill,
+    in_review,
+    label,
+    review_row,
+    says,
+)
+
+
+def keys(engine: sa.Engine, person: Person, now: int = NOON, **filters: Any) -> list[str]:
+    with reading(engine) as connection:
+        return [row["item_key"] for row in worklist(connection, person, Filters(**filters), now).rows]
+
+
+def test_the_list_is_ordered_by_urgency_age_or_uncertainty(queue: sa.Engine) -> None:
+    fill(
+        queue,
+        in_review("a", priority=1.0, state_at=NOON - 3, confidence=0.5),
+        in_review("b", priority=9.0, state_at=NOON - 1, confidence=0.7),
+        in_review("c", priority=5.0, state_at=NOON - 2, confidence=0.3),
+    )
+    assert keys(queue, ANNA) == ["b", "c", "a"]
+    assert keys(queue, ANNA, order=Order.AGE) == ["a", "c", "b"]
+    assert keys(queue, ANNA, order=Order.RISK) == ["c", "a", "b"]
+
+
+def test_pages_follow_one_another_without_a_gap_even_among_equals(queue: sa.Engine) -> None:
+    fill(queue, *(in_review(f"k{i:02}", priority=float(i % 3)) for i in range(30)))
+    for order in Order:
+        seen: list[str] = []
+        after = ""
+        while True:
+            with reading(queue) as connection:
+                page = worklist(connection, ANNA, Filters(order=order, after=after), NOON, limit=7)
+            assert page.total == 30
+            seen += [row["item_key"] for row in page.rows]
+            after = page.next_after
+            if not after:
+                break
+        assert len(seen) == 30
+        assert set(seen) == {f"k{i:02}" for i in range(30)}
+
+
+def test_filters_let_through_what_they_name(queue: sa.Engine) -> None:
+    fill(
+        queue,
+        in_review("a"),
+        in_review("b", document_type="receipt"),
+        in_review("c", code="over_budget"),
+        in_review("d", vote_label="billing", vote_confidence=0.4),
+    )
+    assert keys(queue, ANNA, document_type="receipt") == ["b"]
+    assert keys(queue, ANNA, code="over_budget") == ["c"]
+    assert keys(queue, ANNA, suggestion="billing") == ["d"]
+
+
+@pytest.mark.parametrize("attack", ["' OR 1=1 --", "x'; DROP TABLE reviews; --", "%", "\\"])
+def test_a_filter_is_a_value_and_never_sql(queue: sa.Engine, attack: str) -> None:
+    fill(queue, in_review("a"))
+    assert keys(queue, ANNA, document_type=attack) == []
+    assert keys(queue, ANNA, suggestion=attack, code=attack) == []
+    assert keys(queue, ANNA) == ["a"]
+    with pytest.raises(Refusal):
+        keys(queue, ANNA, after=attack)
+
+
+def test_what_waits_for_a_person_is_what_the_person_may_judge_now(queue: sa.Engine) -> None:
+    fill(queue, *(in_review(key) for key in "abcd"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    says(queue, ANNA, "b", category("Lost parcel"), four_eyes=TWO_PEOPLE)
+    with transaction(queue) as connection:
+        claim(connection, BEN, "c", NOON, DUE)
+    assert keys(queue, ANNA) == ["d"]
+    assert keys(queue, BEN) == ["a", "c", "d"]
+    assert keys(queue, CARO) == ["a", "b", "d"]
+    assert keys(queue, OTTO) == []
+    assert keys(queue, OTTO, view=View.OPEN) == ["a", "b", "c", "d"]
+    assert keys(queue, BEN, view=View.MINE) == ["c"]
+    assert keys(queue, CARO, view=View.ADJUDICATION) == ["b"]
+    assert keys(queue, ANNA, now=NOON + HOUR) == ["c", "d"]
+
+
+def test_what_was_put_off_comes_back_in_its_time(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"))
+    with transaction(queue) as connection:
+        claim(connection, ANNA, "a", NOON, DUE)
+        defer(connection, ANNA, "a", NOON + HOUR, NOON, DUE)
+    assert keys(queue, BEN) == []
+    assert keys(queue, BEN, view=View.DEFERRED) == ["a"]
+    assert keys(queue, BEN, now=NOON + HOUR) == ["a"]
+
+
+def test_what_is_overdue_comes_first_whatever_its_priority(queue: sa.Engine) -> None:
+    fill(queue, in_review("a", priority=1.0, state_at=NOON - 50 * HOUR), in_review("b", priority=1e6))
+    assert keys(queue, ANNA) == ["a", "b"]
+    assert keys(queue, ANNA, view=View.OVERDUE) == ["a"]
+    keep_up(queue, CONFIG, NOON + 48 * HOUR)
+    assert keys(queue, ANNA, view=View.OVERDUE, now=NOON + 48 * HOUR) == ["b", "a"]
+
+
+def test_the_next_item_is_the_most_urgent_one_that_nobody_holds(queue: sa.Engine) -> None:
+    fill(queue, in_review("a", priority=2.0), in_review("b", priority=1.0))
+    with transaction(queue) as connection:
+        assert next_for(connection, ANNA, Filters(), NOON) == "a"
+        claim(connection, ANNA, "a", NOON, DUE)
+        assert next_for(connection, BEN, Filters(), NOON) == "b"
+        assert next_for(connection, BEN, Filters(document_type="receipt"), NOON) is None
+
+
+def test_counts_add_up(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), in_review("b", document_type="receipt"), in_review("c", code="over_budget"))
+    says(queue, ANNA, "a", label("delivery"))
+    with reading(queue) as connection:
+        counts = count_open(connection)
+    assert counts.total == 2
+    assert counts.by_type == (("receipt", 1), ("ticket", 1))
+    assert dict(counts.by_code) == {"vote_uncertain": 1, "over_budget": 1}
+    assert keys(queue, ANNA, view=View.CLOSED) == ["a"]
+
+
+def test_a_case_shows_what_the_llm_said_and_what_was_settled_alike(queue: sa.Engine) -> None:
+    fill(
+        queue,
+        in_review("a", text="my parcel is late again", call_id="c1"),
+        in_review("b", text="my parcel is late"),
+        in_review("c", text="quite something else here"),
+        in_review("d", text="my parcel is late", label="billing"),
+    )
+    row = call_row("c1", "a", status="answered", answer="billing", scores='{"billing":0.7,"delivery":0.3}', words="B")
+    with transaction(queue) as connection:
+        connection.execute(sa.insert(calls), row)
+    for key in "bcd":
+        says(queue, ANNA, key, label(review_row(queue, key)["suggestion"]))
+    with reading(queue) as connection:
+        case = case_of(connection, BEN, "a", NOON)
+    (answer,) = case.answers
+    assert (answer.answer, answer.scores[0], answer.words) == ("billing", ("billing", 0.7), "B")
+    assert [(like.item_key, like.settled_label) for like in case.similar] == [("b", "delivery")]
+    assert case.similar[0].shared == pytest.approx(4 / 5)
+    assert case.labels == ("account", "billing", "delivery")
