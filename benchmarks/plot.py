@@ -10,7 +10,7 @@ _OURS, _OTHERS = "#1b6ca8", "#b9c2cc"
 
 
 def plot_speeds(result: Mapping[str, Any], path: Path) -> None:
-    """Draws one panel a set: texts per second of every contender, on a logarithmic scale, with its range.
+    """Draws one panel a set: texts per second of every contender, with its range.
 
     Args:
         result: as `python -m benchmarks` writes it.
@@ -37,11 +37,10 @@ def plot_speeds(result: Mapping[str, Any], path: Path) -> None:
         colours = [_OURS if row["contender"].startswith("docyard") else _OTHERS for row in rows]
         bars = axis.barh([row["contender"] for row in rows], speeds, xerr=spread, color=colours, ecolor="#333")
         axis.bar_label(bars, [f"{speed:,.0f}" for speed in speeds], padding=4)
-        axis.set_xscale("log")
-        axis.set_xlim(min(speeds) / 2, max(speeds) * 3)
+        axis.set_xlim(0, max(speeds) * 1.15)
         axis.set_title(f"{name}: {figures['mean_tokens']:.0f} tokens a text, cores: {figures['cores']}", loc="left")
         axis.spines[["top", "right"]].set_visible(False)
-    axes[-1, 0].set_xlabel("texts per second, text in to label out (logarithmic)")
+    axes[-1, 0].set_xlabel("texts per second, text in to label out")
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)
