@@ -80,8 +80,16 @@ def surroundings() -> dict[str, Any]:
         "processor": machine.processor,
         "cores": machine.cores,
         "features": sorted(name for name, there in (machine.features or {}).items() if there),
-        "versions": {name: importlib.metadata.version(name) for name in LIBRARIES},
+        "versions": {name: version for name in LIBRARIES if (version := _version(name))},
     }
+
+
+def _version(library: str) -> str:
+    """The library's version; "" where it is not installed, as no measurement of ours alone needs most of them."""
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def markdown(result: Mapping[str, Any]) -> str:

@@ -110,7 +110,11 @@ class _Handler(BaseHTTPRequestHandler):
     script: ScriptedLlm
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        length = int(self.headers["Content-Length"])
+        body = self.rfile.read(length)
+        if len(body) < length:  # the client was killed while it sent: nothing was asked
+            self.close_connection = True
+            return
         request = Request(body, dict(self.headers))
         word = self.script.seen(request)
         try:

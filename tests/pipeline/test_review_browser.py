@@ -38,8 +38,10 @@ def test_a_screen_reader_finds_names_landmarks_and_one_heading(tmp_path: Path) -
         for path in (browser.url, f"{url}/", f"{url}/help"):
             browser.open(path)
             assert browser.run(WITHOUT_NAME) == []
-            for selector in ("html[lang]", "main", "header", "nav[aria-label]", "h1"):
+            for selector in ("html[lang]", "main", "header", "header nav[aria-label]", "h1"):
                 assert browser.run(f"return document.querySelectorAll('{selector}').length") == 1, (path, selector)
+            names = browser.run("return [...document.querySelectorAll('nav')].map(nav => nav.ariaLabel)")
+            assert len(set(names)) == len(names), path
         browser.open(f"{url}/")
         browser.press("\ue004")  # tab
         assert browser.run("return document.activeElement.className") == "skip"
