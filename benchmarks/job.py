@@ -175,8 +175,9 @@ def _job(
 
 def _alone(bundle: str, source: Path, cores: Sequence[int]) -> Measurement:
     """The classifier on texts in memory, in tables as large as the job's."""
-    ours, theirs = multiprocessing.get_context("spawn").Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_classify, args=(bundle, source, cores, theirs))
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_classify, args=(bundle, source, cores, theirs))
     process.start()
     theirs.close()
     try:

@@ -25,6 +25,7 @@ from fallback.calls import (
     open_call,
     stored_answer,
 )
+from fallback.clock import SECOND
 from fallback.database import transaction
 from fallback.endpoint import CallFailedError
 from fallback.events import Event, append_event
@@ -174,7 +175,7 @@ def _open(desk: Desk, outgoing: Outgoing) -> Answer | str:
 
 def _forget_own_loss(connection: sa.Connection, outgoing: Outgoing, desk: Desk, now: int) -> None:
     """A call of an earlier qualification that was killed belongs to no item, so that no lease tells its end."""
-    too_old = now - round(desk.config.queue.lease_seconds * 1_000_000)
+    too_old = now - round(desk.config.queue.lease_seconds * SECOND)
     connection.execute(
         sa.update(calls)
         .where(

@@ -61,7 +61,7 @@ def list_page(asked: Asked) -> Response:
 
 def take_next(asked: Asked) -> Response:
     """Claims the first item that waits for the person and opens it."""
-    filters = dataclasses.replace(filters_of(asked, asked.form), view=View.TODO, after="")
+    filters = dataclasses.replace(filters_of(asked, asked.form), view=View.WAITING, after="")
     for _ in range(_TRIES):
         try:
             with transaction(asked.desk.engine) as connection:
@@ -81,7 +81,7 @@ def filters_of(asked: Asked, values: Mapping[str, str]) -> Filters:
     Raises:
         Refusal: it names a view or order that there is not.
     """
-    default = View.TODO if asked.person.judges else View.OPEN
+    default = View.WAITING if asked.person.judges else View.OPEN
     return Filters(
         view=_member(View, values.get("view") or default.value),
         order=_member(Order, values.get("order") or Order.URGENCY.value),

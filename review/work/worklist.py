@@ -22,7 +22,7 @@ MAX_COUNTED = 1000  # counting all of them takes longer than everything else on 
 class View(StrEnum):
     """Which items a list holds."""
 
-    TODO = "todo"
+    WAITING = "todo"
     MINE = "mine"
     OPEN = "open"
     OVERDUE = "overdue"
@@ -32,7 +32,7 @@ class View(StrEnum):
 
 
 VIEW_WORDS: dict[View, str] = {
-    View.TODO: "Waiting for me",
+    View.WAITING: "Waiting for me",
     View.MINE: "Claimed by me",
     View.OPEN: "All open",
     View.OVERDUE: "Overdue",
@@ -73,7 +73,7 @@ class Filters:
         after: where the page before ended, as `Worklist.next_after` gave it; "" for the first page.
     """
 
-    view: View = View.TODO
+    view: View = View.WAITING
     order: Order = Order.URGENCY
     document_type: str = ""
     code: str = ""
@@ -168,7 +168,7 @@ def _conditions(person: Person, filters: Filters, now: int) -> list[sa.ColumnEle
         ]  # as the index has it
     elif view is View.ADJUDICATION:
         where.append(reviews.c.stage == Stage.ADJUDICATION.value)
-    elif view is View.TODO:
+    elif view is View.WAITING:
         where += _waiting_for(person, now)
     for column, value in (
         (reviews.c.document_type, filters.document_type),

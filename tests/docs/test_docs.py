@@ -165,6 +165,10 @@ def test_every_configuration_key_is_documented_with_its_default_and_no_other_is(
     check_keys(heading, kind)
 
 
+def names_of(kind: type) -> set[str]:
+    return {item.name for item in dataclasses.fields(kind)}
+
+
 def check_keys(heading: str, kind: type) -> None:
     """The table below a heading holds every field of a dataclass, with its default."""
     rows = table_rows(section(CONFIGURATION, heading))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from schemas.fallback_config import (
     load_drain_config,
 )
 from schemas.queue import CALL_STATUS_DESCRIPTIONS, CODE_DESCRIPTIONS, ItemState
-from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, table_rows
+from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, names_of, table_rows
 
 FALLBACK = (ROOT / "docs/fallback.md").read_text(encoding="utf-8")
 TABLES = {
@@ -52,10 +51,6 @@ def test_the_complete_file_of_a_drain_holds_every_key_with_its_default(tmp_path:
     assert (config.queue, config.llm, config.masking) == (QueueConfig(), LlmConfig(), MaskingConfig())
     for name in ("queue", "llm", "masking", "budget"):
         assert set(written[name]) == names_of(type(getattr(config, name))), name
-
-
-def names_of(kind: type) -> set[str]:
-    return {item.name for item in dataclasses.fields(kind)}
 
 
 def test_every_state_code_and_status_of_the_queue_is_explained_in_its_words() -> None:

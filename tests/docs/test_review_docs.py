@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tomllib
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from schemas.review_config import (
     SessionConfig,
     load_review_config,
 )
-from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, section, table_rows
+from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, names_of, section, table_rows
 
 REVIEW = (ROOT / "docs/review.md").read_text(encoding="utf-8")
 TABLES = {
@@ -42,10 +41,9 @@ def test_the_complete_file_of_a_review_holds_every_key_with_its_default(tmp_path
     path.write_text(code, encoding="utf-8")
     assert load_review_config(path) == ReviewConfig()
     written = tomllib.loads(code)
-    assert set(written) == {item.name for item in dataclasses.fields(ReviewConfig)}
+    assert set(written) == names_of(ReviewConfig)
     for name in ("server", "sessions", "four_eyes", "due"):
-        kind = type(getattr(ReviewConfig(), name))
-        assert set(written[name]) == {item.name for item in dataclasses.fields(kind)}, name
+        assert set(written[name]) == names_of(type(getattr(ReviewConfig(), name))), name
 
 
 @pytest.mark.parametrize(
