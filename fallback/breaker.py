@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from schemas.errors import EndpointError
 from schemas.fallback_config import LlmConfig
 
 
@@ -53,3 +54,13 @@ class Breaker:
         with self._lock:
             long = self._clock() - self._since > self._llm.max_outage_seconds
             return self._failures >= self._llm.breaker_failures and long
+
+    def check(self, host: str) -> None:
+        """Ends the work where nothing has succeeded for too long.
+
+        Raises:
+            EndpointError: it names the host.
+        """
+        if self.gave_up():
+            minutes = self._llm.max_outage_seconds / 60
+            raise EndpointError(f"{host} has not answered for {minutes:.0f} minutes; go on when it is back")

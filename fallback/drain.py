@@ -18,7 +18,7 @@ from fallback.endpoint import CallFailedError
 from fallback.leases import lease_items, reclaim_expired
 from fallback.tables import items
 from fallback.work import Desk, work_item
-from schemas.errors import EndpointError, QueueError
+from schemas.errors import QueueError
 from schemas.queue import ItemCode, ItemState
 
 _POLL_SECONDS = 0.25
@@ -116,11 +116,7 @@ class Drain:
 
     def _step(self, desk: Desk) -> bool:
         """Works on one item, or waits for a moment; False when nothing is left."""
-        if self._breaker.gave_up():
-            minutes = desk.config.llm.max_outage_seconds / 60
-            raise EndpointError(
-                f"{desk.endpoint.host} has not answered for {minutes:.0f} minutes; drain again when it is back"
-            )
+        self._breaker.check(desk.endpoint.host)
         pause = self._breaker.pause()
         if pause:
             self._wait(pause)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
+import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from fallback.answers import Answer, RefusedAnswerError, read_answer, usage_of
+from fallback.breaker import Breaker
 from fallback.calls import (
     CAP_IN_USE,
     IN_FLIGHT,
@@ -30,6 +31,7 @@ from fallback.database import transaction
 from fallback.endpoint import CallFailedError
 from fallback.events import Event, append_event
 from fallback.prompt import PROMPT_VERSION, build_prompt
+from fallback.recording import wait_seconds
 from fallback.tables import calls, qualifications
 from fallback.vote_fitting import FOLDS, Fit, LabelledVote, fit_vote
 from fallback.work import Desk
@@ -37,7 +39,7 @@ from models.bundle import bundle_reference
 from models.classifier import Classifier
 from models.policy import route
 from schemas.errors import ConfigError, EndpointError, InputError
-from schemas.queue import CallStatus, EventAction
+from schemas.queue import CallStatus, EventAction, ItemCode
 from schemas.reasons import RouteReason
 
 _WAIT_SECONDS = 0.2
@@ -51,6 +53,15 @@ class LabelledText:
     text: str
     gold: str
     candidates: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class _Inquiry:
+    """What the calls of one qualification share."""
+
+    desk: Desk
+    breaker: Breaker
+    stop: threading.Event
 
 
 @dataclass(frozen=True)
@@ -93,25 +104,47 @@ def escalated_texts(classifier: Classifier, texts: Sequence[str], gold: Sequence
 
 
 def qualify(
-    desk: Desk, classifier: Classifier, rows: Sequence[LabelledText], data_sha256: str, workers: int
-) -> Qualified:
+    desk: Desk,
+    classifier: Classifier,
+    rows: Sequence[LabelledText],
+    data_sha256: str,
+    workers: int,
+    stop: threading.Event,
+) -> Qualified | None:
     """Asks about every text, fits the vote, and records it; texts that were asked about before cost nothing.
+
+    Args:
+        desk: with the endpoint.
+        classifier: the small model.
+        rows: to ask about.
+        data_sha256: of their file.
+        workers: calls at once.
+        stop: set it, and it ends after the calls under way; what was answered is kept.
+
+    Returns:
+        What came of it; None where it was stopped, and nothing is recorded.
 
     Raises:
         InputError: fewer texts than can be told apart.
         ConfigError: the cap does not allow all calls.
-        EndpointError: the endpoint cannot be used.
+        EndpointError: the endpoint cannot be used, or was away for too long.
     """
     if len(rows) < FOLDS * 4:
         raise InputError(
             f"the policy escalates only {len(rows)} of the labelled texts for a low confidence; give at least "
             f"{FOLDS * 4}, better some hundreds"
         )
+    inquiry = _Inquiry(desk, Breaker(desk.config.llm, desk.config.queue.max_retry_seconds), stop)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="docyard-qualify")
     try:
-        answers = list(pool.map(partial(_ask, desk), rows))
+        answers = list(pool.map(partial(_ask, inquiry), rows))
+    except BaseException:
+        stop.set()  # the others may be waiting
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
+    if stop.is_set():
+        return None
     votes = [
         LabelledVote(row.gold, row.candidates, answer.label if answer else None, answer.scores if answer else {})
         for row, answer in zip(rows, answers, strict=True)
@@ -137,26 +170,36 @@ def _record(desk: Desk, fit: Fit, bundle: str, data_sha256: str) -> None:
         append_event(connection, Event("operator", EventAction.BACKEND_QUALIFIED, None, row), now)
 
 
-def _ask(desk: Desk, row: LabelledText) -> Answer | None:
+def _ask(inquiry: _Inquiry, row: LabelledText) -> Answer | None:
     """The answer about one text, from an earlier call or a new one; None where there is none after all attempts."""
+    desk = inquiry.desk
     masked = desk.masker.mask(row.text)
     content = hashlib.sha256(row.text.encode()).hexdigest()
     for attempt in range(desk.config.queue.max_attempts):
         labels = [label for label, _ in row.candidates]
         prompt = build_prompt(desk.config.llm, labels, masked.text, f"{content}:{attempt}")
         outgoing = Outgoing(prompt, desk.masker.description, masked.counts)
-        opened = _open(desk, outgoing)
-        if isinstance(opened, Answer):
+        opened = _open(inquiry, outgoing)
+        if opened is None or isinstance(opened, Answer):
             return opened
-        answer = _call(desk, opened, outgoing)
+        try:
+            answer = _call(inquiry, opened, outgoing)
+        except CallFailedError as failure:
+            if failure.code is ItemCode.REQUEST_REJECTED:
+                return None
+            inquiry.stop.wait(wait_seconds(desk.books, attempt, failure.retry_after))
+            continue
         if answer is not None:
             return answer
     return None
 
 
-def _open(desk: Desk, outgoing: Outgoing) -> Answer | str:
-    """An earlier answer to the same, or the id of a new call."""
+def _open(inquiry: _Inquiry, outgoing: Outgoing) -> Answer | str | None:
+    """An earlier answer to the same, or the id of a new call; None where it is time to stop."""
+    desk = inquiry.desk
     for _ in range(_WAITS):
+        if not _may_call(inquiry):
+            return None
         now = desk.books.clock()
         with transaction(desk.books.engine) as connection:
             known = stored_answer(connection, outgoing.prompt.hash, desk.asker.backend)
@@ -169,8 +212,19 @@ def _open(desk: Desk, outgoing: Outgoing) -> Answer | str:
         if outcome == OVER_CAP:
             raise ConfigError("the cap does not allow all calls of the qualification; raise it, or give fewer texts")
         assert outcome in (CAP_IN_USE, IN_FLIGHT)
-        time.sleep(_WAIT_SECONDS)
+        inquiry.stop.wait(_WAIT_SECONDS)
     raise EndpointError("others have been asking the same for minutes; run the qualification again")
+
+
+def _may_call(inquiry: _Inquiry) -> bool:
+    """Waits while the endpoint fails or asks to be left alone; False where it is time to stop."""
+    while not inquiry.stop.is_set():
+        inquiry.breaker.check(inquiry.desk.endpoint.host)
+        pause = inquiry.breaker.pause()
+        if not pause:
+            return True
+        inquiry.stop.wait(pause)
+    return False
 
 
 def _forget_own_loss(connection: sa.Connection, outgoing: Outgoing, desk: Desk, now: int) -> None:
@@ -188,7 +242,9 @@ def _forget_own_loss(connection: sa.Connection, outgoing: Outgoing, desk: Desk, 
     )
 
 
-def _call(desk: Desk, call_id: str, outgoing: Outgoing) -> Answer | None:
+def _call(inquiry: _Inquiry, call_id: str, outgoing: Outgoing) -> Answer | None:
+    """Asks, and records what came of it; None where the answer was none of the options."""
+    desk = inquiry.desk
     engine, price = desk.books.engine, desk.books.price
     try:
         completion = desk.endpoint.ask(outgoing.prompt.body)
@@ -197,13 +253,13 @@ def _call(desk: Desk, call_id: str, outgoing: Outgoing) -> Answer | None:
             close_failed(
                 connection, call_id, failure.error, failure.http_status, failure.perhaps_billed, desk.books.clock()
             )
-        queue = desk.config.queue
-        time.sleep(min(failure.retry_after or queue.retry_seconds, queue.max_retry_seconds))
-        return None
+        inquiry.breaker.failed(failure.retry_after)
+        raise
     except EndpointError:
         with transaction(engine) as connection:
             close_failed(connection, call_id, "endpoint_unusable", None, False, desk.books.clock())
         raise
+    inquiry.breaker.succeeded()
     usage = usage_of(completion.payload)
     try:
         answer = read_answer(completion.payload, outgoing.prompt.options, desk.config.llm.answer)

@@ -140,6 +140,19 @@ def finish(connection: sa.Connection, item: Item, code: ItemCode, now: int, **co
         append_event(connection, Event("drain", action, item.item_key, {"code": code.value}), now)
 
 
+def wait_seconds(books: Books, attempts: int, asked: float | None) -> float:
+    """How long to leave a prompt alone after a failed call.
+
+    Args:
+        books: with the bounds.
+        attempts: failed calls before this one.
+        asked: what the endpoint asks for, or None.
+    """
+    queue = books.config.queue
+    wait = queue.retry_seconds * 2**attempts * (0.5 + books.jitter()) if asked is None else asked
+    return min(wait, queue.max_retry_seconds)
+
+
 def _after_failure(config: DrainConfig, item: Item, code: ItemCode) -> ItemCode:
     """What a failed attempt leads to: another one, or people."""
     if code is ItemCode.REQUEST_REJECTED or item.attempts + 1 < config.queue.max_attempts:
@@ -156,9 +169,7 @@ def _store(connection: sa.Connection, item: Item, call_id: str, now: int) -> Non
 def _move_on(
     books: Books, connection: sa.Connection, item: Item, code: ItemCode, wait: float | None, now: int, **columns: int
 ) -> bool:
-    queue = books.config.queue
-    if wait is None:
-        wait = queue.retry_seconds * 2**item.attempts * (0.5 + books.jitter())
+    wait = wait_seconds(books, item.attempts, wait)
     return move_item(
         connection,
         item.item_key,
@@ -167,7 +178,7 @@ def _move_on(
         expected=[ItemState.LEASED],
         token=item.token,
         attempts=item.attempts + 1,
-        not_before=now + round(min(wait, queue.max_retry_seconds) * SECOND),
+        not_before=now + round(wait * SECOND),
         **columns,
     )
 

@@ -113,7 +113,7 @@ def take_back(engine: sa.Engine, config: DrainConfig, paths: list[Path]) -> Impo
 
 def qualify_backend(
     engine: sa.Engine, config: DrainConfig, labelled: Path, bundle_folder: Path, columns: Columns, workers: int
-) -> Qualified:
+) -> Qualified | None:
     """Asks the configured LLM about labelled texts and records what its vote is worth with a bundle.
 
     Args:
@@ -123,6 +123,9 @@ def qualify_backend(
         bundle_folder: of the bundle whose escalations the LLM shall settle.
         columns: of the file.
         workers: calls at once.
+
+    Returns:
+        What came of it; None where a signal stopped it.
 
     Raises:
         ConfigError: the embedded model is configured, which never settles anything; or the cap is too low.
@@ -136,12 +139,12 @@ def qualify_backend(
     classifier = Classifier(load_bundle(bundle_folder))
     try:
         rows = escalated_texts(classifier, data.texts, data.labels)
-        with open_endpoint(config) as endpoint:
+        with stop_on_signals() as stop, open_endpoint(config) as endpoint:
             asker = asker_of(config, endpoint.host, "qualify")
             _log_masking(engine, config, asker.backend)
             desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
             sha256 = hashlib.sha256(labelled.read_bytes()).hexdigest()
-            return qualify(desk, classifier, rows, sha256, workers)
+            return qualify(desk, classifier, rows, sha256, workers, stop)
     finally:
         classifier.close()
 

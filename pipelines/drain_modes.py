@@ -73,6 +73,9 @@ def run_mode(engine: sa.Engine, config: DrainConfig, mode: str, flags: Mapping[s
     if mode == "qualify":
         columns = Columns(flags["text_column"], flags["label_column"])
         found = job.qualify_backend(engine, config, flags["qualify"], flags["bundle"], columns, flags["workers"])
+        if found is None:
+            words = "stopped before every text was asked about; what was answered is kept: qualify again to go on"
+            return Outcome(words, {"stopped": "signal"}, interrupted=True)
         return Outcome(describe_qualified(found), qualified_figures(found))
     if mode == "report_only":
         done = job.Drained((), None, job.report(engine, config))

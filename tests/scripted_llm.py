@@ -131,6 +131,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, json.dumps(self.script.completion(request)))
         elif word == "rate_limited":
             self._send(429, '{"error": {"code": "rate_limit_exceeded"}}', {"Retry-After": "0.05"})
+        elif word == "wait_a_day":
+            self._send(429, '{"error": {"code": "rate_limit_exceeded"}}', {"Retry-After": "86400"})
         elif word == "quota":
             self._send(429, '{"error": {"code": "insufficient_quota"}}')
         elif word.isdigit():

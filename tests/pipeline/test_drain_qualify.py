@@ -1,0 +1,147 @@
+"""`docyard drain --qualify`, where the endpoint fails or somebody wants it to end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from fallback.endpoint import Endpoint
+from fallback.qualification import LabelledText, qualify
+from fallback.tables import calls, qualifications
+from fallback.work import Desk
+from models.bundle import load_bundle
+from models.classifier import Classifier
+from schemas.errors import EndpointError
+from schemas.fallback_config import QueueConfig
+from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.small_drains import MODEL, desk_of, drain_config, rows_of
+from tests.small_runs import classify_arguments, documents, docyard, write_jsonl
+
+CANDIDATES = (("delivery", 0.5), ("billing", 0.3))
+ROWS = [LabelledText(f"text {i}", "delivery", CANDIDATES) for i in range(20)]
+PATIENT = QueueConfig(lease_seconds=2.0, retry_seconds=600.0, max_retry_seconds=600.0)
+SOON = 10.0  # seconds; far below the waits above
+
+
+@pytest.fixture
+def classifier(tiny_bundle: Path) -> Iterator[Classifier]:
+    loaded = Classifier(load_bundle(tiny_bundle))
+    yield loaded
+    loaded.close()
+
+
+@pytest.fixture
+def llm() -> Iterator[ScriptedLlm]:
+    with scripted_llm() as script:
+        yield script
+
+
+@pytest.fixture
+def desk(queue: sa.Engine, llm: ScriptedLlm) -> Iterator[Desk]:
+    """At which nobody would wait less than ten minutes."""
+    endpoint = Endpoint(llm.url, "", 1.0)
+    yield desk_of(queue, drain_config(llm.url, queue=PATIENT), endpoint)
+    endpoint.close()
+
+
+def with_settings(desk: Desk, **settings: Any) -> Desk:
+    return replace(desk, books=replace(desk.books, config=replace(desk.config, **settings)))
+
+
+def test_told_to_stop_it_waits_no_longer_and_records_nothing(
+    desk: Desk, llm: ScriptedLlm, classifier: Classifier
+) -> None:
+    llm.behaviour = lambda request: "answer" if "text 7" in request.document else "500"
+    stop = threading.Event()
+    threading.Timer(0.5, stop.set).start()
+    began = time.monotonic()
+    assert qualify(desk, classifier, ROWS, "x", 2, stop) is None
+    assert time.monotonic() - began < SOON
+    assert rows_of(desk.books.engine, qualifications) == []
+    assert "reserved" not in {row["status"] for row in rows_of(desk.books.engine, calls)}
+
+
+def test_a_wait_that_the_endpoint_asks_for_is_bounded_and_kept_by_all(
+    desk: Desk, llm: ScriptedLlm, classifier: Classifier
+) -> None:
+    arrivals: list[float] = []
+
+    def behaviour(request: Request) -> str:
+        arrivals.append(time.monotonic())
+        return "wait_a_day" if len(arrivals) == 1 else "answer"
+
+    llm.behaviour = behaviour
+    settings = QueueConfig(lease_seconds=2.0, retry_seconds=0.01, max_retry_seconds=0.5)
+    found = qualify(with_settings(desk, queue=settings), classifier, ROWS, "x", 1, threading.Event())
+    assert found is not None
+    assert found.unanswered == 0
+    assert 0.4 < arrivals[1] - arrivals[0] < SOON
+
+
+def test_an_endpoint_that_stays_away_ends_it(desk: Desk, llm: ScriptedLlm, classifier: Classifier) -> None:
+    llm.behaviour = lambda request: "500"
+    settings = QueueConfig(lease_seconds=2.0, retry_seconds=0.01, max_retry_seconds=0.1)
+    asked = replace(desk.config.llm, breaker_failures=3, breaker_seconds=0.05, max_outage_seconds=0.3)
+    with pytest.raises(EndpointError, match="has not answered"):
+        qualify(with_settings(desk, llm=asked, queue=settings), classifier, ROWS, "x", 2, threading.Event())
+    assert rows_of(desk.books.engine, qualifications) == []
+
+
+def test_where_one_worker_may_not_go_on_the_others_wait_no_longer(
+    desk: Desk, llm: ScriptedLlm, classifier: Classifier
+) -> None:
+    llm.behaviour = lambda request: "401" if "text 0" in request.document else "500"
+    began = time.monotonic()
+    with pytest.raises(EndpointError, match="refuses the key"):
+        qualify(desk, classifier, ROWS, "x", 2, threading.Event())
+    assert time.monotonic() - began < SOON
+
+
+def test_a_rejected_request_is_not_repeated(desk: Desk, llm: ScriptedLlm, classifier: Classifier) -> None:
+    llm.behaviour = lambda request: "400" if request.document == "text 7" else "answer"
+    found = qualify(desk, classifier, ROWS, "x", 2, threading.Event())
+    assert found is not None
+    assert found.unanswered == 1
+    assert llm.words()["400"] == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_cleanly_and_it_goes_on_later(
+    tiny_bundle_unchanged: Path, llm: ScriptedLlm, tmp_path: Path, number: signal.Signals
+) -> None:
+    source = write_jsonl(tmp_path / "a.jsonl", documents(10))
+    assert docyard(*classify_arguments(source, tiny_bundle_unchanged, tmp_path / "warehouse")).exit_code == 0
+    texts = [f"refund the parcel password crash {word} {i}" for i in range(30) for word in ("late", "login")]
+    labelled = write_jsonl(tmp_path / "labelled.jsonl", [{"text": text, "label": "delivery"} for text in texts])
+    config = tmp_path / "drain.toml"
+    config.write_text(
+        f"warehouse = '{tmp_path / 'warehouse'}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n"
+        "[queue]\nretry_seconds = 600\nmax_retry_seconds = 600\n",
+        encoding="utf-8",
+    )
+    llm.behaviour = lambda request: "answer" if len(llm.log) < 5 else "500"
+    arguments = ["drain", "--config", str(config), "--qualify", str(labelled), "--bundle", str(tiny_bundle_unchanged)]
+    with (tmp_path / "out").open("wb") as output:
+        command = [sys.executable, "-m", "pipelines.cli", *arguments, "--json"]
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ)
+        while "500" not in llm.words():
+            assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
+            time.sleep(0.01)
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 130
+    assert json.loads((tmp_path / "out").read_text(encoding="utf-8")) == {"stopped": "signal"}
+    llm.behaviour = lambda request: "answer"
+    figures = json.loads(docyard(*arguments, "--json").output)
+    assert llm.words()["answer"] == figures["n"] > 5  # what was answered before was not asked again
