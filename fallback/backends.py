@@ -27,7 +27,7 @@ def resolved(config: DrainConfig) -> DrainConfig:
     """
     if config.llm.base_url != EMBEDDED:
         return config
-    return replace(config, llm=replace(config.llm, model=MODEL, answer="schema"))
+    return replace(config, llm=replace(config.llm, model=MODEL, answer="schema", max_tokens_field="max_tokens"))
 
 
 def backend_name(llm: LlmConfig) -> str:

@@ -77,7 +77,7 @@ def build_prompt(llm: LlmConfig, labels: Sequence[str], masked_text: str, seed: 
             },
         ],
         "temperature": 0,
-        "max_tokens": _MAX_TOKENS[llm.answer],
+        llm.max_tokens_field: _MAX_TOKENS[llm.answer],
     }
     if llm.answer == "letter":
         request |= {"logprobs": True, "top_logprobs": 20}

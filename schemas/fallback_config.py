@@ -14,6 +14,7 @@ from schemas.errors import ConfigError
 
 EMBEDDED = "embedded"
 ANSWER_KINDS = ("letter", "schema")
+MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
 PERIODS = ("day", "month", "ever")
 MASKED_KINDS = ("email", "phone", "iban", "card", "national_id")
 NATIONAL_IDS = (
@@ -54,6 +55,7 @@ class LlmConfig:
             comes along.
         model: its name there.
         answer: "letter" for one token with its probabilities, "schema" for JSON held to a schema.
+        max_tokens_field: what the endpoint calls the bound on the answer's tokens.
         timeout_seconds: for a whole call.
         max_text_chars: how much of a text is sent.
         max_error: largest share of errors among the items that a qualified vote may settle.
@@ -65,6 +67,7 @@ class LlmConfig:
     base_url: str = EMBEDDED
     model: str = ""
     answer: str = "letter"
+    max_tokens_field: str = "max_tokens"
     timeout_seconds: float = 60.0
     max_text_chars: int = 8000
     max_error: float = 0.05
@@ -195,6 +198,7 @@ def _check(config: DrainConfig) -> None:
             f"found {config.queue.lease_seconds:g}; a lease must outlast a call"
         )
     _one_of("llm.answer", config.llm.answer, ANSWER_KINDS)
+    _one_of("llm.max_tokens_field", config.llm.max_tokens_field, MAX_TOKENS_FIELDS)
     _one_of("budget.period", config.budget.period, PERIODS)
     for kind in config.masking.kinds:
         _one_of("masking.kinds", kind, MASKED_KINDS)

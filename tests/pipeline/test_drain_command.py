@@ -150,6 +150,7 @@ def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_
         ("[llm]\nbase_url = 'https://user:swordfish@x/v1'\nmodel = 'm'", "DOCYARD_LLM_API_KEY"),
         ("[llm]\nbase_url = 'https://x/v1'", "llm.model"),
         ("[llm]\nanswer = 'essay'", "llm.answer"),
+        ("[llm]\nmax_tokens_field = 'tokens'", "llm.max_tokens_field"),
         ("[llm]\nnonsense = 1", "unknown key 'llm.nonsense'"),
         ("[queue]\nlease_seconds = 10", "must outlast"),
         ("[masking]\nkinds = ['names']", "masking.kinds"),

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fallback.answers import RefusedAnswerError, read_answer, usage_of
+from fallback.backends import resolved
 from fallback.endpoint import retry_after
 from fallback.prompt import Prompt, build_prompt
-from schemas.fallback_config import LlmConfig
+from schemas.fallback_config import DrainConfig, LlmConfig
 from tests.scripted_llm import Request, ScriptedLlm
 
 LETTER = LlmConfig(base_url="https://llm.example/v1", model="m")
@@ -56,6 +58,25 @@ def test_whoever_writes_a_document_cannot_end_it() -> None:
 def test_a_long_text_is_cut() -> None:
     config = LlmConfig(base_url="https://llm.example/v1", model="m", max_text_chars=100)
     assert Request(build_prompt(config, LABELS, "x" * 1000, "s").body, {}).document == "x" * 100
+
+
+@pytest.mark.parametrize("answer", ["letter", "schema"])
+def test_the_bound_on_the_answer_is_named_as_the_endpoint_wants_it(answer: str) -> None:
+    newer = LlmConfig(
+        base_url="https://llm.example/v1", model="m", answer=answer, max_tokens_field="max_completion_tokens"
+    )
+    prompt = build_prompt(newer, LABELS, "text", "seed")
+    request = json.loads(prompt.body)
+    assert request["max_completion_tokens"] == prompt.max_tokens
+    assert "max_tokens" not in request
+    older = json.loads(build_prompt(replace(newer, max_tokens_field="max_tokens"), LABELS, "text", "seed").body)
+    assert older.pop("max_tokens") == request.pop("max_completion_tokens")
+    assert older == request
+
+
+def test_the_embedded_model_gets_the_bound_it_knows() -> None:
+    config = resolved(DrainConfig(llm=LlmConfig(max_tokens_field="max_completion_tokens")))
+    assert "max_tokens" in json.loads(build_prompt(config.llm, LABELS, "text", "seed").body)
 
 
 def completion(content: Any, kind: str = "letter") -> dict[str, Any]:
