@@ -22,6 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from fallback.migrations.runner import migrate
 from schemas.errors import ConfigError, QueueError
+from schemas.extras import pip_install
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"
@@ -103,7 +104,7 @@ def _engine(url: str) -> sa.Engine:
     except (ArgumentError, NoSuchModuleError):
         kind = "no database"
     except ImportError:
-        raise ConfigError("database: the driver of PostgreSQL is missing; pip install 'docyard[fallback]'") from None
+        raise ConfigError(f"database: the driver of PostgreSQL is missing: {pip_install('fallback')}") from None
     raise ConfigError(
         f"database: expected sqlite:///FILE or postgresql://USER@HOST/NAME, found {shown(url)} ({kind}); correct it"
     )

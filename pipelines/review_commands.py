@@ -9,6 +9,7 @@ from types import ModuleType
 import click
 
 from schemas.errors import ConfigError
+from schemas.extras import pip_install
 from schemas.review import Role
 
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
@@ -27,7 +28,7 @@ def _job() -> ModuleType:
     try:
         return importlib.import_module("pipelines.review")
     except ModuleNotFoundError as error:
-        raise ConfigError(f"{error.name} is missing: pip install 'docyard[review]'") from None
+        raise ConfigError(f"{error.name} is missing: {pip_install('review')}") from None
 
 
 @click.command()

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.extras import pip_install
 from tests.scripted_llm import ScriptedLlm, scripted_llm
 from tests.small_drains import MODEL
 from tests.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
@@ -175,7 +176,7 @@ def test_a_missing_extra_is_named(warehouse: Path) -> None:
         f"main(['drain', '--warehouse', {str(warehouse)!r}, '--report'])"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    check_refused(ended, 2, "docyard[fallback]")
+    check_refused(ended, 2, pip_install("fallback"))
 
 
 def test_a_refused_key_ends_the_drain_with_its_exit_code(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:

