@@ -1,0 +1,104 @@
+"""The wheel, built from a copy of the tree: it holds every file, and drain and review run from what it holds."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.small_runs import classify_arguments, documents, write_jsonl
+
+ROOT = Path(__file__).parents[2]
+LAYERS = ("schemas", "models", "data_quality", "transforms", "fallback", "review", "pipelines")
+LEFT_OUT = ("models/bundles/",)  # megabytes that are handed out beside the product
+
+
+def _files_of_the_tree() -> set[str]:
+    files = (path for layer in LAYERS for path in (ROOT / layer).rglob("*") if path.is_file())
+    names = {path.relative_to(ROOT).as_posix() for path in files if "__pycache__" not in path.parts}
+    return {name for name in names if not name.startswith(LEFT_OUT)}
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    tree = tmp_path_factory.mktemp("tree")
+    for name in _files_of_the_tree() | {"setup.py", "pyproject.toml", "README.md", "LICENSE"}:
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tree / name)
+    # Not by pip, which would fetch the build's requirements into an environment of its own.
+    ended = subprocess.run(
+        [sys.executable, "setup.py", "-q", "bdist_wheel"], cwd=tree, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    [path] = (tree / "dist").glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a process that sees the wheel's files before any others."""
+    folder = tmp_path_factory.mktemp("site-packages")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
+    return {**os.environ, "PYTHONPATH": str(folder)}
+
+
+def run(environment: dict[str, str], folder: Path, *arguments: object) -> str:
+    """What a command of the wheel says, started where the tree is not."""
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    ended = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def test_it_holds_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert held == _files_of_the_tree()
+
+
+def test_a_missing_extra_of_it_is_installed_by_the_products_name(installed: dict[str, str], tmp_path: Path) -> None:
+    program = "from schemas.extras import pip_install; print(pip_install('review'))"
+    said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=installed, capture_output=True, text=True)
+    assert said.stdout.strip() == "pip install 'docyard[review]'"
+
+
+def test_drain_and_review_run_from_it(installed: dict[str, str], tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", documents(12))
+    warehouse = tmp_path / "warehouse"
+    place = ("--warehouse", warehouse)
+    run(installed, tmp_path, *classify_arguments(source, tiny_bundle_unchanged, warehouse))
+    assert "in_review" in run(installed, tmp_path, "drain", *place, "--to-people")
+    run(installed, tmp_path, "review", *place, "--add-user", "pat", "--role", "auditor", "--no-password")
+    run(installed, tmp_path, "resolve", *place, "--sql", tmp_path / "views.sql")
+    assert "CREATE VIEW decisions" in (tmp_path / "views.sql").read_text(encoding="utf-8")
+    assert "as they were written" in run(installed, tmp_path, "audit", "verify", *place)
+    config = tmp_path / "review.toml"
+    config.write_text(f"warehouse = '{warehouse}'\n[server]\nport = 0\ntrusted_user_header = 'x-user'\n")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.cli", "review", "--config", str(config)],
+        cwd=tmp_path, env=installed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    try:
+        assert server.stdout is not None
+        said = server.stdout.readline()
+        found = re.search(r"http://[\d.:]+", said)
+        assert found, said + server.stdout.read()
+        with httpx.Client(base_url=found[0], headers={"x-user": "pat"}, trust_env=False) as client:
+            for path in ("/", "/trail", "/help"):
+                assert client.get(path).status_code == 200, path
+            for file in (ROOT / "review/web/static").iterdir():
+                if file.suffix != ".txt":
+                    assert client.get(f"/static/{file.name}").content == file.read_bytes()
+    finally:
+        server.terminate()
+        server.communicate(timeout=30)
