@@ -17,6 +17,7 @@ class RefusalCode(StrEnum):
     UNKNOWN_LABEL = "unknown_label"
     COMMENT_MISSING = "comment_missing"
     BAD_INPUT = "bad_input"
+    NOT_RECORDED = "not_recorded"
 
 
 HTTP_STATUS: dict[RefusalCode, int] = {
@@ -29,6 +30,7 @@ HTTP_STATUS: dict[RefusalCode, int] = {
     RefusalCode.UNKNOWN_LABEL: 422,
     RefusalCode.COMMENT_MISSING: 422,
     RefusalCode.BAD_INPUT: 422,
+    RefusalCode.NOT_RECORDED: 503,
 }
 
 

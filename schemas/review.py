@@ -78,6 +78,7 @@ class ReviewAction(StrEnum):
     LOG_IN_BLOCKED = "log_in_blocked"
     REVIEW_OPENED = "review_opened"
     REVIEW_CLOSED = "review_closed"
+    VIEWED = "viewed"
     CLAIMED = "claimed"
     RELEASED = "released"
     DEFERRED = "deferred"
@@ -103,6 +104,7 @@ ACTION_DESCRIPTIONS: dict[ReviewAction, str] = {
     ReviewAction.LOG_IN_BLOCKED: "Too many failures: further attempts are refused for a while.",
     ReviewAction.REVIEW_OPENED: "An item reached people; `four_eyes` says why two must judge it, if they must.",
     ReviewAction.REVIEW_CLOSED: "An item left the review without being settled there.",
+    ReviewAction.VIEWED: "A person was shown an item's text, or `beside` another item how it begins; once a session.",
     ReviewAction.CLAIMED: "A person took an item, until a given time.",
     ReviewAction.RELEASED: "A claim ended before its time; `by` is who ended it.",
     ReviewAction.DEFERRED: "A person put an item off.",

@@ -22,11 +22,13 @@ class Session:
 
     Attributes:
         csrf: what every form of this session must carry.
+        began_at: microseconds.
         stale: whether the time of the last request should be written again.
     """
 
     person: Person
     csrf: str
+    began_at: int
     token_sha256: str
     stale: bool
 
@@ -69,7 +71,7 @@ def find_session(connection: sa.Connection, token: str, now: int, config: Sessio
     person = None if row is None else find_person(connection, row.name)
     if row is None or person is None:
         return None
-    return Session(person, row.csrf, row.token_sha256, now - row.seen_at > _TOUCH_SECONDS * SECOND)
+    return Session(person, row.csrf, row.began_at, row.token_sha256, now - row.seen_at > _TOUCH_SECONDS * SECOND)
 
 
 def touch_session(connection: sa.Connection, session: Session, now: int) -> None:

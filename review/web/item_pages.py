@@ -15,6 +15,7 @@ from review.web.list_pages import take_next
 from review.work.case import case_of
 from review.work.claims import claim, defer, release
 from review.work.judging import MAX_COMMENT_CHARS, Said, judge
+from review.work.seen import record_views
 from schemas.review import REASON_WORDS, STAGE_DESCRIPTIONS, JudgementKind, JudgementReason, Stage
 
 NEW_CATEGORY = "new category"
@@ -75,6 +76,7 @@ def judge_item(asked: Asked) -> Response:
 def _item(asked: Asked, status: int, problem: str, filled: dict[str, Any]) -> Response:
     with reading(asked.desk.engine) as connection:
         case = case_of(connection, asked.person, _key(asked), asked.now)
+    record_views(asked.desk.engine, asked.session, case, asked.now)
     today = datetime.datetime.fromtimestamp(asked.now / SECOND, datetime.UTC).date()
     furthest = today + datetime.timedelta(days=int(asked.desk.config.due.max_defer_days))
     offered = {label for label, _ in case.candidates} | {case.review["suggestion"]}

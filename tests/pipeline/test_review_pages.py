@@ -66,7 +66,7 @@ def test_an_item_is_claimed_decided_and_the_next_one_taken(office: sa.Engine) ->
     assert "checked" not in page  # a choice that is made already would be taken without a thought
     assert send(client, "/items/a/judge", then="next", **DECIDED).headers["location"] == "/items/b"
     assert review_row(office, "a")["stage"] == "second"
-    assert actions(office, "a") == ["review_opened", "claimed", "judged"]
+    assert actions(office, "a") == ["review_opened", "claimed", "viewed", "judged"]
 
 
 def test_two_people_disagree_and_an_adjudicator_settles(office: sa.Engine) -> None:
@@ -124,7 +124,7 @@ def test_a_judgement_that_lacks_something_comes_back_as_it_was_filled_in(
     assert words in answer.text
     if form["choice"] == "label:billing":
         assert 'value="label:billing" id="choice-2" data-key="2" checked' in answer.text
-    assert actions(office, "a") == ["review_opened", "claimed"]
+    assert actions(office, "a") == ["review_opened", "claimed", "viewed"]
 
 
 def test_an_item_is_released_and_put_off(office: sa.Engine) -> None:

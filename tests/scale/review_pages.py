@@ -88,9 +88,11 @@ def measure(client: httpx.Client) -> Iterator[tuple[str, float, float]]:
         "list, kind and code": f"/?document_type=ticket&code={CODES[3]}",
     }
     paths |= {"list, one label": "/?suggestion=label_7", "list, no such label": "/?suggestion=none"}
-    paths |= {"item": place, "help": "/help"}
+    paths |= {"item, seen before": place, "help": "/help"}
     for name, path in paths.items():
         yield name, *timed(lambda path=path: client.get(path))  # type: ignore[misc]
+    new = iter(re.findall(r"/items/(\w{64})", client.get("/?order=risk").text))  # a view is written once, before it
+    yield "item, for the first time", *timed(lambda: client.get(f"/items/{next(new)}"), 20)
     found = re.search(r'name="csrf" value="([^"]+)"', first)
     csrf = found.group(1) if found else ""
     yield "take the next", *timed(lambda: client.post("/next", data={"csrf": csrf}))
