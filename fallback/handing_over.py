@@ -1,7 +1,8 @@
-"""What an operator can do with many items at once: hand them to people, or put dead letters back."""
+"""What an operator can do with many items at once: hand them to people, or put them back into the queue."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,9 @@ from fallback.tables import items
 from schemas.queue import EventAction, ItemCode, ItemState
 
 _CHUNK = 500
+
+# Which of some items stay where they are.
+Kept = Callable[[sa.Connection, Sequence[str]], set[str]]
 
 
 def hand_to_people(engine: sa.Engine, now: int) -> int:
@@ -26,8 +30,20 @@ def requeue_dead(engine: sa.Engine, now: int) -> int:
     return _move_all(engine, ItemState.DEAD, lost, ItemCode.REQUEUED, EventAction.ITEM_REQUEUED, now)
 
 
+def requeue_over_budget(engine: sa.Engine, kept: Kept, now: int) -> int:
+    """Makes the items pending again for which there was no money, but for those that are `kept`; returns how many."""
+    over = ItemCode.OVER_BUDGET
+    return _move_all(engine, ItemState.IN_REVIEW, over, ItemCode.REQUEUED, EventAction.ITEM_REQUEUED, now, kept)
+
+
 def _move_all(
-    engine: sa.Engine, state: ItemState, only: ItemCode | None, code: ItemCode, action: EventAction, now: int
+    engine: sa.Engine,
+    state: ItemState,
+    only: ItemCode | None,
+    code: ItemCode,
+    action: EventAction,
+    now: int,
+    kept: Kept | None = None,
 ) -> int:
     """Moves items a chunk at a time, so that nobody waits long for the database."""
     moved, last = 0, ""
@@ -40,7 +56,9 @@ def _move_all(
             if is_postgresql(connection):
                 chosen = chosen.with_for_update()
             keys = connection.scalars(chosen.order_by(items.c.item_key).limit(_CHUNK)).all()
-            gone = [key for key in keys if move_item(connection, key, code, now, expected=[state], **columns)]
+            stay = kept(connection, keys) if kept else set()
+            free = [key for key in keys if key not in stay]
+            gone = [key for key in free if move_item(connection, key, code, now, expected=[state], **columns)]
             append_events(connection, [Event("operator", action, key, {"code": code.value}) for key in gone], now)
         moved += len(gone)
         if len(keys) < _CHUNK:

@@ -9,6 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -23,7 +24,7 @@ from fallback.database import reading, transaction
 from fallback.drain import Drain, DrainCounts, Limits
 from fallback.estimate import Estimate, estimate
 from fallback.events import Event, append_event
-from fallback.handing_over import hand_to_people, requeue_dead
+from fallback.handing_over import hand_to_people, requeue_dead, requeue_over_budget
 from fallback.loading import Load, escalation_partitions, load_partition
 from fallback.masking import Masker
 from fallback.qualification import Qualified, escalated_texts, qualify
@@ -34,6 +35,7 @@ from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.evaluation.data import Columns, read_evaluation_data
 from pipelines.runs import existing_warehouse
+from review.work.claims import in_hand
 from schemas.errors import ConfigError
 from schemas.fallback_config import EMBEDDED, DrainConfig
 from schemas.queue import EventAction
@@ -159,6 +161,13 @@ def to_people(engine: sa.Engine, config: DrainConfig) -> Drained:
 def requeue(engine: sa.Engine, config: DrainConfig) -> Drained:
     """Makes dead letters pending again; withdrawn and erased items stay dead."""
     requeue_dead(engine, now_micros())
+    return Drained((), None, report(engine, config))
+
+
+def requeue_unpaid(engine: sa.Engine, config: DrainConfig) -> Drained:
+    """Takes back from people what only the cap kept from being asked about, as far as nobody has touched it."""
+    now = now_micros()
+    requeue_over_budget(engine, partial(in_hand, now=now), now)
     return Drained((), None, report(engine, config))
 
 

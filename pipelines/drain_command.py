@@ -41,6 +41,7 @@ from schemas.extras import pip_install
 @click.option("--label-column", default="label", show_default=True, metavar="NAME", help="Of LABELLED.")
 @click.option("--to-people", is_flag=True, help="Hand every pending item to people, without asking the LLM.")
 @click.option("--requeue-dead", is_flag=True, help="Put dead letters back into the queue.")
+@click.option("--requeue-over-budget", is_flag=True, help="Put back what the cap left to people, if nobody has it yet.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def drain(
     config_path: Path | None,
@@ -56,7 +57,10 @@ def drain(
     overrides |= {"queue": {"database": database}} if database else {}
     overrides |= {} if max_spend is None else {"budget": {"max_spend": max_spend}}
     config = load_drain_config(config_path, overrides)
-    modes = ("dry_run", "report_only", "export_batch", "import_batch", "qualify", "to_people", "requeue_dead")
+    modes = (
+        *("dry_run", "report_only", "export_batch", "import_batch", "qualify", "to_people", "requeue_dead"),
+        "requeue_over_budget",
+    )
     given = [mode for mode in modes if flags[mode]]
     if len(given) > 1:
         named = " and ".join(f"--{mode.removesuffix('_only').replace('_', '-')}" for mode in given)

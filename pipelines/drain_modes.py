@@ -83,6 +83,8 @@ def run_mode(engine: sa.Engine, config: DrainConfig, mode: str, flags: Mapping[s
         done = job.to_people(engine, config)
     elif mode == "requeue_dead":
         done = job.requeue(engine, config)
+    elif mode == "requeue_over_budget":
+        done = job.requeue_unpaid(engine, config)
     else:
         done = job.drain(engine, config, flags["workers"], Limits(flags["max_items"], flags["max_seconds"]))
     interrupted = done.counts is not None and done.counts.stopped == "signal"

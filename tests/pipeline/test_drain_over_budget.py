@@ -1,0 +1,72 @@
+"""What the cap left to people comes back when there is money again, unless somebody has taken it up."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from fallback.clock import now_micros
+from fallback.database import default_url, transaction
+from fallback.tables import items
+from pipelines.drain import requeue_unpaid
+from review.work.claims import claim, defer
+from review.work.upkeep import keep_up
+from schemas.fallback_config import DrainConfig
+from tests.queue_databases import opened
+from tests.review_cases import ANNA, BEN, CONFIG, DUE, HOUR, TWO_PEOPLE, actions, fill, hire, in_review, label, says
+from tests.small_drains import codes_of
+from tests.small_runs import docyard
+from transforms.warehouse.layout import open_warehouse
+
+ITEMS = ("claimed", "claim_is_over", "put_off", "judged", "untouched")
+
+
+def requeue(engine: sa.Engine) -> dict[str, str]:
+    requeue_unpaid(engine, DrainConfig())
+    return codes_of(engine)
+
+
+@pytest.fixture
+def office(queue: sa.Engine) -> sa.Engine:
+    """Every way in which a person may have touched an item."""
+    now = now_micros()
+    hire(queue)
+    fill(queue, *(in_review(key, code="over_budget") for key in ITEMS), in_review("other"), now=now - HOUR)
+    for key, at in (("claimed", now), ("claim_is_over", now - HOUR), ("put_off", now)):
+        with transaction(queue) as connection:
+            claim(connection, ANNA, key, at, DUE)
+    with transaction(queue) as connection:
+        defer(connection, ANNA, "put_off", now + 24 * HOUR, now, DUE)
+    says(queue, BEN, "judged", label("delivery"), now, TWO_PEOPLE)
+    return queue
+
+
+def test_only_what_nobody_has_taken_up_goes_back(office: sa.Engine) -> None:
+    codes = requeue(office)
+    assert {key for key, code in codes.items() if code == "requeued"} == {"claim_is_over", "untouched"}
+    assert codes["other"] == "vote_uncertain"
+    assert actions(office, "untouched") == ["review_opened", "item_requeued"]
+    assert requeue(office) == codes
+
+
+def test_its_review_is_closed_and_opens_anew_when_it_comes_back(office: sa.Engine) -> None:
+    requeue(office)
+    keep_up(office, CONFIG, now_micros())
+    assert actions(office, "untouched")[-1] == "review_closed"
+    with transaction(office) as connection:
+        connection.execute(sa.text("UPDATE items SET state = 'in_review', code = 'no_llm' WHERE state = 'pending'"))
+    keep_up(office, CONFIG, now_micros())
+    assert actions(office, "untouched")[-1] == "review_opened"
+    says(office, BEN, "untouched", label("delivery"), now_micros())
+    assert codes_of(office)["untouched"] == "person_decided"
+
+
+def test_what_never_was_in_a_review_goes_back_as_well(tmp_path: Path) -> None:
+    open_warehouse(str(tmp_path))
+    with opened(default_url(tmp_path)) as engine, transaction(engine) as connection:
+        connection.execute(sa.insert(items), in_review("a", code="over_budget"))
+    done = docyard("drain", "--warehouse", tmp_path, "--requeue-over-budget", "--json")
+    assert json.loads(done.output)["states"]["pending"] == 1, done.output
