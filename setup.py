@@ -49,6 +49,7 @@ DEV = [
     "psutil>=5.9,<8",
     "pytest>=8.3,<10",
     "ruff>=0.9,<1",
+    "setuptools>=70.1",  # builds the wheel that a test looks into
 ]
 
 setup(
