@@ -84,3 +84,17 @@ judgements = Table(
     Column("source", Text, nullable=False),  # page, or the annotation it was imported from
     Column("at", BigInteger, nullable=False),
 )
+
+reopenings = Table(
+    "reopenings",
+    metadata,
+    Column("item_key", Text, primary_key=True),
+    Column("cycle", Integer, primary_key=True),  # that was over
+    Column("person", Text, nullable=False),
+    Column("comment", Text),  # null once it was erased
+    Column("comment_key", Text),
+    Column("settled_label", Text, nullable=False),  # what held until the item is settled again
+    Column("settled_by", Text, nullable=False),
+    Column("settled_at", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)

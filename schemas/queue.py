@@ -44,6 +44,7 @@ class ItemCode(StrEnum):
     CANNOT_BE_SENT = "cannot_be_sent"
     TOO_FEW_CANDIDATES = "too_few_candidates"
     NO_LLM = "no_llm"
+    REOPENED = "reopened"
     LLM_VOTE = "llm_vote"
     PERSON_DECIDED = "person_decided"
     WORKERS_LOST = "workers_lost"
@@ -95,6 +96,7 @@ CODE_DESCRIPTIONS: dict[ItemCode, tuple[ItemState, str]] = {
         "The small model gave fewer than two candidates to choose from.",
     ),
     ItemCode.NO_LLM: (ItemState.IN_REVIEW, "The drain was told to hand everything to people."),
+    ItemCode.REOPENED: (ItemState.IN_REVIEW, "It was settled; an adjudicator wants it judged again."),
     ItemCode.LLM_VOTE: (ItemState.SETTLED, "A qualified LLM and the small model together decided."),
     ItemCode.PERSON_DECIDED: (ItemState.SETTLED, "A person decided."),
     ItemCode.WORKERS_LOST: (ItemState.DEAD, "Too many workers were lost while they held it."),

@@ -83,6 +83,7 @@ class ReviewAction(StrEnum):
     RELEASED = "released"
     DEFERRED = "deferred"
     JUDGED = "judged"
+    REOPENED = "reopened"
     CATEGORY_ADOPTED = "category_adopted"
     OVERDUE = "overdue"
     NOTIFIED = "notified"
@@ -109,6 +110,7 @@ ACTION_DESCRIPTIONS: dict[ReviewAction, str] = {
     ReviewAction.RELEASED: "A claim ended before its time; `by` is who ended it.",
     ReviewAction.DEFERRED: "A person put an item off.",
     ReviewAction.JUDGED: "A person judged an item.",
+    ReviewAction.REOPENED: "An adjudicator sent a settled item back to be judged again.",
     ReviewAction.CATEGORY_ADOPTED: "An adjudicator took a proposed category into the labels of a document type.",
     ReviewAction.OVERDUE: "An item passed its due time; it moves to the top, and to adjudicators.",
     ReviewAction.NOTIFIED: "The notify hook was told of overdue items.",

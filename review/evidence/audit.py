@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from fallback.events import ChainFault, Checkpoint, checkpoint, verify_chain
 from fallback.tables import events, items
-from review.tables import judgements
+from review.tables import judgements, reopenings
 from review.work.judging import evidence_of
+from review.work.reopening import reopening_evidence
 from schemas.errors import ConfigError
 from schemas.queue import EventAction, ItemState
 from schemas.review import ReviewAction
@@ -44,7 +45,8 @@ def audit(connection: sa.Connection, known: Checkpoint | None = None) -> Audit:
         return Audit(checkpoint(connection), 0, 0, (broken,))
     faults, n_judgements = _judgement_faults(connection)
     settled_faults, n_settled = _settled_faults(connection)
-    return Audit(checkpoint(connection), n_judgements, n_settled, (*faults, *settled_faults))
+    every = (*faults, *_reopening_faults(connection), *settled_faults)
+    return Audit(checkpoint(connection), n_judgements, n_settled, every)
 
 
 def parse_checkpoint(text: str) -> Checkpoint:
@@ -63,9 +65,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
 
 def _judgement_faults(connection: sa.Connection) -> tuple[list[ChainFault], int]:
     rows = {row["judgement_id"]: row for row in connection.execute(sa.select(judgements)).mappings()}
-    erased = set(
-        connection.scalars(sa.select(events.c.item_key).where(events.c.action == ReviewAction.DOCUMENT_ERASED.value))
-    )
+    erased = _erased(connection)
     faults, seen = [], set()
     judged = sa.select(events).where(events.c.action == ReviewAction.JUDGED.value).order_by(events.c.seq)
     for event in connection.execute(judged).mappings():
@@ -74,7 +74,7 @@ def _judgement_faults(connection: sa.Connection) -> tuple[list[ChainFault], int]
         row = rows.get(said["judgement_id"])
         if row is None:
             faults.append(ChainFault(event["seq"], "tells of a judgement that is in no table any more"))
-        elif _differs(event, said, row, row["item_key"] in erased):
+        elif _differs(event, said, row, evidence_of(row), row["item_key"] in erased):
             faults.append(ChainFault(event["seq"], "tells of a judgement that was changed in its table since"))
     end = checkpoint(connection).seq
     unknown = set(rows) - seen
@@ -82,8 +82,33 @@ def _judgement_faults(connection: sa.Connection) -> tuple[list[ChainFault], int]
     return faults, len(rows)
 
 
-def _differs(event: sa.RowMapping, said: dict[str, Any], row: sa.RowMapping, erased: bool) -> bool:
-    now: Mapping[str, Any] = evidence_of(row)
+def _reopening_faults(connection: sa.Connection) -> list[ChainFault]:
+    rows = {(row["item_key"], row["cycle"]): row for row in connection.execute(sa.select(reopenings)).mappings()}
+    erased = _erased(connection)
+    faults, seen = [], set()
+    reopened = sa.select(events).where(events.c.action == ReviewAction.REOPENED.value).order_by(events.c.seq)
+    for event in connection.execute(reopened).mappings():
+        said = json.loads(event["details"])
+        place = event["item_key"], said["cycle"]
+        seen.add(place)
+        row = rows.get(place)
+        if row is None:
+            faults.append(ChainFault(event["seq"], "tells of a reopening that is in no table any more"))
+        elif _differs(event, said, row, reopening_evidence(row), row["item_key"] in erased):
+            faults.append(ChainFault(event["seq"], "tells of a reopening that was changed in its table since"))
+    end = checkpoint(connection).seq
+    unknown = sorted(set(rows) - seen)
+    return faults + [ChainFault(end, f"the trail knows nothing of a reopening of item {key}") for key, _ in unknown]
+
+
+def _erased(connection: sa.Connection) -> set[str]:
+    erased = sa.select(events.c.item_key).where(events.c.action == ReviewAction.DOCUMENT_ERASED.value)
+    return set(connection.scalars(erased))
+
+
+def _differs(
+    event: sa.RowMapping, said: dict[str, Any], row: sa.RowMapping, now: Mapping[str, Any], erased: bool
+) -> bool:
     if erased and row["comment"] is None:
         said = {name: value for name, value in said.items() if name != "comment_hmac"}
     return dict(now) != said or event["actor"] != f"person:{row['person']}" or event["item_key"] != row["item_key"]

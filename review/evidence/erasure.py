@@ -17,7 +17,7 @@ from fallback.events import Event, append_events
 from fallback.items import OPEN_STATES, move_item
 from fallback.tables import calls, items
 from review.people.accounts import OPERATOR
-from review.tables import judgements
+from review.tables import judgements, reopenings
 from schemas.queue import ItemCode, ItemState
 from schemas.review import ReviewAction
 
@@ -93,10 +93,18 @@ def _blank(connection: sa.Connection, keys: list[str]) -> None:
     connection.execute(
         sa.update(judgements).where(judgements.c.item_key.in_(keys)).values(comment=None, comment_key=None)
     )
+    connection.execute(
+        sa.update(reopenings).where(reopenings.c.item_key.in_(keys)).values(comment=None, comment_key=None)
+    )
 
 
 def _has_words() -> sa.ColumnElement[bool]:
-    commented = sa.exists().where(judgements.c.item_key == items.c.item_key, judgements.c.comment.is_not(None))
+    commented = sa.or_(
+        *(
+            sa.exists().where(table.c.item_key == items.c.item_key, table.c.comment.is_not(None))
+            for table in (judgements, reopenings)
+        )
+    )
     worded = sa.exists().where(calls.c.item_key == items.c.item_key, calls.c.words.is_not(None))
     return items.c.text.is_not(None) | items.c.metadata.is_not(None) | commented | worded
 
@@ -107,10 +115,14 @@ def _count(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Erasure:
     )
     rows = connection.execute(found).all()
     open_states = {state.value for state in OPEN_STATES}
-    comments = connection.scalar(
-        sa.select(sa.func.count())
-        .select_from(judgements.join(items, items.c.item_key == judgements.c.item_key))
-        .where(which, judgements.c.comment.is_not(None))
+    comments = sum(
+        connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(table.join(items, items.c.item_key == table.c.item_key))
+            .where(which, table.c.comment.is_not(None))
+        )
+        or 0
+        for table in (judgements, reopenings)
     )
     partitions = {f"run_date={row.run_date}/document_type={row.document_type}" for row in rows}
-    return Erasure(len(rows), sum(row.state in open_states for row in rows), comments or 0, tuple(sorted(partitions)))
+    return Erasure(len(rows), sum(row.state in open_states for row in rows), comments, tuple(sorted(partitions)))

@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from fallback.clock import iso_time
 from fallback.events import event_hash
 from fallback.tables import calls, events, items
-from review.tables import judgements
+from review.tables import judgements, reopenings
 from schemas.errors import ConfigError
+from schemas.review import ReviewAction
 from transforms.warehouse.layout import write_durably
 
 EXPORT_COLUMNS: dict[str, str] = {
@@ -70,6 +71,8 @@ def export_trail(connection: sa.Connection, path: Path) -> int:
 def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
     commented = sa.select(judgements.c.judgement_id, judgements.c.comment).where(judgements.c.comment.is_not(None))
     comments = {row.judgement_id: row.comment for row in connection.execute(commented)}
+    reopened = sa.select(reopenings.c.item_key, reopenings.c.cycle, reopenings.c.comment)
+    why_reopened = {(row.item_key, row.cycle): row.comment for row in connection.execute(reopened)}
     about = (
         *(items.c.document_id, items.c.document_type, items.c.run_date, items.c.bundle),
         *(items.c.label.label("model_label"), items.c.confidence, items.c.route_reason),
@@ -83,6 +86,9 @@ def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
         for row in result.mappings():
             details = json.loads(row["details"])
             label, suggestion = details.get("label"), details.get("suggestion")
+            comment = comments.get(details.get("judgement_id")) if "reason" in details else None
+            if row["action"] == ReviewAction.REOPENED.value:
+                comment = why_reopened.get((row["item_key"], details["cycle"]))
             yield {
                 "seq": row["seq"],
                 "at": iso_time(row["at"]),
@@ -104,7 +110,7 @@ def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
                 "label": label,
                 "overrides": None if "judgement_id" not in details or suggestion is None else label != suggestion,
                 "reason": details.get("reason"),
-                "comment": comments.get(details.get("judgement_id")) if "reason" in details else None,
+                "comment": comment,
                 "details": row["details"],
                 "hash": event_hash({name: row[name] for name in events.c.keys()}),  # noqa: SIM118 - a row's keys
             }

@@ -7,7 +7,7 @@ import io
 import json
 import secrets
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from fallback.database import reading, transaction
 from fallback.events import Event, append_event
 from fallback.tables import calls, items
 from review.people.accounts import OPERATOR
-from review.tables import judgements, reviews
+from review.tables import judgements, reopenings, reviews
 from schemas.errors import VerificationError
 from schemas.queue import ItemCode, ItemState
 from schemas.review import ReviewAction
@@ -92,15 +92,37 @@ def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
     )
     said = _judged(connection)
     costs = _costs(connection)
-    rows: dict[Partition, list[dict[str, Any]]] = defaultdict(list)
-    for row in connection.execute(settled).mappings():
+    # A day's last word on an item is the day's decision: the earlier ones come first and are replaced.
+    rows: dict[Partition, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row in (*_superseded(connection), *connection.execute(settled).mappings()):
         of_item = said.get((row["item_key"], row["cycle"]), []) if row["code"] == ItemCode.PERSON_DECIDED.value else []
-        rows[utc_day(row["settled_at"]), row["document_type"]].append(_row(row, of_item, costs.get(row["item_key"])))
+        of_day = rows[utc_day(row["settled_at"]), row["document_type"]]
+        of_day[row["item_key"]] = _row(row, of_item, costs.get(row["item_key"]))
     schema = RESOLUTIONS.schema()
-    return {place: pa.Table.from_pylist(of_place, schema) for place, of_place in rows.items()}
+    return {
+        place: pa.Table.from_pylist([of_day[key] for key in sorted(of_day)], schema) for place, of_day in rows.items()
+    }
 
 
-def _row(row: sa.RowMapping, reasons: Sequence[str], cost_nanos: int | None) -> dict[str, Any]:
+def _superseded(connection: sa.Connection) -> list[dict[str, Any]]:
+    """What items were settled as before they were reopened, in order; it holds until they are settled again."""
+    earlier = (
+        sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version)
+        .add_columns(*(column.label(f"then_{column.name}") for column in reopenings.columns))
+        .join(reopenings, reopenings.c.item_key == items.c.item_key)
+        .outerjoin(calls, calls.c.call_id == items.c.call_id)
+        .order_by(reopenings.c.settled_at, items.c.item_key)
+    )
+    then = ("cycle", "settled_label", "settled_by", "settled_at")
+    found = []
+    for row in connection.execute(earlier).mappings():
+        by_person = row["then_settled_by"].startswith("person:")
+        code = ItemCode.PERSON_DECIDED if by_person else ItemCode.LLM_VOTE
+        found.append({**row, **{name: row[f"then_{name}"] for name in then}, "code": code.value})
+    return found
+
+
+def _row(row: Mapping[Any, Any], reasons: Sequence[str], cost_nanos: int | None) -> dict[str, Any]:
     by_person = row["code"] == ItemCode.PERSON_DECIDED.value
     return {
         "item_key": row["item_key"],

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 
 from review.web.desk import Desk
 from review.web.guard import Endpoint, WithHeaders, for_everybody, for_people
-from review.web.item_pages import claim_item, defer_item, item_page, judge_item, release_item
+from review.web.item_pages import claim_item, defer_item, item_page, judge_item, release_item, reopen_item
 from review.web.list_pages import list_page, take_next
 from review.web.log_in_pages import log_in_page, log_out
 from review.web.office_pages import change_person_page, help_page, people_page, trail_page
@@ -35,6 +35,7 @@ def make_app(desk: Desk) -> ASGIApp:
         ("/items/{key}/release", release_item),
         ("/items/{key}/defer", defer_item),
         ("/items/{key}/judge", judge_item),
+        ("/items/{key}/reopen", reopen_item),
         ("/people", change_person_page),
         ("/log-out", log_out),
     ]

@@ -15,6 +15,7 @@ from review.web.list_pages import take_next
 from review.work.case import case_of
 from review.work.claims import claim, defer, release
 from review.work.judging import MAX_COMMENT_CHARS, Said, judge
+from review.work.reopening import reopen
 from review.work.seen import record_views
 from schemas.review import REASON_WORDS, STAGE_DESCRIPTIONS, JudgementKind, JudgementReason, Stage
 
@@ -71,6 +72,13 @@ def judge_item(asked: Asked) -> Response:
     if asked.form.get("then") == "next":
         return take_next(asked)
     return see_other(f"/?note={'settled' if stage is Stage.CLOSED else stage.value}")
+
+
+def reopen_item(asked: Asked) -> Response:
+    """Sends a settled item back to be judged again."""
+    with transaction(asked.desk.engine) as connection:
+        reopen(connection, asked.person, _key(asked), asked.form.get("comment", "").strip(), asked.now)
+    return see_other("/?note=reopened")
 
 
 def _item(asked: Asked, status: int, problem: str, filled: dict[str, Any]) -> Response:

@@ -32,6 +32,7 @@ NOTES = {
     "adjudication": "Noted. An adjudicator decides.",
     "released": "Released.",
     "deferred": "Put off.",
+    "reopened": "Reopened. It is on the list again in a moment.",
     "busy": "Others were faster. Try again.",
     "none": "Nothing waits for you here.",
 }

@@ -14,7 +14,7 @@ from fallback.tables import items
 from models.bundle import load_bundle
 from review.tables import labels, reviews
 from review.work.stages import why_four_eyes
-from schemas.queue import ItemState
+from schemas.queue import ItemCode, ItemState
 from schemas.review import ReviewAction, Stage
 from schemas.review_config import DueConfig, FourEyesConfig
 
@@ -43,7 +43,8 @@ def take_in(connection: sa.Connection, four_eyes: FourEyesConfig, due: DueConfig
     opened, happened, known = [], [], set()
     for row in rows:
         suggestion = row["vote_label"] or row["label"]
-        why = why_four_eyes(row["item_key"], suggestion, four_eyes)
+        reopened = row["code"] == ItemCode.REOPENED.value  # what people settled, no single person changes
+        why = "reopened" if reopened else why_four_eyes(row["item_key"], suggestion, four_eyes)
         opened.append(
             {
                 "item_key": row["item_key"],

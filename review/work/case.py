@@ -15,6 +15,7 @@ from review.tables import judgements
 from review.work.admission import labels_of
 from review.work.claims import held_by_another, review_of
 from review.work.judging import judgements_of
+from review.work.reopening import reopening_of
 from review.work.similar import SimilarCase, similar_cases
 from review.work.stages import check_may_judge
 from schemas.queue import CallStatus
@@ -46,6 +47,7 @@ class Case:
         labels: every label that may be given.
         proposals: categories that were proposed, for whoever may adopt them.
         said: the judgements that the person may see.
+        reopened: the reopening that began this cycle of judgements, if one did.
         hidden: whether there are judgements that the person must not see.
         obstacle: why the person cannot judge it, or "".
         mine: whether the person holds it at this moment.
@@ -59,6 +61,7 @@ class Case:
     labels: tuple[str, ...]
     proposals: tuple[str, ...]
     said: tuple[sa.RowMapping, ...]
+    reopened: sa.RowMapping | None
     hidden: bool
     similar: tuple[SimilarCase, ...]
     obstacle: str
@@ -91,6 +94,7 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
         labels=tuple(labels_of(connection, item["document_type"])),
         proposals=tuple(dict.fromkeys(proposals)) if stage is Stage.ADJUDICATION else (),
         said=said,
+        reopened=reopening_of(connection, key, review["cycle"]),
         hidden=stage is Stage.SECOND and not said,
         similar=tuple(similar_cases(connection, item)),
         obstacle=obstacle,

@@ -1,0 +1,71 @@
+"""Reopening what people settled: another cycle of judgements, while the earlier decision holds until the later one."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from fallback.events import Event, append_event
+from fallback.items import move_item
+from fallback.tables import items
+from review.people.accounts import Person
+from review.refusals import Refusal, RefusalCode
+from review.tables import reopenings
+from review.work.claims import review_of
+from review.work.judging import MAX_COMMENT_CHARS, comment_hmac
+from schemas.queue import ItemCode, ItemState
+from schemas.review import ReviewAction, Role
+
+
+def reopen(connection: sa.Connection, person: Person, key: str, comment: str, now: int) -> None:
+    """Sends a settled item back to people; the upkeep opens its review again, for two of them.
+
+    Adjudicators do it: it says that a judgement was wrong, and those of admins are of people, not of documents.
+
+    Raises:
+        Refusal: the role does not do it, it says not why, or the item is not settled or has no text any more.
+    """
+    if person.role is not Role.ADJUDICATOR:
+        raise Refusal(RefusalCode.ROLE, "Only an adjudicator reopens what was settled.")
+    if not comment:
+        raise Refusal(RefusalCode.COMMENT_MISSING, "Say in a comment why it should be judged again.")
+    if len(comment) > MAX_COMMENT_CHARS:
+        raise Refusal(RefusalCode.BAD_INPUT, f"Keep the comment below {MAX_COMMENT_CHARS} characters.")
+    review = review_of(connection, key, lock=True)
+    item = connection.execute(sa.select(items).where(items.c.item_key == key)).mappings().one()
+    if item["state"] != ItemState.SETTLED.value:
+        raise Refusal(RefusalCode.NOT_OPEN, "This item is not settled.")
+    if item["text"] is None:
+        raise Refusal(RefusalCode.NOT_OPEN, "The text was erased: there is nothing to judge by.")
+    row = {
+        "item_key": key,
+        "cycle": review["cycle"],
+        "person": person.name,
+        "comment": comment,
+        "comment_key": secrets.token_hex(16),
+        "settled_label": item["settled_label"],
+        "settled_by": item["settled_by"],
+        "settled_at": item["settled_at"],
+        "at": now,
+    }
+    nothing = {"settled_label": None, "settled_by": None, "settled_at": None}
+    move_item(connection, key, ItemCode.REOPENED, now, expected=[ItemState.SETTLED], **nothing)
+    connection.execute(sa.insert(reopenings), row)
+    append_event(connection, Event(person.actor, ReviewAction.REOPENED, key, reopening_evidence(row)), now)
+
+
+def reopening_of(connection: sa.Connection, key: str, cycle: int) -> sa.RowMapping | None:
+    """Why a cycle was begun, if an adjudicator began it."""
+    ended = sa.select(reopenings).where(reopenings.c.item_key == key, reopenings.c.cycle == cycle - 1)
+    return connection.execute(ended).mappings().one_or_none()
+
+
+def reopening_evidence(row: Mapping[Any, Any]) -> dict[str, object]:
+    """What the audit trail holds of a reopening: all but its comment, of which it holds a keyed hash."""
+    evidence = {name: row[name] for name in ("cycle", "settled_label", "settled_by", "settled_at")}
+    if row["comment"] is not None:
+        evidence["comment_hmac"] = comment_hmac(str(row["comment_key"]), str(row["comment"]))
+    return evidence
