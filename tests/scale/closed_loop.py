@@ -11,9 +11,10 @@ Shown: that nothing is lost or counted twice on the way, that labels, texts and 
 reads them, and that the second bundle is right more often on the slice for which the loop exists: held-out tickets
 that the first one escalated. It ends with an error where the books do not balance or the gain's interval reaches zero.
 
-Not shown: that people are right, since the data set's labels play them; and that the loop finds what the first bundle
-accepts wrongly. Nobody looks at that, so it never becomes training data: the table says how much there was. What
-people settle is no sample of the traffic, which is why it is learned from but neither calibrates nor chooses a policy.
+Not shown: that people are right, since the data set's labels play them; that as many rows drawn by chance would have
+done less; what an LLM adds, for none is asked; and that the loop finds what the first bundle accepts wrongly. Nobody
+looks at that, so it never becomes training data: the table says how much there was. What people settle is no sample of
+the traffic, which is why it is learned from but neither calibrates nor chooses a policy.
 The tickets to measure on are validation rows that had no part in either training; no official test split is read.
 """
 
