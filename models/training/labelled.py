@@ -44,6 +44,8 @@ class DataConfig:
         out_of_scope_label: label of rows that belong to no label; they choose and test the policy, nothing else.
         votes: files of further opinions on training rows, one a line: `id_column`, `label_column` and, if there is
             one, a column `weight`; together they are the row's soft label.
+        reviewed: files of what people settled, as `docyard resolve` writes them, to learn from besides `train`; their
+            columns are known, and none of their rows is held out.
     """
 
     train: tuple[str, ...]
@@ -58,6 +60,7 @@ class DataConfig:
     validation_share: float = 0.15
     out_of_scope_label: str = ""
     votes: tuple[str, ...] = ()
+    reviewed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -102,9 +105,10 @@ def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -
     train = _read_split([(entry, _file(root / entry, "train")) for entry in config.train], config, voted)
     validation_files = _validation_files(config, root)
     if validation_files:
-        return LabelledData(train, _read_split(validation_files, config, set()), False, votes)
+        validation = _read_split(validation_files, config, set())
+        return LabelledData(_with_reviewed(train, config, root), validation, False, votes)
     kept, held_out = hold_out(train, config.validation_share, min_rows_per_label)
-    return LabelledData(kept, held_out, True, votes)
+    return LabelledData(_with_reviewed(kept, config, root), held_out, True, votes)
 
 
 def hold_out(rows: pd.DataFrame, share: float, min_rows_per_label: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -155,6 +159,20 @@ def soft_labels(votes: pd.DataFrame, ids: pd.Series, labels: list[str]) -> npt.N
     values = totals.fillna(0.0).to_numpy(dtype=np.float64, copy=True)
     values[~known.to_numpy()] = np.nan
     return np.asarray(values / values.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def _with_reviewed(train: pd.DataFrame, config: DataConfig, root: Path) -> pd.DataFrame:
+    """The rows to learn from, and what people settled: texts that a model was unsure of, and thus no sample of all.
+
+    To calibrate or to choose the policy with them would take every text for one of these.
+    """
+    if not config.reviewed:
+        return train
+    as_exported = DataConfig(train=config.reviewed, group_column="group", source_column="source")
+    reviewed = _read_split([(entry, root / entry) for entry in config.reviewed], as_exported, set())
+    if reviewed["id"].isin(train["id"]).any():
+        reviewed["id"] = "reviewed:" + reviewed["id"]
+    return pd.concat([train, reviewed], ignore_index=True)
 
 
 def _validation_files(config: DataConfig, root: Path) -> list[tuple[str, Path]]:

@@ -113,12 +113,13 @@ def labels_of(connection: sa.Connection, document_type: str) -> list[str]:
     return list(connection.scalars(every))
 
 
-def adopt_label(connection: sa.Connection, document_type: str, label: str) -> None:
-    """Makes a proposed category a label."""
-    _learn_labels(connection, [(document_type, label)], ADOPTED)
+def adopt_label(connection: sa.Connection, document_type: str, label: str) -> bool:
+    """Makes a proposed category a label; whether it was none before."""
+    return _learn_labels(connection, [(document_type, label)], ADOPTED)
 
 
-def _learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], origin: str = _FROM_MODEL) -> None:
+def _learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], origin: str = _FROM_MODEL) -> bool:
+    """Adds the labels that are not there yet; whether there was one."""
     wanted = set(found)
     types = {document_type for document_type, _ in wanted}
     present = {
@@ -137,3 +138,4 @@ def _learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], o
             ),
             rows,
         )
+    return bool(new)

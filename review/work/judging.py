@@ -175,8 +175,8 @@ def _settle(
         raise Refusal(RefusalCode.NOT_OPEN, "This item was taken back in the meantime.")
     details = {"code": ItemCode.PERSON_DECIDED.value, "label": label, "judgement_id": row["judgement_id"]}
     events = [Event(person.actor, EventAction.ITEM_SETTLED, key, details)]
-    if row["kind"] == JudgementKind.NEW_CATEGORY.value:
-        adopt_label(connection, review["document_type"], label)
+    is_category = row["kind"] == JudgementKind.NEW_CATEGORY.value
+    if is_category and adopt_label(connection, review["document_type"], label):  # several may wait with one proposal
         adopted = {"document_type": review["document_type"], "label": label}
         events.append(Event(person.actor, ReviewAction.CATEGORY_ADOPTED, key, adopted))
     return events

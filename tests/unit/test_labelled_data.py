@@ -141,6 +141,26 @@ def test_all_right_labels_are_kept_beside_the_one_to_learn(tmp_path: Path) -> No
     assert data.train["label"].tolist() == [row["label"] for row in ROWS]
 
 
+def test_what_people_settled_is_learned_from_under_its_own_columns_and_never_held_out(tmp_path: Path) -> None:
+    own = [{"id": row["id"], "message": row["text"], "queue": row["label"], "shop": row["shop"]} for row in ROWS]
+    write(tmp_path / "own.csv", own)
+    settled = [
+        {"id": f"r{n + 50}", "text": f"settled {n}", "label": "c", "group": f"g{n}", "source": "review"}
+        for n in range(20)
+    ]
+    write(tmp_path / "reviewed.parquet", settled)
+    columns = {"text_column": "message", "label_column": "queue", "group_column": "shop", "validation_share": 0.4}
+    without = read_labelled(DataConfig(train=("own.csv",), **columns), tmp_path)
+    data = read_labelled(DataConfig(train=("own.csv",), reviewed=("reviewed.parquet",), **columns), tmp_path)
+    assert data.is_held_out
+    assert data.validation["id"].tolist() == without.validation["id"].tolist()
+    assert data.train["id"].is_unique
+    added = data.train[len(without.train) :]
+    assert added[["text", "label", "group", "source"]].to_dict("records") == [
+        {name: row[name] for name in ("text", "label", "group", "source")} for row in settled
+    ]
+
+
 @pytest.mark.parametrize(
     ("labels", "words"), [("a, b", "expected a list"), ('["a", ""]', "is empty"), ([1.5], "neither a text")]
 )

@@ -259,6 +259,16 @@ def test_a_proposed_category_holds_only_when_an_adjudicator_adopts_it(queue: sa.
     assert actions(queue, "a")[-2:] == ["item_settled", "category_adopted"]
 
 
+def test_a_category_that_was_proposed_twice_is_adopted_once(queue: sa.Engine) -> None:
+    fill(queue, in_review("a"), in_review("b"))
+    for key in ("a", "b"):
+        says(queue, ANNA, key, category("Lost parcel"))
+    for key in ("a", "b"):
+        says(queue, CARO, key, category("Lost parcel"))
+        assert item(queue, key)["settled_label"] == "Lost parcel"
+    assert actions(queue).count("category_adopted") == 1
+
+
 def test_an_adjudicator_adopts_no_category_of_his_own(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
     says(queue, ANNA, "a", category("Lost parcel"))
