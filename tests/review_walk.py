@@ -180,6 +180,13 @@ def walk(url: str, another: Callable[[], Chromium], pictures: Path) -> list[str]
     caro.click("#judge .buttons button:last-child")
     caro.wait_for("Settled.")
 
+    caro.open(f"{url}/items/{16:064x}")
+    caro.wait_for("by caro.")
+    caro.write("#reopen-comment", "The landlord wrote that the money came after all.")
+    caro.picture(pictures / "review-reopen.png")
+    caro.click("form[action$='reopen'] button")
+    caro.wait_for("Reopened.")
+
     anna.size(390, 844)
     anna.open(f"{url}/?view=open")
     anna.picture(pictures / "review-phone.png")

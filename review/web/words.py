@@ -55,6 +55,12 @@ def reason_words(reason: str) -> str:
     return REASON_WORDS[JudgementReason(reason)]
 
 
+def decider(settled_by: str) -> str:
+    """Who settled an item, by name: a person, or a backend of the drain."""
+    name = settled_by.removeprefix("person:")
+    return name if name != settled_by else f"the LLM {settled_by}"
+
+
 def json_pairs(text: str | None) -> list[tuple[str, str]]:
     """The fields of a JSON object, each as text."""
     pairs = json.loads(text).items() if text else ()
@@ -70,5 +76,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "code_meaning": code_meaning,
     "route_meaning": route_meaning,
     "reason_words": reason_words,
+    "decider": decider,
     "json_pairs": json_pairs,
 }
