@@ -18,6 +18,7 @@ from schemas.review_config import ReviewConfig
 logger = logging.getLogger(__name__)
 
 _LOCK = 0x7265766965
+_MANY = 1000  # items at once
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,16 @@ def keep_up(engine: sa.Engine, config: ReviewConfig, now: int) -> Upkeep:
         gone, taken_in, overdue = gone + steps[0], taken_in + steps[1], overdue + steps[2]
         if not any(steps):
             break
+    if taken_in + gone >= _MANY:
+        _learn_sizes(engine)
     return Upkeep(taken_in, gone, overdue, notify_overdue(engine, config.due, now))
+
+
+def _learn_sizes(engine: sa.Engine) -> None:
+    """Lets PostgreSQL count at once what it would count within a minute, planning for empty tables until then."""
+    with transaction(engine) as connection:
+        if is_postgresql(connection):
+            connection.execute(sa.text("ANALYZE items, reviews"))
 
 
 def keep_up_until(stop: threading.Event, engine: sa.Engine, config: ReviewConfig) -> None:

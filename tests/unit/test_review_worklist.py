@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
+from fallback.database import is_postgresql, reading, transaction
 from fallback.tables import calls
 from review.people.accounts import Person
 from review.refusals import Refusal
@@ -164,3 +164,12 @@ def test_a_case_shows_what_the_llm_said_and_what_was_settled_alike(queue: sa.Eng
     assert [(like.item_key, like.settled_label) for like in case.similar] == [("b", "delivery")]
     assert case.similar[0].shared == pytest.approx(4 / 5)
     assert case.labels == ("account", "billing", "delivery")
+
+
+def test_after_many_items_at_once_the_database_knows_how_many_there_are(queue: sa.Engine) -> None:
+    fill(queue, *(in_review(f"{number:04}") for number in range(1000)))
+    with reading(queue) as connection:
+        assert count_open(connection).total == 1000
+        if is_postgresql(connection):  # SQLite plans well without
+            size = sa.text("SELECT reltuples FROM pg_class WHERE relname = 'reviews'")
+            assert connection.scalar(size) == 1000
