@@ -35,7 +35,7 @@ from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.evaluation.data import Columns, read_evaluation_data
 from pipelines.runs import existing_warehouse
-from review.work.claims import in_hand
+from review.work.in_hand import in_hand
 from schemas.errors import ConfigError
 from schemas.fallback_config import EMBEDDED, DrainConfig
 from schemas.queue import EventAction

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import sqlalchemy as sa
 
 from fallback.clock import SECOND
@@ -90,13 +88,6 @@ def defer(connection: sa.Connection, person: Person, key: str, until: int, now: 
         )
     connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**_FREE, deferred_until=until))
     append_event(connection, Event(person.actor, ReviewAction.DEFERRED, key, {"until": until}), now)
-
-
-def in_hand(connection: sa.Connection, keys: Sequence[str], now: int) -> set[str]:
-    """Those of the items that a person holds, has put off, or has judged: nobody may take them out of the review."""
-    touched = sa.or_(reviews.c.claimed_until > now, reviews.c.deferred_until > now, reviews.c.first_by.is_not(None))
-    mine = sa.select(reviews.c.item_key).where(reviews.c.item_key.in_(keys), reviews.c.closed_at.is_(None), touched)
-    return set(connection.scalars(mine))
 
 
 def held_by_another(review: sa.RowMapping, person: Person, now: int) -> bool:
