@@ -62,7 +62,9 @@ def decide_answered(engine: sa.Engine, now: int, limit: int = 200) -> int:
 
 
 def _settle(connection: sa.Connection, key: str, found: Verdict, call: sa.RowMapping, now: int) -> None:
-    columns: dict[str, Any] = {"vote_label": found.label, "vote_confidence": found.confidence}
+    columns: dict[str, Any] = {}
+    if found.code is not ItemCode.BACKEND_UNQUALIFIED:  # else nothing was weighed, and nothing is to be suggested
+        columns = {"vote_label": found.label, "vote_confidence": found.confidence}
     settled = found.code is ItemCode.LLM_VOTE
     if settled:
         columns |= {"settled_label": found.label, "settled_by": call["backend"], "settled_at": now}

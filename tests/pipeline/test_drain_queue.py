@@ -40,7 +40,8 @@ def test_a_qualified_vote_settles_and_an_unqualified_one_goes_to_people_as_evide
         drain(queue, config)
         assert set(codes_of(queue).values()) == {"backend_unqualified"}
         [first, *_] = rows_of(queue)
-        assert (first["state"], first["vote_label"], first["settled_label"]) == ("in_review", "account", None)
+        assert (first["state"], first["vote_label"], first["settled_label"]) == ("in_review", None, None)
+        assert {call["answer"] for call in rows_of(queue, calls)} == {"account"}
         qualify(queue, backend_name(config.llm))
         with transaction(queue) as connection:
             connection.execute(sa.update(items).values(state="pending", code="requeued"))
