@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,9 +43,15 @@ def audit(connection: sa.Connection, known: Checkpoint | None = None) -> Audit:
     broken = verify_chain(connection, known)
     if broken is not None:
         return Audit(checkpoint(connection), 0, 0, (broken,))
-    faults, n_judgements = _judgement_faults(connection)
+    faults, n_judgements = _row_faults(
+        connection, judgements, ReviewAction.JUDGED, ("judgement_id",), evidence_of, "judgement", "judgement"
+    )
+    key = ("item_key", "cycle")
+    reopened, _ = _row_faults(
+        connection, reopenings, ReviewAction.REOPENED, key, reopening_evidence, "reopening", "a reopening of item"
+    )
     settled_faults, n_settled = _settled_faults(connection)
-    every = (*faults, *_reopening_faults(connection), *settled_faults)
+    every = (*faults, *reopened, *settled_faults)
     return Audit(checkpoint(connection), n_judgements, n_settled, every)
 
 
@@ -63,42 +69,33 @@ def parse_checkpoint(text: str) -> Checkpoint:
     return Checkpoint(int(number), digest)
 
 
-def _judgement_faults(connection: sa.Connection) -> tuple[list[ChainFault], int]:
-    rows = {row["judgement_id"]: row for row in connection.execute(sa.select(judgements)).mappings()}
+def _row_faults(
+    connection: sa.Connection,
+    table: sa.Table,
+    action: ReviewAction,
+    key: Sequence[str],
+    evidence: Callable[[sa.RowMapping], Mapping[str, Any]],
+    name: str,
+    unknown: str,
+) -> tuple[list[ChainFault], int]:
+    """Compares the rows of a table, found by `key`, with what the trail says of them; and how many rows there are."""
+    rows = {tuple(row[each] for each in key): row for row in connection.execute(sa.select(table)).mappings()}
     erased = _erased(connection)
     faults, seen = [], set()
-    judged = sa.select(events).where(events.c.action == ReviewAction.JUDGED.value).order_by(events.c.seq)
-    for event in connection.execute(judged).mappings():
+    told = sa.select(events).where(events.c.action == action.value).order_by(events.c.seq)
+    for event in connection.execute(told).mappings():
         said = json.loads(event["details"])
-        seen.add(said["judgement_id"])
-        row = rows.get(said["judgement_id"])
-        if row is None:
-            faults.append(ChainFault(event["seq"], "tells of a judgement that is in no table any more"))
-        elif _differs(event, said, row, evidence_of(row), row["item_key"] in erased):
-            faults.append(ChainFault(event["seq"], "tells of a judgement that was changed in its table since"))
-    end = checkpoint(connection).seq
-    unknown = set(rows) - seen
-    faults += [ChainFault(end, f"the trail knows nothing of judgement {key}") for key in sorted(unknown)]
-    return faults, len(rows)
-
-
-def _reopening_faults(connection: sa.Connection) -> list[ChainFault]:
-    rows = {(row["item_key"], row["cycle"]): row for row in connection.execute(sa.select(reopenings)).mappings()}
-    erased = _erased(connection)
-    faults, seen = [], set()
-    reopened = sa.select(events).where(events.c.action == ReviewAction.REOPENED.value).order_by(events.c.seq)
-    for event in connection.execute(reopened).mappings():
-        said = json.loads(event["details"])
-        place = event["item_key"], said["cycle"]
+        place = tuple({**said, "item_key": event["item_key"]}[each] for each in key)
         seen.add(place)
         row = rows.get(place)
         if row is None:
-            faults.append(ChainFault(event["seq"], "tells of a reopening that is in no table any more"))
-        elif _differs(event, said, row, reopening_evidence(row), row["item_key"] in erased):
-            faults.append(ChainFault(event["seq"], "tells of a reopening that was changed in its table since"))
+            faults.append(ChainFault(event["seq"], f"tells of a {name} that is in no table any more"))
+        elif _differs(event, said, row, evidence(row), row["item_key"] in erased):
+            faults.append(ChainFault(event["seq"], f"tells of a {name} that was changed in its table since"))
     end = checkpoint(connection).seq
-    unknown = sorted(set(rows) - seen)
-    return faults + [ChainFault(end, f"the trail knows nothing of a reopening of item {key}") for key, _ in unknown]
+    missing = sorted(set(rows) - seen)
+    faults += [ChainFault(end, f"the trail knows nothing of {unknown} {place[0]}") for place in missing]
+    return faults, len(rows)
 
 
 def _erased(connection: sa.Connection) -> set[str]:
