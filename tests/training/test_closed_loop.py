@@ -8,21 +8,20 @@ import pytest
 pytest.importorskip("torch")
 
 from tests.scale.closed_loop import Round, Tickets, go_round, unbalanced
-from tests.training.tiny_base import made_up_rows, write_tiny_base
+from tests.training.tiny_base import COARSE_PARITY, made_up_rows, write_tiny_base
 
 NEW = "staff"
-TABLES = """
+TABLES = (
+    """
 [fine_tuning]
 epochs = 8
 max_tokens = 32
 encoder_learning_rate = 2e-3
 [policy]
 escalation_budget = 0.3
-[parity]                     # a random encoder of width 32 rounds coarsely
-max_label_flips = 0.2
-max_route_flips = 0.5
-max_accuracy_loss = 0.2
 """
+    + COARSE_PARITY
+)
 
 
 @pytest.fixture(scope="module")

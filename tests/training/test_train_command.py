@@ -20,9 +20,10 @@ from models.training.build import put_into_place
 from models.training.export import quantize
 from pipelines.cli import main
 from tests.training.spoiling import spoil
-from tests.training.tiny_base import WORDS, made_up_rows, write_tiny_base
+from tests.training.tiny_base import COARSE_PARITY, WORDS, made_up_rows, write_tiny_base
 
-CONFIG = """
+CONFIG = (
+    """
 name = "mail"
 document_type = "mail"
 base_model = "{base}"
@@ -37,11 +38,9 @@ epochs = {epochs}
 max_tokens = 32
 encoder_learning_rate = 2e-3
 
-[parity]                     # a random encoder of width 32 rounds coarsely
-max_label_flips = 0.2
-max_route_flips = 0.5
-max_accuracy_loss = 0.2
 """
+    + COARSE_PARITY
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,12 @@ from pathlib import Path
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, set_seed
 
+COARSE_PARITY = """
+[parity]                     # a random encoder of width 32 rounds coarsely
+max_label_flips = 0.2
+max_route_flips = 0.5
+max_accuracy_loss = 0.2
+"""
 WORDS = {
     "invoice": ["pay", "bill", "amount", "due", "bank", "transfer", "overdue"],
     "travel": ["train", "hotel", "flight", "ticket", "night", "luggage", "platform"],
