@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = ("schemas", "models", "data_quality", "transforms", "fallback", "review", "pipelines")
 FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-MAX_LINES = 400
+MAX_LINES = 700
 
 
 def _name(path: Path) -> str:
