@@ -10,9 +10,8 @@ from pathlib import Path
 
 import click
 import numpy as np
-import onnxruntime as ort
 
-from models.session import SLOW_FUSIONS, session_options
+from models.session import new_session
 
 LENGTHS = (16, 64, 256)
 TOKENS = 1024
@@ -24,10 +23,7 @@ def operator_seconds(model: Path, n_tokens: int) -> dict[str, float]:
     """Seconds of each kind of operator in one pass over TOKENS tokens, in texts of `n_tokens`."""
     n_texts = max(2, TOKENS // n_tokens)
     with tempfile.TemporaryDirectory() as folder:
-        options = session_options()
-        options.enable_profiling = True
-        options.profile_file_prefix = str(Path(folder) / "profile")
-        session = ort.InferenceSession(str(model), options, ["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS)
+        session = new_session(model, profile=Path(folder) / "profile")
         ids = np.random.default_rng(0).integers(0, 64, (n_texts, n_tokens))  # small vocabularies have them too
         # Graphs of earlier versions read a mask as well.
         inputs = {node.name: ids if node.name == "input_ids" else np.ones_like(ids) for node in session.get_inputs()}

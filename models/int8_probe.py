@@ -1,9 +1,9 @@
 """Finds out whether this machine computes int8 products exactly, by computing some whose result is known.
 
-Processors without VNNI or the like add pairs of 8-bit products in 16 bits, where large ones saturate: a network
-quantized to the full range then answers otherwise. The probe is the graph int8_probe.onnx, made by
+x86 processors without VNNI add pairs of 8-bit products in 16 bits, where large ones saturate: a network quantized to
+the full range then answers otherwise. The probe is the graph int8_probe.onnx, made by
 models/training/int8_probe_graph.py: a product as ONNX has it (MatMulInteger), and one written as in a bundle, which
-ONNX Runtime turns into the operator that bundles run on.
+ONNX Runtime turns into the operator that bundles run on. `models.session` runs it, and chooses by what comes of it.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-
-from models.session import new_session
 
 PROBE = Path(__file__).with_name("int8_probe.onnx")
 WIDTH, COLUMNS = 384, 16
@@ -39,11 +37,6 @@ class Int8Probe:
     def saturates(self) -> bool:
         """Whether int8 arithmetic here differs from what the numbers say."""
         return not (self.integer_exact and self.bundle_exact)
-
-
-def probe_int8() -> Int8Probe:
-    """Computes products of extreme values through ONNX Runtime and compares them with integer arithmetic."""
-    return compare_products(new_session(PROBE.read_bytes()))
 
 
 def compare_products(session: ort.InferenceSession) -> Int8Probe:

@@ -1,7 +1,9 @@
-"""Opens a bundle's ONNX graph in ONNX Runtime and checks that it is one Docyard can run."""
+"""Opens ONNX graphs in ONNX Runtime, all with the same settings, and checks that a bundle's is one Docyard can run."""
 
 from __future__ import annotations
 
+import functools
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from models.int8_probe import PROBE, Int8Probe, compare_products
 from schemas.errors import BundleError
 
 INPUTS = ("input_ids",)
 OUTPUTS = ("logits", "embedding")
 SLOW_FUSIONS = ["SkipLayerNormFusion", "BiasGeluFusion"]  # slower than the two kernels they replace
+_EXACT_PRODUCTS = "session.x64quantprecision"  # products of two unsigned numbers: slower, and never saturated
 _LOG_ERRORS = 3
 _LOG_FATAL_ERRORS = 4  # of a run: a failure reaches the caller as an exception, which is enough
 
@@ -40,31 +44,76 @@ def open_session(model: bytes, n_labels: int, where: str) -> ort.InferenceSessio
     return session
 
 
-def new_session(model: bytes, optimized: Path | None = None) -> ort.InferenceSession:
+@dataclass(frozen=True)
+class Int8Products:
+    """How int8 products come out on this machine.
+
+    Attributes:
+        plain: what the probe found with ONNX Runtime's fastest products.
+        exact_option: whether sessions here are opened with ONNX Runtime's option for exact products.
+        used: what the probe found with the products that sessions here compute.
+    """
+
+    plain: Int8Probe
+    exact_option: bool
+    used: Int8Probe
+
+
+@functools.cache
+def int8_products() -> Int8Products:
+    """Probes this machine, once a process: its fastest products where they are exact, the exact ones elsewhere.
+
+    Where neither are exact, the fastest are used, and a bundle's fingerprint shows what that does to it.
+    """
+    plain = _probe(exact_option=False)
+    if plain.saturates:
+        exact = _probe(exact_option=True)
+        if exact.bundle_exact:
+            return Int8Products(plain, True, exact)
+    return Int8Products(plain, False, plain)
+
+
+def new_session(
+    model: bytes | Path, optimized: Path | None = None, profile: Path | None = None
+) -> ort.InferenceSession:
     """Opens any graph with the settings every run uses; ONNX Runtime's own errors pass through.
 
     Args:
-        model: content of an ONNX file.
+        model: content of an ONNX file, or its path.
         optimized: where to write the graph as it will run, for looking at it.
+        profile: how the file begins to which the session's `end_profiling` writes the time of each operator.
     """
-    options = session_options()
+    options = _session_options(int8_products().exact_option)
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
+    return _open(model, options)
+
+
+def _probe(exact_option: bool) -> Int8Probe:
+    return compare_products(_open(PROBE, _session_options(exact_option)))
+
+
+def _open(model: bytes | Path, options: ort.SessionOptions) -> ort.InferenceSession:
     return ort.InferenceSession(
-        model,
+        str(model) if isinstance(model, Path) else model,
         options,
         providers=["CPUExecutionProvider"],
         disabled_optimizers=SLOW_FUSIONS,
     )
 
 
-def session_options() -> ort.SessionOptions:
-    """One thread a call, every optimization, errors alone in the log."""
+def _session_options(exact_option: bool) -> ort.SessionOptions:
+    """One thread a call, every optimization, only errors in the log."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
     options.log_severity_level = _LOG_ERRORS
+    if exact_option:
+        options.add_session_config_entry(_EXACT_PRODUCTS, "1")
     return options
 
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnxruntime as ort
-
 from models.classifier import FINGERPRINT_TOLERANCE
 from models.cpu import Machine, this_machine
 from models.examination import Examination, examine_bundle
-from models.int8_probe import Int8Probe, probe_int8
+from models.session import Int8Products, int8_products
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Diagnosis:
 
     machine: Machine
     onnxruntime: str
-    int8: Int8Probe
+    int8: Int8Products
     bundles: tuple[Examination, ...]
 
     @property
@@ -33,7 +32,7 @@ class Diagnosis:
     def figures(self) -> dict[str, Any]:
         """The diagnosis as JSON values."""
         values = dataclasses.asdict(self)
-        values["int8"]["saturates"] = self.int8.saturates
+        values["int8"]["saturates"] = self.int8.used.saturates
         for listed, bundle in zip(values["bundles"], self.bundles, strict=True):
             listed["sound"] = bundle.sound
         return values
@@ -42,7 +41,10 @@ class Diagnosis:
 def diagnose(bundles: Sequence[Path]) -> Diagnosis:
     """Looks at the machine and examines every bundle; one that is broken keeps none of the others from it."""
     return Diagnosis(
-        this_machine(), str(ort.__version__), probe_int8(), tuple(examine_bundle(folder) for folder in bundles)
+        this_machine(),
+        importlib.metadata.version("onnxruntime"),
+        int8_products(),
+        tuple(examine_bundle(folder) for folder in bundles),
     )
 
 
@@ -70,13 +72,19 @@ def _features(features: dict[str, bool] | None) -> str:
     return ", ".join(f"{name} {'yes' if there else 'no'}" for name, there in features.items())
 
 
-def _int8(probe: Int8Probe) -> str:
-    if not probe.saturates:
-        return "exact: products of the largest values come out right"
-    return (
-        f"SATURATES: products of the largest values are off by up to {probe.largest_error:,.0f}; a bundle may answer "
-        "otherwise here, which its fingerprint shows"
-    )
+def _int8(products: Int8Products) -> str:
+    error = f"{products.plain.largest_error:,.0f}"
+    if products.exact_option:
+        return (
+            f"exact, by ONNX Runtime's slower products: the fastest saturate on this processor, by up to {error}, so "
+            "that every session here is opened with session.x64quantprecision"
+        )
+    if products.used.saturates:
+        return (
+            f"SATURATES: products of the largest values are off by up to {error}, and ONNX Runtime has no exact ones "
+            "for this processor; a bundle may answer otherwise here, which its fingerprint shows"
+        )
+    return "exact, by ONNX Runtime's fastest products"
 
 
 def _describe_bundle(bundle: Examination) -> list[str]:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from models import cpu
+from models import session as session_module
 from models.cpu import parse_cpuinfo, this_machine
-from models.int8_probe import PROBE, compare_products, probe_activations, probe_int8, probe_weights
-from models.session import new_session
+from models.int8_probe import PROBE, Int8Probe, compare_products, probe_activations, probe_weights
+from models.session import Int8Products, int8_products, new_session, open_session
 from tests.small_runs import docyard, flip_byte
 
 XEON = "processor\t: 0\nmodel name\t: Xeon 1\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_int8\nflags\t:\n"
@@ -95,22 +98,75 @@ def test_the_probe_s_graph_holds_the_weights_it_is_compared_with() -> None:
 
 
 def test_int8_is_exact_on_the_machines_that_run_these_tests() -> None:
-    probe = probe_int8()
+    products = int8_products()
+    assert not products.used.saturates
+    assert products.exact_option is products.plain.saturates
     features = this_machine().features or {}
     if features.get("VNNI") or features.get("i8mm"):
-        assert (probe.saturates, probe.largest_error) == (False, 0.0)
-    else:
-        assert probe.largest_error >= 0.0
+        assert products.exact_option is False
 
 
-def test_a_machine_whose_int8_saturates_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+EXACT, SATURATED = Int8Probe(True, True, 0.0), Int8Probe(False, False, 6_144_576.0)
+
+
+@pytest.fixture
+def probes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[bool, Int8Probe]]:
+    """What the probe finds without and with the option for exact products; the test sets it."""
+    found = {False: EXACT, True: EXACT}
+    monkeypatch.setattr(session_module, "_probe", lambda exact_option: found[exact_option])
+    int8_products.cache_clear()
+    yield found
+    int8_products.cache_clear()
+
+
+def precision_of(session: ort.InferenceSession) -> str:
+    try:
+        return str(session.get_session_options().get_session_config_entry("session.x64quantprecision"))
+    except RuntimeError:  # what is not set
+        return ""
+
+
+def test_a_machine_whose_int8_saturates_is_found_out() -> None:
     probe = compare_products(SaturatingSession())
     assert (probe.integer_exact, probe.bundle_exact, probe.saturates) == (False, False, True)
     assert probe.largest_error > 1e6
-    monkeypatch.setattr("pipelines.doctor.probe_int8", lambda: probe)
-    result = docyard("doctor")
+
+
+def test_every_session_computes_exactly_where_the_fastest_products_saturate(
+    probes: dict[bool, Int8Probe], tiny_bundle: Path
+) -> None:
+    probes[False] = SATURATED
+    assert int8_products() == Int8Products(SATURATED, True, EXACT)
+    assert precision_of(new_session(PROBE)) == "1"
+    assert precision_of(open_session((tiny_bundle / "model.onnx").read_bytes(), 4, "model.onnx")) == "1"
+    result = docyard("doctor", "--json")
     assert result.exit_code == 0
-    assert "SATURATES" in result.stdout
+    found = json.loads(result.stdout)["int8"]
+    assert (found["exact_option"], found["saturates"], found["plain"]["largest_error"]) == (True, False, 6_144_576.0)
+    described = docyard("doctor").stdout
+    assert "exact, by ONNX Runtime's slower products" in described
+    assert "SATURATES" not in described
+
+
+def test_the_fastest_products_are_used_where_they_are_exact(probes: dict[bool, Int8Probe]) -> None:
+    assert precision_of(new_session(PROBE)) == ""
+    assert "exact, by ONNX Runtime's fastest products" in docyard("doctor").stdout
+
+
+def test_a_machine_without_exact_products_is_said_to_saturate(probes: dict[bool, Int8Probe]) -> None:
+    probes[False] = probes[True] = SATURATED
+    assert precision_of(new_session(PROBE)) == ""
+    assert json.loads(docyard("doctor", "--json").stdout)["int8"]["saturates"] is True
+    assert "SATURATES" in docyard("doctor").stdout
+
+
+def test_the_option_for_exact_products_changes_no_bit_where_they_are_exact_anyway(tiny_bundle: Path) -> None:
+    if int8_products().exact_option:
+        pytest.skip("the fastest products saturate here, so that the option makes a difference")
+    model, ids = (tiny_bundle / "model.onnx").read_bytes(), np.array([[2, 5, 9, 3], [2, 6, 6, 3]], dtype=np.int64)
+    options = [session_module._session_options(exact_option=exact) for exact in (False, True)]
+    plain, exact = (session_module._open(model, each).run(["logits"], {"input_ids": ids})[0] for each in options)
+    assert np.array_equal(plain, exact)
 
 
 def test_the_flags_of_a_processor_are_read_from_the_first_core() -> None:

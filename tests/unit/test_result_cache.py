@@ -14,9 +14,13 @@ import pyarrow as pa
 import pytest
 from filelock import FileLock
 
+from models.bundle import load_bundle
+from models.classifier import Classifier
+from models.int8_probe import Int8Probe
 from models.scores import Scores, score_logits
+from models.session import Int8Products
 from tests.small_runs import flip_byte
-from transforms.result_cache import compaction
+from transforms.result_cache import compaction, identity
 from transforms.result_cache.cache import ResultCache
 from transforms.result_cache.compaction import compact_caches
 from transforms.result_cache.segments import BYTES_PER_ANSWER, N_RANGES, keys_of
@@ -215,3 +219,21 @@ def test_every_range_is_its_own_batch(tmp_path: Path) -> None:
         assert len(high)
         assert (high >> np.uint64(58) == index).all()
         assert (np.diff(high.astype(object)) > 0).all()
+
+
+def test_a_machine_whose_products_saturate_shares_no_answers_with_one_whose_do_not(
+    monkeypatch: pytest.MonkeyPatch, tiny_bundle_unchanged: Path
+) -> None:
+    exact, saturated = Int8Probe(True, True, 0.0), Int8Probe(False, False, 6_144_576.0)
+    machines = (
+        Int8Products(exact, False, exact),
+        Int8Products(saturated, True, exact),
+        Int8Products(saturated, False, saturated),
+    )
+    names = []
+    classifier = Classifier(load_bundle(tiny_bundle_unchanged), threads=1)
+    for machine in machines:  # which give the probe's texts the same scores, to the last bit
+        monkeypatch.setattr(identity, "int8_products", lambda machine=machine: machine)
+        names.append(identity.answers_identity(classifier, "off"))
+    classifier.close()
+    assert names[0] == names[1] != names[2]

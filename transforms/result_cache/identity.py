@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 
 from models.classifier import Classifier
+from models.session import int8_products
 
 # To be raised with every change of what the same bundle answers to the same text, or of what is kept of it.
 ANSWERS_VERSION = 1
@@ -18,7 +19,8 @@ def answers_identity(classifier: Classifier, first_tier: str) -> str:
     """Names all that the answers depend on: 32 hexadecimal digits.
 
     That is the bundle with its policy, the criterion of its first tier, the packages that compute, and how this
-    machine computes: to the last bit of the encoder's scores for some texts.
+    machine computes: whether its int8 products saturate, which only some texts tell, and the encoder's scores for some
+    texts, to the last bit.
     """
     texts = [_PROBE, *(row.text for row in classifier.bundle.fingerprint)]
     parts = {
@@ -26,6 +28,7 @@ def answers_identity(classifier: Classifier, first_tier: str) -> str:
         "bundle": classifier.bundle.digest,
         "first_tier": first_tier if classifier.has_first_tier else "off",
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "int8_saturates": int8_products().used.saturates,
         "machine": hashlib.sha256(classifier.logits(texts).tobytes()).hexdigest(),
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
