@@ -12,6 +12,7 @@ import pandas as pd
 
 from data_quality.suites import documents_suite, table_suite
 from schemas.config import QualityConfig
+from schemas.home import settle_home
 from schemas.tables import PUBLISHED_TABLES
 
 
@@ -51,6 +52,7 @@ def check_contracts(counts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], q
         quality: the run's limits.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    settle_home()  # a worker of Dask or of a job service was not started by the command, which does it too
     import great_expectations as gx
 
     context = gx.get_context(mode="ephemeral")

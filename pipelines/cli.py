@@ -15,6 +15,7 @@ from pipelines.drain_command import drain
 from pipelines.review_commands import COMMANDS
 from schemas.config import FIRST_TIER_CHOICES
 from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
+from schemas.home import settle_home
 
 _warehouse = click.option(
     "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
@@ -45,6 +46,7 @@ class DocyardGroup(click.Group):
 @click.option("-v", "--verbose", is_flag=True, help="Log every shard and the commit, and what Beam has to say.")
 def main(verbose: bool) -> None:
     """Classify documents in bulk with small int8 models, and know what became of every one."""
+    settle_home()
     logging.basicConfig(
         format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.CRITICAL
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import apache_beam as beam
 import grpc  # type: ignore[import-untyped]
 from apache_beam.options.pipeline_options import PortableOptions
@@ -21,6 +23,9 @@ from transforms.run_plan import RunPlan, reported_failure
 from transforms.split_documents import SplitDocuments
 from transforms.stage_shard import StageShard
 from transforms.validate_documents import ValidateDocuments
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_NOT_BY_PROXY, _NOT_BY_PROXY_IN_GRPC = "no_proxy", "no_grpc_proxy"  # gRPC reads them in lower case only
 
 
 def build_job(pipeline: beam.Pipeline, plan: RunPlan, shards: list[Shard]) -> beam.PCollection:
@@ -47,6 +52,7 @@ def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> No
         RunFailedError: nothing answers at the address given, or a worker process was lost.
         Exception: whatever the runner raises when a worker fails.
     """
+    reach_loopback_directly()
     try:
         pipeline = beam.Pipeline(runner=beam_options.runner, options=beam_options.options)
     except ValueError as error:
@@ -57,8 +63,18 @@ def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> No
             _submit(pipeline, beam_options).wait_until_finish()
         except Exception as error:
             if lost and reported_failure(plan) is None:
-                raise RunFailedError(f"a worker process was lost: {lost[0]}; out of memory?") from error
+                raise RunFailedError(f"a worker process was lost: {lost[0]}") from error
             raise
+
+
+def reach_loopback_directly() -> None:
+    """Keeps gRPC, by which Beam talks to its workers, from asking the proxy of http_proxy for this very machine.
+
+    gRPC alone reads no_grpc_proxy, and reads it instead of no_proxy; both stay as they are for everyone else.
+    """
+    excepted = os.environ.get(_NOT_BY_PROXY_IN_GRPC) or os.environ.get(_NOT_BY_PROXY) or ""
+    names = [name for name in excepted.split(",") if name]
+    os.environ[_NOT_BY_PROXY_IN_GRPC] = ",".join([*names, *(name for name in _LOOPBACK if name not in names)])
 
 
 def _submit(pipeline: beam.Pipeline, beam_options: BeamOptions) -> PipelineResult:

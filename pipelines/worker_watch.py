@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import signal
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -70,15 +71,30 @@ class WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         super().close()
 
     def _run_and_watch(self) -> None:
-        why = "it ended"
+        ended = "0"
         try:
             self.worker.run()
         except RuntimeError as error:
-            why = str(error)
-        code = int(why.split()[-1]) if why[-1].isdigit() else 0
-        if not self._closing.is_set() or code < 0 or code > _SIGNAL:
+            ended = str(error).split()[-1]
+        code = int(ended) if ended.lstrip("-").isdigit() else 1
+        why = why_lost(code)
+        if not self._closing.is_set() or _signal(code):
             _lost.append(why)
         while not self._closing.wait(ANSWER_SECONDS):  # again and again: requests may still come
             for request_id, request in list(self.control_conn._futures_by_id.items()):
                 if not request.is_done():
                     request.set(beam_fn_api_pb2.InstructionResponse(instruction_id=request_id, error=why))
+
+
+def why_lost(code: int) -> str:
+    """Words for the exit code of a worker, which a shell started; memory is blamed only where something killed it."""
+    if number := _signal(code):
+        name = signal.Signals(number).name
+        return f"{name} ended it" + ("; out of memory?" if number == signal.SIGKILL else "")
+    return f"it ended by itself with code {code}; `docyard -v classify …` shows its last words"
+
+
+def _signal(code: int) -> int:
+    """The signal that ended a process with this exit code; 0 for none."""
+    number = -code if code < 0 else code - _SIGNAL
+    return number if number in set(signal.Signals) else 0

@@ -16,7 +16,9 @@ import psutil
 import pytest
 
 from pipelines.beam_options import MOST_DASK_PARTITIONS, read_beam_options
+from pipelines.job import reach_loopback_directly
 from pipelines.sampling.tickets import write_ticket_sample
+from pipelines.worker_watch import why_lost
 from schemas.errors import ConfigError, ContractError, RunFailedError
 from tests.small_runs import listed, published_hashes
 
@@ -24,6 +26,11 @@ ROOT = Path(__file__).parents[2]
 DOCYARD = (sys.executable, "-c", "from pipelines.cli import main; main()")
 # The worker pool starts its workers as `python`.
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+# Nothing listens there: whatever asks the proxy for this very machine fails, or waits for ever.
+PROXIES = dict.fromkeys(
+    ("http_proxy", "https_proxy", "grpc_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"),
+    "http://127.0.0.1:9",
+)
 START_SECONDS, RUN_SECONDS = 40, 90
 DASK = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
 MULTI_PROCESSING = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -150,7 +157,9 @@ def classify_command(config: Path, warehouse: Path, beam_options: Sequence[str])
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=RUN_SECONDS)
+    """Runs a command to its end, where the environment names a proxy."""
+    environment = ENVIRONMENT | PROXIES
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=RUN_SECONDS)
 
 
 def run_id(warehouse: Path) -> str:
@@ -282,10 +291,43 @@ def test_a_killed_worker_process_ends_the_run_with_one_line(
     workers[0].kill()
     assert job.wait(RUN_SECONDS) == RunFailedError.exit_code
     said = job.log.read_text()  # type: ignore[attr-defined]
-    assert said.startswith("error: a worker process was lost")
+    assert said.startswith("error: a worker process was lost: SIGKILL ended it; out of memory?")
     assert said.count("\n") == 1
     assert not published_hashes(warehouse)
     assert not workers[1].is_running()
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({}, "localhost,127.0.0.1,::1"),
+        ({"no_proxy": "*"}, "*,localhost,127.0.0.1,::1"),
+        ({"no_proxy": "intranet", "no_grpc_proxy": "grpc.intranet,localhost"}, "grpc.intranet,localhost,127.0.0.1,::1"),
+    ],
+    ids=["no exception", "one for everything", "one of its own"],
+)
+def test_exceptions_from_the_proxy_stay_and_loopback_is_one_of_them(
+    before: dict[str, str], after: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = "no_grpc_proxy"
+    for name in ("no_proxy", ours):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in before.items():
+        monkeypatch.setenv(name, value)
+    for _ in range(2):  # a second run in the same process adds nothing
+        reach_loopback_directly()
+        assert os.environ[ours] == after
+    assert os.environ.get("no_proxy") == before.get("no_proxy")
+    monkeypatch.delenv(ours)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [(-9, "SIGKILL ended it; out of memory?"), (137, "SIGKILL ended it; out of memory?"), (143, "SIGTERM ended it"),
+     (1, "it ended by itself with code 1"), (255, "it ended by itself with code 255")],
+)  # fmt: skip
+def test_memory_is_blamed_only_for_a_worker_that_was_killed(code: int, said: str) -> None:
+    assert why_lost(code).split("; `docyard")[0] == said
 
 
 def test_a_job_service_that_is_not_there_ends_the_run_with_one_line(failing_config: Path, tmp_path: Path) -> None:
