@@ -19,7 +19,7 @@ from pipelines.progress import show_progress
 from schemas.config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.shards import Shard
-from schemas.system_errors import system_error
+from schemas.system_errors import is_explained, system_error
 from transforms.classify_documents import classifier_of
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
@@ -189,7 +189,8 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
     try:
         run_job(plan, shards, beam_options)
     except DocyardError as error:
-        raise reported_failure(plan) or error from None  # as the worker said it, without the runner's additions
+        own_words = str(error).split(" [while running ")[0]  # without the runner's additions
+        raise reported_failure(plan) or type(error)(own_words) from None
     except Exception as error:
         if is_published(plan.warehouse, plan.run_id):
             # The workers were lost after the commit: the data is there, whole.
@@ -205,9 +206,9 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
 def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
     """A failure that the worker could not report itself, because the system refused that, too."""
     message, cause = _worker_message(error), _SYSTEM_ERROR.search(str(error))
-    if cause is None:
+    if cause is None or not is_explained(refused := OSError(int(cause[1]), "")):
         return RunFailedError(message)
-    found = system_error(OSError(int(cause[1]), ""), plan.warehouse.root)
+    found = system_error(refused, plan.warehouse.root)
     return type(found)(f"{message}; {found}")
 
 

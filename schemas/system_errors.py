@@ -46,6 +46,11 @@ def system_error(error: OSError, place: Path | None = None) -> DocyardError:
     return RunFailedError(f"{where}{why}")
 
 
+def is_explained(error: OSError) -> bool:
+    """Whether `system_error` knows more of it than the system's own words."""
+    return error.errno in _FULL or error.errno in _ADVICE
+
+
 def _space(path: Path | None) -> str:
     """How much is free on the disk that the path lies on."""
     if path is None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from schemas.config import RunConfig
 from schemas.errors import DocyardError, error_named
-from schemas.system_errors import system_error
+from schemas.system_errors import is_explained, system_error
 from transforms.warehouse.layout import Partition, Warehouse, write_durably
 
 _FAILURE_FILE = "failure.json"
@@ -74,6 +74,8 @@ def reporting_failures(plan: RunPlan) -> Iterator[None]:
         _report(plan, error)
         raise
     except OSError as error:
+        if not is_explained(error):
+            raise
         found = system_error(error, plan.warehouse.root)
         with contextlib.suppress(OSError):  # the launcher then finds the error's number in the traceback
             _report(plan, found)

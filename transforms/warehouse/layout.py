@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import secrets
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from schemas.errors import ConfigError, StorageError
+from schemas.errors import ConfigError
 from schemas.system_errors import system_error
 from transforms.warehouse.mounts import mounts_below
 from transforms.warehouse.permissions import made_in, made_like, make_folder, make_private_folder, open_private
@@ -108,8 +109,9 @@ def open_warehouse(folder: str) -> Warehouse:
         raise ConfigError(f"warehouse: {error.filename} is no folder; name another one") from None
     except OSError as error:
         raise system_error(error, root) from None
-    if not os.access(root, os.W_OK):
-        raise StorageError(f"warehouse: this user may not write the folder {root}; give it the right, then run again")
+    if not os.access(root, os.W_OK | os.X_OK):
+        read_only = os.statvfs(root).f_flag & os.ST_RDONLY
+        raise system_error(OSError(errno.EROFS if read_only else errno.EACCES, ""), root)
     return Warehouse(root)
 
 

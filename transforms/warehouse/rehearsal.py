@@ -98,7 +98,7 @@ def in_the_way(error: OSError, source: Path, target: Path) -> DocyardError:
     """What keeps a folder from being put in the place of another one, as an error of the user's."""
     if error.errno not in (errno.EXDEV, errno.EBUSY):
         found = system_error(error, target)
-        return type(found)(f"{target} cannot be replaced: {found}")
+        return type(found)(f"a partition cannot be replaced: {found}")
     root = Path(os.path.commonpath([source, target]))
     for path in (target, source):
         if mount := mount_between(path, root):
