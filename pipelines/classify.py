@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import importlib.metadata
 import logging
+import os
 import platform
 import re
 import secrets
@@ -18,6 +19,7 @@ from pipelines.progress import show_progress
 from schemas.config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.shards import Shard
+from schemas.system_errors import is_explained, system_error
 from transforms.classify_documents import classifier_of
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
@@ -31,17 +33,19 @@ from transforms.warehouse.publication import (
     finish_interrupted,
     give_up,
     is_published,
+    make_staging,
     published_by,
     receipts_folder,
     staged_files,
 )
+from transforms.warehouse.rehearsal import check_places
 
 logger = logging.getLogger(__name__)
 
 _RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxruntime", "pyarrow", "tokenizers")
 
 _RAISED = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt))(?::|$| \[while)", re.MULTILINE)
-_SYSTEM_ERROR = re.compile(r"\[Errno \d+\] ([^:\[\n]+)")
+_SYSTEM_ERROR = re.compile(r"\[Errno (\d+)\]")
 _LOST = re.compile(r"a worker process was lost: [^\n]*")  # as `pipelines.worker_watch` says it
 _STEP = re.compile(r"\[while running '([^'\n]+)'")
 
@@ -69,17 +73,19 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)
     with hold_partitions(warehouse, plan.partitions, plan.run_id):
-        for run_id in finish_interrupted(warehouse):
+        for run_id in finish_interrupted(warehouse, plan.partitions):
             logger.info("completed run %s, which was interrupted while publishing", run_id)
         write_manifest(warehouse, running_manifest(plan))
-        _compact(plan)  # what a killed run left
-        receipts_folder(warehouse, plan.run_id).mkdir(parents=True)
-        ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
         try:
+            make_staging(warehouse, plan.partitions, plan.run_id)
+            ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
+            _compact(plan)  # what a killed run left
             with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
                 _run(plan, shards, options)
         except BaseException as error:
             if not _published_after_all(plan, error):
+                if isinstance(error, OSError):
+                    raise system_error(error, warehouse.root) from error
                 raise
             logger.warning(
                 "%s after run %s was decided; its data is published, whole", type(error).__name__, plan.run_id
@@ -104,6 +110,7 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:
     """
     plan, shards = prepare(config)
     read_beam_options(beam_options, len(shards))
+    check_places(plan.warehouse, plan.partitions)
     replaced = {
         str(partition): published_by(plan.warehouse.partition("classifications", partition))
         for partition in plan.partitions
@@ -182,7 +189,8 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
     try:
         run_job(plan, shards, beam_options)
     except DocyardError as error:
-        raise reported_failure(plan) or error from None  # as the worker said it, without the runner's additions
+        own_words = str(error).split(" [while running ")[0]  # without the runner's additions
+        raise reported_failure(plan) or type(error)(own_words) from None
     except Exception as error:
         if is_published(plan.warehouse, plan.run_id):
             # The workers were lost after the commit: the data is there, whole.
@@ -190,9 +198,18 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
             return
         if _error_name(error) == KeyboardInterrupt.__name__:
             raise KeyboardInterrupt from error
-        raise reported_failure(plan) or RunFailedError(_worker_message(error)) from error
+        raise reported_failure(plan) or _worker_error(plan, error) from error
     if not is_published(plan.warehouse, plan.run_id):
         raise reported_failure(plan) or RunFailedError("the runner ended without an error, but nothing was committed")
+
+
+def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
+    """A failure that the worker could not report itself, because the system refused that, too."""
+    message, cause = _worker_message(error), _SYSTEM_ERROR.search(str(error))
+    if cause is None or not is_explained(refused := OSError(int(cause[1]), "")):
+        return RunFailedError(message)
+    found = system_error(refused, plan.warehouse.root)
+    return type(found)(f"{message}; {found}")
 
 
 def _worker_message(error: BaseException) -> str:
@@ -204,7 +221,7 @@ def _worker_message(error: BaseException) -> str:
     cause = _SYSTEM_ERROR.search(text)
     step = _STEP.findall(text)
     return (
-        f"a worker failed: {name}{f': {cause[1].strip()}' if cause else ''}{f' in {step[-1]}' if step else ''}; "
+        f"a worker failed: {name}{f': {os.strerror(int(cause[1]))}' if cause else ''}{f' in {step[-1]}' if step else ''}; "
         "`docyard -v classify …` shows where"
     )
 
@@ -220,6 +237,7 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
 
     Raises:
         RunFailedError: it is decided, and cannot be completed now.
+        StorageError: likewise, until someone changes what the message says.
     """
     failed = replace(
         running_manifest(plan),
@@ -230,7 +248,8 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
     try:
         return give_up(plan.warehouse, failed)
     except OSError as again:
-        raise RunFailedError(
-            f"run {plan.run_id} failed ({_worker_message(error)}) and the warehouse cannot be cleared up: "
-            f"{again.strerror}; mend that, the next run does the rest"
+        why = system_error(again, plan.warehouse.root)
+        raise type(why)(
+            f"run {plan.run_id} failed ({_worker_message(error)}) and the warehouse cannot be cleared up: {why}; the "
+            "next run does the rest"
         ) from error

@@ -12,12 +12,13 @@ from schemas.tables import CLASSIFICATIONS
 from transforms.warehouse.layout import Warehouse
 from transforms.warehouse.locks import is_held
 from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest
-from transforms.warehouse.publication import finish_interrupted, published_by
+from transforms.warehouse.publication import finish_interrupted, is_decided, published_by
 
 logger = logging.getLogger(__name__)
 
 # What a manifest cannot know of itself.
-ABANDONED, SUPERSEDED, PARTLY_SUPERSEDED = DERIVED_STATUSES = ("abandoned", "superseded", "partly superseded")
+DERIVED_STATUSES = ("abandoned", "incomplete", "superseded", "partly superseded")
+ABANDONED, INCOMPLETE, SUPERSEDED, PARTLY_SUPERSEDED = DERIVED_STATUSES
 
 
 def existing_warehouse(folder: Path) -> Warehouse:
@@ -32,9 +33,9 @@ def existing_warehouse(folder: Path) -> Warehouse:
     try:
         if not all(is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()):
             finish_interrupted(warehouse)
-    except OSError:
+    except OSError as error:
         # Who may only read must still be able to look; the next run completes what is left.
-        logger.info("%s cannot be written by this user", folder)
+        logger.info("%s: what dead runs left is not cleared up: %s", folder, error.strerror)
     return warehouse
 
 
@@ -42,7 +43,8 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
     """Every run, newest first, as plain values.
 
     `status` is published, failed, running, or what a manifest cannot know of itself: superseded and partly superseded
-    (later runs replaced its partitions, or some of them) and abandoned (its process is gone).
+    (later runs replaced its partitions, or some of them), abandoned (its process is gone) and incomplete (likewise,
+    when it was decided and not yet all in place).
 
     Raises:
         InputError: the folder holds no warehouse.
@@ -76,7 +78,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
 
 def _status(warehouse: Warehouse, manifest: Manifest) -> str:
     if manifest.status is RunStatus.RUNNING and not is_held(warehouse, manifest.run_id):
-        return ABANDONED
+        return INCOMPLETE if is_decided(warehouse, manifest.run_id) else ABANDONED
     if manifest.status is RunStatus.PUBLISHED:
         holders = {published_by(warehouse.partition(CLASSIFICATIONS.name, item)) for item in manifest.partitions}
         if holders != {manifest.run_id}:

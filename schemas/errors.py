@@ -10,7 +10,8 @@ DocyardError                1  anything below; never raised itself
 ├── VerificationError       8  a published run is not what its manifest says
 ├── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
 ├── QueueError             10  the queue's database cannot be opened, or another version of Docyard wrote it
-└── EndpointError          11  the LLM's endpoint refuses the key, has no quota left, or stays away
+├── EndpointError          11  the LLM's endpoint refuses the key, has no quota left, or stays away
+└── StorageError           12  a folder or file may not be read or written, or a mount is in the way
 
 An error's message says what was found, what was expected, where, and what to do; it never holds document text.
 A bad document raises none of these: it becomes a Rejection (see `schemas.reasons`).
@@ -22,9 +23,15 @@ INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM, as the shell has it
 
 
 class DocyardError(Exception):
-    """A run cannot be done; `str(error)` is the one line the user sees."""
+    """A run cannot be done; `str(error)` is the one line the user sees.
+
+    Attributes:
+        may_pass: whether the same command can succeed later though nobody changed anything, so that a schedule may
+            try again.
+    """
 
     exit_code = 1
+    may_pass = False
 
 
 class ConfigError(DocyardError):
@@ -61,6 +68,7 @@ class LockedError(DocyardError):
     """Another run holds one of the partitions this run would replace."""
 
     exit_code = 7
+    may_pass = True
 
 
 class VerificationError(DocyardError):
@@ -73,18 +81,27 @@ class RunFailedError(DocyardError):
     """A worker failed for a reason that lies outside the documents."""
 
     exit_code = 9
+    may_pass = True
 
 
 class QueueError(DocyardError):
     """The database of the fallback queue cannot be used."""
 
     exit_code = 10
+    may_pass = True
 
 
 class EndpointError(DocyardError):
     """The LLM's endpoint cannot be used; the items stay in the queue."""
 
     exit_code = 11
+    may_pass = True
+
+
+class StorageError(DocyardError):
+    """A folder or file may not be read or written, or a partition cannot be replaced where it lies."""
+
+    exit_code = 12
 
 
 ERRORS: tuple[type[DocyardError], ...] = (
@@ -98,6 +115,7 @@ ERRORS: tuple[type[DocyardError], ...] = (
     RunFailedError,
     QueueError,
     EndpointError,
+    StorageError,
 )
 
 

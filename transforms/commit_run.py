@@ -26,6 +26,7 @@ from transforms.run_plan import RunPlan, reporting_failures
 from transforms.stage_shard import write_table
 from transforms.warehouse.layout import write_durably
 from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
+from transforms.warehouse.permissions import make_folder
 from transforms.warehouse.publication import is_published, publish, staged_files
 
 QUALITY_FILE = "quality.json"
@@ -186,8 +187,9 @@ def _first_rows(file: Path, n_rows: int, columns: list[str]) -> pa.Table:
 
 def _write_quality(plan: RunPlan, report: QualityReport) -> None:
     folder = plan.warehouse.run(plan.run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_durably(folder / QUALITY_FILE, (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode())
+    make_folder(folder)
+    content = (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode()
+    write_durably(folder / QUALITY_FILE, content, follows=folder)
 
 
 def _sources(folder: Path, receipts: list[Receipt], plan: RunPlan) -> list[tuple[Path, PublishedFile]]:

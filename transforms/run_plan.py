@@ -10,6 +10,7 @@ from pathlib import Path
 
 from schemas.config import RunConfig
 from schemas.errors import DocyardError, error_named
+from schemas.system_errors import is_explained, system_error
 from transforms.warehouse.layout import Partition, Warehouse, write_durably
 
 _FAILURE_FILE = "failure.json"
@@ -66,15 +67,26 @@ class RunPlan:
 
 @contextlib.contextmanager
 def reporting_failures(plan: RunPlan) -> Iterator[None]:
-    """Leaves a worker's DocyardError where the launcher finds it: runners pass on only a traceback."""
+    """Leaves a worker's error where the launcher finds it: runners pass on only a traceback."""
     try:
         yield
     except DocyardError as error:
-        staging = plan.warehouse.staging(plan.run_id)
-        if staging.is_dir():
-            content = json.dumps({"error": type(error).__name__, "message": str(error)})
-            write_durably(staging / _FAILURE_FILE, content.encode())
+        _report(plan, error)
         raise
+    except OSError as error:
+        if not is_explained(error):
+            raise
+        found = system_error(error, plan.warehouse.root)
+        with contextlib.suppress(OSError):  # the launcher then finds the error's number in the traceback
+            _report(plan, found)
+        raise found from error
+
+
+def _report(plan: RunPlan, error: DocyardError) -> None:
+    staging = plan.warehouse.staging(plan.run_id)
+    if staging.is_dir():
+        content = json.dumps({"error": type(error).__name__, "message": str(error)})
+        write_durably(staging / _FAILURE_FILE, content.encode())
 
 
 def reported_failure(plan: RunPlan) -> DocyardError | None:

@@ -1,19 +1,21 @@
 """Stops this thread before its n-th step on the file system, as a kill would, and runs that are only published.
 
-An audit hook sees every call that opens, makes, links, renames or removes, and the call that exchanges two folders;
-raising from it leaves the file system as it was just before that step. What runs after a step runs before the next
+An audit hook sees every call that opens for writing, makes, links, renames or removes, and the call that exchanges two
+folders; raising from it leaves the file system as it was just before that step. What runs after a step runs before the next
 one, so every state a reader or the next run could find is met once.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from schemas.errors import VerificationError
 from schemas.tables import PUBLISHED_TABLES
@@ -46,10 +48,12 @@ class Death:
 _death: Death | None = None
 
 
-def _hook(event: str, _: object) -> None:
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     death = _death
     if death is None or death.died or event not in _STEPS or threading.get_ident() != death.thread:
         return
+    if event == "open" and (isinstance(arguments[0], int) or not arguments[2] & (os.O_WRONLY | os.O_RDWR)):
+        return  # to read, or through a descriptor that is open already, changes nothing
     death.steps += 1
     if death.steps == death.at:
         death.died = True

@@ -76,7 +76,7 @@ def test_a_run_that_is_under_way_is_neither_disturbed_nor_waited_for(
         start_new_session=True,
     )
     try:
-        while not any(path.is_dir() for path in warehouse.all_staging.iterdir()):
+        while not any(warehouse.all_staging.glob("*/staged/ids")):
             assert process.poll() is None
             time.sleep(0.001)
         os.killpg(process.pid, signal.SIGSTOP)

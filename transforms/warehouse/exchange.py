@@ -34,7 +34,11 @@ def replace_folder(new: Path, target: Path) -> None:
     logger.warning("%s: the file system cannot exchange folders in one step", target.parent)
     aside = new.with_name(new.name + ".old")
     target.rename(aside)
-    new.rename(target)
+    try:
+        new.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
     aside.rename(new)
 
 

@@ -12,15 +12,22 @@
 
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import secrets
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from schemas.errors import ConfigError
-from schemas.tables import PUBLISHED_TABLES
+from schemas.system_errors import system_error
+from transforms.warehouse.mounts import mounts_below
+from transforms.warehouse.permissions import made_in, made_like, make_folder, make_private_folder, open_private
+
+logger = logging.getLogger(__name__)
 
 SUCCESS_FILE = "_SUCCESS"
 
@@ -84,7 +91,9 @@ def open_warehouse(folder: str) -> Warehouse:
     """Makes the warehouse's folder if need be.
 
     Raises:
-        ConfigError: the path is a URI of a remote store (not supported yet), a file, or cannot be written.
+        ConfigError: the path is a URI of a remote store (not supported yet), or a file.
+        StorageError: the folder cannot be made, or not be written.
+        RunFailedError: likewise, because the disk is full.
     """
     if "://" in folder:
         raise ConfigError(
@@ -92,29 +101,53 @@ def open_warehouse(folder: str) -> Warehouse:
         )
     root = Path(folder).absolute()
     try:
-        for part in (root, root / "runs", root / "_staging", root / "_locks"):
-            part.mkdir(parents=True, exist_ok=True)
+        root.mkdir(parents=True, exist_ok=True)
+        for part in (root / "runs", root / "_locks"):
+            make_folder(part)
+        _make_staging_folder(root)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"warehouse: {error.filename} is no folder; name another one") from None
     except OSError as error:
-        raise ConfigError(f"warehouse: cannot make the folder {root}: {error.strerror}") from None
-    if not os.access(root, os.W_OK):
-        raise ConfigError(f"warehouse: the folder {root} cannot be written")
-    for table in PUBLISHED_TABLES:
-        published = root / table.name
-        if published.exists() and published.stat().st_dev != (root / "_staging").stat().st_dev:
-            raise ConfigError(
-                f"warehouse: {published} lies on another device; a partition can be replaced only within one"
-            )
+        raise system_error(error, root) from None
+    if not os.access(root, os.W_OK | os.X_OK):
+        read_only = os.statvfs(root).f_flag & os.ST_RDONLY
+        raise system_error(OSError(errno.EROFS if read_only else errno.EACCES, ""), root)
     return Warehouse(root)
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Replaces `path` in one step, and returns when it would survive a power cut."""
+def _make_staging_folder(root: Path) -> None:
+    """For its owner only, or for the users who share the warehouse; what a run stages in it is its owner's anyway."""
+    folder = root / "_staging"
+    if folder.is_dir():
+        return
+    make_private_folder(folder)
+    if root.stat().st_mode & stat.S_IWGRP:
+        made_in(folder, root)
+
+
+def write_durably(path: Path, content: bytes, *, follows: Path | None = None) -> None:
+    """Replaces `path` in one step, and returns when it would survive a power cut.
+
+    Args:
+        path: of the file. It is its owner's only; one that replaces another takes over who may read that.
+        content: of the file.
+        follows: a folder whose readers may read the file, too.
+    """
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with open_private(temporary) as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if follows is not None:
+            made_in(temporary, follows)
+        elif path.exists():
+            made_like(temporary, path)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)  # its part of a full disk is needed to say so
+        error.filename = str(path)  # a failed write names no file
+        raise
     sync_folder(path.parent)
 
 
@@ -128,5 +161,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Deletes a folder and all it holds, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Deletes a folder and all it holds, if it is there; says so where something of it stays.
+
+    What is mounted inside of it is somebody else's, and keeps it from being deleted.
+    """
+    if not mounts_below(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        logger.warning("%s cannot be deleted, or not all of it; it may hold texts: delete it by hand", folder)

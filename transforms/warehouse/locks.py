@@ -9,7 +9,9 @@ the token is still its own. A run that lost its launcher, and was overtaken by a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from schemas.errors import LockedError
 from transforms.warehouse.layout import Partition, Warehouse, write_durably
+from transforms.warehouse.permissions import file_mode
 
 COMMIT_WAIT_SECONDS = 60.0
 PARTITION_WAIT_SECONDS = 1.0  # outlasts a glance by `docyard runs`, not a run
@@ -32,7 +35,8 @@ def hold_partitions(warehouse: Warehouse, partitions: Sequence[Partition], run_i
     """
     with contextlib.ExitStack() as held:
         for partition in sorted(partitions):
-            lock = FileLock(_lock_path(warehouse, partition), timeout=PARTITION_WAIT_SECONDS)
+            path = _lock_path(warehouse, partition)
+            lock = FileLock(path, timeout=PARTITION_WAIT_SECONDS, mode=file_mode(warehouse.locks))
             try:
                 held.enter_context(lock)
             except Timeout:
@@ -42,7 +46,8 @@ def hold_partitions(warehouse: Warehouse, partitions: Sequence[Partition], run_i
                 ) from None
         with commit_lock(warehouse):
             for partition in partitions:
-                write_durably(_token_path(warehouse, partition), json.dumps({"run_id": run_id}).encode())
+                content = json.dumps({"run_id": run_id}).encode()
+                write_durably(_token_path(warehouse, partition), content, follows=warehouse.locks)
         yield
 
 
@@ -53,7 +58,8 @@ def commit_lock(warehouse: Warehouse) -> Iterator[None]:
     Raises:
         LockedError: it is still held after COMMIT_WAIT_SECONDS.
     """
-    lock = FileLock(warehouse.locks / "commit.lock", timeout=COMMIT_WAIT_SECONDS)
+    path = warehouse.locks / "commit.lock"
+    lock = FileLock(path, timeout=COMMIT_WAIT_SECONDS, mode=file_mode(warehouse.locks))
     try:
         lock.acquire()
     except Timeout:
@@ -79,15 +85,26 @@ def check_tokens(warehouse: Warehouse, partitions: Sequence[Partition], run_id: 
 
 
 def is_held(warehouse: Warehouse, run_id: str) -> bool:
-    """Whether a living launcher holds a partition for this run."""
-    for path in warehouse.locks.glob("*.token"):
-        if _read_token(path.read_bytes()) == run_id:
-            lock = FileLock(path.with_suffix(".lock"), timeout=0)
-            try:
-                with lock:
-                    pass
-            except (Timeout, PermissionError):  # who may not take a lock sees every run as alive
-                return True
+    """Whether a living launcher holds a partition for this run; who may not look at the locks sees every run alive."""
+    try:
+        tokens = [path for path in warehouse.locks.glob("*.token") if _read_token(path.read_bytes()) == run_id]
+        return any(_is_locked(path.with_suffix(".lock")) for path in tokens)
+    except PermissionError:
+        return True
+
+
+def _is_locked(path: Path) -> bool:
+    """Whether another process, or another part of this one, holds the lock; looks without writing anything."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
     return False
 
 

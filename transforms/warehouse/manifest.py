@@ -9,6 +9,7 @@ from typing import Any
 
 from schemas.errors import VerificationError
 from transforms.warehouse.layout import Partition, Warehouse, write_durably
+from transforms.warehouse.permissions import make_folder
 
 MANIFEST_FILE = "manifest.json"
 COUNTS = ("read", "classified", "rejected", "accepted", "escalated", "reasons", "route_reasons")
@@ -51,6 +52,7 @@ class Manifest:
         seconds: worker seconds by step, and the whole run's wall clock.
         bundles: per document type, the bundle's reference and full digest.
         error: name and message of what ended a failed run.
+        warnings: what went wrong and changed nothing that was published, such as a cache that could not be written.
     """
 
     run_id: str
@@ -67,6 +69,7 @@ class Manifest:
     seconds: dict[str, float] = field(default_factory=dict)
     files: tuple[PublishedFile, ...] = ()
     error: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
@@ -88,6 +91,7 @@ def manifest_from_json(content: bytes) -> Manifest:
         values = json.loads(content)
         values["status"] = RunStatus(values["status"])
         values["document_types"] = tuple(values["document_types"])
+        values["warnings"] = tuple(values["warnings"])
         values["files"] = tuple(PublishedFile(**item) for item in values["files"])
         manifest = Manifest(**values)
         if manifest.status is RunStatus.PUBLISHED:
@@ -108,12 +112,14 @@ def read_manifest(warehouse: Warehouse, run_id: str) -> Manifest:
         return manifest_from_json(path.read_bytes())
     except VerificationError as error:
         raise VerificationError(f"{path}: {error}") from None
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         raise VerificationError(f"no run {run_id!r} in {warehouse.root}; `docyard runs` lists them") from None
+    except OSError as error:
+        raise VerificationError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def write_manifest(warehouse: Warehouse, manifest: Manifest) -> None:
     """Writes the manifest in one step; makes the run's folder if need be."""
     folder = warehouse.run(manifest.run_id)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_durably(folder / MANIFEST_FILE, manifest.to_json())
+    make_folder(folder)
+    write_durably(folder / MANIFEST_FILE, manifest.to_json(), follows=folder)

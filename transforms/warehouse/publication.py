@@ -6,25 +6,40 @@ exchanged for its successor in one system call, so that a reader of a partition 
 never a mixture and never nothing.
 
     stage, check                         readers see the old partitions
-    journal                              decided
+    make ready, rehearse                 whatever could keep a folder from being exchanged ends the run here
+    journal                              decided; from here on files are only renamed and deleted, which needs no space
     exchange each folder                 old or new, each as a whole
-    manifest                             the run is on record
-    delete the journal and the leftovers
+    rename the journal to the manifest   the run is on record
+    delete the leftovers
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.errors import LockedError, VerificationError
+from schemas.errors import DocyardError, LockedError, RunFailedError, StorageError, VerificationError
+from schemas.system_errors import system_error
 from schemas.tables import PUBLISHED_TABLES
 from transforms.warehouse.exchange import replace_folder
-from transforms.warehouse.layout import SUCCESS_FILE, Warehouse, remove_folder, sync_folder, write_durably
+from transforms.warehouse.layout import SUCCESS_FILE, Partition, Warehouse, remove_folder, sync_folder, write_durably
 from transforms.warehouse.locks import check_tokens, commit_lock, is_held
-from transforms.warehouse.manifest import Manifest, RunStatus, manifest_from_json, read_manifest, write_manifest
+from transforms.warehouse.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    RunStatus,
+    manifest_from_json,
+    read_manifest,
+    write_manifest,
+)
+from transforms.warehouse.permissions import made_in, made_like, make_folder, make_private_folder
+from transforms.warehouse.rehearsal import in_the_way, rehearse
+
+logger = logging.getLogger(__name__)
 
 JOURNAL_FILE = "commit.json"
 _READY = "ready"
@@ -33,6 +48,20 @@ _READY = "ready"
 def staged_files(warehouse: Warehouse, run_id: str) -> Path:
     """The folder into which workers stage their files."""
     return warehouse.staging(run_id) / "staged"
+
+
+def make_staging(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> None:
+    """Makes the folder that a run stages in, and rehearses its end before any document is read.
+
+    Only the owner may enter the folder, because the texts lie there.
+
+    Raises:
+        StorageError: a partition cannot be replaced where it lies.
+    """
+    make_private_folder(warehouse.staging(run_id))
+    with commit_lock(warehouse):
+        rehearse(warehouse, partitions, run_id)
+    receipts_folder(warehouse, run_id).mkdir()
 
 
 def receipts_folder(warehouse: Warehouse, run_id: str) -> Path:
@@ -50,6 +79,8 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
 
     Raises:
         LockedError: a later run took a partition over, or the launcher gave this run up.
+        StorageError: a partition cannot be replaced where it lies; unless the message says that the run is decided,
+            nothing was published.
     """
     with commit_lock(warehouse):
         status = _status_on_record(warehouse, manifest.run_id)
@@ -60,27 +91,51 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
         journal = warehouse.staging(manifest.run_id) / JOURNAL_FILE
         if not journal.exists():
             check_tokens(warehouse, manifest.partitions, manifest.run_id)
+            make_folder(warehouse.run(manifest.run_id))
+            rehearse(warehouse, manifest.partitions, manifest.run_id)
             _make_ready(warehouse, manifest, sources)
-            write_durably(journal, manifest.to_json())
+            write_durably(journal, manifest.to_json(), follows=warehouse.run(manifest.run_id))
         _roll_forward(warehouse, manifest)
 
 
-def finish_interrupted(warehouse: Warehouse) -> list[str]:
+def finish_interrupted(warehouse: Warehouse, needed: Sequence[Partition] = ()) -> list[str]:
     """Completes runs that were killed while publishing, and clears what dead runs staged.
+
+    Args:
+        warehouse: where they were to publish.
+        needed: partitions that the caller is about to replace. A run that cannot be completed and is to be put into
+            one of them is an error; any other one is left to a later command, with a warning.
 
     Returns:
         The ids of the runs it completed.
+
+    Raises:
+        StorageError: a run into a needed partition is decided and cannot be put in place; it says what is in the way.
+        RunFailedError: likewise, for a reason that may pass.
     """
     finished = []
     with commit_lock(warehouse):
         for staging in sorted(warehouse.all_staging.iterdir()):
             # Who publishes holds the commit lock from the journal on: a journal found here was left behind, even
             # where the partition seems to be held, because the next run takes the lock before it leaves its token.
-            if _complete(warehouse, staging.name):
-                finished.append(staging.name)
-            elif not is_held(warehouse, staging.name):
-                remove_folder(staging)
+            try:
+                if _complete(warehouse, staging.name):
+                    finished.append(staging.name)
+                elif not is_held(warehouse, staging.name):
+                    remove_folder(staging)
+            except (StorageError, RunFailedError) as error:
+                if not set(needed).isdisjoint(_partitions_on_record(warehouse, staging.name)):
+                    raise
+                logger.warning("%s", error)
     return finished
+
+
+def is_decided(warehouse: Warehouse, run_id: str) -> bool:
+    """Whether the run was decided and is not yet all in place, as far as this user may see."""
+    try:
+        return (warehouse.staging(run_id) / JOURNAL_FILE).exists()
+    except OSError:
+        return False
 
 
 def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
@@ -95,20 +150,35 @@ def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
     """
     with commit_lock(warehouse):
         published = _complete(warehouse, failed.run_id) or is_published(warehouse, failed.run_id)
+        remove_folder(warehouse.staging(failed.run_id))  # first, to make room for the record on a full disk
         if not published:
             write_manifest(warehouse, failed)
-        remove_folder(warehouse.staging(failed.run_id))
         return published
 
 
 def _complete(warehouse: Warehouse, run_id: str) -> bool:
     """Publishes what the run's journal says; False if the run has none."""
+    journal = warehouse.staging(run_id) / JOURNAL_FILE
     try:
-        journal = (warehouse.staging(run_id) / JOURNAL_FILE).read_bytes()
+        content = journal.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    _roll_forward(warehouse, manifest_from_json(journal))
+    except PermissionError:
+        if is_held(warehouse, run_id):
+            return False
+        raise StorageError(
+            f"run {run_id} was started by another user, and only that user can clear up after it; let that user run "
+            f"`docyard runs --warehouse {warehouse.root}`"
+        ) from None
+    _roll_forward(warehouse, manifest_from_json(content))
     return True
+
+
+def _partitions_on_record(warehouse: Warehouse, run_id: str) -> tuple[Partition, ...]:
+    try:
+        return read_manifest(warehouse, run_id).partitions
+    except VerificationError:
+        return ()
 
 
 def is_published(warehouse: Warehouse, run_id: str) -> bool:
@@ -124,39 +194,65 @@ def _status_on_record(warehouse: Warehouse, run_id: str) -> RunStatus | None:
 
 
 def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) -> None:
-    """Builds each partition's new folder beside the warehouse's tables, down to its `_SUCCESS`."""
+    """Builds each partition's new folder beside the warehouse's tables, down to its `_SUCCESS`.
+
+    Who may read it follows the folder it will replace, or the one it will lie in.
+    """
     ready = warehouse.staging(manifest.run_id) / _READY
     remove_folder(ready)
     success = json.dumps({"run_id": manifest.run_id}).encode() + b"\n"
     for table in PUBLISHED_TABLES:
         for partition in manifest.partitions:
-            folder = ready / table.name / partition.path
+            folder, target = ready / table.name / partition.path, warehouse.partition(table.name, partition)
             folder.mkdir(parents=True)
-            write_durably(folder / SUCCESS_FILE, success)
+            if target.exists():
+                made_like(folder, target)
+            else:
+                make_folder(target.parent)
+                made_in(folder, target.parent)
+            write_durably(folder / SUCCESS_FILE, success, follows=folder)
     for file in manifest.files:
-        _link_or_copy(sources[file.path], ready / file.path)
+        path = ready / file.path
+        _link_or_copy(sources[file.path], path)
+        made_in(path, path.parent)
     for path, _, _ in os.walk(ready):
         sync_folder(Path(path))
 
 
 def _roll_forward(warehouse: Warehouse, manifest: Manifest) -> None:
-    ready = warehouse.staging(manifest.run_id) / _READY
+    staging, record = warehouse.staging(manifest.run_id), warehouse.run(manifest.run_id)
     pending = []
-    for table in PUBLISHED_TABLES:
-        for partition in manifest.partitions:
-            target = warehouse.partition(table.name, partition)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if published_by(target) != manifest.run_id:
-                pending.append((ready / table.name / partition.path, target))
+    try:
+        make_folder(record)
+        for table in PUBLISHED_TABLES:
+            for partition in manifest.partitions:
+                target = warehouse.partition(table.name, partition)
+                make_folder(target.parent)
+                if published_by(target) != manifest.run_id:
+                    pending.append((staging / _READY / table.name / partition.path, target))
+    except OSError as error:
+        raise _undone(manifest, system_error(error)) from error
     # Nothing but the exchanges in this loop: a reader who joins two tables can see an old and a new one only here.
     for new, target in pending:
-        replace_folder(new, target)
-    for _, target in pending:
-        sync_folder(target.parent)
-    write_manifest(warehouse, manifest)
-    # The journal goes first: without it the rest is litter, with it the rest is still needed.
-    (warehouse.staging(manifest.run_id) / JOURNAL_FILE).unlink(missing_ok=True)
-    remove_folder(warehouse.staging(manifest.run_id))
+        try:
+            replace_folder(new, target)
+        except OSError as error:
+            raise _undone(manifest, in_the_way(error, new, target)) from error
+    try:
+        for _, target in pending:
+            sync_folder(target.parent)
+        # The journal goes with this step: without it the rest is litter, with it the rest is still needed.
+        (staging / JOURNAL_FILE).replace(record / MANIFEST_FILE)
+        sync_folder(record)
+    except OSError as error:
+        raise _undone(manifest, system_error(error, record)) from error
+    remove_folder(staging)
+
+
+def _undone(manifest: Manifest, error: DocyardError) -> DocyardError:
+    return type(error)(
+        f"run {manifest.run_id} is decided, but not all of it is in place: {error}; the next command completes it"
+    )
 
 
 def published_by(folder: Path) -> str | None:
