@@ -33,7 +33,7 @@ def build_job(pipeline: beam.Pipeline, plan: RunPlan, shards: list[Shard]) -> be
     return (
         pipeline
         | "PlanShards" >> PlanShards(shards)
-        | "ReadShard" >> ReadShard(plan.config)
+        | "ReadShard" >> ReadShard(plan)
         | "ValidateDocuments" >> ValidateDocuments(plan.config.reading)
         | "SplitDocuments" >> SplitDocuments(plan.config)
         | "ClassifyDocuments" >> ClassifyDocuments(plan)

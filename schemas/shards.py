@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
@@ -24,16 +25,40 @@ DOCUMENT_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True)
+class FileVersion:
+    """What tells one state of a file from another without reading it; an object store knows only size and change time.
+
+    Attributes:
+        modified_ns: when the content changed last, in nanoseconds since 1970.
+        changed_ns: when anything of the file changed last, its name included: a program may set the time above back,
+            not this one.
+        inode: differs where another file was put in the place of the first.
+    """
+
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int = 0
+    inode: int = 0
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileVersion:
+        """The version that a local file is in."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+@dataclass(frozen=True)
 class TextFile:
     """A plain text file, which is one document.
 
     Attributes:
         compression: "gzip" or "".
+        version: the state in which it was planned.
     """
 
     source_uri: str
     document_id: str
     compression: str = ""
+    version: FileVersion | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +74,9 @@ class Shard:
         compression: "gzip" or "".
         start: first byte, or first row group of a Parquet file.
         stop: end (exclusive) in the same unit; -1 for the end of the file.
+        version: the state in which the file was planned, and must be read; None for several files, or where it cannot
+            be read.
+        planned_rows: rows of these row groups by the footer; 0 for every other format.
         problem: (reason code, detail) of a file that planning already found unreadable.
         files: the text files to read, in order; empty for every other format and once they are read.
         is_last: whether no further table follows from this shard; tells a lost table from one that never was.
@@ -65,6 +93,8 @@ class Shard:
     compression: str = ""
     start: int = 0
     stop: int = -1
+    version: FileVersion | None = None
+    planned_rows: int = 0
     problem: tuple[str, str] | None = None
     files: tuple[TextFile, ...] = ()
     part: int = 0

@@ -11,7 +11,7 @@ import apache_beam as beam
 from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.errors import InputError
 from schemas.reasons import Reason
-from schemas.shards import Shard, TextFile
+from schemas.shards import FileVersion, Shard, TextFile
 from transforms.readers.files import DamagedFileError, open_file
 from transforms.readers.lines import check_encoding
 from transforms.readers.listing import InputFile, list_files
@@ -37,16 +37,18 @@ def plan_shards(config: RunConfig) -> list[Shard]:
 
     Raises:
         InputError: a path means no file, or all files are empty.
+        RunFailedError: a file changes meanwhile.
     """
     shards: list[Shard] = []
     sizes: list[int] = []
     for input_index, mapping in enumerate(config.inputs):
         texts: list[tuple[TextFile, int]] = []
         for file in list_files(mapping.paths):
-            sizes.append(file.size_bytes)
+            size_bytes = 0 if file.version is None else file.version.size_bytes
+            sizes.append(size_bytes)
             kind = None if file.problem else _format_of(file.source_uri)
             if kind is not None and kind[0] == "text":
-                texts.append((TextFile(file.source_uri, file.name, kind[1]), file.size_bytes))
+                texts.append((TextFile(file.source_uri, file.name, kind[1], file.version), size_bytes))
             else:
                 shards += _shards_of(file, input_index, mapping, config.reading)
         shards += _text_shards(texts, input_index, config.reading)
@@ -57,26 +59,26 @@ def plan_shards(config: RunConfig) -> list[Shard]:
 
 def _shards_of(file: InputFile, input_index: int, mapping: InputConfig, reading: ReadingConfig) -> Iterator[Shard]:
     whole = Shard(0, input_index, file.source_uri, "")
-    if file.problem:
+    if file.version is None:
         yield replace(whole, problem=(Reason.UNREADABLE_FILE.value, file.problem))
         return
     kind = _format_of(file.source_uri)
     if kind is None:
         yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file.source_uri)))
         return
-    whole = replace(whole, format=kind[0], compression=kind[1])
+    whole = replace(whole, format=kind[0], compression=kind[1], version=file.version)
     try:
         if kind == ("jsonl", ""):
-            slices = _byte_ranges(file, reading.shard_bytes)
+            slices = [(start, stop, 0) for start, stop in _byte_ranges(file.source_uri, file.version, reading)]
         elif kind == ("parquet", ""):
-            slices = _row_group_ranges(file.source_uri, mapping, reading)
+            slices = _row_group_ranges(file.source_uri, file.version, mapping, reading)
         else:
-            slices = [(0, -1)]
+            slices = [(0, -1, 0)]
     except DamagedFileError as damage:
         yield replace(whole, problem=(damage.reason.value, damage.detail))
         return
-    for start, stop in slices:
-        yield replace(whole, start=start, stop=stop)
+    for start, stop, n_rows in slices:
+        yield replace(whole, start=start, stop=stop, planned_rows=n_rows)
 
 
 def _text_shards(files: list[tuple[TextFile, int]], input_index: int, reading: ReadingConfig) -> Iterator[Shard]:
@@ -113,29 +115,32 @@ def _why_unsupported(source_uri: str) -> str:
     return expected
 
 
-def _byte_ranges(file: InputFile, shard_bytes: int) -> list[tuple[int, int]]:
+def _byte_ranges(source_uri: str, version: FileVersion, reading: ReadingConfig) -> list[tuple[int, int]]:
     """Ranges of bytes; each owns the lines that start in it."""
-    ranges = [(start, min(start + shard_bytes, file.size_bytes)) for start in range(0, file.size_bytes, shard_bytes)]
+    size_bytes, shard_bytes = version.size_bytes, reading.shard_bytes
+    ranges = [(start, min(start + shard_bytes, size_bytes)) for start in range(0, size_bytes, shard_bytes)]
     if len(ranges) > 1:  # what refuses the file as a whole must be known before it is cut, to be said once
-        with open_file(file.source_uri) as opened:
+        with open_file(source_uri, version) as opened:
             check_encoding(opened.read(4))
     return ranges or [(0, 0)]
 
 
-def _row_group_ranges(source_uri: str, mapping: InputConfig, reading: ReadingConfig) -> list[tuple[int, int]]:
-    """Ranges of row groups, each as many as stay within a shard's rows and bytes, and at least one."""
-    ranges: list[tuple[int, int]] = []
+def _row_group_ranges(
+    source_uri: str, version: FileVersion, mapping: InputConfig, reading: ReadingConfig
+) -> list[tuple[int, int, int]]:
+    """Ranges of row groups with their rows, each as many as stay within a shard's limits, and at least one."""
+    ranges: list[tuple[int, int, int]] = []
     start = n_rows = n_bytes = 0
-    with open_parquet(source_uri, mapping) as parquet:
+    with open_parquet(source_uri, version, mapping) as parquet:
         n_groups = parquet.num_row_groups
         for number in range(n_groups):
             group = parquet.metadata.row_group(number)
             n_rows += group.num_rows
             n_bytes += group.total_byte_size
             if number > start and (n_rows > reading.shard_rows or n_bytes > reading.shard_bytes):
-                ranges.append((start, number))
+                ranges.append((start, number, n_rows - group.num_rows))
                 start, n_rows, n_bytes = number, group.num_rows, group.total_byte_size
-    return [*ranges, (start, n_groups)]
+    return [*ranges, (start, n_groups, n_rows)]
 
 
 @dataclass

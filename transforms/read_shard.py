@@ -11,12 +11,14 @@ import pyarrow as pa
 
 from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.reasons import Reason
-from schemas.shards import DOCUMENT_SCHEMA, Shard
+from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
 from transforms.readers.delimited import read_delimited
+from transforms.readers.files import check_unchanged
 from transforms.readers.jsonl import read_jsonl
 from transforms.readers.parquet import read_parquet
 from transforms.readers.plain_text import read_plain_text
 from transforms.readers.rows import rejection_table
+from transforms.run_plan import RunPlan, reporting_failures
 
 _READERS: dict[str, Callable[[Shard, InputConfig, ReadingConfig], Iterator[pa.Table]]] = {
     "jsonl": read_jsonl,
@@ -44,9 +46,20 @@ def read_shard(shard: Shard, config: RunConfig) -> Iterator[Shard]:
             yield held
         held = replace(shard, part=part, files=(), records=len(table)).with_table(table, "read", seconds)
         started = time.perf_counter()
+    for source_uri, version in _sources(shard):
+        check_unchanged(source_uri, version)
     if held is None:
         held = shard.with_table(DOCUMENT_SCHEMA.empty_table(), "read", time.perf_counter() - started)
     yield replace(held, is_last=True)
+
+
+def _sources(shard: Shard) -> Iterator[tuple[str, FileVersion]]:
+    """What the shard is read from, with the versions that were planned."""
+    if shard.version is not None:
+        yield shard.source_uri, shard.version
+    for file in shard.files:
+        if file.version is not None:
+            yield file.source_uri, file.version
 
 
 def _tables(shard: Shard, config: RunConfig) -> Iterator[pa.Table]:
@@ -57,12 +70,21 @@ def _tables(shard: Shard, config: RunConfig) -> Iterator[pa.Table]:
         yield from _READERS[shard.format](shard, config.inputs[shard.input_index], config.reading)
 
 
+class _ReadShard(beam.DoFn):  # type: ignore[misc]
+    def __init__(self, plan: RunPlan) -> None:
+        self._plan = plan
+
+    def process(self, element: Shard) -> Iterator[Shard]:
+        with reporting_failures(self._plan):
+            yield from read_shard(element, self._plan.config)
+
+
 @dataclass
 class ReadShard(beam.PTransform):  # type: ignore[misc]
     """Shards without a table → shards with one; a shard may become several parts."""
 
-    config: RunConfig
+    plan: RunPlan
 
     def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[Shard]:
         """Wires the reader."""
-        return shards | "Read" >> beam.FlatMap(read_shard, self.config)
+        return shards | "Read" >> beam.ParDo(_ReadShard(self.plan))

@@ -21,7 +21,8 @@ from schemas.errors import InputError
 from schemas.shards import Shard
 from tests.read_rows import column_of, config_for, parts_of, rows_of
 from transforms.plan_shards import PlanShards, plan_shards
-from transforms.read_shard import ReadShard, read_shard
+from transforms.read_shard import ReadShard
+from transforms.run_plan import RunPlan
 from transforms.validate_documents import ValidateDocuments
 
 
@@ -122,22 +123,6 @@ def test_an_empty_file_is_one_empty_table(tmp_path: Path, name: str) -> None:
     parts = parts_of(config_for(tmp_path))
     assert [(part.records, part.is_last) for part in parts] == [(0, True), (1, True)]
     assert [len(part.table) for part in parts if part.table is not None] == [0, 1]
-
-
-def test_a_file_that_vanishes_after_planning_is_one_rejection(tmp_path: Path) -> None:
-    for name in ("a.jsonl", "b.csv", "c.jsonl.gz"):
-        (tmp_path / name).write_bytes(b"{}")
-    (tmp_path / "d.parquet").write_bytes(_parquet({"id": ["a"], "text": ["b"]}))
-    config = config_for(tmp_path)
-    shards = plan_shards(config)
-    for file in tmp_path.iterdir():
-        file.unlink()
-    for shard in shards:
-        (part,) = read_shard(shard, config)
-        assert part.table is not None
-        (row,) = part.table.to_pylist()
-        assert (row["reason_code"], row["source_offset"]) == ("unreadable_file", None)
-        assert row["detail"] == "cannot be opened: No such file or directory"
 
 
 # --- fields ---
@@ -359,11 +344,13 @@ def test_the_transforms_give_the_same_rows_under_beam(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b'{"id": 1, "text": "a"}\n{bad}\n{"id": 2, "text": ""}\n')
     (tmp_path / "b.csv").write_bytes(b"id,text\n3,c\n")
     config = config_for(tmp_path, ReadingConfig(shard_bytes=10))
+    shards = plan_shards(config)
+    plan = RunPlan("20260131-000000-000000", "", config, str(tmp_path / "warehouse"), (), len(shards))
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         rows = (
             pipeline
-            | "Plan" >> PlanShards(plan_shards(config))
-            | "Read" >> ReadShard(config)
+            | "Plan" >> PlanShards(shards)
+            | "Read" >> ReadShard(plan)
             | "Validate" >> ValidateDocuments(config.reading)
             | "Rows" >> beam.FlatMap(_outcome)
         )

@@ -106,18 +106,6 @@ def test_broken_text_files_cost_themselves_alone(tmp_path: Path) -> None:
     assert rows["1.txt"]["text"] == ""  # the next step says that it is empty
 
 
-def test_text_files_that_vanish_after_planning_are_one_rejection_each(tmp_path: Path) -> None:
-    _write(tmp_path, {f"{i}.txt": b"card" for i in range(3)})
-    config = config_for(tmp_path)
-    (shard,) = plan_shards(config)
-    (tmp_path / "1.txt").unlink()
-    (part,) = read_shard(shard, config)
-    assert part.table is not None
-    assert part.table["reason_code"].to_pylist() == [None, "unreadable_file", None]
-    assert part.table["document_id"].to_pylist() == ["0.txt", "1.txt", "2.txt"]
-    assert part.table["detail"][1].as_py() == "cannot be opened: No such file or directory"
-
-
 def test_a_huge_text_file_is_rejected_without_reading_it_all(tmp_path: Path) -> None:
     with (tmp_path / "a.txt").open("wb") as file:
         file.truncate(2**36)  # sparse: to read it all would take minutes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Iterator
@@ -11,7 +12,9 @@ from urllib.parse import unquote_to_bytes
 import pyarrow as pa
 from pyarrow import fs
 
+from schemas.errors import RunFailedError
 from schemas.reasons import Reason
+from schemas.shards import FileVersion
 
 CHUNK_BYTES = 2**20
 _LOCAL = "file://"
@@ -48,20 +51,80 @@ def local_path(source_uri: str) -> str | None:
     return os.fsdecode(unquote_to_bytes(source_uri.removeprefix(_LOCAL).removeprefix("localhost")))
 
 
-def open_file(source_uri: str) -> pa.NativeFile:
-    """Opens a file for random access.
+def open_file(source_uri: str, planned: FileVersion) -> pa.NativeFile:
+    """Opens a file for random access, in the version that was planned.
 
     Raises:
-        DamagedFileError: it does not exist, may not be read, or is no file.
+        DamagedFileError: it may not be read.
+        RunFailedError: it is in another version, or gone.
     """
     path = local_path(source_uri)
     try:
         if path is not None:
-            return pa.OSFile(os.fsencode(path))  # pyarrow.fs refuses names that are not UTF-8
+            file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  (closed by what wraps it)
+            try:
+                _compare(source_uri, planned, FileVersion.of(os.fstat(file.fileno())))
+            except RunFailedError:
+                file.close()
+                raise
+            return pa.PythonFile(file, "r")
         filesystem, remote_path = fs.FileSystem.from_uri(source_uri)
+        _compare(source_uri, planned, remote_version(filesystem.get_file_info(remote_path)))
         return filesystem.open_input_file(remote_path)
+    except FileNotFoundError:
+        raise source_changed(source_uri, "is gone") from None
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedFileError(Reason.UNREADABLE_FILE, f"cannot be opened: {error_kind(error)}") from None
+
+
+def check_unchanged(source_uri: str, planned: FileVersion) -> None:
+    """Makes sure, after the last byte was read, that the file is still in the version that was planned.
+
+    Raises:
+        RunFailedError: it is in another version, or gone.
+    """
+    path = local_path(source_uri)
+    try:
+        if path is not None:
+            with contextlib.suppress(OSError):
+                os.close(_without_waiting(path, os.O_RDONLY))  # only then does a network file system ask its server
+            found = FileVersion.of(os.stat(path))  # noqa: PTH116  (beside os.open)
+        else:
+            filesystem, remote_path = fs.FileSystem.from_uri(source_uri)
+            found = remote_version(filesystem.get_file_info(remote_path))
+    except OSError:
+        raise source_changed(source_uri, "is gone") from None
+    _compare(source_uri, planned, found)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a named pipe that was put in its place is opened at once, too, and then found to be another."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def remote_version(info: fs.FileInfo) -> FileVersion:
+    """The version that a file of an object store is in.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if info.type == fs.FileType.NotFound:
+        raise FileNotFoundError
+    return FileVersion(info.size or 0, info.mtime_ns or 0)
+
+
+def _compare(source_uri: str, planned: FileVersion, found: FileVersion) -> None:
+    if found.size_bytes != planned.size_bytes:
+        raise source_changed(source_uri, f"had {planned.size_bytes} bytes and has {found.size_bytes}")
+    if found != planned:
+        raise source_changed(source_uri, "was replaced or written to")
+
+
+def source_changed(source_uri: str, how: str) -> RunFailedError:
+    """The error that ends a run whose input is no longer what was planned; `how` it differs."""
+    return RunFailedError(
+        f"{source_uri} {how} since the run was planned; nothing is published: run again when nobody changes the input"
+    )
 
 
 def error_kind(error: Exception) -> str:
@@ -70,22 +133,24 @@ def error_kind(error: Exception) -> str:
     return os.strerror(number) if number else type(error).__name__
 
 
-def content_chunks(source_uri: str, compression: str = "", start: int = 0) -> Iterator[bytes]:
+def content_chunks(source_uri: str, planned: FileVersion, compression: str = "", start: int = 0) -> Iterator[bytes]:
     """Yields the decompressed content in pieces of at most CHUNK_BYTES, none of them empty.
 
     Args:
+        planned: the version that must be found.
         start: first byte to yield; only for files without compression.
 
     Raises:
         DamagedFileError: as soon as no further byte can be had.
+        RunFailedError: the file is in another version, or gone.
     """
     if compression == "gzip":
-        return _decompressed(_file_chunks(source_uri, 0, _COMPRESSED_CHUNK_BYTES))
-    return _file_chunks(source_uri, start, CHUNK_BYTES)
+        return _decompressed(_file_chunks(source_uri, planned, 0, _COMPRESSED_CHUNK_BYTES))
+    return _file_chunks(source_uri, planned, start, CHUNK_BYTES)
 
 
-def _file_chunks(source_uri: str, start: int, chunk_bytes: int) -> Iterator[bytes]:
-    with open_file(source_uri) as file:
+def _file_chunks(source_uri: str, planned: FileVersion, start: int, chunk_bytes: int) -> Iterator[bytes]:
+    with open_file(source_uri, planned) as file:
         try:
             file.seek(start)
             while chunk := file.read(chunk_bytes):

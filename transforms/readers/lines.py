@@ -32,7 +32,8 @@ def shard_lines(shard: Shard, max_line_bytes: int) -> Iterator[Line]:
         DamagedFileError: the file cannot be read on; `offset` is then the start of the line left unfinished.
     """
     first_byte = max(shard.start - 1, 0)
-    chunks = content_chunks(shard.source_uri, shard.compression, first_byte)
+    assert shard.version is not None
+    chunks = content_chunks(shard.source_uri, shard.version, shard.compression, first_byte)
     lines = split_lines(chunks, first_byte, shard.stop, max_line_bytes)
     if shard.start:
         next(lines, None)  # the byte before the range decides whether a line starts with the range; this is its line

@@ -15,7 +15,8 @@ import pyarrow as pa
 from pyarrow import fs
 
 from schemas.errors import InputError
-from transforms.readers.files import error_kind, local_path, local_uri
+from schemas.shards import FileVersion
+from transforms.readers.files import error_kind, local_path, local_uri, remote_version
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _MAGIC = re.compile(r"[*?\[]")
@@ -26,14 +27,14 @@ class InputFile:
     """A file to read.
 
     Attributes:
-        size_bytes: -1 where it is not known.
+        version: the state it is in; None where that is not known.
         problem: why it cannot be read, or "".
         name: its path below the deepest folder that all the given paths lie in, such as "2024/lease.txt"; the same on
             every machine, and no other file's.
     """
 
     source_uri: str
-    size_bytes: int
+    version: FileVersion | None
     problem: str = ""
     name: str = ""
 
@@ -157,11 +158,11 @@ def _local_file(path: Path) -> InputFile:
     try:
         info = path.stat()
     except OSError as error:
-        return InputFile(source_uri, -1, f"cannot be opened: {error_kind(error)}")
+        return InputFile(source_uri, None, f"cannot be opened: {error_kind(error)}")
     if not stat.S_ISREG(info.st_mode):  # to open a named pipe would wait for ever
         kind = "a folder that cannot be listed" if stat.S_ISDIR(info.st_mode) else "no regular file"
-        return InputFile(source_uri, -1, f"cannot be opened: {kind}")
-    return InputFile(source_uri, info.st_size)
+        return InputFile(source_uri, None, f"cannot be opened: {kind}")
+    return InputFile(source_uri, FileVersion.of(info))
 
 
 def _remote_files(uri: str) -> tuple[str, dict[str, InputFile]]:
@@ -173,17 +174,17 @@ def _remote_files(uri: str) -> tuple[str, dict[str, InputFile]]:
     filesystem, root = fs.FileSystem.from_uri(base + mark + query)
     prefix = base.rstrip("/").removesuffix(quote(root.strip("/")))
     files = {}
-    for name, size in files_on(filesystem, root, tuple(parts[fixed:])):
-        files[name] = InputFile(prefix + quote(name.lstrip("/")) + mark + query, size)
+    for name, version in files_on(filesystem, root, tuple(parts[fixed:])):
+        files[name] = InputFile(prefix + quote(name.lstrip("/")) + mark + query, version)
     folder = base.rstrip("/")
     return folder.rpartition("/")[0] if list(files) == [root] else folder, files
 
 
-def files_on(filesystem: fs.FileSystem, root: str, pattern: tuple[str, ...]) -> list[tuple[str, int]]:
-    """Name and size of the file at `root`, or of the files below it whose path matches the components of `pattern`."""
+def files_on(filesystem: fs.FileSystem, root: str, pattern: tuple[str, ...]) -> list[tuple[str, FileVersion]]:
+    """Name and version of the file at `root`, or of those below it whose path matches the components of `pattern`."""
     info = filesystem.get_file_info(root)
     if info.type == fs.FileType.File:
-        return [(info.path, info.size)]
+        return [(info.path, remote_version(info))]
     if info.type == fs.FileType.NotFound:
         return []
     entries = filesystem.get_file_info(fs.FileSelector(root, recursive=True))
@@ -191,7 +192,7 @@ def files_on(filesystem: fs.FileSystem, root: str, pattern: tuple[str, ...]) -> 
     for entry in entries:
         parts = tuple(entry.path[len(root) :].strip("/").split("/"))
         if entry.type == fs.FileType.File and not any(map(_is_hidden, parts)) and _matches(parts, pattern):
-            files.append((entry.path, entry.size))
+            files.append((entry.path, remote_version(entry)))
     return files
 
 

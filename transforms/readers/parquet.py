@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pyarrow as pa
@@ -10,10 +11,10 @@ import pyarrow.parquet as pq
 
 from schemas.config import InputConfig, ReadingConfig
 from schemas.reasons import Reason, Stage
-from schemas.shards import DOCUMENT_SCHEMA, Shard
+from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
 from schemas.text_template import parse_text_template
 from transforms.readers.arrow_columns import id_strings, json_objects, rendered_texts, text_strings, time_strings
-from transforms.readers.files import DamagedFileError, error_kind, open_file
+from transforms.readers.files import DamagedFileError, error_kind, open_file, source_changed
 from transforms.readers.rows import rejection_table
 
 # Few, because a dictionary page can blow a few bytes up to a long text in every row.
@@ -25,13 +26,19 @@ _Check = tuple[pa.Array, Reason, str | pa.Array]
 """The rows that fail, why, and the detail: of them all, or of each."""
 
 
-def open_parquet(source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
+@contextlib.contextmanager
+def open_parquet(source_uri: str, planned: FileVersion, mapping: InputConfig) -> Iterator[pq.ParquetFile]:
     """Opens the file, reads its footer and checks that the mapped columns are there, each once.
 
     Raises:
         DamagedFileError: it cannot be opened, has no valid footer, or lacks the id, text or received-at column.
+        RunFailedError: it is in another version than planned, or gone.
     """
-    file = open_file(source_uri)
+    with open_file(source_uri, planned) as file:
+        yield _checked(file, mapping)
+
+
+def _checked(file: pa.NativeFile, mapping: InputConfig) -> pq.ParquetFile:
     try:
         parquet = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
         names = parquet.schema_arrow.names
@@ -55,25 +62,29 @@ def open_parquet(source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
 
 def read_parquet(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
     """Yields the rows of the shard's row groups; a row group that cannot be decoded costs only itself."""
+    assert shard.version is not None
     try:
-        parquet = open_parquet(shard.source_uri, mapping)
+        with open_parquet(shard.source_uri, shard.version, mapping) as parquet:
+            yield from _bounded(_tables(parquet, shard, mapping, reading), reading)
     except DamagedFileError as damage:
         yield rejection_table(shard.source_uri, damage.offset, damage.reason, damage.detail)
-        return
-    with parquet:
-        pending: list[pa.Table] = []
-        n_rows = n_bytes = 0
-        for table in _tables(parquet, shard, mapping, reading):
-            pending.append(table)
-            n_rows += len(table)
-            n_bytes += table.nbytes
-            if n_rows >= reading.shard_rows or n_bytes >= reading.shard_bytes:
-                full = pa.concat_tables(pending).combine_chunks()
-                yield full.slice(0, reading.shard_rows)
-                rest = full.slice(reading.shard_rows)  # less than one batch
-                pending, n_rows, n_bytes = [rest], len(rest), rest.nbytes
-        if n_rows:
-            yield pa.concat_tables(pending).combine_chunks()
+
+
+def _bounded(tables: Iterator[pa.Table], reading: ReadingConfig) -> Iterator[pa.Table]:
+    """The small tables put together, up to the limits of a shard."""
+    pending: list[pa.Table] = []
+    n_rows = n_bytes = 0
+    for table in tables:
+        pending.append(table)
+        n_rows += len(table)
+        n_bytes += table.nbytes
+        if n_rows >= reading.shard_rows or n_bytes >= reading.shard_bytes:
+            full = pa.concat_tables(pending).combine_chunks()
+            yield full.slice(0, reading.shard_rows)
+            rest = full.slice(reading.shard_rows)  # less than one batch
+            pending, n_rows, n_bytes = [rest], len(rest), rest.nbytes
+    if n_rows:
+        yield pa.concat_tables(pending).combine_chunks()
 
 
 def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
@@ -81,9 +92,13 @@ def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading
     schema = parquet.schema_arrow
     columns = sorted({_top_level(schema, field) for field in _mapped(mapping) if _has(schema, field)})
     groups = [parquet.metadata.row_group(group) for group in range(parquet.num_row_groups)]
-    stop = len(groups) if shard.stop < 0 else min(shard.stop, len(groups))
+    n_rows = sum(group.num_rows for group in groups[shard.start : shard.stop])
+    if n_rows != shard.planned_rows:
+        raise source_changed(
+            shard.source_uri, f"had {shard.planned_rows} rows in some of its row groups and has {n_rows}"
+        )
     first_row = sum(group.num_rows for group in groups[: shard.start])
-    for number in range(shard.start, stop):
+    for number in range(shard.start, shard.stop):
         group = groups[number]
         row_bytes = max(1, group.total_byte_size // max(1, group.num_rows))
         batch_rows = max(1, min(_BATCH_ROWS, reading.shard_rows, reading.shard_bytes // row_bytes))

@@ -43,7 +43,8 @@ def _text(file: TextFile, template: TextTemplate | None, max_bytes: int) -> str 
                 f"a text file has no field {field!r}, which the text_template names; its one field is {TEXT!r}",
             )
     content = bytearray()
-    for chunk in content_chunks(file.source_uri, file.compression):
+    assert file.version is not None
+    for chunk in content_chunks(file.source_uri, file.version, file.compression):
         content += chunk
         if len(content) > max_bytes:
             raise DamagedFileError(Reason.RECORD_TOO_LARGE, f"the file is longer than {max_bytes} bytes", 0)
