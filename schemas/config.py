@@ -70,6 +70,17 @@ class InputConfig:
     text_template: str = ""
     split: str = ""
 
+    @property
+    def required_fields(self) -> tuple[str, ...]:
+        """The fields without which no record can be read: those of id, text and time of receipt."""
+        texts = parse_text_template(self.text_template).fields if self.text_template else (self.text_field,)
+        return tuple(name for name in (self.id_field, *texts, self.received_at_field) if name)
+
+    @property
+    def mapped_fields(self) -> tuple[str, ...]:
+        """All fields that are read."""
+        return (*self.required_fields, *self.metadata_fields)
+
 
 @dataclass(frozen=True)
 class ReadingConfig:

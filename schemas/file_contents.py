@@ -66,8 +66,18 @@ def is_utf_16_or_32(head: bytes) -> bool:
     return len(sample) >= 8 and ((not any(odd) and all(even)) or (not any(even) and all(odd)))
 
 
+def is_text(head: bytes) -> bool:
+    """Whether the bytes are UTF-8 without control characters, but for a character that is cut at their end."""
+    text = head.decode("utf-8", "replace").removesuffix("\ufffd")
+    return (
+        bool(text)
+        and "\ufffd" not in text
+        and all(character.isprintable() or character.isspace() for character in text)
+    )
+
+
 def text_advice(head: bytes, expected: str) -> str:
-    """What the text seems to be where it is not `expected` ("csv" or "jsonl"), and what to do; "" where nobody knows."""
+    """What a text seems to be that is not the `expected` "csv" or "jsonl", and what to do; "" where nobody knows."""
     start = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")
     if start.startswith((b"<?xml", b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML")):
         return "the file seems to be XML or HTML; export it as CSV or JSON Lines"
@@ -83,11 +93,11 @@ def text_advice(head: bytes, expected: str) -> str:
 
 
 def _about_objects(start: bytes, expected: str) -> str:
-    first_line, end, _ = start.partition(b"\n")
+    first_line = start.partition(b"\n")[0].rstrip()
     try:
         orjson.loads(first_line)
     except orjson.JSONDecodeError:
-        if first_line.strip() == b"{" or (end and first_line.rstrip().endswith((b"{", b"[", b","))):
-            return "the file seems to hold a JSON object over many lines; write one object per line: jq -c . in > out.jsonl"
+        if first_line.endswith((b"{", b"[", b",")):
+            return "the file seems to hold a JSON object over many lines; write it on one: jq -c . in.json > out.jsonl"
         return ""
     return "the file seems to be JSON Lines; let its name end in .jsonl" if expected != "jsonl" else ""

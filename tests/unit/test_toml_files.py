@@ -14,7 +14,13 @@ from schemas.fallback_config import load_drain_config
 from schemas.review_config import load_review_config
 
 MARK = b"\xef\xbb\xbf"
-RUN = b'run_date = 2026-01-31\r\nwarehouse = "w"\r\n[[inputs]]\r\npaths = ["a"]\r\ndocument_type = "ticket"\r\nbundle = "b"'
+RUN = b"""run_date = 2026-01-31
+warehouse = "w"
+[[inputs]]
+paths = ["a"]
+document_type = "ticket"
+bundle = "b"
+""".replace(b"\n", b"\r\n")
 
 
 def test_a_byte_order_mark_and_windows_line_ends_are_no_mistake(tmp_path: Path) -> None:
