@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +13,56 @@ import pandas as pd
 from data_quality.suites import documents_suite, table_suite
 from schemas.config import QualityConfig
 from schemas.home import settle_home
+from schemas.reasons import REASON_REMEDIES, Reason
 from schemas.tables import PUBLISHED_TABLES
+
+_REASONS_TOLD = 3  # in an error, which is one line; quality.json has them all
+
+
+@dataclass(frozen=True)
+class RejectedGroup:
+    """The records of a document type that were rejected for the same reason.
+
+    Attributes:
+        count: records, and files that could not be read.
+        source_uri: the file of the first of them.
+        place: where in that file, such as "byte 120"; "" where the whole file is meant.
+        detail: what was found there and what was expected; never text of the document.
+    """
+
+    document_type: str
+    reason: Reason
+    count: int
+    source_uri: str
+    place: str
+    detail: str
+
+    def words(self) -> str:
+        """The reason with its count, an example, and what probably mends it."""
+        where = f"{self.source_uri} at {self.place}" if self.place else self.source_uri
+        return f"{self.reason.value} {self.count:,}, first in {where}: {self.detail}. {REASON_REMEDIES[self.reason]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "document_type": self.document_type,
+            "reason_code": self.reason.value,
+            "count": self.count,
+            "first": {"source_uri": self.source_uri, "place": self.place, "detail": self.detail},
+            "remedy": REASON_REMEDIES[self.reason],
+        }
 
 
 @dataclass(frozen=True)
 class QualityReport:
-    """The outcome of every check; `to_dict` is what quality.json holds."""
+    """The outcome of every check; `to_dict` is what quality.json holds.
+
+    Attributes:
+        rejected: why records were rejected, the most frequent reason first.
+    """
 
     suites: dict[str, dict[str, Any]]
+    rejected: tuple[RejectedGroup, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -30,26 +72,38 @@ class QualityReport:
     def failures(self) -> list[str]:
         """One line per check that failed, without any value of the data."""
         return [
-            f"{name}: {check['check']}"
-            + (f" on {check['column']}" if check["column"] else "")
-            + (f" (observed {check['observed']})" if check["observed"] is not None else "")
+            check["observed"] if name == "documents" else f"{name}: {check['requires']}, but {check['observed']}"
             for name, suite in self.suites.items()
             for check in suite["checks"]
             if not check["passed"]
         ]
 
+    def explanation(self) -> str:
+        """What failed and why records were rejected, in one line."""
+        told = [group.words() for group in self.rejected[:_REASONS_TOLD]]
+        if more := self.rejected[_REASONS_TOLD:]:
+            told.append("Also " + ", ".join(f"{group.reason.value} {group.count:,}" for group in more) + ".")
+        return f"{'; '.join(self.failures())}. Rejected: {' '.join(told) or 'none.'}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, strict JSON."""
-        return {"passed": self.passed, "suites": self.suites}
+        rejected = [group.to_dict() for group in self.rejected]
+        return {"passed": self.passed, "failures": self.failures(), "rejected": rejected, "suites": self.suites}
 
 
-def check_contracts(counts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], quality: QualityConfig) -> QualityReport:
+def check_contracts(
+    counts: pd.DataFrame,
+    samples: Mapping[str, pd.DataFrame],
+    quality: QualityConfig,
+    rejected: Sequence[RejectedGroup] = (),
+) -> QualityReport:
     """Runs every suite on what the run staged.
 
     Args:
         counts: one row per document type: document_type, read, documents, rejected_share.
         samples: rows of each published table, by its name.
         quality: the run's limits.
+        rejected: why records were rejected; nothing is judged by it.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     settle_home()  # a worker of Dask or of a job service was not started by the command, which does it too
@@ -59,9 +113,13 @@ def check_contracts(counts: pd.DataFrame, samples: Mapping[str, pd.DataFrame], q
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("run")
     suites = {"documents": _run(gx, source, "documents", counts, documents_suite(quality.max_rejected_share))}
+    for check in suites["documents"]["checks"]:
+        if not check["passed"]:
+            check["observed"] = _about_types(counts, check["column"], quality.max_rejected_share)
     for table in PUBLISHED_TABLES:
         suites[table.name] = _run(gx, source, table.name, samples[table.name], table_suite(table))
-    return QualityReport(suites)
+    by_count = sorted(rejected, key=lambda group: (-group.count, group.document_type, group.reason))
+    return QualityReport(suites, tuple(by_count))
 
 
 def _run(gx: Any, source: Any, name: str, rows: pd.DataFrame, expectations: list[Any]) -> dict[str, Any]:
@@ -79,6 +137,7 @@ def _check(result: Any) -> dict[str, Any]:
         columns = kwargs["column_list"]
     return {
         "check": result.expectation_config.type,
+        "requires": result.expectation_config.meta["requires"],
         "column": ", ".join(columns),
         "passed": bool(result.success),
         # What failed to run at all counts as failed, with the exception's name instead of a share.
@@ -92,8 +151,31 @@ def _observed(result: Any) -> str | None:
         return None
     count = _finite(result.result.get("unexpected_count"))
     if count is not None:
-        return f"{count:g} unexpected of {result.result.get('element_count')}"
+        return f"found {count:g} unexpected of {result.result.get('element_count')}"
+    if result.expectation_config.type == "expect_table_columns_to_match_ordered_list":
+        return "other columns were found"
     return "the check could not be run"
+
+
+def _about_types(counts: pd.DataFrame, column: str, max_rejected_share: float) -> str:
+    """How the counts of each document type fall short of what is required of a column."""
+    told = []
+    for row in counts.to_dict("records"):
+        about = f"{row['document_type']}: "
+        if column == "read" and row["read"] < 1:
+            told.append(about + "no record was read; check its paths")
+        elif column == "documents" and row["documents"] < 1:
+            told.append(f"{about}none of {_records(row['read'])} could be classified")
+        elif column == "rejected_share" and not row["rejected_share"] <= max_rejected_share:
+            told.append(
+                f"{about}{row['rejected_share']:.2%} of {_records(row['read'])} rejected, "
+                f"quality.max_rejected_share allows {max_rejected_share:.2%}"
+            )
+    return "; ".join(told) or "the counts of the documents cannot be right"
+
+
+def _records(count: int) -> str:
+    return f"{count:,} record{'' if count == 1 else 's'}"
 
 
 def _finite(value: Any) -> float | None:

@@ -19,10 +19,19 @@ def documents_suite(max_rejected_share: float) -> list[Any]:
     import great_expectations.expectations as gxe
 
     return [
-        gxe.ExpectColumnValuesToNotBeNull(column="document_type"),
-        gxe.ExpectColumnValuesToBeBetween(column="read", min_value=1),
-        gxe.ExpectColumnValuesToBeBetween(column="documents", min_value=1),
-        gxe.ExpectColumnValuesToBeBetween(column="rejected_share", min_value=0.0, max_value=max_rejected_share),
+        gxe.ExpectColumnValuesToNotBeNull(column="document_type", meta=_requires("every record has a document type")),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="read", min_value=1, meta=_requires("a record of every document type was read")
+        ),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="documents", min_value=1, meta=_requires("a document of every document type was classified")
+        ),
+        gxe.ExpectColumnValuesToBeBetween(
+            column="rejected_share",
+            min_value=0.0,
+            max_value=max_rejected_share,
+            meta=_requires(f"at most {max_rejected_share:.2%} of the records of a document type are rejected"),
+        ),
     ]
 
 
@@ -32,7 +41,10 @@ def table_suite(table: Table) -> list[Any]:
     from great_expectations.expectations.row_conditions import Column as Condition
 
     expectations = [
-        gxe.ExpectTableColumnsToMatchOrderedList(column_list=[column.name for column in table.flat_columns])
+        gxe.ExpectTableColumnsToMatchOrderedList(
+            column_list=[column.name for column in table.flat_columns],
+            meta=_requires("the columns are those of the data dictionary, in its order"),
+        )
     ]
     for column in table.flat_columns:
         expectations += _column_expectations(column)
@@ -44,10 +56,15 @@ def table_suite(table: Table) -> list[Any]:
                 column_B="threshold",
                 or_equal=True,
                 row_condition=Condition("route") == Route.ACCEPTED.value,
+                meta=_requires("every accepted answer's confidence reaches its threshold"),
             )
         )
     if table in (CLASSIFICATIONS, ESCALATIONS):
-        expectations.append(gxe.ExpectColumnValuesToMatchRegex(column="content_hash", regex=_SHA256))
+        expectations.append(
+            gxe.ExpectColumnValuesToMatchRegex(
+                column="content_hash", regex=_SHA256, meta=_requires("every content_hash is a SHA-256 in hexadecimal")
+            )
+        )
     return expectations
 
 
@@ -56,14 +73,37 @@ def _column_expectations(column: Column) -> list[Any]:
 
     expectations: list[Any] = []
     if not column.nullable:
-        expectations.append(gxe.ExpectColumnValuesToNotBeNull(column=column.name))
+        expectations.append(
+            gxe.ExpectColumnValuesToNotBeNull(column=column.name, meta=_requires(f"every row has a {column.name}"))
+        )
     if column.values:
-        expectations.append(gxe.ExpectColumnValuesToBeInSet(column=column.name, value_set=list(column.values)))
+        expectations.append(
+            gxe.ExpectColumnValuesToBeInSet(
+                column=column.name,
+                value_set=list(column.values),
+                meta=_requires(f"every {column.name} is one of the values of the data dictionary"),
+            )
+        )
     if column.minimum is not None or column.maximum is not None:
         expectations.append(
-            gxe.ExpectColumnValuesToBeBetween(column=column.name, min_value=column.minimum, max_value=column.maximum)
+            gxe.ExpectColumnValuesToBeBetween(
+                column=column.name,
+                min_value=column.minimum,
+                max_value=column.maximum,
+                meta=_requires(f"every {column.name} lies within the bounds of the data dictionary"),
+            )
         )
     if column.unique:
         # In a partition, that is: a run may publish several types, each with ids of its own.
-        expectations.append(gxe.ExpectCompoundColumnsToBeUnique(column_list=[column.name, "document_type"]))
+        expectations.append(
+            gxe.ExpectCompoundColumnsToBeUnique(
+                column_list=[column.name, "document_type"],
+                meta=_requires(f"no {column.name} occurs twice in a document type"),
+            )
+        )
     return expectations
+
+
+def _requires(sentence: str) -> dict[str, str]:
+    """What an expectation is about, in words for those who do not know its library."""
+    return {"requires": sentence}

@@ -111,7 +111,7 @@ def parse_json(content: bytes, where: str) -> Any:
         BundleError: the content is anything else.
     """
     try:
-        return json.loads(content.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
+        return json.loads(content.decode("utf-8-sig"), object_pairs_hook=_unique_keys, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: not readable as JSON: {error}; {_BUILD_AGAIN}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import orjson
 import pyarrow as pa
 
 from schemas.errors import ConfigError, InputError
+from schemas.file_contents import HEAD_BYTES, foreign_content, is_utf_16_or_32, text_advice
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -32,10 +34,22 @@ def reading(path: Path, advice: str) -> Iterator[None]:
     if not path.is_file():
         raise InputError(f"{path}: no such file; {advice}")
     try:
+        _check_content(path)
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
         raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; check the file") from None
+
+
+def _check_content(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    if path.suffix == ".parquet":
+        return
+    if content := foreign_content(head):
+        raise InputError(f"{path}: expected {path.suffix[1:]}, found {content}")
+    if is_utf_16_or_32(head):
+        raise InputError(f"{path}: the file is UTF-16 or UTF-32; convert it to UTF-8")
 
 
 def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -45,7 +59,8 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         InputError: a line holds anything else.
     """
     with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
+        for number, content in enumerate(lines, start=1):
+            line = content.removeprefix(codecs.BOM_UTF8)
             if not line.strip():
                 continue
             try:
@@ -53,7 +68,8 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             except orjson.JSONDecodeError:
                 record = None
             if not isinstance(record, dict):
-                raise InputError(f"{path}: line {number} is no JSON object; correct or remove it")
+                advice = text_advice(line, "jsonl") if number == 1 else ""
+                raise InputError(f"{path}: line {number} is no JSON object; {advice or 'correct or remove it'}")
             yield number, record
 
 

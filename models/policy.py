@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.config import FIRST_TIER_CRITERIA
+from schemas.config import FIRST_TIER_CRITERIA, parse_toml
 from schemas.errors import BundleError
 from schemas.reasons import Route, RouteReason
 
@@ -64,8 +63,8 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         BundleError: no TOML, an unknown or missing key, a value out of range, or a label the bundle does not have.
     """
     try:
-        values = tomllib.loads(content.decode("utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        values = parse_toml(content)
+    except ValueError as error:
         raise BundleError(f"{where}: not a readable TOML file: {error}; restore it or build the bundle again") from None
     tables = _table(values, ("acceptance", "labels", "first_tier", "selection"), where, "")
     acceptance = _table(

@@ -70,6 +70,9 @@ def main(verbose: bool) -> None:
 @click.option("--text-template", metavar="TEMPLATE", help='How fields make the text: "{merchant} | {amount:.2f}".')
 @click.option("--received-at-field", metavar="NAME", help="Field with the time of receipt, if there is one.")
 @click.option(
+    "--csv-delimiter", metavar="CHARACTER", help="Between the fields of CSV; tab or \\t for a tab.  [default: ,]"
+)
+@click.option(
     "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, say what would be done, write nothing.")
@@ -85,6 +88,7 @@ def classify(
     text_field: str | None,
     text_template: str | None,
     received_at_field: str | None,
+    csv_delimiter: str | None,
     metadata_fields: tuple[str, ...],
     dry_run: bool,
     beam_options: tuple[str, ...],
@@ -109,6 +113,7 @@ def classify(
         "text_field": text_field,
         "text_template": text_template,
         "received_at_field": received_at_field,
+        "csv_delimiter": "\t" if csv_delimiter in ("tab", "\\t") else csv_delimiter,
         "metadata_fields": list(metadata_fields),
     }
     given = {key: value for key, value in mapping.items() if value}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.reasons import REASON_DESCRIPTIONS, ROUTE_REASON_DESCRIPTIONS
+from schemas.reasons import REASON_DESCRIPTIONS, REASON_REMEDIES, ROUTE_REASON_DESCRIPTIONS
 from schemas.tables import DOCUMENTED_TABLES, Column, Table
 
 
@@ -18,8 +18,11 @@ def data_dictionary() -> str:
     ]
     for table in DOCUMENTED_TABLES:
         lines += _table(table)
-    lines += ["## Reason codes", "", "| reason_code | stage | meaning |", "|---|---|---|"]
-    lines += [f"| `{reason.value}` | {stage.value} | {text} |" for reason, (stage, text) in REASON_DESCRIPTIONS.items()]
+    lines += ["## Reason codes", "", "| reason_code | stage | meaning | what probably mends it |", "|---|---|---|---|"]
+    lines += [
+        f"| `{reason.value}` | {stage.value} | {text} | {REASON_REMEDIES[reason]} |"
+        for reason, (stage, text) in REASON_DESCRIPTIONS.items()
+    ]
     lines += ["", "## Route reasons", "", "| route_reason | meaning |", "|---|---|"]
     lines += [f"| `{reason.value}` | {text} |" for reason, text in ROUTE_REASON_DESCRIPTIONS.items()]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import datetime
 import hashlib
@@ -25,6 +26,18 @@ SPLITS = ("none", "paragraphs")
 # choice, or the two together make no more than the encoder alone.
 FIRST_TIER_CRITERIA = ("strict", "equal_average")
 FIRST_TIER_CHOICES = (*FIRST_TIER_CRITERIA, "off")
+
+# How tomllib's messages begin, and the mistake that is probably behind each.
+_TOML_MISTAKES = (
+    ("Cannot overwrite a value", "a key is there twice; remove one"),
+    ("Cannot declare", "a table is there twice; remove one, or write [[…]] where several are meant"),
+    (r"Unescaped '\' in a string", "write a path with a backslash in single quotes"),
+    ("Invalid hex value", "write a path with a backslash in single quotes"),
+    (r"Illegal character '\n'", "a quote is missing at the end of the line"),
+    ("Invalid statement", "expected a [table] or key = value"),
+    ("Invalid value", "write a string in quotes, and true or false in lower case"),
+    ("Expected '=' after a key", "write key = value"),
+)
 
 _DOCUMENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -56,6 +69,17 @@ class InputConfig:
     csv_delimiter: str = ","
     text_template: str = ""
     split: str = ""
+
+    @property
+    def required_fields(self) -> tuple[str, ...]:
+        """The fields without which no record can be read: those of id, text and time of receipt."""
+        texts = parse_text_template(self.text_template).fields if self.text_template else (self.text_field,)
+        return tuple(name for name in (self.id_field, *texts, self.received_at_field) if name)
+
+    @property
+    def mapped_fields(self) -> tuple[str, ...]:
+        """All fields that are read."""
+        return (*self.required_fields, *self.metadata_fields)
 
 
 @dataclass(frozen=True)
@@ -147,11 +171,39 @@ def read_toml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing or no TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return parse_toml(path.read_bytes())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path}: not a readable TOML file: {error.strerror or type(error).__name__}") from None
+    except ValueError as error:
         raise ConfigError(f"{path}: not a readable TOML file: {error}") from None
+
+
+def parse_toml(content: bytes) -> dict[str, Any]:
+    """Parses the bytes of a TOML file; the byte order mark that some editors on Windows write is dropped.
+
+    Raises:
+        ValueError: it is no TOML; the message says where and what to do, and quotes nothing of it.
+    """
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in content[:2]:
+        raise ValueError("it is UTF-16; save it as UTF-8")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"line {line} is not UTF-8; save the file as UTF-8") from None
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(_plainer(str(error), text)) from None
+
+
+def _plainer(message: str, text: str) -> str:
+    """What tomllib says, always with line and column, and with what it means where its words are those of a parser."""
+    end = f"at line {text.count(chr(10)) + 1}, column {len(text) - text.rfind(chr(10))}, the end of the file"
+    placed = message.replace("at end of document", end)
+    return next((f"{placed}: {meaning}" for words, meaning in _TOML_MISTAKES if message.startswith(words)), placed)
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     MALFORMED_RECORD = "malformed_record"
     INVALID_ENCODING = "invalid_encoding"
     RECORD_TOO_LARGE = "record_too_large"
+    REPEATED_HEADER = "repeated_header"
     WRONG_TYPE = "wrong_type"
     MISSING_ID = "missing_id"
     INVALID_ID = "invalid_id"
@@ -54,6 +55,7 @@ REASON_DESCRIPTIONS: dict[Reason, tuple[Stage, str]] = {
     ),
     Reason.INVALID_ENCODING: (Stage.READ, "The bytes of the record, or of the whole file, are not UTF-8."),
     Reason.RECORD_TOO_LARGE: (Stage.READ, "The record, or text file, exceeds `reading.max_record_bytes`."),
+    Reason.REPEATED_HEADER: (Stage.READ, "A row of a CSV file is its header once more."),
     Reason.WRONG_TYPE: (
         Stage.READ,
         "The id is no string or integer, the text no string, a field no value its template can write, `received_at` "
@@ -75,6 +77,36 @@ REASON_DESCRIPTIONS: dict[Reason, tuple[Stage, str]] = {
         "An earlier document of the same type in this run has the same id; the first one is kept.",
     ),
 }
+
+
+REASON_REMEDIES: dict[Reason, str] = {
+    Reason.UNREADABLE_FILE: (
+        "Name fields that the file has (`--id-field`, `--text-field`), its delimiter (`--csv-delimiter`), or export a "
+        "damaged file again."
+    ),
+    Reason.UNSUPPORTED_FORMAT: "Convert or rename the file, or let `--input` name only the files that are meant.",
+    Reason.TRUNCATED_FILE: "Copy or export the file again, once whatever writes it has finished.",
+    Reason.MALFORMED_RECORD: (
+        "Write JSON as one object per line. For CSV, name the delimiter (`--csv-delimiter`) and double a quote that "
+        "stands inside of quotes."
+    ),
+    Reason.INVALID_ENCODING: "Convert the file to UTF-8: `iconv -f WINDOWS-1252 -t UTF-8 in.csv > out.csv`.",
+    Reason.RECORD_TOO_LARGE: "Raise `reading.max_record_bytes`, or cut the record.",
+    Reason.REPEATED_HEADER: "Nothing, where files were put together with their headers: the other rows are read.",
+    Reason.WRONG_TYPE: "Name another field, or export it as the type that the detail asks for.",
+    Reason.MISSING_ID: "Name the field that holds the id (`--id-field`); every record needs one.",
+    Reason.INVALID_ID: "Name another field for the id (`--id-field`), clean the ids, or raise `reading.max_id_bytes`.",
+    Reason.MISSING_TEXT: "Name the field that holds the text (`--text-field`, `--text-template`).",
+    Reason.EMPTY_TEXT: "Name the field that holds the text (`--text-field`), or leave records without one out.",
+    Reason.CONTROL_CHARACTERS_ONLY: "Name the field that holds the text (`--text-field`), or export it as text.",
+    Reason.TEXT_TOO_LARGE: "Raise `reading.max_text_bytes`, or cut the text.",
+    Reason.INVALID_TIMESTAMP: "Export the time in ISO 8601, or leave `--received-at-field` out.",
+    Reason.CLASSIFICATION_FAILED: "Check the bundle here with `docyard doctor BUNDLE`.",
+    Reason.DUPLICATE_ID: (
+        "Name a field for the id that differs in every record (`--id-field`), and read no document from two files."
+    ),
+}
+"""What probably mends it."""
 
 
 class Route(StrEnum):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 import pyarrow as pa
 
 # What ReadShard fills for every record, good or bad. A row keeps its seat from here to StageShard: a row that
-# is rejected gets `stage`, `reason_code` and `detail`, and every later step passes it by.
+# is rejected gets `stage`, `reason_code` and `detail`, and every later step passes it by. A `detail` without a
+# `reason_code` says why the id or the text is null, for ValidateDocuments to use when it rejects the row.
 DOCUMENT_SCHEMA = pa.schema(
     [
         pa.field("document_id", pa.string()),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,12 +17,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_quality.contracts import QualityReport, check_contracts
+from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.reasons import REASON_DESCRIPTIONS, Reason, Stage
 from schemas.tables import PUBLISHED_TABLES, Table
 from transforms.deduplicate import published_name, reject_duplicates
-from transforms.receipts import Receipt, StagedFile, position, total
+from transforms.receipts import Receipt, RejectedExample, StagedFile, position, total
 from transforms.run_plan import RunPlan, reporting_failures
 from transforms.stage_shard import write_table
 from transforms.warehouse.layout import write_durably
@@ -56,13 +57,16 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     receipts = reject_duplicates(folder, receipts)
     check_balance(receipts, rows)
     check_staged(folder, receipts)
-    report = check_contracts(count_frame(receipts), _samples(folder, receipts, plan), plan.config.quality)
+    report = check_contracts(
+        count_frame(receipts), _samples(folder, receipts, plan), plan.config.quality, rejected_groups(receipts)
+    )
     _write_quality(plan, report)
+    for group in report.rejected:
+        logger.info("%s rejected: %s", group.document_type, group.words())
     if not report.passed:
-        reasons = ", ".join(f"{name} {count}" for name, count in total(receipts, "reasons").items())
         raise ContractError(
-            f"the data contract failed: {'; '.join(report.failures())}; rejected: {reasons or 'none'}; nothing is "
-            f"published, see {plan.warehouse.run(plan.run_id) / QUALITY_FILE}"
+            f"the data contract failed: {report.explanation()} Nothing is published; see "
+            f"{plan.warehouse.run(plan.run_id) / QUALITY_FILE}"
         )
     logger.info(
         "%d receipts balance, the contract holds; publishing %s", len(receipts), ", ".join(map(str, plan.partitions))
@@ -160,6 +164,26 @@ def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
         lost = whole + (after_split * cut / (cut + split_off) if after_split else 0)
         rows.append((document_type, read, read + split_off - rejected, lost / read if read else 0.0))
     return pd.DataFrame(rows, columns=["document_type", "read", "documents", "rejected_share"])
+
+
+def rejected_groups(receipts: list[Receipt]) -> list[RejectedGroup]:
+    """Why records were rejected, by document type and reason code.
+
+    Args:
+        receipts: in the order of the plan, which decides the example that a group gives.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
+    first: dict[tuple[str, str], RejectedExample] = {}
+    for receipt in receipts:
+        for code, count in receipt.reasons.items():
+            counts[receipt.document_type, code] += count
+        for code, example in receipt.examples.items():
+            first.setdefault((receipt.document_type, code), example)
+    return [
+        RejectedGroup(document_type, Reason(code), count, example.source_uri, example.place, example.detail)
+        for (document_type, code), count in counts.items()
+        for example in [first[document_type, code]]
+    ]
 
 
 def _stage(reason_code: str) -> Stage:

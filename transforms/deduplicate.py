@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from schemas.reasons import REASON_DESCRIPTIONS, Reason, Route
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
 from transforms.receipts import Receipt, StagedFile
-from transforms.stage_shard import count_values, id_hashes, ids_file, in_schema, write_table
+from transforms.stage_shard import count_values, first_examples, id_hashes, ids_file, in_schema, write_table
 
 HASHES_AT_ONCE = 8_000_000  # 64 MB
 
@@ -118,6 +118,8 @@ def _revise(folder: Path, receipt: Receipt, classified: pa.Table, duplicates: di
         ESCALATIONS: _without(_staged(folder, receipt, ESCALATIONS.name), classified["route"], is_duplicate),
         REJECTIONS: _with(_staged(folder, receipt, REJECTIONS.name), removed, duplicates),
     }
+    rejections = revised[REJECTIONS]
+    assert rejections is not None
     files: list[StagedFile] = []
     for kind in PUBLISHED_TABLES:
         table, old = revised[kind], receipt.file(kind.name)
@@ -134,6 +136,7 @@ def _revise(folder: Path, receipt: Receipt, classified: pa.Table, duplicates: di
         reasons=receipt.reasons | {Reason.DUPLICATE_ID.value: len(removed)},
         route_reasons=count_values(kept["route_reason"]),
         labels=count_values(accepted["label"]),
+        examples=first_examples(rejections),
     )
 
 

@@ -10,12 +10,15 @@ import apache_beam as beam
 
 from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.errors import InputError
+from schemas.file_contents import HEAD_BYTES, foreign_content
 from schemas.reasons import Reason
 from schemas.shards import FileVersion, Shard, TextFile
+from transforms.metadata_fields import FieldsFound
+from transforms.readers.delimited import read_header
 from transforms.readers.files import DamagedFileError, open_file
-from transforms.readers.lines import check_encoding
+from transforms.readers.lines import check_content
 from transforms.readers.listing import InputFile, list_files
-from transforms.readers.parquet import open_parquet
+from transforms.readers.parquet import has_field, open_parquet
 
 _FORMATS = {
     ".jsonl": ("jsonl", ""),
@@ -28,6 +31,17 @@ _FORMATS = {
     ".txt": ("text", ""),
     ".txt.gz": ("text", "gzip"),
 }
+_CONVERSIONS = {
+    ".json": "convert .json to .jsonl, one object per line: jq -c '.[]' in.json > out.jsonl for an array of them",
+    ".json.gz": "convert .json.gz to .jsonl.gz, one object per line",
+    ".tsv": "name the file .csv, and set csv_delimiter to a tab (--csv-delimiter tab)",
+    ".tab": "name the file .csv, and set csv_delimiter to a tab (--csv-delimiter tab)",
+    ".tsv.gz": "name the file .csv.gz, and set csv_delimiter to a tab (--csv-delimiter tab)",
+    ".xlsx": "export the sheet as CSV in UTF-8",
+    ".xls": "export the sheet as CSV in UTF-8",
+    ".ods": "export the sheet as CSV in UTF-8",
+    ".zip": "unpack it",
+}
 
 
 def plan_shards(config: RunConfig) -> list[Shard]:
@@ -38,42 +52,51 @@ def plan_shards(config: RunConfig) -> list[Shard]:
     Raises:
         InputError: a path means no file, or all files are empty.
         RunFailedError: a file changes meanwhile.
+        ConfigError: no file can have one of the metadata fields.
     """
     shards: list[Shard] = []
     sizes: list[int] = []
     for input_index, mapping in enumerate(config.inputs):
         texts: list[tuple[TextFile, int]] = []
+        fields = FieldsFound(mapping)
         for file in list_files(mapping.paths):
             size_bytes = 0 if file.version is None else file.version.size_bytes
             sizes.append(size_bytes)
             kind = None if file.problem else _format_of(file.source_uri)
             if kind is not None and kind[0] == "text":
                 texts.append((TextFile(file.source_uri, file.name, kind[1], file.version), size_bytes))
+                fields.add(file.source_uri, [])
             else:
-                shards += _shards_of(file, input_index, mapping, config.reading)
+                shards += _shards_of(file, input_index, mapping, config.reading, fields)
         shards += _text_shards(texts, input_index, config.reading)
+        fields.check()
     if not any(sizes):
         raise InputError(f"empty input: {len(sizes)} file(s) found, all of them with zero bytes")
     return [replace(shard, index=index) for index, shard in enumerate(shards)]
 
 
-def _shards_of(file: InputFile, input_index: int, mapping: InputConfig, reading: ReadingConfig) -> Iterator[Shard]:
+def _shards_of(
+    file: InputFile, input_index: int, mapping: InputConfig, reading: ReadingConfig, fields: FieldsFound
+) -> Iterator[Shard]:
     whole = Shard(0, input_index, file.source_uri, "")
     if file.version is None:
         yield replace(whole, problem=(Reason.UNREADABLE_FILE.value, file.problem))
         return
     kind = _format_of(file.source_uri)
     if kind is None:
-        yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file.source_uri)))
+        yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file, file.version)))
         return
     whole = replace(whole, format=kind[0], compression=kind[1], version=file.version)
     try:
-        if kind == ("jsonl", ""):
-            slices = [(start, stop, 0) for start, stop in _byte_ranges(file.source_uri, file.version, reading)]
-        elif kind == ("parquet", ""):
-            slices = _row_group_ranges(file.source_uri, file.version, mapping, reading)
-        else:
-            slices = [(0, -1, 0)]
+        slices = [(0, -1, 0)]
+        if kind[0] == "jsonl":
+            fields.add_records()
+            if not kind[1]:
+                slices = [(start, stop, 0) for start, stop in _byte_ranges(file.source_uri, file.version, reading)]
+        elif kind[0] == "parquet":
+            slices = _row_group_ranges(file.source_uri, file.version, mapping, reading, fields)
+        elif header := _header(whole, mapping, reading):
+            fields.add(file.source_uri, header)
     except DamagedFileError as damage:
         yield replace(whole, problem=(damage.reason.value, damage.detail))
         return
@@ -108,11 +131,32 @@ def _format_of(source_uri: str) -> tuple[str, str] | None:
     return next((kind for extension, kind in _FORMATS.items() if name.endswith(extension)), None)
 
 
-def _why_unsupported(source_uri: str) -> str:
-    expected = f"expected a name that ends in {', '.join(_FORMATS)}"
-    if _name_of(source_uri).endswith((".json", ".json.gz")):
-        return f"{expected}; convert .json to .jsonl, one object a line"
-    return expected
+def _header(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> list[str]:
+    """The columns of a CSV file; none where it is empty, or damaged within its header, which its reader rejects.
+
+    Raises:
+        DamagedFileError: the file as a whole cannot be read.
+    """
+    try:
+        return read_header(shard, mapping, reading)
+    except DamagedFileError as damage:
+        if damage.offset is None:
+            raise
+        return []
+
+
+def _why_unsupported(file: InputFile, version: FileVersion) -> str:
+    """What is expected, and what the file seems to be by its name or its first bytes."""
+    name = _name_of(file.source_uri)
+    advice = next((advice for extension, advice in _CONVERSIONS.items() if name.endswith(extension)), "")
+    if not advice:
+        try:
+            with open_file(file.source_uri, version) as opened:
+                content = foreign_content(opened.read(HEAD_BYTES))
+        except (DamagedFileError, OSError):
+            content = ""
+        advice = f"the file is {content}" if content else ""
+    return f"expected a name that ends in {', '.join(_FORMATS)}" + (f"; {advice}" if advice else "")
 
 
 def _byte_ranges(source_uri: str, version: FileVersion, reading: ReadingConfig) -> list[tuple[int, int]]:
@@ -121,17 +165,19 @@ def _byte_ranges(source_uri: str, version: FileVersion, reading: ReadingConfig) 
     ranges = [(start, min(start + shard_bytes, size_bytes)) for start in range(0, size_bytes, shard_bytes)]
     if len(ranges) > 1:  # what refuses the file as a whole must be known before it is cut, to be said once
         with open_file(source_uri, version) as opened:
-            check_encoding(opened.read(4))
+            check_content(opened.read(HEAD_BYTES))
     return ranges or [(0, 0)]
 
 
 def _row_group_ranges(
-    source_uri: str, version: FileVersion, mapping: InputConfig, reading: ReadingConfig
+    source_uri: str, version: FileVersion, mapping: InputConfig, reading: ReadingConfig, fields: FieldsFound
 ) -> list[tuple[int, int, int]]:
     """Ranges of row groups with their rows, each as many as stay within a shard's limits, and at least one."""
     ranges: list[tuple[int, int, int]] = []
     start = n_rows = n_bytes = 0
     with open_parquet(source_uri, version, mapping) as parquet:
+        schema = parquet.schema_arrow
+        fields.add(source_uri, schema.names, lambda field: has_field(schema, field))
         n_groups = parquet.num_row_groups
         for number in range(n_groups):
             group = parquet.metadata.row_group(number)

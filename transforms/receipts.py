@@ -30,6 +30,20 @@ class StagedFile:
 
 
 @dataclass(frozen=True)
+class RejectedExample:
+    """One rejection, to show what others like it are about.
+
+    Attributes:
+        place: where in the file, such as "byte 120"; "" where the whole file is meant.
+        detail: what was found and what was expected; never text of the document.
+    """
+
+    source_uri: str
+    place: str
+    detail: str
+
+
+@dataclass(frozen=True)
 class Receipt:
     """What became of one table of documents.
 
@@ -46,6 +60,7 @@ class Receipt:
         rejected: rows staged as rejections.
         escalated: rows staged as escalations.
         reasons: rejections by reason code.
+        examples: the first rejection of each reason code.
         route_reasons: classifications by route reason.
         labels: accepted classifications by label.
         tokens: length of the classified texts for the model; equal texts count each, though they are answered once.
@@ -71,6 +86,7 @@ class Receipt:
     seconds: dict[str, float] = field(default_factory=dict)
     split_off: int = 0
     cached: int = 0
+    examples: dict[str, RejectedExample] = field(default_factory=dict)
 
     def file(self, table: str) -> StagedFile | None:
         """The file this shard staged for `table`, if it had any row for it."""

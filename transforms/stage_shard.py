@@ -21,7 +21,7 @@ from schemas.errors import BalanceError
 from schemas.reasons import Route
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
-from transforms.receipts import Receipt, StagedFile
+from transforms.receipts import Receipt, RejectedExample, StagedFile
 from transforms.run_plan import RunPlan, reporting_failures
 from transforms.warehouse.layout import Partition, write_durably
 from transforms.warehouse.publication import receipts_folder, staged_files
@@ -138,6 +138,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         seconds=shard.seconds | {"stage": time.perf_counter() - started},
         split_off=shard.split_off,
         cached=pc.sum(table["cached"]).as_py() or 0,
+        examples=first_examples(rejected),
     )
     write_durably(receipts_folder(plan.warehouse, plan.run_id) / f"{shard.name}.json", receipt.to_json())
     logger.info(
@@ -151,6 +152,18 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
 def count_values(column: pa.ChunkedArray) -> dict[str, int]:
     """How often each value occurs."""
     return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+
+
+def first_examples(rejections: pa.Table) -> dict[str, RejectedExample]:
+    """The first row of each reason code."""
+    codes = rejections["reason_code"]
+    return {code: _example(rejections, pc.index(codes, code).as_py()) for code in pc.unique(codes).to_pylist()}
+
+
+def _example(rejections: pa.Table, row: int) -> RejectedExample:
+    uri, offset, detail = (rejections[name][row].as_py() for name in ("source_uri", "source_offset", "detail"))
+    unit = "row" if uri.partition("?")[0].lower().endswith(".parquet") else "byte"
+    return RejectedExample(uri, "" if offset is None else f"{unit} {offset}", detail or "")
 
 
 class _StageShard(beam.DoFn):  # type: ignore[misc]

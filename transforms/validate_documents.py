@@ -42,14 +42,15 @@ def validate_documents(table: pa.Table, reading: ReadingConfig) -> pa.Table:
     text = table["text"].combine_chunks()
     received_at, invalid_time = _timestamps(table["received_at"].combine_chunks())
     known = table["reason_code"].combine_chunks()
+    told = table["detail"].combine_chunks()
     checks = [
-        *_id_checks(document_id, reading.max_id_bytes),
-        *_text_checks(text, reading.max_text_bytes),
+        *_id_checks(document_id, reading.max_id_bytes, told),
+        *_text_checks(text, reading.max_text_bytes, told),
         (Reason.INVALID_TIMESTAMP, invalid_time, pa.scalar("expected an ISO 8601 date or time")),
     ]
     conditions = pc.make_struct(known.is_valid(), *(mask.fill_null(False) for _, mask, _ in checks))
     reason = pc.case_when(conditions, known, *(pa.scalar(code.value) for code, _, _ in checks))
-    detail = pc.case_when(conditions, table["detail"].combine_chunks(), *(message for _, _, message in checks))
+    detail = pc.case_when(conditions, told, *(message for _, _, message in checks))
     good = reason.is_null()
     stage = pc.if_else(
         known.is_valid(),
@@ -69,23 +70,27 @@ def validate_documents(table: pa.Table, reading: ReadingConfig) -> pa.Table:
     return table.append_column("content_hash", text_hashes(text))
 
 
-def _id_checks(document_id: pa.Array, max_id_bytes: int) -> list[_Check]:
+def _id_checks(document_id: pa.Array, max_id_bytes: int, told: pa.Array) -> list[_Check]:
     n_bytes = pc.binary_length(document_id)
     missing = pc.or_(document_id.is_null(), pc.equal(pc.binary_length(pc.utf8_trim_whitespace(document_id)), 0))
     return [
-        (Reason.MISSING_ID, missing.fill_null(True), pa.scalar("the id is null, empty or white space")),
+        (
+            Reason.MISSING_ID,
+            missing.fill_null(True),
+            pc.coalesce(told, pa.scalar("the id is null, empty or white space")),
+        ),
         (Reason.INVALID_ID, pc.greater(n_bytes, max_id_bytes), _too_long(n_bytes, max_id_bytes)),
         (Reason.INVALID_ID, pc.match_substring_regex(document_id, _CONTROL), pa.scalar("it holds a control character")),
     ]
 
 
-def _text_checks(text: pa.Array, max_text_bytes: int) -> list[_Check]:
+def _text_checks(text: pa.Array, max_text_bytes: int, told: pa.Array) -> list[_Check]:
     n_bytes = pc.binary_length(text)
     invisible = pc.invert(pc.match_substring_regex(text, _VISIBLE))
     suspects = pc.if_else(invisible, text, pa.scalar(None, pa.string()))  # few, and the pattern reads a text to its end
     control = pc.match_substring_regex(suspects, _CONTROL_BEYOND_SPACE)
     return [
-        (Reason.MISSING_TEXT, text.is_null(), pa.scalar("the text is absent or null")),
+        (Reason.MISSING_TEXT, text.is_null(), pc.coalesce(told, pa.scalar("the text is absent or null"))),
         (Reason.TEXT_TOO_LARGE, pc.greater(n_bytes, max_text_bytes), _too_long(n_bytes, max_text_bytes)),
         (
             Reason.CONTROL_CHARACTERS_ONLY,

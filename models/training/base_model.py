@@ -30,7 +30,7 @@ def find_base_model(name: str, max_tokens: int) -> Path:
     if missing:
         raise ConfigError(f"base_model: {folder} has no {' and no '.join(missing)}; save model and tokenizer there")
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        values = json.loads((folder / "config.json").read_bytes())
         kind, longest = values["model_type"], int(values["max_position_embeddings"])
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"base_model: {folder / 'config.json'} is not the configuration of an encoder") from None

@@ -109,7 +109,7 @@ def import_annotations(engine: sa.Engine, path: Path, config: ReviewConfig, now:
         InputError: the file is no such export.
     """
     try:
-        tasks = json.loads(path.read_text(encoding="utf-8"))
+        tasks = json.loads(path.read_bytes())
         found = [(task["data"]["item_key"], annotation) for task in tasks for annotation in task["annotations"]]
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: expected a JSON export of Label Studio with annotations: {error!r}") from None

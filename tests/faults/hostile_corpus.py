@@ -115,6 +115,12 @@ def _jsonl_files() -> Iterator[_File]:
     yield "no-newline-at-end.jsonl", (_line("nn-1") + _line("nn-2")).rstrip(), "nn-1 nn-2", {}
     yield "blank-lines.jsonl", b"\n \t\r\n" + _line("bl-1") + b"\n\n" + _line("bl-2") + b"   ", "bl-1 bl-2", {}
     yield "integer-ids.jsonl", _line(17) + _line(-(2**63)) + _line(2**64 - 1), f"17 {-(2**63)} {2**64 - 1}", {}
+    yield (
+        "joined-with-marks.jsonl",
+        (b"\xef\xbb\xbf" + _line("jm-1")) + (b"\xef\xbb\xbf" + _line("jm-2")),
+        "jm-1 jm-2",
+        {},
+    )
     yield "duplicate-ids-within.jsonl", _line("dup-1") + _line("dup-1", "another text"), "dup-1 dup-1", {}
     yield "duplicate-ids-across.jsonl", _line("p-1", "another file, the same id"), "p-1", {}
     yield "surrogate-pair.jsonl", b'{"id": "emoji-1", "text": "card \\ud83d\\ude00"}\n', "emoji-1", {}
@@ -239,6 +245,9 @@ def _csv_files() -> Iterator[_File]:
         {"record_too_large": 1},
     )
     yield "header-only.csv", head, "", {}
+    yield "joined.csv", head + b"j-1,card\n" + head + b"j-2,card\n", "j-1 j-2", {"repeated_header": 1}
+    marked = b"\xef\xbb\xbf" + head
+    yield "joined-with-marks.csv", marked + b"j-3,card\n" + marked + b"j-4,card\n", "j-3 j-4", {"repeated_header": 1}
     yield "no-header.csv", b"1,card lost\n2,card found\n", "", {"unreadable_file": 1}
     yield "other-delimiter.csv", b"id;text\n1;card\n", "", {"unreadable_file": 1}
     yield "column-twice.csv", b"id,text,text\n1,card,card\n", "", {"unreadable_file": 1}
@@ -256,6 +265,8 @@ def _gzip_files() -> Iterator[_File]:
     yield "two-members.jsonl.gz", gzip.compress(_line("z-3")) + gzip.compress(_line("z-4")), "z-3 z-4", {}
     yield "padded.jsonl.gz", gzip.compress(_line("z-5")) + b"\0" * 512, "z-5", {}
     yield "trailing-garbage.jsonl.gz", gzip.compress(_line("z-6")) + b"garbage", "z-6", {"unreadable_file": 1}
+    joined = gzip.compress(b"id,text\nj-5,card\n") + gzip.compress(b"id,text\nj-6,card\n")
+    yield "joined.csv.gz", joined, "j-5 j-6", {"repeated_header": 1}
     yield "plain.csv.gz", gzip.compress(b"id,text\nz-7,card\n"), "z-7", {}
     yield "without-trailer.jsonl.gz", gzip.compress(_line("z-8") + _line("z-9"))[:-8], "z-8 z-9", {"truncated_file": 1}
     mail = b'id,text\nz-11,card\nx,"Dear all\nThanks, Bob\nYours, Ann\n'

@@ -56,12 +56,3 @@ def test_a_record_of_many_lines_is_bounded_by_the_limit_of_a_record(tmp_path: Pa
 def test_any_ascii_delimiter_is_read(tmp_path: Path) -> None:
     rows = rows_of(tmp_path / "a.csv", b'id\ttext\n1\t"a\tb"\n2\t\n', csv_delimiter="\t")
     assert column_of(rows, "text") == ["a\tb", ""]
-
-
-def test_the_details_name_the_column_that_is_missing(tmp_path: Path) -> None:
-    (row,) = rows_of(tmp_path / "a.csv", b"secret,text\n1,2\n")
-    assert "'id'" in row["detail"]
-    assert "secret" not in row["detail"]
-
-
-# --- Parquet ---

@@ -40,7 +40,7 @@ def test_a_text_file_is_one_document_with_its_path_as_id(tmp_path: Path) -> None
 
 
 def test_fields_other_than_the_text_are_of_no_account_to_a_text_file(tmp_path: Path) -> None:
-    mapping = {"id_field": "no", "text_field": "body", "received_at_field": "at", "metadata_fields": ("m",)}
+    mapping = {"id_field": "no", "text_field": "body", "received_at_field": "at"}
     (row,) = rows_of(tmp_path / "a.txt", b"card", **mapping)
     assert (row["document_id"], row["text"], row["reason_code"]) == ("a.txt", "card", None)
     assert (row["received_at"], row["metadata"]) == (None, None)

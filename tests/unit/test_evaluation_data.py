@@ -180,3 +180,38 @@ def write(path: Path, columns: dict[str, list[object]]) -> None:
 def test_white_space_around_a_label_is_no_part_of_it(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("text,label\nhello, travel\n")
     assert read_evaluation_data(tmp_path / "data.csv").labels == ("travel",)
+
+
+def test_a_byte_order_mark_on_any_line_of_json_lines_is_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "data.jsonl"
+    line = b'\xef\xbb\xbf{"text": "x", "label": "a"}\r\n'
+    path.write_bytes(line * 2)  # as `cat` of two files leaves it
+    assert read_evaluation_data(path) == EvaluationData(("x", "x"), ("a", "a"))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        (
+            "data.csv",
+            b"PK\x03\x04....xl/workbook.xml",
+            "expected csv, found an Excel workbook (.xlsx); export the sheet",
+        ),
+        ("data.csv", b"\x1f\x8b\x08", "found gzip"),
+        ("data.jsonl", '{"text": "x"}'.encode("utf-16"), "UTF-16 or UTF-32; convert it to UTF-8"),
+        ("data.jsonl", b'[\n {"text": "x"}\n]', "line 1 is no JSON object; the file seems to be one JSON array"),
+        (
+            "data.jsonl",
+            b'{\n "text": "x"\n}',
+            "line 1 is no JSON object; the file seems to hold a JSON object over many",
+        ),
+        ("data.jsonl", b"text,label\nx,a\n", "the file seems to be no JSON"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_says_what_it_is(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"data\.") as caught:
+        read_evaluation_data(tmp_path / name)
+    assert says in str(caught.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,9 +140,23 @@ def json_objects(columns: dict[str, pa.Array], n_rows: int) -> tuple[pa.Array, p
 
 
 def _unwrapped(column: pa.Array) -> pa.Array:
+    """The column without dictionaries and extension types; UUIDs as people write them."""
+    if pa.types.is_dictionary(column.type):
+        return _unwrapped(column.dictionary_decode())
     if isinstance(column, pa.ExtensionArray):
-        column = column.storage
-    return column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        return _uuid_strings(column.storage) if _is_uuid(column.type) else _unwrapped(column.storage)
+    return column
+
+
+def _is_uuid(kind: pa.DataType) -> bool:
+    return bool(kind.extension_name == "arrow.uuid" and pa.types.is_fixed_size_binary(kind.storage_type))
+
+
+def _uuid_strings(storage: pa.Array) -> pa.Array:
+    """The 16 bytes of each UUID as 8-4-4-4-12 hexadecimal digits."""
+    return pa.array(
+        [None if value is None else str(uuid.UUID(bytes=value)) for value in storage.to_pylist()], pa.string()
+    )
 
 
 def _name(kind: pa.DataType) -> str:
@@ -156,6 +171,7 @@ def _is_text(kind: pa.DataType) -> bool:
         or pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
         or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
     )
 
 

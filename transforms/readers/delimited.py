@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import orjson
 import pyarrow as pa
 
 from schemas.config import InputConfig, ReadingConfig
+from schemas.field_names import fields_found, looks_like_name
+from schemas.file_contents import text_advice
 from schemas.reasons import Reason
 from schemas.shards import Shard
 from schemas.text_template import TextTemplate, parse_text_template
 from transforms.readers.files import DamagedFileError
 from transforms.readers.lines import Line, shard_lines
+from transforms.readers.path_columns import path_columns
 from transforms.readers.rows import DocumentRows
 
 _MISPLACED_QUOTE = (Reason.MALFORMED_RECORD, "a quote is misplaced or never closed")
+_OTHER_ORDER = (
+    "here is the header once more in another order: files with different columns were joined; read each by itself"
+)
+TAB = "\t"
+_DELIMITERS = {
+    ",": "commas",
+    ";": "semicolons",
+    TAB: "tabs",
+    "|": "pipes",
+    ":": "colons",
+    "^": "carets",
+    "~": "tildes",
+}
 MAX_RECORD_LINES = 2**16  # bounds what is held while the end of a quoted field is looked for
 
 
@@ -41,20 +58,29 @@ def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -
     like its end, every line up to that one: a stray quote does not swallow the good rows after it, and the inside of a
     broken record is not read as rows. A record that parses to its end but has the wrong number of fields is one
     rejection, however many lines it spans. A record that is still open where a file is damaged is part of the damage.
+    The header once more, as joined files have it, is a rejection; a header in another order ends the reading, because
+    the columns change their places there.
     """
-    csv.field_size_limit(max(csv.field_size_limit(), reading.max_record_bytes + 1))
     rows = DocumentRows(shard.source_uri, reading)
-    records = _Records(shard_lines(shard, reading.max_record_bytes), mapping.csv_delimiter, reading.max_record_bytes)
+    records = _records(shard, mapping.csv_delimiter, reading)
+    in_path = path_columns(shard.source_uri, mapping.mapped_fields)
     try:
-        header = next(records, None)
+        header = _header(records, mapping, in_path)
         if header is not None:
-            columns = _columns(header[1], mapping)
-            records.width = columns.width
+            records.width = len(header)
+            names = frozenset(header)
+            added = [name for name in in_path if name not in names]
+            constants = [in_path[name] for name in added]
+            columns = _columns(header + added, mapping)
             for offset, record, n_bytes in records:
-                if isinstance(record, list):
-                    _add_record(rows, offset, record, columns, n_bytes)
-                else:
+                if not isinstance(record, list):
                     rows.reject(offset, *record)
+                elif record[0] in names and record == header:
+                    rows.reject(offset, Reason.REPEATED_HEADER, "the row is the header once more")
+                elif record[0] in names and sorted(record) == sorted(header):
+                    raise DamagedFileError(Reason.UNREADABLE_FILE, _OTHER_ORDER, offset)
+                else:
+                    _add_record(rows, offset, [*record, *constants], columns, n_bytes)
                 if rows.full():
                     yield rows.take()
     except DamagedFileError as damage:
@@ -62,21 +88,121 @@ def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -
     yield rows.take()
 
 
-def _columns(header: list[str] | tuple[Reason, str], mapping: InputConfig) -> _Columns:
+def read_header(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> list[str]:
+    """The names of a CSV file's columns, once it is known that those it must have are there; [] for an empty file.
+
+    Raises:
+        DamagedFileError: the header cannot be read, or lacks a column.
+    """
+    in_path = path_columns(shard.source_uri, mapping.mapped_fields)
+    header = _header(_records(shard, mapping.csv_delimiter, reading), mapping, in_path)
+    if header is None:
+        return []
+    _columns(header + [name for name in in_path if name not in header], mapping)
+    return header
+
+
+def _records(shard: Shard, delimiter: str, reading: ReadingConfig) -> _Records:
+    csv.field_size_limit(max(csv.field_size_limit(), reading.max_record_bytes + 1))
+    return _Records(shard_lines(shard, reading.max_record_bytes), delimiter, reading.max_record_bytes)
+
+
+def _header(records: _Records, mapping: InputConfig, in_path: Mapping[str, str | None]) -> list[str] | None:
+    """The first record, or None in an empty file.
+
+    Raises:
+        DamagedFileError: it cannot be read, or lacks a column; the message says what would mend it.
+    """
+    first_line = records.first_line()
+    record = next(records, None)
+    if record is None:
+        return None
+    _, header, _ = record
+    required = [name for name in mapping.required_fields if name not in in_path]
     if not isinstance(header, list):
         reason, detail = header
         whole = reason if reason is Reason.INVALID_ENCODING else Reason.UNREADABLE_FILE
-        raise DamagedFileError(whole, f"the header row cannot be read: {detail}")
+        advice = "" if whole is reason else _advice(first_line, required, mapping.csv_delimiter)
+        raise DamagedFileError(whole, f"the header row cannot be read: {advice or detail}")
+    missing = next((name for name in required if name not in header), None)
+    if missing is not None:
+        advice = _advice(first_line, required, mapping.csv_delimiter) or _names_found(missing, header, mapping)
+        raise DamagedFileError(Reason.UNREADABLE_FILE, f"the header row has no column {missing!r}; {advice}")
+    return header
+
+
+def _advice(first_line: bytes, required: list[str], configured: str) -> str:
+    """What the file seems to be instead of CSV as configured, and what to do; "" where it may be just that."""
+    if b"\r" in first_line.rstrip(b"\r"):
+        return "its lines end in carriage returns; write line feeds: tr '\\r' '\\n' < in.csv > out.csv"
+    if first_line.lower().startswith(b"sep="):
+        return "its first line is for Excel only; remove it"
+    return text_advice(first_line, "csv") or _other_delimiter(first_line, required, configured)
+
+
+def _other_delimiter(first_line: bytes, required: list[str], configured: str) -> str:
+    """That another delimiter than the configured one makes columns of the header; "" where none does."""
+    line = _header_line(first_line)
+    delimiter = delimiter_between(line, required) or _likely_delimiter(line)
+    if delimiter in ("", configured):
+        return ""
+    columns = _split(line, delimiter)
+    instead_of = _DELIMITERS.get(configured, repr(configured))
+    missing = next((name for name in required if name not in columns), None)
+    return (
+        f"its columns are separated by {_DELIMITERS[delimiter]}, not by {instead_of}; "
+        f"set csv_delimiter = {orjson.dumps(delimiter).decode()} "
+        f"(--csv-delimiter {'tab' if delimiter == TAB else repr(delimiter)})"
+        + (f" and name the fields; {fields_found(missing, columns)}" if missing else "")
+    )
+
+
+def delimiter_between(line: str, names: Iterable[str]) -> str:
+    """The delimiter by which a line falls into columns of which some have these names; "" where none does it."""
+    wanted = set(names)
+    return next((delimiter for delimiter in _DELIMITERS if wanted <= set(_split(line, delimiter))), "")
+
+
+def _likely_delimiter(line: str) -> str:
+    """The delimiter by which a line falls into the most columns, all of them with what people call columns."""
+    columns = {delimiter: _split(line, delimiter) for delimiter in _DELIMITERS}
+    likely = [key for key, names in columns.items() if len(names) > 1 and all(map(looks_like_name, names))]
+    return max(likely, key=lambda delimiter: len(columns[delimiter]), default="")
+
+
+def _header_line(first_line: bytes) -> str:
+    return first_line.decode("utf-8-sig", "replace").removesuffix("\r")
+
+
+def _split(line: str, delimiter: str) -> list[str]:
+    try:
+        return next(csv.reader((line,), delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return []
+
+
+def _names_found(missing: str, header: list[str], mapping: InputConfig) -> str:
+    """The columns that are there; not quoted where the row may be a document, as in a file without a header.
+
+    Documents are seldom words without a digit in every column.
+    """
+    known = {name.casefold() for name in mapping.mapped_fields}
+    cells = [name for name in header if name]
+    is_header = any(name.casefold() in known for name in cells) or not any(map(str.isdigit, "".join(cells)))
+    if not is_header or not all(map(looks_like_name, cells)):
+        return (
+            f"its {len(header)} fields do not look like names of columns; give the file a header row if it has none, "
+            "else check the field names and csv_delimiter"
+        )
+    if f"'{missing}'" in header:
+        return "its names are in single quotes; only double quotes are known: replace or remove them"
+    return fields_found(missing, header)
+
+
+def _columns(header: list[str], mapping: InputConfig) -> _Columns:
     template = parse_text_template(mapping.text_template) if mapping.text_template else None
     texts = (mapping.text_field,) if template is None else template.fields
-    required = [name for name in (mapping.id_field, *texts, mapping.received_at_field) if name]
-    for name in required:
-        if name not in header:
-            raise DamagedFileError(
-                Reason.UNREADABLE_FILE,
-                f"the header row has no column {name!r}; check the field names and csv_delimiter",
-            )
-    for name in (*required, *mapping.metadata_fields):
+    for name in mapping.mapped_fields:
         if header.count(name) > 1:
             raise DamagedFileError(Reason.UNREADABLE_FILE, f"the header row has column {name!r} more than once")
     return _Columns(
@@ -89,7 +215,7 @@ def _columns(header: list[str] | tuple[Reason, str], mapping: InputConfig) -> _C
     )
 
 
-def _add_record(rows: DocumentRows, offset: int, record: list[str], columns: _Columns, n_bytes: int) -> None:
+def _add_record(rows: DocumentRows, offset: int, record: list[str | None], columns: _Columns, n_bytes: int) -> None:
     document_id = record[columns.document_id]
     text: str | None
     if columns.template is None:
@@ -137,6 +263,9 @@ class _Records:
     def __next__(self) -> tuple[int, list[str] | tuple[Reason, str], int]:
         while (line := self._peek(0)) is not None:
             offset, content = line
+            if content is not None and content.startswith(codecs.BOM_UTF8):  # the start of another file, joined to one
+                offset, content = offset + len(codecs.BOM_UTF8), content.removeprefix(codecs.BOM_UTF8)
+                self._ahead[0] = (offset, content)
             if content is None:
                 self._advance(1)
                 return offset, (Reason.RECORD_TOO_LARGE, f"the line is longer than {self._max_record_bytes} bytes"), 0
@@ -159,6 +288,11 @@ class _Records:
         if self._damage is not None:
             raise self._damage
         raise StopIteration
+
+    def first_line(self) -> bytes:
+        """The line in hand, before any is taken; empty where there is none that can be held."""
+        line = self._peek(0)
+        return line[1] or b"" if line is not None else b""
 
     def _single_line(self, content: bytes) -> list[str] | None:
         """The fields of a record that is whole on its line, fast; None where `_quoted` must look closer."""

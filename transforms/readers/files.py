@@ -13,6 +13,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from schemas.errors import RunFailedError
+from schemas.file_contents import foreign_content
 from schemas.reasons import Reason
 from schemas.shards import FileVersion
 
@@ -169,7 +170,9 @@ def _decompressed(chunks: Iterator[bytes]) -> Iterator[bytes]:
     for compressed in chunks:
         chunk = compressed
         if not started and not _GZIP_MAGIC.startswith(chunk[:2]):
-            raise DamagedFileError(Reason.UNREADABLE_FILE, "the name says gzip, the content is not gzip")
+            found = foreign_content(chunk)
+            advice = f"it is {found}" if found else "take .gz off its name, or pack it"
+            raise DamagedFileError(Reason.UNREADABLE_FILE, f"the name says gzip, the content is not gzip; {advice}")
         while True:
             if member is None:
                 chunk = chunk.lstrip(b"\0") if started else chunk  # writers of blocks pad with zeros

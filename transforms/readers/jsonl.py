@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,11 +10,14 @@ import orjson
 import pyarrow as pa
 
 from schemas.config import InputConfig, ReadingConfig
+from schemas.field_names import fields_found
+from schemas.file_contents import text_advice
 from schemas.reasons import Reason
 from schemas.shards import Shard
 from schemas.text_template import TextTemplate, field_value, parse_text_template
 from transforms.readers.files import DamagedFileError
 from transforms.readers.lines import shard_lines
+from transforms.readers.path_columns import path_columns
 from transforms.readers.rows import DocumentRows
 
 _ABSENT = object()
@@ -31,13 +35,14 @@ def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> It
     """Yields the lines that start inside the shard, each that is not blank as one row."""
     rows = DocumentRows(shard.source_uri, reading)
     template = parse_text_template(mapping.text_template) if mapping.text_template else None
+    in_path = path_columns(shard.source_uri, mapping.mapped_fields)
     too_large = f"the line is longer than {reading.max_record_bytes} bytes"
     try:
         for offset, line in shard_lines(shard, reading.max_record_bytes):
             if line is None:
                 rows.reject(offset, Reason.RECORD_TOO_LARGE, too_large)
             else:
-                _add_line(rows, offset, line, mapping, template)
+                _add_line(rows, offset, line, mapping, template, in_path)
             if rows.full():
                 yield rows.take()
     except DamagedFileError as damage:
@@ -46,17 +51,25 @@ def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> It
 
 
 def _add_line(
-    rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig, template: TextTemplate | None
+    rows: DocumentRows,
+    offset: int,
+    line: bytes,
+    mapping: InputConfig,
+    template: TextTemplate | None,
+    in_path: dict[str, str | None],
 ) -> None:
     try:
-        record = orjson.loads(line)
+        record = orjson.loads(line.removeprefix(codecs.BOM_UTF8))  # there is one wherever a file was joined to another
     except orjson.JSONDecodeError as error:
         if line.strip():
-            rows.reject(offset, *_why_unparsed(line, error))
+            rows.reject(offset, *_why_unparsed(line, error, offset))
         return
     if type(record) is not dict:
-        rows.reject(offset, Reason.MALFORMED_RECORD, f"expected a JSON object, found {_kind(record)}")
+        detail = f"expected a JSON object, found {_kind(record)}{_advice(line, offset)}"
+        rows.reject(offset, Reason.MALFORMED_RECORD, detail)
         return
+    if in_path:
+        record = in_path | record
     document_id = field_value(record, mapping.id_field)
     received_at = field_value(record, mapping.received_at_field) if mapping.received_at_field else None
     if type(document_id) is int:
@@ -79,7 +92,25 @@ def _add_line(
         except orjson.JSONEncodeError:  # orjson reads values nested deeper than it writes
             rows.reject(offset, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON", document_id)
             return
-        rows.add(offset, document_id, text, received_at, metadata, len(line))
+        absence = _absence(record, document_id, text, mapping, template)
+        rows.add(offset, document_id, text, received_at, metadata, len(line), absence)
+
+
+def _absence(
+    record: dict[str, Any],
+    document_id: str | None,
+    text: str | None,
+    mapping: InputConfig,
+    template: TextTemplate | None,
+) -> str:
+    """That the record lacks the field of the id or, if it has an id, of the text, and which fields it has; else ""."""
+    if document_id is not None and (text is not None or not document_id.strip()):
+        return ""
+    texts = (mapping.text_field,) if template is None else template.fields
+    wanted = (mapping.id_field,) if document_id is None else texts
+    if any(field_value(record, field, _ABSENT) is not _ABSENT for field in wanted):
+        return ""
+    return f"there is no field {', '.join(map(repr, wanted))}; {fields_found(wanted[0], record)}"
 
 
 def _metadata(record: dict[str, Any], fields: tuple[str, ...]) -> str:
@@ -88,12 +119,18 @@ def _metadata(record: dict[str, Any], fields: tuple[str, ...]) -> str:
     return orjson.dumps(present, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def _why_unparsed(line: bytes, error: orjson.JSONDecodeError) -> tuple[Reason, str]:
+def _why_unparsed(line: bytes, error: orjson.JSONDecodeError, offset: int) -> tuple[Reason, str]:
     try:
         line.decode()
     except UnicodeDecodeError as invalid:
         return Reason.INVALID_ENCODING, f"byte {invalid.start} of the line is not UTF-8"
-    return Reason.MALFORMED_RECORD, f"not valid JSON at character {error.pos}"
+    return Reason.MALFORMED_RECORD, f"not valid JSON at character {error.pos}{_advice(line, offset)}"
+
+
+def _advice(line: bytes, offset: int) -> str:
+    """What the file seems to be, by its first line."""
+    advice = text_advice(line, "jsonl") if offset <= len(codecs.BOM_UTF8) else ""
+    return f"; {advice}" if advice else ""
 
 
 def _wrong_type(field: str, expected: str, value: Any) -> tuple[Reason, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable, Iterator
 
+from schemas.file_contents import HEAD_BYTES, foreign_content, is_utf_16_or_32
 from schemas.reasons import Reason
 from schemas.shards import Shard
 from transforms.readers.files import DamagedFileError, content_chunks
@@ -12,17 +13,38 @@ from transforms.readers.files import DamagedFileError, content_chunks
 Line = tuple[int, bytes | None]
 """Offset of the first byte, and the line without its "\\n"; None in place of a line that is too long to hold."""
 
-_FOREIGN_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32-LE starts like UTF-16-LE
 
-
-def check_encoding(head: bytes | bytearray) -> None:
-    """Refuses a file whose first bytes are the byte order mark of an encoding other than UTF-8.
+def check_content(head: bytes | bytearray) -> None:
+    """Refuses a file whose first bytes show that it holds no text in UTF-8, whatever its name says.
 
     Raises:
-        DamagedFileError: the file is UTF-16 or UTF-32.
+        DamagedFileError: the file is UTF-16 or UTF-32, an archive, or a document of another program.
     """
-    if head.startswith(_FOREIGN_MARKS):
+    head = bytes(head[:HEAD_BYTES])
+    if is_utf_16_or_32(head):
         raise DamagedFileError(Reason.INVALID_ENCODING, "the file is UTF-16 or UTF-32; convert it to UTF-8")
+    if content := foreign_content(head):
+        raise DamagedFileError(Reason.UNREADABLE_FILE, f"the content is not what the name says, but {content}")
+
+
+def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same chunks, once their beginning has passed `check_content`."""
+    head = b""
+    rest = iter(chunks)
+    damage = None
+    try:
+        for chunk in rest:
+            head += chunk
+            if len(head) >= HEAD_BYTES:
+                break
+    except DamagedFileError as cut:
+        damage = cut
+    if head:
+        check_content(head)
+        yield head
+    if damage is not None:
+        raise damage
+    yield from rest
 
 
 def shard_lines(shard: Shard, max_line_bytes: int) -> Iterator[Line]:
@@ -34,15 +56,15 @@ def shard_lines(shard: Shard, max_line_bytes: int) -> Iterator[Line]:
     first_byte = max(shard.start - 1, 0)
     assert shard.version is not None
     chunks = content_chunks(shard.source_uri, shard.version, shard.compression, first_byte)
+    if not shard.start:
+        chunks = _checked(chunks)
     lines = split_lines(chunks, first_byte, shard.stop, max_line_bytes)
     if shard.start:
         next(lines, None)  # the byte before the range decides whether a line starts with the range; this is its line
     else:
         for offset, line in lines:
-            if line is not None:
-                check_encoding(line)
-                if line.startswith(codecs.BOM_UTF8):
-                    offset, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
+            if line is not None and line.startswith(codecs.BOM_UTF8):
+                offset, line = len(codecs.BOM_UTF8), line.removeprefix(codecs.BOM_UTF8)
             yield offset, line
             break
     yield from lines

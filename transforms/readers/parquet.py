@@ -10,15 +10,19 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.config import InputConfig, ReadingConfig
+from schemas.field_names import fields_found
+from schemas.file_contents import HEAD_BYTES, foreign_content, is_text
 from schemas.reasons import Reason, Stage
 from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
 from schemas.text_template import parse_text_template
 from transforms.readers.arrow_columns import id_strings, json_objects, rendered_texts, text_strings, time_strings
 from transforms.readers.files import DamagedFileError, error_kind, open_file, source_changed
+from transforms.readers.path_columns import path_columns
 from transforms.readers.rows import rejection_table
 
 # Few, because a dictionary page can blow a few bytes up to a long text in every row.
 _BATCH_ROWS = 1024
+_MAGIC = b"PAR1"
 _TEXT_NOT_UTF8 = "text: the bytes are not UTF-8"
 _DECODING_ERRORS = (OSError, ValueError, MemoryError, pa.ArrowException)
 
@@ -35,29 +39,44 @@ def open_parquet(source_uri: str, planned: FileVersion, mapping: InputConfig) ->
         RunFailedError: it is in another version than planned, or gone.
     """
     with open_file(source_uri, planned) as file:
-        yield _checked(file, mapping)
+        yield _checked(file, source_uri, mapping)
 
 
-def _checked(file: pa.NativeFile, mapping: InputConfig) -> pq.ParquetFile:
+def _checked(file: pa.NativeFile, source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
     try:
         parquet = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
         names = parquet.schema_arrow.names
         footer = parquet.metadata
         n_rows = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
     except _DECODING_ERRORS as error:
-        raise DamagedFileError(Reason.UNREADABLE_FILE, f"not a readable Parquet file: {error_kind(error)}") from None
+        detail = f"not a readable Parquet file: {error_kind(error)}; {_content(file)}"
+        raise DamagedFileError(Reason.UNREADABLE_FILE, detail) from None
     if n_rows != footer.num_rows:  # a row group that says it holds none would be passed by in silence
         raise DamagedFileError(
             Reason.UNREADABLE_FILE, f"the footer says {footer.num_rows} rows, its row groups together {n_rows}"
         )
-    required = (mapping.id_field, *_texts(mapping), mapping.received_at_field)
-    for name in _mapped(mapping):
+    in_path = path_columns(source_uri, mapping.mapped_fields)
+    for name in mapping.mapped_fields:
         top = _top_level(parquet.schema_arrow, name)
         if names.count(top) > 1:
             raise DamagedFileError(Reason.UNREADABLE_FILE, f"column {top!r} is there more than once")
-        if name in required and not _has(parquet.schema_arrow, name):
-            raise DamagedFileError(Reason.UNREADABLE_FILE, f"there is no column {name!r}; check the field names")
+        if name in mapping.required_fields and name not in in_path and not has_field(parquet.schema_arrow, name):
+            raise DamagedFileError(Reason.UNREADABLE_FILE, f"there is no column {name!r}; {fields_found(name, names)}")
     return parquet
+
+
+def _content(file: pa.NativeFile) -> str:
+    """What a file seems to be that is no Parquet, and what to do."""
+    try:
+        file.seek(0)
+        head = bytes(file.read(HEAD_BYTES))
+    except (OSError, ValueError):
+        head = b""
+    if head.startswith(_MAGIC):
+        return "it begins as one, so copy or export it again"
+    if content := foreign_content(head):
+        return f"it is {content}"
+    return "it is text; name it by its format: .csv, .jsonl" if is_text(head) else "export it again"
 
 
 def read_parquet(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
@@ -90,7 +109,9 @@ def _bounded(tables: Iterator[pa.Table], reading: ReadingConfig) -> Iterator[pa.
 def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
     """Small document tables, one per decoded batch."""
     schema = parquet.schema_arrow
-    columns = sorted({_top_level(schema, field) for field in _mapped(mapping) if _has(schema, field)})
+    columns = sorted({_top_level(schema, field) for field in mapping.mapped_fields if has_field(schema, field)})
+    in_path = path_columns(shard.source_uri, mapping.mapped_fields)
+    constants = {name: value for name, value in in_path.items() if not has_field(schema, name)}
     groups = [parquet.metadata.row_group(group) for group in range(parquet.num_row_groups)]
     n_rows = sum(group.num_rows for group in groups[shard.start : shard.stop])
     if n_rows != shard.planned_rows:
@@ -106,7 +127,7 @@ def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading
         detail = f"row group {number} holds fewer rows than the {group.num_rows} its footer says"
         try:
             for batch in parquet.iter_batches(batch_rows, [number], columns, use_threads=False):
-                yield _documents(batch, row, shard.source_uri, mapping)
+                yield _documents(_with_constants(batch, constants), row, shard.source_uri, mapping)
                 row += len(batch)
         except _DECODING_ERRORS as error:
             detail = f"row group {number} of {group.num_rows} rows cannot be decoded: {error_kind(error)}"
@@ -123,7 +144,7 @@ def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: 
     text, text_checks = _text(batch, mapping)
     received_at = time_strings(_column(batch, mapping.received_at_field))
     metadata, unwritable = json_objects(
-        {name: _column(batch, name) for name in mapping.metadata_fields if _has(batch.schema, name)},
+        {name: _column(batch, name) for name in mapping.metadata_fields if has_field(batch.schema, name)},
         n_rows if mapping.metadata_fields else 0,
     )
     checks: list[_Check] = [
@@ -177,20 +198,19 @@ def _text(batch: pa.RecordBatch, mapping: InputConfig) -> tuple[pa.Array, list[_
     ]
 
 
-def _texts(mapping: InputConfig) -> tuple[str, ...]:
-    return parse_text_template(mapping.text_template).fields if mapping.text_template else (mapping.text_field,)
-
-
-def _mapped(mapping: InputConfig) -> list[str]:
-    names = [mapping.id_field, *_texts(mapping), mapping.received_at_field, *mapping.metadata_fields]
-    return [name for name in names if name]
+def _with_constants(batch: pa.RecordBatch, constants: dict[str, str | None]) -> pa.RecordBatch:
+    """The batch with the columns that stand only in the path."""
+    for name, value in constants.items():
+        batch = batch.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(batch)))
+    return batch
 
 
 def _top_level(schema: pa.Schema, field: str) -> str:
     return field if field in schema.names else field.split(".")[0]
 
 
-def _has(schema: pa.Schema, field: str) -> bool:
+def has_field(schema: pa.Schema, field: str) -> bool:
+    """Whether there is such a column, or such a field "a.b" of a struct column."""
     if field in schema.names:
         return True
     top, *path = field.split(".")
@@ -206,7 +226,7 @@ def _has(schema: pa.Schema, field: str) -> bool:
 
 def _column(batch: pa.RecordBatch, field: str) -> pa.Array:
     """The column, or the field "a.b" of a struct column; nulls where there is none."""
-    if not field or not _has(batch.schema, field):
+    if not field or not has_field(batch.schema, field):
         return pa.nulls(len(batch))
     if field in batch.schema.names:
         return batch.column(field)

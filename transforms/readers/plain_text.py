@@ -4,40 +4,52 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import orjson
 import pyarrow as pa
 
 from schemas.config import InputConfig, ReadingConfig
 from schemas.reasons import Reason
 from schemas.shards import Shard, TextFile
-from schemas.text_template import TextTemplate, parse_text_template
+from schemas.text_template import TextTemplate, field_value, parse_text_template
+from transforms.readers.delimited import delimiter_between
 from transforms.readers.files import DamagedFileError, content_chunks
-from transforms.readers.lines import check_encoding
+from transforms.readers.lines import check_content
+from transforms.readers.path_columns import path_columns
 from transforms.readers.rows import DocumentRows
+
+_LONGEST_HEADER = 4096  # characters
 
 TEXT = "text"
 """The one field that a text file has, for a template to name."""
 
 
 def read_plain_text(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
-    """Yields one row per file of the shard; its name is the id, and it has neither time nor metadata."""
+    """Yields one row per file of the shard; its name is the id, and it has no time.
+
+    Metadata, and fields of a template other than `text`, are those that its path names.
+    """
     rows = DocumentRows(shard.source_uri, reading)
     template = parse_text_template(mapping.text_template) if mapping.text_template else None
     for file in shard.files:
         rows.begin(file.source_uri)
+        in_path = path_columns(file.source_uri, mapping.mapped_fields)
         try:
-            text = _text(file, template, reading.max_record_bytes)
+            text = _text(file, template, in_path, reading.max_record_bytes)
+            _check_one_document(text or "", mapping)
         except DamagedFileError as damage:
             rows.reject(damage.offset, damage.reason, damage.detail, file.document_id)
         else:
-            rows.add(0, file.document_id, text, None, None, len(text or ""))
+            metadata = {name: in_path[name] for name in mapping.metadata_fields if name in in_path}
+            as_json = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode() if metadata else None
+            rows.add(0, file.document_id, text, None, as_json, len(text or ""))
         if rows.full():
             yield rows.take()
     yield rows.take()
 
 
-def _text(file: TextFile, template: TextTemplate | None, max_bytes: int) -> str | None:
+def _text(file: TextFile, template: TextTemplate | None, in_path: dict[str, str | None], max_bytes: int) -> str | None:
     for field in template.fields if template is not None else ():
-        if field != TEXT:
+        if field != TEXT and field not in in_path:
             raise DamagedFileError(
                 Reason.UNREADABLE_FILE,
                 f"a text file has no field {field!r}, which the text_template names; its one field is {TEXT!r}",
@@ -48,9 +60,40 @@ def _text(file: TextFile, template: TextTemplate | None, max_bytes: int) -> str 
         content += chunk
         if len(content) > max_bytes:
             raise DamagedFileError(Reason.RECORD_TOO_LARGE, f"the file is longer than {max_bytes} bytes", 0)
-    check_encoding(content)
+    check_content(content)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as invalid:
         raise DamagedFileError(Reason.INVALID_ENCODING, f"byte {invalid.start} of the file is not UTF-8", 0) from None
-    return text if template is None else template.render({TEXT: text})
+    return text if template is None else template.render(in_path | {TEXT: text})
+
+
+def _check_one_document(text: str, mapping: InputConfig) -> None:
+    """Refuses a text that is a table of documents, with the fields of the input in its first line.
+
+    Raises:
+        DamagedFileError: it is CSV or JSON Lines.
+    """
+    first_line = text.partition("\n")[0].rstrip("\r")
+    wanted = (mapping.id_field, mapping.text_field)
+    if len(first_line) > _LONGEST_HEADER or not all(name in first_line for name in wanted):
+        return
+    if delimiter_between(first_line, wanted):
+        kind, extension = "CSV", ".csv"
+    elif first_line.startswith("{") and _is_record(first_line, wanted):
+        kind, extension = "JSON Lines", ".jsonl"
+    else:
+        return
+    raise DamagedFileError(
+        Reason.UNREADABLE_FILE,
+        f"a text file is one document, but the first line of this one is {kind} with the fields {wanted[0]!r} and "
+        f"{wanted[1]!r}; let its name end in {extension}",
+    )
+
+
+def _is_record(line: str, fields: tuple[str, ...]) -> bool:
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return isinstance(record, dict) and all(field_value(record, field) is not None for field in fields)

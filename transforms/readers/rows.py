@@ -24,6 +24,7 @@ class DocumentRows:
         self._metadata: list[str | None] = []
         self._offsets: list[int | None] = []
         self._rejections: dict[int, tuple[Reason, str]] = {}
+        self._absences: dict[int, str] = {}
         self._n_bytes = 0
 
     def begin(self, source_uri: str) -> None:
@@ -38,8 +39,16 @@ class DocumentRows:
         received_at: str | None,
         metadata: str | None,
         n_bytes: int,
+        absence: str = "",
     ) -> None:
-        """Adds a record that could be read; `n_bytes` is about what it takes up."""
+        """Adds a record that could be read.
+
+        Args:
+            n_bytes: about what it takes up.
+            absence: why it has no id, or no text, where the record lacks the very field; `validate_documents` says it.
+        """
+        if absence:
+            self._absences[len(self._offsets)] = absence
         self._offsets.append(offset)
         self._ids.append(document_id)
         self._texts.append(text)
@@ -66,7 +75,7 @@ class DocumentRows:
         n_rows = len(self._offsets)
         reasons: list[str | None] = [None] * n_rows
         stages: list[str | None] = [None] * n_rows
-        details: list[str | None] = [None] * n_rows
+        details: list[str | None] = [self._absences.get(row) for row in range(n_rows)]
         for row, (reason, detail) in self._rejections.items():
             stages[row], reasons[row], details[row] = REASON_DESCRIPTIONS[reason][0].value, reason.value, detail
         columns = {

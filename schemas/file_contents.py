@@ -1,0 +1,103 @@
+"""What a file holds by its first bytes, whatever its name says, and what to do with it."""
+
+from __future__ import annotations
+
+import codecs
+
+import orjson
+
+HEAD_BYTES = 4096
+"""As many bytes as are looked at."""
+
+# The start of a file, what it is, and what makes a file of it that can be read.
+_KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x1f\x8b", "gzip", "let its name end in .gz, or unpack it"),
+    (b"%PDF-", "a PDF document", "extract its text into a .txt file"),
+    (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+        "an Office document of old (.xls, .doc)",
+        "export it as CSV or text in UTF-8",
+    ),
+    (b"{\\rtf", "an RTF document", "save it as plain text in UTF-8"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive", "unpack it"),
+    (b"\xfd7zXZ\x00", "an xz archive", "unpack it"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", "unpack it"),
+    (b"Rar!\x1a\x07", "a RAR archive", "unpack it"),
+    (b"SQLite format 3\x00", "a SQLite database", "export its table as CSV"),
+    (b"PAR1\x15", "a Parquet file", "let its name end in .parquet"),
+    (b"Obj\x01", "an Avro file", "export it as Parquet or JSON Lines"),
+    (b"ORC\n\x00", "an ORC file", "export it as Parquet"),
+    (b"ARROW1\x00\x00", "an Arrow file (Feather)", "write it as Parquet"),
+    (b"\x89PNG\r\n\x1a\n", "a picture (PNG)", "run OCR over it and give the text"),
+    (b"\xff\xd8\xff", "a picture (JPEG)", "run OCR over it and give the text"),
+    (b"II*\x00", "a picture (TIFF)", "run OCR over it and give the text"),
+    (b"MM\x00*", "a picture (TIFF)", "run OCR over it and give the text"),
+)
+_ZIP = b"PK\x03\x04"
+_ZIP_MEMBERS = (
+    (b"xl/", "an Excel workbook (.xlsx)", "export the sheet as CSV in UTF-8"),
+    (b"word/", "a Word document (.docx)", "save it as plain text in UTF-8"),
+    (b"ppt/", "a PowerPoint document (.pptx)", "save it as plain text in UTF-8"),
+    (b"opendocument.spreadsheet", "a spreadsheet (.ods)", "export the sheet as CSV in UTF-8"),
+    (b"opendocument.text", "a text document (.odt)", "save it as plain text in UTF-8"),
+)
+_OFFICE = b"[Content_Types].xml"
+_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-32-LE starts like UTF-16-LE
+
+
+def foreign_content(head: bytes) -> str:
+    """What a file is that is no text, and what to do: "a PDF document; extract its text …"; "" where it may be text."""
+    if head.startswith(_ZIP):
+        found = next((kind for mark, *kind in _ZIP_MEMBERS if mark in head), None)
+        if found is None and _OFFICE in head:
+            found = ["an Office document (.xlsx, .docx)", "export it as CSV or text in UTF-8"]
+        return "; ".join(found or ["a ZIP archive", "unpack it"])
+    if head.startswith(b"BZh") and head[4:10] == b"1AY&SY":
+        return "a bzip2 archive; unpack it"
+    return next((f"{kind}; {advice}" for mark, kind, advice in _KINDS if head.startswith(mark)), "")
+
+
+def is_utf_16_or_32(head: bytes) -> bool:
+    """By its byte order mark, or, without one, because every other byte of the beginning is zero."""
+    if head.startswith(_MARKS):
+        return True
+    sample = head[: min(len(head), 32) // 2 * 2]
+    odd, even = sample[1::2], sample[::2]
+    return len(sample) >= 8 and ((not any(odd) and all(even)) or (not any(even) and all(odd)))
+
+
+def is_text(head: bytes) -> bool:
+    """Whether the bytes are UTF-8 without control characters, but for a character that is cut at their end."""
+    text = head.decode("utf-8", "replace").removesuffix("\ufffd")
+    return (
+        bool(text)
+        and "\ufffd" not in text
+        and all(character.isprintable() or character.isspace() for character in text)
+    )
+
+
+def text_advice(head: bytes, expected: str) -> str:
+    """What a text seems to be that is not the `expected` "csv" or "jsonl", and what to do; "" where nobody knows."""
+    start = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")
+    if start.startswith((b"<?xml", b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML")):
+        return "the file seems to be XML or HTML; export it as CSV or JSON Lines"
+    if start.startswith(b"[") and expected == "jsonl" and (start[1:].lstrip()[:1] in (b"{", b"[", b"")):
+        return "the file seems to be one JSON array; write one object per line: jq -c '.[]' in.json > out.jsonl"
+    if start.startswith(b"{"):
+        return _about_objects(start, expected)
+    if expected == "jsonl" and start[:1] not in (b"", b"{", b"["):
+        return "the file seems to be no JSON; name a CSV file .csv, a text file .txt"
+    if expected == "csv" and start.startswith((b"[{", b"[\n", b"[\r")):
+        return "the file seems to be JSON; write one object per line and let its name end in .jsonl"
+    return ""
+
+
+def _about_objects(start: bytes, expected: str) -> str:
+    first_line = start.partition(b"\n")[0].rstrip()
+    try:
+        orjson.loads(first_line)
+    except orjson.JSONDecodeError:
+        if first_line.endswith((b"{", b"[", b",")):
+            return "the file seems to hold a JSON object over many lines; write it on one: jq -c . in.json > out.jsonl"
+        return ""
+    return "the file seems to be JSON Lines; let its name end in .jsonl" if expected != "jsonl" else ""

@@ -1,0 +1,61 @@
+"""TOML that people write on any machine: byte order marks, other encodings, and mistakes that say where they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from models.bundle import load_bundle
+from models.policy import parse_policy
+from schemas.config import load_config, read_toml
+from schemas.errors import ConfigError
+from schemas.fallback_config import load_drain_config
+from schemas.review_config import load_review_config
+
+MARK = b"\xef\xbb\xbf"
+RUN = b"""run_date = 2026-01-31
+warehouse = "w"
+[[inputs]]
+paths = ["a"]
+document_type = "ticket"
+bundle = "b"
+""".replace(b"\n", b"\r\n")
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes(MARK + RUN)
+    assert load_config(tmp_path / "run.toml", {}).warehouse == "w"
+    (tmp_path / "drain.toml").write_bytes(MARK + b"[queue]\r\nlease_seconds = 300.0\r\n")
+    assert load_drain_config(tmp_path / "drain.toml", {}).queue.lease_seconds == 300.0
+    (tmp_path / "review.toml").write_bytes(MARK + b"[server]\r\nport = 9000\r\n")
+    assert load_review_config(tmp_path / "review.toml").server.port == 9000
+
+
+def test_a_policy_may_have_a_byte_order_mark(tiny_bundle_unchanged: Path) -> None:
+    content = (tiny_bundle_unchanged / "policy.toml").read_bytes()
+    labels = load_bundle(tiny_bundle_unchanged).labels
+    assert parse_policy(MARK + content, labels, "policy.toml") == parse_policy(content, labels, "policy.toml")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (RUN.decode().encode("utf-16"), "it is UTF-16; save it as UTF-8"),
+        (RUN.decode().encode("utf-16-le"), "it is UTF-16; save it as UTF-8"),
+        (b'a = 1\nb = "caf\xe9"', "line 2 is not UTF-8; save the file as UTF-8"),
+        (b"a = 1\nb =\n", "Invalid value (at line 2, column 4)"),
+        (b"a = 1\na = 2", "Cannot overwrite a value (at line 2, column 6, the end of the file): a key is there twice"),
+        (b"[x]\n[x]\n", "(at line 2, column 3): a table is there twice"),
+        (b'warehouse = "C:\\data"', "single quotes"),
+        (b"a = True", "(at line 1, column 5): write a string in quotes, and true or false in lower case"),
+        (b'a = "x\n', "(at line 1, column 7): a quote is missing"),
+    ],
+)
+def test_a_file_that_is_no_toml_says_where_and_what_to_do(tmp_path: Path, content: bytes, says: str) -> None:
+    path = tmp_path / "run.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        read_toml(path)
+    assert str(caught.value).startswith(f"{path}: not a readable TOML file: ")
+    assert says in str(caught.value)
