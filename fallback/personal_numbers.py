@@ -1,0 +1,229 @@
+"""Finds payment cards, IBANs, national ids and phone numbers in a folded text.
+
+A number is sought from every group of digits on, over whatever parts its groups, so that another number in front of it
+hides nothing. A letter beside it does not matter; a digit does. Numbers that are found may overlap.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import importlib
+import re
+from collections import deque
+from collections.abc import Callable, Collection, Iterator
+
+import phonenumbers
+from stdnum import iban, luhn, numdb
+
+Span = tuple[int, int]
+
+_GROUP = re.compile("[0-9]+")
+# Money and percentages are never parts of a card or an IBAN.
+_GAP = r"(?:[^\w$€£¥₹%]|_){0,5}"
+_CARD_GAP = re.compile(_GAP)
+_ID_GAP = re.compile(r"[ ./_-]{1,3}")
+
+
+def _windows(text: str, gap: re.Pattern[str], most_digits: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Begin, end and sizes of the groups, of every run of whole groups with at most so many digits."""
+    run: deque[Span] = deque(maxlen=most_digits)
+    for match in _GROUP.finditer(text):
+        end = match.end()
+        if run and not gap.fullmatch(text, run[-1][1], match.start()):
+            run.clear()
+        run.append(match.span())
+        sizes: tuple[int, ...] = ()
+        n_digits = 0
+        for group_start, group_end in reversed(run):
+            n_digits += group_end - group_start
+            if n_digits > most_digits:
+                break
+            sizes = (group_end - group_start, *sizes)
+            yield group_start, end, sizes
+
+
+def _digits(text: str) -> str:
+    return "".join(_GROUP.findall(text))
+
+
+# Cards
+
+_CARD_DIGITS = range(13, 20)
+_MOST_CARD_GROUPS = 5  # of different sizes; a line that ends within a group makes one more of four
+
+
+def find_cards(text: str) -> Iterator[Span]:
+    """Every number that is a card by ISO/IEC 7812: its length, its issuer, its check digit."""
+    for start, end, sizes in _windows(text, _CARD_GAP, _CARD_DIGITS[-1]):
+        if sum(sizes) in _CARD_DIGITS and (len(sizes) <= _MOST_CARD_GROUPS or _even(sizes)):
+            digits = _digits(text[start:end])
+            if _has_issuer(digits) and len(set(digits)) > 1 and luhn.is_valid(digits):
+                yield start, end
+
+
+def _even(sizes: tuple[int, ...]) -> bool:
+    return set(sizes[:-1]) == {sizes[0]} and sizes[-1] <= sizes[0]
+
+
+def _has_issuer(digits: str) -> bool:
+    """Whether a network issues such numbers: those of banks and travel (3 to 6), and what others use in between."""
+    n = len(digits)
+    if digits[0] in "3456":
+        return True
+    if digits[0] == "2":  # Mastercard, Mir; from before: enRoute, JCB
+        return n >= 16 or digits.startswith(("2014", "2131", "2149"))
+    if digits[0] == "1":  # UATP, of airlines
+        return n == 15
+    return n >= 16 and digits.startswith(("81", "82", "8600", "9792", "9860"))  # UnionPay, RuPay, Uzcard, Troy, Humo
+
+
+# IBANs
+
+_IBAN_START = re.compile(rf"([A-Za-z]{{2}}){_GAP}[0-9]{_GAP}[0-9]")
+
+
+def find_ibans(text: str) -> Iterator[Span]:
+    """Every IBAN by its country's length and form and its check digits, wherever it begins and whatever follows."""
+    for start in _IBAN_START.finditer(text):
+        written = _iban_forms().get(start[1].upper())
+        match = written.match(text, start.start()) if written else None
+        if match and iban.is_valid(re.sub("[^0-9A-Za-z]", "", match[0]), check_country=False):
+            yield match.span()
+
+
+@functools.cache
+def _iban_forms() -> dict[str, re.Pattern[str]]:
+    """Country -> as many letters and digits as its IBANs have, over gaps."""
+    forms = {}
+    for country in (a + b for a in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" for b in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"):
+        structure = numdb.get("iban").info(country)[0][1].get("bban", "")
+        if structure:
+            length = 4 + sum(int(part) for part in re.findall("[0-9]+", structure))
+            forms[country] = re.compile(rf"(?:[0-9A-Za-z]{_GAP}){{{length - 1}}}[0-9A-Za-z]")
+    return forms
+
+
+# National ids
+
+_ID_DIGITS = {
+    **{"us.ssn": (9,), "gb.nhs": (10,), "ca.sin": (9,), "au.tfn": (8, 9), "de.idnr": (11,), "fr.nir": (15,)},
+    **{"nl.bsn": (8, 9), "be.nn": (11,), "ch.ssn": (13,), "pl.pesel": (11,), "se.personnummer": (10, 12)},
+    **{"dk.cpr": (10,), "br.cpf": (11,), "in_.aadhaar": (12,)},
+}
+_MOST_ID_DIGITS = 15
+_MOST_ID_GROUPS = 7
+_G = "[ ./_-]{0,2}"
+_FISCAL_DIGIT = "[0-9LMNPQRSTUVlmnpqrstuv]"  # letters stand for digits where two people would have the same
+_ID_WITH_LETTERS = {
+    "es.dni": rf"(?<![0-9])(?:[0-9]{_G}){{8}}[A-Za-z]",
+    "es.nie": rf"[XYZxyz](?:{_G}[0-9]){{7}}{_G}[A-Za-z]",
+    "fi.hetu": "(?<![0-9])[0-9]{6}[-+A-FU-Ya-fu-y][0-9]{3}[0-9A-Ya-y]",
+    "fr.nir": rf"(?<![0-9])[12](?:{_G}[0-9]){{4}}{_G}2[ABab](?:{_G}[0-9]){{8}}(?![0-9])",
+    "it.codicefiscale": (
+        rf"(?:[A-Za-z]{_G}){{6}}(?:{_FISCAL_DIGIT}{_G}){{2}}[A-EHLMPR-Ta-ehlmpr-t](?:{_G}{_FISCAL_DIGIT}){{2}}"
+        rf"{_G}[A-Za-z](?:{_G}{_FISCAL_DIGIT}){{3}}{_G}[A-Za-z]"
+    ),
+}
+_LEAST_FISCAL_DIGITS = 4
+
+
+def find_national_ids(text: str, names: Collection[str]) -> Iterator[Span]:
+    """Every number that is one of the ids `names`, by its check digits, or by its form where it has none."""
+    of_length: dict[int, list[str]] = {}
+    for name in names:
+        for length in _ID_DIGITS.get(name, ()):
+            of_length.setdefault(length, []).append(name)
+    for start, end, sizes in _windows(text, _ID_GAP, _MOST_ID_DIGITS):
+        candidates = of_length.get(sum(sizes), [])
+        if candidates and len(sizes) <= _MOST_ID_GROUPS and sum(sizes) >= 2 * len(sizes):
+            written = text[start:end]
+            digits = _digits(written)
+            if len(set(digits)) == 1 or _is_date(digits, sizes) or _is_amount(written, sizes):
+                continue
+            if any(_is_valid(name, digits) for name in candidates if name != "us.ssn" or sizes == (3, 2, 4)):
+                yield start, end
+    for name in names:
+        if name in _ID_WITH_LETTERS:
+            yield from _find_with_letters(text, name)
+
+
+def _find_with_letters(text: str, name: str) -> Iterator[Span]:
+    for match in _compiled(_ID_WITH_LETTERS[name]).finditer(text):
+        compact = re.sub("[ ./_]" if name == "fi.hetu" else "[ ./_-]", "", match[0]).upper()
+        n_digits = sum(character.isdigit() for character in compact)
+        if (name != "it.codicefiscale" or n_digits >= _LEAST_FISCAL_DIGITS) and _is_valid(name, compact):
+            yield match.span()
+
+
+_compiled = functools.cache(re.compile)
+
+
+@functools.cache
+def _check(name: str) -> Callable[[str], bool]:
+    is_valid: Callable[[str], bool] = importlib.import_module(f"stdnum.{name}").is_valid
+    return is_valid
+
+
+def _is_valid(name: str, compact: str) -> bool:
+    return _check(name)(compact)
+
+
+def _is_date(digits: str, sizes: tuple[int, ...]) -> bool:
+    """A date of this or the last century: no id of eight digits is written like one."""
+    if sizes not in ((8,), (4, 2, 2), (2, 2, 4)):
+        return False
+    orders = [digits] if sizes != (2, 2, 4) else []
+    if sizes != (4, 2, 2):
+        orders += [digits[4:] + digits[2:4] + digits[:2], digits[4:] + digits[:4]]
+    for order in orders:
+        try:
+            day = datetime.date(int(order[:4]), int(order[4:6]), int(order[6:]))
+        except ValueError:
+            continue
+        if 1900 <= day.year < 2100:
+            return True
+    return False
+
+
+def _is_amount(written: str, sizes: tuple[int, ...]) -> bool:
+    return len(sizes) == 2 and sizes[1] == 2 and written[-3] == "."
+
+
+# Phone numbers
+
+_PHONE_RUN = re.compile(r"[0-9+()\[\]./~ -]+")
+_PHONE_DIGITS = 6
+_NO_PHONE = re.compile("[0-9]{21,}")
+_CHUNK, _OVERLAP = 400, 80
+_ANNOUNCED = re.compile(
+    r"(?:te?l|telefon|telephone|t[eé]l[eé]fono|phone|fon|mobile?|handy|cell|call|fax|whatsapp)\Z", re.IGNORECASE
+)
+_EXTENSION = re.compile(
+    r"(?:;ext=|[ ,;.:(]{0,3}(?:ext(?:ensi[oó]n)?|extn|anexo|durchwahl|доб|x|#)[ :.,=#-]{0,3})[0-9]{1,7}\)?(?![0-9])",
+    re.IGNORECASE,
+)
+
+
+def find_phones(text: str, regions: Collection[str]) -> Iterator[Span]:
+    """Every phone number: with a country code anywhere, without one in the `regions`; with its extension."""
+    text = _NO_PHONE.sub(lambda match: "_" * len(match[0]), text)
+    for run in _PHONE_RUN.finditer(text):
+        if sum(map(str.isdigit, run[0])) < _PHONE_DIGITS:
+            continue
+        for start in range(run.start(), run.end(), _CHUNK - _OVERLAP):
+            for found_start, found_end in _phones_in(text, start, min(start + _CHUNK, run.end()), regions):
+                extension = _EXTENSION.match(text, found_end)
+                yield found_start, extension.end() if extension else found_end
+
+
+def _phones_in(text: str, start: int, end: int, regions: Collection[str]) -> set[Span]:
+    # The library wants to see the character before: digits behind a letter are rather an order number.
+    before = max(0, start - 1)
+    if start and _ANNOUNCED.search(text[max(0, start - 12) : start]):
+        before = start
+    return {
+        (before + number.start, before + number.end)
+        for region in regions or (None,)
+        for number in phonenumbers.PhoneNumberMatcher(text[before:end], region)
+    }
