@@ -19,6 +19,7 @@ from stdnum import iban, luhn, numdb
 Span = tuple[int, int]
 
 _GROUP = re.compile("[0-9]+")
+_NO_DIGITS = re.compile("[^0-9]+")
 # Money and percentages are never parts of a card or an IBAN.
 _GAP = r"(?:[^\w$€£¥₹%]|_){0,5}"
 _CARD_GAP = re.compile(_GAP)
@@ -50,20 +51,34 @@ def _digits(text: str) -> str:
 # Cards
 
 _CARD_DIGITS = range(13, 20)
-_MOST_CARD_GROUPS = 5  # of different sizes; a line that ends within a group makes one more of four
+_MOST_CARD_GROUPS = 5  # of sizes as they come; more where all are alike
+_TIGHT_GAP = re.compile("[ ./_-]{1,2}")
 
 
 def find_cards(text: str) -> Iterator[Span]:
     """Every number that is a card by ISO/IEC 7812: its length, its issuer, its check digit."""
     for start, end, sizes in _windows(text, _CARD_GAP, _CARD_DIGITS[-1]):
-        if sum(sizes) in _CARD_DIGITS and (len(sizes) <= _MOST_CARD_GROUPS or _even(sizes)):
+        if sum(sizes) in _CARD_DIGITS and (len(sizes) <= _MOST_CARD_GROUPS + 1 or _even(sizes)):
             digits = _digits(text[start:end])
-            if _has_issuer(digits) and len(set(digits)) > 1 and luhn.is_valid(digits):
+            checks = _has_issuer(digits) and len(set(digits)) > 1 and luhn.is_valid(digits)
+            if checks and _grouped_like_a_card(text[start:end], sizes):
                 yield start, end
 
 
+def _grouped_like_a_card(written: str, sizes: tuple[int, ...]) -> bool:
+    """Groups as on cards over any gaps, a line that ends within one of them, or a few of any sizes close together."""
+    if _even(sizes) or sizes in ((4, 6, 4), (4, 6, 5)):
+        return True
+    gaps = _NO_DIGITS.findall(written)
+    if sum("\n" in gap for gap in gaps) == 1:
+        broken = next(index for index, gap in enumerate(gaps) if "\n" in gap)
+        whole = (*sizes[:broken], sizes[broken] + sizes[broken + 1], *sizes[broken + 2 :])
+        return _even(whole) or whole in ((4, 6, 4), (4, 6, 5))
+    return len(sizes) <= _MOST_CARD_GROUPS and all(map(_TIGHT_GAP.fullmatch, gaps))
+
+
 def _even(sizes: tuple[int, ...]) -> bool:
-    return set(sizes[:-1]) == {sizes[0]} and sizes[-1] <= sizes[0]
+    return set(sizes[:-1]) <= {sizes[0]} and sizes[-1] <= sizes[0]
 
 
 def _has_issuer(digits: str) -> bool:
@@ -113,11 +128,12 @@ _ID_DIGITS = {
 }
 _MOST_ID_DIGITS = 15
 _MOST_ID_GROUPS = 7
-_G = "[ ./_-]{0,2}"
+_G = "[ ./_-]{0,3}"
+_LAST_LETTER = "(?:[A-Za-z]|[ ./_-]{1,3}[A-Za-z](?![A-Za-z]))"  # not the first of the next word
 _FISCAL_DIGIT = "[0-9LMNPQRSTUVlmnpqrstuv]"  # letters stand for digits where two people would have the same
 _ID_WITH_LETTERS = {
-    "es.dni": rf"(?<![0-9])(?:[0-9]{_G}){{8}}[A-Za-z]",
-    "es.nie": rf"[XYZxyz](?:{_G}[0-9]){{7}}{_G}[A-Za-z]",
+    "es.dni": rf"(?<![0-9])(?:[0-9]{_G}){{7}}[0-9]{_LAST_LETTER}",
+    "es.nie": rf"[XYZxyz](?:{_G}[0-9]){{7}}{_LAST_LETTER}",
     "fi.hetu": "(?<![0-9])[0-9]{6}[-+A-FU-Ya-fu-y][0-9]{3}[0-9A-Ya-y]",
     "fr.nir": rf"(?<![0-9])[12](?:{_G}[0-9]){{4}}{_G}2[ABab](?:{_G}[0-9]){{8}}(?![0-9])",
     "it.codicefiscale": (
@@ -137,9 +153,8 @@ def find_national_ids(text: str, names: Collection[str]) -> Iterator[Span]:
     for start, end, sizes in _windows(text, _ID_GAP, _MOST_ID_DIGITS):
         candidates = of_length.get(sum(sizes), [])
         if candidates and len(sizes) <= _MOST_ID_GROUPS and sum(sizes) >= 2 * len(sizes):
-            written = text[start:end]
-            digits = _digits(written)
-            if len(set(digits)) == 1 or _is_date(digits, sizes) or _is_amount(written, sizes):
+            digits = _digits(text[start:end])
+            if len(set(digits)) == 1 or _is_harmless(text[start:end], sizes) or _IN_A_CODE.search(text, max(0, start - 3), start):
                 continue
             if any(_is_valid(name, digits) for name in candidates if name != "us.ssn" or sizes == (3, 2, 4)):
                 yield start, end
@@ -156,6 +171,8 @@ def _find_with_letters(text: str, name: str) -> Iterator[Span]:
             yield match.span()
 
 
+# One or two letters before a number make a code of it, as of parcels and parts.
+_IN_A_CODE = re.compile(r"(?<![A-Za-z])(?!(?:id|no|nr)\Z)[A-Za-z]{1,2}\Z", re.IGNORECASE)
 _compiled = functools.cache(re.compile)
 
 
@@ -169,8 +186,23 @@ def _is_valid(name: str, compact: str) -> bool:
     return _check(name)(compact)
 
 
+def _is_harmless(written: str, sizes: tuple[int, ...]) -> bool:
+    """Written as no id is: a date with or without more, an amount, an address of a network."""
+    if len(sizes) == 2 and sizes[1] == 2 and written[-3] == ".":
+        return True
+    digits = _digits(written)
+    return (
+        _is_date(digits[:8], sizes[:3])
+        or _is_date(digits[-8:], sizes[-3:])
+        or bool(_NETWORK_ADDRESS.fullmatch(written) and all(int(part) < 256 for part in written.split(".")))
+    )
+
+
+_NETWORK_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+
+
 def _is_date(digits: str, sizes: tuple[int, ...]) -> bool:
-    """A date of this or the last century: no id of eight digits is written like one."""
+    """A day of this century or the last one, with the year first or last."""
     if sizes not in ((8,), (4, 2, 2), (2, 2, 4)):
         return False
     orders = [digits] if sizes != (2, 2, 4) else []
@@ -186,16 +218,15 @@ def _is_date(digits: str, sizes: tuple[int, ...]) -> bool:
     return False
 
 
-def _is_amount(written: str, sizes: tuple[int, ...]) -> bool:
-    return len(sizes) == 2 and sizes[1] == 2 and written[-3] == "."
-
-
 # Phone numbers
 
 _PHONE_RUN = re.compile(r"[0-9+()\[\]./~ -]+")
-_PHONE_DIGITS = 6
+_PHONE_DIGITS = range(6, 16)
+_HOME_DIGITS = range(9, 13)
 _NO_PHONE = re.compile("[0-9]{21,}")
 _CHUNK, _OVERLAP = 400, 80
+_ABROAD = re.compile(r"\+[^\w\n]{0,2}\Z")
+_PHONE_GAP = re.compile(r"[ ()\[\]./_-]{1,4}")
 _ANNOUNCED = re.compile(
     r"(?:te?l|telefon|telephone|t[eé]l[eé]fono|phone|fon|mobile?|handy|cell|call|fax|whatsapp)\Z", re.IGNORECASE
 )
@@ -207,23 +238,57 @@ _EXTENSION = re.compile(
 
 def find_phones(text: str, regions: Collection[str]) -> Iterator[Span]:
     """Every phone number: with a country code anywhere, without one in the `regions`; with its extension."""
+    for start, end in _phones(text, regions):
+        extension = _EXTENSION.match(text, end)
+        yield start, extension.end() if extension else end
+
+
+def _phones(text: str, regions: Collection[str]) -> Iterator[Span]:
+    yield from _phones_abroad(text)
+    yield from _phones_at_home(text, regions)
     text = _NO_PHONE.sub(lambda match: "_" * len(match[0]), text)
     for run in _PHONE_RUN.finditer(text):
-        if sum(map(str.isdigit, run[0])) < _PHONE_DIGITS:
+        if sum(map(str.isdigit, run[0])) < _PHONE_DIGITS[0]:
             continue
         for start in range(run.start(), run.end(), _CHUNK - _OVERLAP):
-            for found_start, found_end in _phones_in(text, start, min(start + _CHUNK, run.end()), regions):
-                extension = _EXTENSION.match(text, found_end)
-                yield found_start, extension.end() if extension else found_end
+            yield from _phones_in(text, start, min(start + _CHUNK, run.end()), regions)
 
 
-def _phones_in(text: str, start: int, end: int, regions: Collection[str]) -> set[Span]:
-    # The library wants to see the character before: digits behind a letter are rather an order number.
+def _phones_abroad(text: str) -> Iterator[Span]:
+    """Those with a country code, whatever parts their groups and whatever other number follows."""
+    for start, end, sizes in _windows(text, _CARD_GAP, _PHONE_DIGITS[-1] + 2):
+        plus = _ABROAD.search(text, max(0, start - 3), start)
+        if sum(sizes) >= _PHONE_DIGITS[0] and (plus or text.startswith("00", start)):
+            digits = _digits(text[start:end])
+            if _is_phone("+" + (digits if plus else digits[2:]), None):
+                yield plus.start() if plus else start, end
+
+
+def _phones_at_home(text: str, regions: Collection[str]) -> Iterator[Span]:
+    """Those without one that show by a 0 in front or by their groups where they begin, whatever number comes before."""
+    for start, end, sizes in _windows(text, _PHONE_GAP, _HOME_DIGITS[-1]):
+        begins = text.startswith("0", start) and not text.startswith("00", start)
+        if sum(sizes) in _HOME_DIGITS and (begins or sizes == (3, 3, 4)):
+            written = text[start:end]
+            if not _is_harmless(written, sizes) and any(_is_phone(_digits(written), region) for region in regions):
+                yield start, end
+
+
+def _is_phone(digits: str, region: str | None) -> bool:
+    try:
+        return phonenumbers.is_valid_number(phonenumbers.parse(digits, region))
+    except phonenumbers.NumberParseException:
+        return False
+
+
+def _phones_in(text: str, start: int, end: int, regions: Collection[str]) -> Iterator[Span]:
+    # The library looks at the character before (digits behind a letter are rather an order number), and for a time.
     before = max(0, start - 1)
-    if start and _ANNOUNCED.search(text[max(0, start - 12) : start]):
+    if start and _ANNOUNCED.search(text, max(0, start - 12), start):
         before = start
-    return {
-        (before + number.start, before + number.end)
-        for region in regions or (None,)
-        for number in phonenumbers.PhoneNumberMatcher(text[before:end], region)
-    }
+    seen = text[before : end + 3 if text.startswith(":", end) else end]
+    for region in regions or (None,):
+        for number in phonenumbers.PhoneNumberMatcher(seen, region):
+            sizes = tuple(map(len, _GROUP.findall(number.raw_string)))
+            if not _is_date(_digits(number.raw_string), sizes):
+                yield before + number.start, before + number.end
