@@ -7,6 +7,7 @@ same texts.
 
 from __future__ import annotations
 
+import datetime
 import random
 import re
 from collections import Counter
@@ -129,11 +130,30 @@ def _grouped(characters: str, sizes: Sequence[int]) -> list[str]:
 # Forms
 
 _SEPARATORS = {
-    **{"no gap": "", "space": " ", "hyphen": "-", "dot": ".", "slash": "/", "underscore": "_", "two spaces": "  "},
-    **{"tab": "\t", "no-break space": "\u00a0", "narrow space U+202F": "\u202f", "thin space": "\u2009"},
-    **{"ideographic space": "\u3000", "en dash": "\u2013", "hyphen U+2011": "\u2011", "minus U+2212": "\u2212"},
-    **{"soft hyphen": "\u00ad", "zero-width space": "\u200b", "zero-width joiner": "\u200d", "word joiner": "\u2060"},
-    **{"&nbsp;": "&nbsp;", "&#160;": "&#160;", "%20": "%20", "=20": "=20", "spaced hyphen": " - "},
+    "no gap": "",
+    "space": " ",
+    "hyphen": "-",
+    "dot": ".",
+    "slash": "/",
+    "underscore": "_",
+    "two spaces": "  ",
+    "tab": "\t",
+    "no-break space": "\u00a0",
+    "narrow space U+202F": "\u202f",
+    "thin space": "\u2009",
+    "ideographic space": "\u3000",
+    "en dash": "\u2013",
+    "hyphen U+2011": "\u2011",
+    "minus U+2212": "\u2212",
+    "soft hyphen": "\u00ad",
+    "zero-width space": "\u200b",
+    "zero-width joiner": "\u200d",
+    "word joiner": "\u2060",
+    "&nbsp;": "&nbsp;",
+    "&#160;": "&#160;",
+    "%20": "%20",
+    "=20": "=20",
+    "spaced hyphen": " - ",
 }
 _LOOSE = {"comma": ", ", "line feed": "\n", "CR LF": "\r\n", "line and indent": "\n    ", "line and quote": "\n> "}
 
@@ -188,7 +208,7 @@ _AROUND_ANY = {
     "quotes": ('"', '"'),
     "behind a colon": ("Nr.:", " received"),
     "within Japanese": ("番号は", "です。よろしくお願いします"),
-    "within long Japanese": ("お世話になっております私の番号は", "ですのでどうぞよろしくお願い申し上げますまた後日ご連絡いたします"),
+    "within long Japanese": ("お世話になっております私の番号は", "ですのでどうぞよろしくお願い申し上げますまた後日"),
     "within Chinese": ("号码是", "请查收"),
     "a cell of CSV": ("7;open;", ";late"),
     "a JSON string": ('{"note":"', '"}'),
@@ -222,12 +242,15 @@ def cases(n_values: int, seed: int = 0) -> Iterator[Case]:
     """Every kind in every form and context, each with so many values."""
     chance = random.Random(seed)
     makers: dict[str, Callable[[random.Random], list[str]]] = {
-        **{"card": _card, "iban": _iban, "national_id": _national_id, "phone": _phone},
+        "card": _card,
+        "iban": _iban,
+        "national_id": _national_id,
+        "phone": _phone,
         "phone, no country code": lambda chance: _phone(chance, MaskingConfig().phone_regions),
     }
     for kind, make in makers.items():
         around = _AROUND_ANY | _AROUND_NUMBERS
-        if kind.startswith("phone"):  # digits before a phone number may be of it, and letters before it make an order number
+        if kind.startswith("phone"):  # letters right before it make an order number of it
             around = {name: pair for name, pair in around.items() if not name.startswith("glued")}
         for form, write in _number_forms(kind).items():
             for context, (before, behind) in around.items():
@@ -265,16 +288,28 @@ _HARMLESS: dict[str, Callable[[random.Random], str]] = {
     "order number, 12 digits": lambda r: f"order {_random_digits(r, 12)} is late",
     "order number, 16 digits": lambda r: f"order {_random_digits(r, 16)} is late",
     "number with letters": lambda r: f"parcel {''.join(r.choices('ABCDEFGH', k=2))}{_random_digits(r, 9)} is late",
-    "date": lambda r: f"on {r.randint(2000, 2030)}-{r.randint(1, 12):02}-{r.randint(1, 28):02} at noon",
-    "date, day first": lambda r: f"am {r.randint(1, 28):02}.{r.randint(1, 12):02}.{r.randint(2000, 2030)} um 12",
-    "timestamp": lambda r: f"20{r.randint(10, 30)}{r.randint(1, 12):02}{r.randint(1, 28):02}{r.randint(0, 235959):06}",
-    "date and time": lambda r: f"2026-11-{r.randint(1, 28):02} {r.randint(0, 23):02}:{r.randint(0, 59):02}:{r.randint(0, 59):02}",
-    "amounts": lambda r: f"I paid {r.randint(1, 9)},{_random_digits(r, 3)}.{_random_digits(r, 2)} EUR, not {r.randint(1, 999)}.50",
-    "a receipt's column": lambda r: "\n".join(f"{r.randint(1, 9)} x {r.randint(1, 40)}.{_random_digits(r, 2)}" for _ in range(6)),
+    "date": lambda r: f"on {_day(r).isoformat()} at noon",
+    "date, day first": lambda r: f"am {_day(r):%d.%m.%Y} um 12",
+    "date and time": lambda r: f"{_day(r)} {_hour(r)}",
+    "date and time, no gaps": lambda r: f"{_day(r):%Y%m%d}{_hour(r).replace(':', '')}",
+    "amounts": lambda r: f"I paid {_amount(r, 4)} EUR, not {_amount(r, 2)}",
+    "a receipt's column": lambda r: "\n".join(f"{r.randint(1, 9)} x {_amount(r, 2)}" for _ in range(6)),
     "a list of numbers": lambda r: ", ".join(str(r.randint(1, 9999)) for _ in range(8)),
-    "version and address": lambda r: f"version {r.randint(1, 9)}.{r.randint(0, 20)}.{r.randint(0, 9)} on 192.0.2.{r.randint(1, 254)}",
-    "words with at": lambda r: f"meet us @ noon, {r.randint(2, 9)} pieces @ {r.randint(1, 9)}.50 each",
-}  # fmt: skip
+    "version and address": lambda r: f"version {r.randint(1, 9)}.{r.randint(0, 20)} on 192.0.2.{r.randint(1, 254)}",
+    "words with at": lambda r: f"meet us @ noon, {r.randint(2, 9)} pieces @ {_amount(r, 1)} each",
+}
+
+
+def _day(chance: random.Random) -> datetime.date:
+    return datetime.date(2000, 1, 1) + datetime.timedelta(days=chance.randrange(11_000))
+
+
+def _hour(chance: random.Random) -> str:
+    return f"{chance.randrange(24):02}:{chance.randrange(60):02}:{chance.randrange(60):02}"
+
+
+def _amount(chance: random.Random, digits: int) -> str:
+    return f"{chance.randrange(10 ** (digits - 1), 10**digits):,}.{chance.randrange(100):02}"
 
 
 def overmasked(masker: Masker, n_texts: int, seed: int = 0) -> dict[str, float]:

@@ -131,9 +131,34 @@ _ENCODED = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"<!--.{0,200}?-->|</?([A-Za-z][A-Za-z0-9:-]{0,20})(?:\s[^<>]{0,500})?/?>", re.DOTALL)
-_WITHIN_WORDS = {*("a", "abbr", "b", "big", "bdi", "bdo", "code", "em", "font", "i", "ins", "kbd", "mark", "s", "samp")} | {
-    *("small", "span", "strong", "sub", "sup", "tt", "u", "var", "wbr")
-}
+_WITHIN_WORDS = frozenset(
+    [
+        "a",
+        "abbr",
+        "b",
+        "bdi",
+        "bdo",
+        "big",
+        "code",
+        "em",
+        "font",
+        "i",
+        "ins",
+        "kbd",
+        "mark",
+        "s",
+        "samp",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "sup",
+        "tt",
+        "u",
+        "var",
+        "wbr",
+    ]
+)
 
 
 def _unquoted(match: re.Match[str]) -> str:

@@ -1,7 +1,7 @@
 """Finds mail addresses in a folded text, also where no space parts them from the words around them.
 
-An address is told from the words around it by its letters: Latin, Greek and Cyrillic words stand between spaces, others,
-such as Japanese and Chinese ones, are written into each other.
+An address is told from the words around it by its letters: Latin, Greek and Cyrillic words stand between spaces,
+others, such as Japanese and Chinese ones, are written into each other.
 """
 
 from __future__ import annotations

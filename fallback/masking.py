@@ -16,13 +16,18 @@ from dataclasses import dataclass, field
 
 from fallback.folding import readings
 from fallback.mail_addresses import find_mail_addresses
-from fallback.personal_numbers import find_cards, find_ibans, find_national_ids, find_phones
+from fallback.personal_numbers import find_cards, find_ibans, find_marked_phones, find_national_ids, find_phones
 from schemas.errors import ConfigError
 from schemas.fallback_config import MaskingConfig
 
 # What a place is called where several kinds overlap: the first of them.
 _PLACEHOLDERS = {
-    **{"email": "EMAIL", "iban": "IBAN", "card": "CARD", "national_id": "ID", "phone": "PHONE", "name": "NAME"},
+    "email": "EMAIL",
+    "iban": "IBAN",
+    "card": "CARD",
+    "national_id": "ID",
+    "phone": "PHONE",
+    "name": "NAME",
 }
 _RANK = list(_PLACEHOLDERS)
 _TAKEN = "\u56d7"  # neither a digit, nor a gap between digits, nor a letter that belongs to a number
@@ -107,12 +112,15 @@ class Masker:
         for kind, find in (("email", find_mail_addresses), ("iban", find_ibans), ("card", find_cards)):
             if kind in kinds:
                 first += [(start, end, kind) for start, end in find(text)]
+        if "phone" in kinds:
+            regions = self._config.phone_regions
+            yield from ((start, end, "phone") for start, end in find_phones(_without(text, first), regions))
+            for start, end in find_marked_phones(text, regions):
+                yield start, end, "phone"
+                if text[start] == "+":
+                    first.append((start, end, "phone"))
         yield from first
         text = _without(text, first)
-        if "phone" in kinds:
-            phones = [(start, end, "phone") for start, end in find_phones(text, self._config.phone_regions)]
-            yield from phones
-            text = _without(text, [phone for phone in phones if text[phone[0]] == "+"])
         if "national_id" in kinds:
             for start, end in find_national_ids(text, self._config.national_ids):
                 yield start, end, "national_id"

@@ -122,9 +122,20 @@ def _iban_forms() -> dict[str, re.Pattern[str]]:
 # National ids
 
 _ID_DIGITS = {
-    **{"us.ssn": (9,), "gb.nhs": (10,), "ca.sin": (9,), "au.tfn": (8, 9), "de.idnr": (11,), "fr.nir": (15,)},
-    **{"nl.bsn": (8, 9), "be.nn": (11,), "ch.ssn": (13,), "pl.pesel": (11,), "se.personnummer": (10, 12)},
-    **{"dk.cpr": (10,), "br.cpf": (11,), "in_.aadhaar": (12,)},
+    "us.ssn": (9,),
+    "gb.nhs": (10,),
+    "ca.sin": (9,),
+    "au.tfn": (8, 9),
+    "de.idnr": (11,),
+    "fr.nir": (15,),
+    "nl.bsn": (8, 9),
+    "be.nn": (11,),
+    "ch.ssn": (13,),
+    "pl.pesel": (11,),
+    "se.personnummer": (10, 12),
+    "dk.cpr": (10,),
+    "br.cpf": (11,),
+    "in_.aadhaar": (12,),
 }
 _MOST_ID_DIGITS = 15
 _MOST_ID_GROUPS = 7
@@ -154,7 +165,7 @@ def find_national_ids(text: str, names: Collection[str]) -> Iterator[Span]:
         candidates = of_length.get(sum(sizes), [])
         if candidates and len(sizes) <= _MOST_ID_GROUPS and sum(sizes) >= 2 * len(sizes):
             digits = _digits(text[start:end])
-            if len(set(digits)) == 1 or _is_harmless(text[start:end], sizes) or _IN_A_CODE.search(text, max(0, start - 3), start):
+            if len(set(digits)) == 1 or _is_harmless(text[start:end], sizes) or _is_in_a_code(text, start):
                 continue
             if any(_is_valid(name, digits) for name in candidates if name != "us.ssn" or sizes == (3, 2, 4)):
                 yield start, end
@@ -174,6 +185,10 @@ def _find_with_letters(text: str, name: str) -> Iterator[Span]:
 # One or two letters before a number make a code of it, as of parcels and parts.
 _IN_A_CODE = re.compile(r"(?<![A-Za-z])(?!(?:id|no|nr)\Z)[A-Za-z]{1,2}\Z", re.IGNORECASE)
 _compiled = functools.cache(re.compile)
+
+
+def _is_in_a_code(text: str, start: int) -> bool:
+    return bool(_IN_A_CODE.search(text, max(0, start - 3), start))
 
 
 @functools.cache
@@ -238,20 +253,25 @@ _EXTENSION = re.compile(
 
 def find_phones(text: str, regions: Collection[str]) -> Iterator[Span]:
     """Every phone number: with a country code anywhere, without one in the `regions`; with its extension."""
-    for start, end in _phones(text, regions):
-        extension = _EXTENSION.match(text, end)
-        yield start, extension.end() if extension else end
-
-
-def _phones(text: str, regions: Collection[str]) -> Iterator[Span]:
-    yield from _phones_abroad(text)
-    yield from _phones_at_home(text, regions)
+    yield from find_marked_phones(text, regions)
     text = _NO_PHONE.sub(lambda match: "_" * len(match[0]), text)
     for run in _PHONE_RUN.finditer(text):
         if sum(map(str.isdigit, run[0])) < _PHONE_DIGITS[0]:
             continue
         for start in range(run.start(), run.end(), _CHUNK - _OVERLAP):
-            yield from _phones_in(text, start, min(start + _CHUNK, run.end()), regions)
+            for phone in _phones_in(text, start, min(start + _CHUNK, run.end()), regions):
+                yield _with_extension(text, *phone)
+
+
+def find_marked_phones(text: str, regions: Collection[str]) -> Iterator[Span]:
+    """The phone numbers whose first digits or groups say what they are: no part of them is another number."""
+    for start, end in [*_phones_abroad(text), *_phones_at_home(text, regions)]:
+        yield _with_extension(text, start, end)
+
+
+def _with_extension(text: str, start: int, end: int) -> Span:
+    extension = _EXTENSION.match(text, end)
+    return start, extension.end() if extension else end
 
 
 def _phones_abroad(text: str) -> Iterator[Span]:
@@ -270,7 +290,9 @@ def _phones_at_home(text: str, regions: Collection[str]) -> Iterator[Span]:
         begins = text.startswith("0", start) and not text.startswith("00", start)
         if sum(sizes) in _HOME_DIGITS and (begins or sizes == (3, 3, 4)):
             written = text[start:end]
-            if not _is_harmless(written, sizes) and any(_is_phone(_digits(written), region) for region in regions):
+            if _is_harmless(written, sizes) or _is_in_a_code(text, start):
+                continue
+            if any(_is_phone(_digits(written), region) for region in regions):
                 yield start, end
 
 
