@@ -1,29 +1,39 @@
 """Takes out of a text what points at a person before it leaves the machine.
 
-Found: e-mail addresses, phone numbers, IBANs, payment cards (Luhn), national ids (by their check digits, where they
-have some). Not found: names, postal addresses, dates of birth, user names, account numbers other than IBANs, and
-whatever is spelt out or broken over lines.
+Found: mail addresses, phone numbers, IBANs, payment cards, national ids, in every reading of the text
+(`fallback.folding`); names where a recogniser is configured. Not found: postal addresses, dates of birth, user names,
+account numbers other than IBANs, and whatever is spelt out.
 """
 
 from __future__ import annotations
 
 import importlib
 import re
+import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import phonenumbers
-from stdnum import iban, luhn
-
+from fallback.folding import readings
+from fallback.mail_addresses import find_mail_addresses
+from fallback.personal_numbers import find_cards, find_ibans, find_marked_phones, find_national_ids, find_phones
+from schemas.errors import ConfigError
 from schemas.fallback_config import MaskingConfig
 
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+%'-]{1,64}@(?:[\w-]{1,63}\.){1,8}\w{2,24}(?!\w)")
-_PIECE = re.compile(r"[A-Za-z0-9]+")
-_GAPS = (" ", "-", ".", "/", "\u00a0")
-_NAMES = {"email": "EMAIL", "phone": "PHONE", "iban": "IBAN", "card": "CARD", "national_id": "ID"}
-# Without a check digit, nine digits are an SSN only as people write one.
-_FORMATTED_ONLY = {"us.ssn": re.compile(r"\d{3}[- ]\d{2}[- ]\d{4}")}
+# What a place is called where several kinds overlap: the first of them.
+_PLACEHOLDERS = {
+    "email": "EMAIL",
+    "iban": "IBAN",
+    "card": "CARD",
+    "national_id": "ID",
+    "phone": "PHONE",
+    "name": "NAME",
+}
+_RANK = list(_PLACEHOLDERS)
+_TAKEN = "\u56d7"  # neither a digit, nor a gap between digits, nor a letter that belongs to a number
+
+Finding = tuple[int, int, str]
+NameRecogniser = Callable[[str], Iterable[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class MaskedText:
 
     Attributes:
         text: with placeholders such as [EMAIL_1]; the same value has the same one.
-        values: placeholder -> what stood there. Kept in memory alone.
+        values: placeholder -> what stood there. Kept in memory only.
         counts: kind -> how many places were masked.
     """
 
@@ -41,121 +51,111 @@ class MaskedText:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class _Numbered:
-    """A kind of number: letters and digits in at most `max_pieces` pieces, `low` to `high` of them together."""
-
-    kind: str
-    max_pieces: int
-    low: int
-    high: int
-    accepts: Callable[[str, str], bool]
-
-
 class Masker:
-    """Masks texts as configured. Safe to use from several threads."""
+    """Masks texts as configured. Safe to use from several threads.
+
+    Raises:
+        ConfigError: the configured recogniser of names cannot be imported.
+    """
 
     def __init__(self, config: MaskingConfig) -> None:
         self._config = config
-        self._numbers = []
-        if "iban" in config.kinds:
-            self._numbers.append(_Numbered("iban", 9, 15, 34, _is_iban))
-        if "card" in config.kinds:
-            self._numbers.append(_Numbered("card", 5, 13, 19, _is_card))
-        if "national_id" in config.kinds:
-            checks = [(name, importlib.import_module(f"stdnum.{name}").is_valid) for name in config.national_ids]
-            self._numbers.append(_Numbered("national_id", 6, 8, 16, _national_id(checks)))
+        self._recognise = _recogniser(config.names) if config.enabled and config.names else None
+        self._one_at_a_time = threading.Lock()
 
     @property
     def description(self) -> str:
         """What is masked, for the egress log."""
-        return ",".join(self._config.kinds) if self._config.enabled else "off"
+        if not self._config.enabled:
+            return "off"
+        return ",".join([*self._config.kinds, *(["name"] if self._recognise else [])])
 
     def mask(self, text: str) -> MaskedText:
-        """Replaces what is found by placeholders; with masking off, returns the text as it is."""
+        """Replaces what is found by placeholders; with masking off, returns the text as it is.
+
+        Raises:
+            Exception: whatever the recogniser of names raises; the text must not leave then.
+        """
         if not self._config.enabled:
             return MaskedText(text)
-        taken: list[tuple[int, int, str]] = []
-        for start, end, kind in self._found(text):
-            if all(end <= other_start or start >= other_end for other_start, other_end, _ in taken):
-                taken.append((start, end, kind))
         placeholders: dict[tuple[str, str], str] = {}
         counts: Counter[str] = Counter()
         parts, last = [], 0
-        for start, end, kind in sorted(taken):
+        for start, end, kind in _widened(self._found(text)):
             value = text[start:end]
             same = (kind, re.sub(r"[\W_]", "", value).lower())
             if same not in placeholders:
                 number = 1 + sum(other == kind for other, _ in placeholders)
-                placeholders[same] = f"[{_NAMES[kind]}_{number}]"
+                placeholders[same] = f"[{_PLACEHOLDERS[kind]}_{number}]"
             parts += [text[last:start], placeholders[same]]
             counts[kind] += 1
             last = end
         values = {placeholders[same]: same[1] for same in placeholders}
         return MaskedText("".join([*parts, text[last:]]), values, dict(counts))
 
-    def _found(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Start, end and kind; where two overlap, the first one counts."""
-        if "email" in self._config.kinds:
-            for match in _EMAIL.finditer(text):
-                yield match.start(), match.end(), "email"
-        yield from self._found_numbers(text)
-        if "phone" in self._config.kinds:
-            for region in self._config.phone_regions or (None,):
-                for number in phonenumbers.PhoneNumberMatcher(text, region):
-                    yield number.start, number.end, "phone"
+    def _found(self, text: str) -> Iterator[Finding]:
+        for reading in readings(text):
+            for start, end, kind in self._found_in(reading.text):
+                yield *reading.place(start, end), kind
+        if self._recognise:
+            with self._one_at_a_time:
+                names = [(int(start), int(end)) for start, end in self._recognise(text)]
+            for start, end in names:
+                if not 0 <= start < end <= len(text):
+                    raise ValueError(f"the recogniser of names found one outside the text, at {start} to {end}")
+                yield start, end, "name"
 
-    def _found_numbers(self, text: str) -> Iterator[tuple[int, int, str]]:
-        """Every run of pieces with one gap between each two, the longest that is a number of some kind."""
-        pieces = [match.span() for match in _PIECE.finditer(text)]
-        has_digit = [any(map(str.isdigit, text[start:end])) for start, end in pieces]
-        after = 0  # pieces before this one are part of a number already
-        for first, (start, _) in enumerate(pieces):
-            if first < after or (start and (text[start - 1].isalnum() or text[start - 1] == "_")):
-                continue
-            last = first
-            while (
-                last + 1 < len(pieces)
-                and last + 1 - first < 9
-                and pieces[last + 1][0] == pieces[last][1] + 1
-                and text[pieces[last][1]] in _GAPS
-            ):
-                last += 1
-            for end_piece in range(last, first - 1, -1):
-                if not any(has_digit[first : end_piece + 1]):
-                    break
-                kind = self._kind(text[start : pieces[end_piece][1]], end_piece + 1 - first)
-                if kind:
-                    yield start, pieces[end_piece][1], kind
-                    after = end_piece + 1
-                    break
-
-    def _kind(self, written: str, n_pieces: int) -> str | None:
-        compact = re.sub(r"[^A-Za-z0-9]", "", written)
-        for number in self._numbers:
-            fits = n_pieces <= number.max_pieces and number.low <= len(compact) <= number.high
-            if fits and number.accepts(written, compact):
-                return number.kind
-        return None
+    def _found_in(self, text: str) -> Iterator[Finding]:
+        """Cards and IBANs anywhere, the others in what they leave."""
+        kinds = self._config.kinds
+        first: list[Finding] = []
+        for kind, find in (("email", find_mail_addresses), ("iban", find_ibans), ("card", find_cards)):
+            if kind in kinds:
+                first += [(start, end, kind) for start, end in find(text)]
+        if "phone" in kinds:
+            regions = self._config.phone_regions
+            yield from ((start, end, "phone") for start, end in find_phones(_without(text, first), regions))
+            for start, end in find_marked_phones(text, regions):
+                yield start, end, "phone"
+                if text[start] == "+":
+                    first.append((start, end, "phone"))
+        yield from first
+        text = _without(text, first)
+        if "national_id" in kinds:
+            for start, end in find_national_ids(text, self._config.national_ids):
+                yield start, end, "national_id"
 
 
-def _is_iban(_: str, compact: str) -> bool:
-    return compact[:2].isalpha() and compact[2:4].isdigit() and bool(iban.is_valid(compact.upper()))
+def _recogniser(name: str) -> NameRecogniser:
+    module, _, function = name.partition(":")
+    try:
+        found: NameRecogniser = getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"masking.names: {name!r} cannot be imported ({type(error).__name__}); expected module:function of an "
+            "installed package, or of a file in a folder on PYTHONPATH"
+        ) from None
+    return found
 
 
-def _is_card(_: str, compact: str) -> bool:
-    return compact.isdigit() and compact[0] in "23456" and len(set(compact)) > 1 and bool(luhn.is_valid(compact))
+def _widened(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings in the order of the text; those that overlap as one, which covers them all."""
+    current: Finding | None = None
+    for start, end, kind in sorted(set(findings)):
+        if current is None or start >= current[1]:
+            if current is not None:
+                yield current
+            current = start, end, kind
+        else:
+            current = current[0], max(end, current[1]), min(kind, current[2], key=_RANK.index)
+    if current is not None:
+        yield current
 
 
-def _national_id(checks: list[tuple[str, Callable[[str], bool]]]) -> Callable[[str, str], bool]:
-    def accepts(written: str, compact: str) -> bool:
-        digits = [character for character in compact if character.isdigit()]
-        if len(digits) < 5 or len(set(digits)) == 1:
-            return False
-        for name, is_valid in checks:
-            form = _FORMATTED_ONLY.get(name)
-            if (form is None or form.fullmatch(written)) and is_valid(written):
-                return True
-        return False
-
-    return accepts
+def _without(text: str, findings: Iterable[Finding]) -> str:
+    """The text with nothing to find in the places of the findings, as long as before."""
+    parts, last = [], 0
+    for start, end, _ in _widened(findings):
+        parts += [text[last:start], _TAKEN * (end - start)]
+        last = end
+    return "".join([*parts, text[last:]])

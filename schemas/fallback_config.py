@@ -121,12 +121,14 @@ class MaskingConfig:
         kinds: what is looked for.
         phone_regions: countries whose phone numbers are known without a country code.
         national_ids: which ones, by country and name.
+        names: a recogniser of names, as `module:function`; "" for none.
     """
 
     enabled: bool = True
     kinds: tuple[str, ...] = MASKED_KINDS
     phone_regions: tuple[str, ...] = ("US", "GB", "DE", "FR")
     national_ids: tuple[str, ...] = NATIONAL_IDS
+    names: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,15 @@ def _check(config: DrainConfig) -> None:
         _one_of("masking.kinds", kind, MASKED_KINDS)
     for name in config.masking.national_ids:
         _one_of("masking.national_ids", name, NATIONAL_IDS)
+    _check_names(config.masking.names)
     _check_endpoint(config.llm)
     _check_money(config)
+
+
+def _check_names(names: str) -> None:
+    module, colon, function = names.partition(":")
+    if names and not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise ConfigError(f"masking.names: expected module:function, such as our_names:find, found {names!r}")
 
 
 def _check_endpoint(llm: LlmConfig) -> None:
