@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -144,18 +144,27 @@ def export_label_studio(engine: sa.Engine, path: Path, config: ReviewConfig, doc
     return f"{path}: {tasks:,} tasks; the labelling interface is {interface_path(path)}"
 
 
-def import_label_studio(engine: sa.Engine, path: Path, config: ReviewConfig) -> Iterator[str]:
+def import_label_studio(
+    engine: sa.Engine, path: Path, config: ReviewConfig, annotators: Mapping[str, str]
+) -> Iterator[str]:
     """Takes annotations.
 
     Raises:
-        InputError: the file is no export, or an annotation was refused; the others were taken.
+        InputError: the file is no export, or an annotation was refused or has changed; the others were taken.
+        ConfigError: an annotator is mapped to an account that there is not.
     """
     keep_up(engine, config, now_micros())
-    found = import_annotations(engine, path, config, now_micros())
-    yield f"{path}: {found.taken:,} annotations taken, {found.known:,} known before, {len(found.refused):,} refused"
-    yield from found.refused
-    if found.refused:
-        raise InputError(f"{path}: {len(found.refused)} annotations were refused; the others were taken")
+    found = import_annotations(engine, path, config, now_micros(), annotators)
+    yield (
+        f"{path}: {found.taken:,} annotations taken, {found.known:,} known before, {found.skipped:,} skipped in Label "
+        f"Studio, {len(found.changed):,} changed since they were taken, {len(found.refused):,} refused"
+    )
+    yield from (*found.changed, *found.refused)
+    if found.changed or found.refused:
+        raise InputError(
+            f"{path}: {len(found.refused)} annotations were refused and {len(found.changed)} have changed since they "
+            "were taken; the others were taken"
+        )
 
 
 def _sqlite_file(url: str) -> Path | None:

@@ -194,14 +194,28 @@ def label_studio_export(
 @_config
 @_own_warehouse
 @_own_database
-def label_studio_import(file: Path, config_path: Path | None, warehouse: str | None, database: str | None) -> None:
+@click.option(
+    "--annotators",
+    "annotators_path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="TOML file whose table [annotators] names the account of an address or number.",
+)
+def label_studio_import(
+    file: Path,
+    config_path: Path | None,
+    warehouse: str | None,
+    database: str | None,
+    annotators_path: Path | None,
+) -> None:
     """Take the annotations in FILE, a JSON export of Label Studio, as judgements; twice is once."""
-    from schemas.review_config import load_review_config
+    from schemas.review_config import load_annotators, load_review_config
 
     config = load_review_config(config_path, warehouse=warehouse, database=database)
+    annotators = load_annotators(annotators_path) if annotators_path else {}
     job = _job()
     with job.open_reviews(config.warehouse, config.database) as engine:
-        for line in job.import_label_studio(engine, file, config):
+        for line in job.import_label_studio(engine, file, config, annotators):
             click.echo(line)
 
 

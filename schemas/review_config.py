@@ -130,6 +130,25 @@ def load_review_config(
     return build(ReviewConfig, merge(values, given | ({"server": server} if server else {})), where="")
 
 
+def load_annotators(path: Path) -> dict[str, str]:
+    """Reads which account belongs to an annotator of Label Studio: a TOML file with one table, `[annotators]`.
+
+    Returns:
+        Mail address, or number in Label Studio -> name of the account.
+
+    Raises:
+        ConfigError: the file is missing or no TOML, or holds anything else.
+    """
+    values = read_toml(path)
+    table = values.get("annotators")
+    if set(values) != {"annotators"} or not isinstance(table, dict):
+        raise ConfigError(f'{path}: expected one table, [annotators], with lines such as 7 = "anna"')
+    for given, account in table.items():
+        if not isinstance(account, str):
+            raise ConfigError(f"{path}: annotators.{given}: expected the name of an account, found {account!r}")
+    return table
+
+
 def _check(config: ReviewConfig) -> None:
     if not config.warehouse:
         raise ConfigError("warehouse: expected a folder, found an empty string")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 
 from fallback.events import ChainFault, Checkpoint, checkpoint, verify_chain
 from fallback.tables import events, items
+from review.people.identity import person_key
 from review.tables import judgements, reopenings
 from review.work.judging import evidence_of
 from review.work.reopening import reopening_evidence
@@ -38,7 +40,8 @@ def audit(connection: sa.Connection, known: Checkpoint | None = None) -> Audit:
     """Recomputes the chain; where it is whole, compares the tables with what it says.
 
     A judgement must be as its event says, comment included unless it was erased; every settled item must have been
-    settled by its last event, with that label; and nothing may stand in the tables of which the trail knows nothing.
+    settled by its last event, with that label; nobody may have judged an item twice before it was settled, or after
+    reopening it; and nothing may stand in the tables of which the trail knows nothing.
     """
     broken = verify_chain(connection, known)
     if broken is not None:
@@ -51,7 +54,7 @@ def audit(connection: sa.Connection, known: Checkpoint | None = None) -> Audit:
         connection, reopenings, ReviewAction.REOPENED, key, reopening_evidence, "reopening", "a reopening of item"
     )
     settled_faults, n_settled = _settled_faults(connection)
-    every = (*faults, *reopened, *settled_faults)
+    every = (*faults, *reopened, *_same_person_faults(connection), *settled_faults)
     return Audit(checkpoint(connection), n_judgements, n_settled, every)
 
 
@@ -109,6 +112,26 @@ def _differs(
     if erased and row["comment"] is None:
         said = {name: value for name, value in said.items() if name != "comment_hmac"}
     return dict(now) != said or event["actor"] != f"person:{row['person']}" or event["item_key"] != row["item_key"]
+
+
+def _same_person_faults(connection: sa.Connection) -> list[ChainFault]:
+    """Judgements that the same person's judgement or reopening rules out, however the name is written."""
+    taken_part: dict[tuple[str, int], set[str]] = defaultdict(set)
+    faults = []
+    told = events.c.action.in_([ReviewAction.JUDGED.value, ReviewAction.REOPENED.value])
+    columns = (events.c.seq, events.c.actor, events.c.action, events.c.item_key, events.c.details)
+    for event in connection.execute(sa.select(*columns).where(told).order_by(events.c.seq)):
+        cycle = json.loads(event.details)["cycle"]
+        person = person_key(event.actor.removeprefix("person:"))
+        if event.action == ReviewAction.REOPENED.value:
+            taken_part[event.item_key, cycle + 1].add(person)
+            continue
+        if person in taken_part[event.item_key, cycle]:
+            faults.append(
+                ChainFault(event.seq, f"tells of a judgement by {person}, who must not judge this item again")
+            )
+        taken_part[event.item_key, cycle].add(person)
+    return faults
 
 
 def _settled_faults(connection: sa.Connection) -> tuple[list[ChainFault], int]:

@@ -1,15 +1,16 @@
 """Label Studio: items as tasks with the model's prediction, and annotations back as judgements.
 
-An annotation is a judgement like one on the page: its annotator takes a place in the four eyes, a label that is none
-of the document type's is refused, and one that was taken before is passed by. The annotator is recorded as
-`label_studio:` and the mail address or number that Label Studio gives, which is no account of ours.
+An annotation is a judgement like one on the page, of the person who made it: the annotator's mail address is the name
+of an account, or a file says which account an address or a number of Label Studio belongs to. Whoever has no account
+here is nobody whose judgement could count. An annotation that was taken before is compared with what was taken.
 
-Source: https://labelstud.io/guide/tasks, https://labelstud.io/guide/predictions
+Source: https://labelstud.io/guide/tasks, https://labelstud.io/guide/predictions, https://labelstud.io/guide/export
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +21,21 @@ import sqlalchemy as sa
 from fallback.database import reading, transaction
 from fallback.events import Event, append_event
 from fallback.tables import items
-from review.people.accounts import OPERATOR, Person
-from review.refusals import Refusal
-from review.tables import judgements, reviews
+from review.people.accounts import OPERATOR, Person, find_person
+from review.people.identity import person_key, same_person
+from review.refusals import Refusal, RefusalCode
+from review.tables import judgements, people, reviews
 from review.work.admission import labels_of
-from review.work.claims import claim
+from review.work.claims import claim, review_of
 from review.work.judging import Said, judge
-from schemas.errors import InputError
-from schemas.review import JudgementKind, JudgementReason, ReviewAction, Role, Stage
+from schemas.errors import ConfigError, InputError
+from schemas.review import JudgementKind, JudgementReason, ReviewAction, Stage
 from schemas.review_config import ReviewConfig
 from transforms.warehouse.layout import write_durably
 
-_FROM, _TO = "label", "text"
+_FROM, _TO, _COMMENT = "label", "text", "comment"
 _PREFIX = "label_studio:"
+_KEY_DIGITS = 16
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,50 @@ class Import:
 
     Attributes:
         taken: annotations that became judgements.
-        known: that had become judgements before.
-        refused: why, one line for each that did not.
+        known: that had become judgements before, and still say the same.
+        skipped: that the annotator skipped or cancelled; they say nothing.
+        changed: one line for each that had become a judgement before and says something else now.
+        refused: one line for each of the others, with the reason.
     """
 
     taken: int
     known: int
+    skipped: int
+    changed: tuple[str, ...]
     refused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """One annotation of the file; `data` and `fields` are as Label Studio wrote them."""
+
+    task: Any
+    data: Any
+    fields: Any
+
+    @property
+    def item_key(self) -> str:
+        return _text(self.data["item_key"])
+
+    @property
+    def source(self) -> str:
+        """What the judgement records: the annotation's id, which another Label Studio may also give, and the item."""
+        number = self.fields.get("unique_id") or self.fields.get("id")
+        if number is None:
+            raise Refusal(RefusalCode.BAD_INPUT, "It has no id.")
+        return f"{_PREFIX}{_text(number)}/{self.item_key[:_KEY_DIGITS]}"
+
+    @property
+    def has_key(self) -> bool:
+        return isinstance(self.data, dict) and isinstance(self.data.get("item_key"), str)
+
+    @property
+    def skipped(self) -> bool:
+        return isinstance(self.fields, dict) and bool(self.fields.get("was_cancelled"))
+
+    def __str__(self) -> str:
+        number = self.fields.get("id", "without an id") if isinstance(self.fields, dict) else "unreadable"
+        return f"task {_text(self.task)}, annotation {_text(number)}"
 
 
 def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, now: int) -> int:
@@ -102,38 +142,57 @@ def labelling_interface(choices: list[str]) -> str:
     )
 
 
-def import_annotations(engine: sa.Engine, path: Path, config: ReviewConfig, now: int) -> Import:
+def import_annotations(
+    engine: sa.Engine, path: Path, config: ReviewConfig, now: int, annotators: Mapping[str, str] | None = None
+) -> Import:
     """Takes annotations from a JSON export of Label Studio, each in a transaction of its own.
+
+    Args:
+        engine: the queue.
+        path: of the export.
+        config: the rules of the review.
+        now: microseconds.
+        annotators: account of a mail address or a number of Label Studio, where the address is not the account's name.
 
     Raises:
         InputError: the file is no such export.
+        ConfigError: `annotators` names an account that there is not.
     """
-    try:
-        tasks = json.loads(path.read_bytes())
-        found = [(task["data"]["item_key"], annotation) for task in tasks for annotation in task["annotations"]]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected a JSON export of Label Studio with annotations: {error!r}") from None
-    taken = known = 0
-    refused = []
-    for key, annotation in found:
-        source = f"{_PREFIX}{annotation.get('unique_id') or annotation.get('id')}"
+    accounts = {person_key(given): person_key(account) for given, account in (annotators or {}).items()}
+    _check_accounts(engine, accounts)
+    taken = known = skipped = 0
+    changed, refused = [], []
+    for annotation in _annotations(path):
         try:
+            if annotation.skipped and not annotation.has_key:
+                skipped += 1
+                continue
+            _check_form(annotation)
             with transaction(engine) as connection:
-                if connection.scalar(sa.select(judgements.c.judgement_id).where(judgements.c.source == source)):
-                    known += 1
-                    continue
-                person = Person(_annotator(annotation), Role.REVIEWER)
-                claim(connection, person, str(key), now, config.due)
-                judge(connection, person, str(key), _said(annotation, source), now, config.four_eyes)
-                taken += 1
+                before = _taken_before(connection, annotation)
+                if before is not None:
+                    difference = _difference(before, annotation, accounts)
+                    known += not difference
+                    changed += [f"{annotation}: {difference}"] if difference else []
+                elif annotation.skipped:
+                    skipped += 1
+                else:
+                    _take(connection, annotation, config, now, accounts)
+                    taken += 1
         except Refusal as refusal:
-            refused.append(f"annotation {source.removeprefix(_PREFIX)} of item {str(key)[:12]}: {refusal}")
-        except (KeyError, ValueError, TypeError, AttributeError):
-            refused.append(f"annotation {source.removeprefix(_PREFIX)} of item {str(key)[:12]}: holds no single choice")
+            refused.append(f"{annotation}: {refusal}")
     with transaction(engine) as connection:
-        details = {"taken": taken, "known": known, "refused": len(refused)}
+        details: dict[str, Any] = {
+            "taken": taken,
+            "known": known,
+            "skipped": skipped,
+            "changed": len(changed),
+            "refused": len(refused),
+        }
+        if accounts:
+            details["annotators"] = accounts
         append_event(connection, Event(OPERATOR, ReviewAction.LABEL_STUDIO_IMPORTED, None, details), now)
-    return Import(taken, known, tuple(refused))
+    return Import(taken, known, skipped, tuple(changed), tuple(refused))
 
 
 def _task(row: sa.RowMapping) -> dict[str, Any]:
@@ -149,15 +208,132 @@ def _task(row: sa.RowMapping) -> dict[str, Any]:
     return {"data": data, "predictions": [prediction]}
 
 
-def _annotator(annotation: dict[str, Any]) -> str:
-    who = annotation["completed_by"]
-    name = who.get("email") or who["id"] if isinstance(who, dict) else who
-    return f"{_PREFIX}{name}"
+def _annotations(path: Path) -> list[_Annotation]:
+    """Every annotation of the file, in order; predictions and drafts are not read."""
+    try:
+        tasks = json.loads(path.read_bytes())
+        return [
+            _Annotation(task.get("id", number), task.get("data"), fields)
+            for number, task in enumerate(tasks)
+            for fields in _listed(task["annotations"])
+        ]
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected an export of Label Studio in the format JSON (not JSON-MIN), a list of tasks with "
+            f"annotations: {type(error).__name__}; export the project again"
+        ) from None
 
 
-def _said(annotation: dict[str, Any], source: str) -> Said:
-    results = annotation["result"]
-    (label,) = [choice for part in results if part["from_name"] == _FROM for choice in part["value"]["choices"]]
-    words = [line for part in results if part["from_name"] == "comment" for line in part["value"]["text"]]
-    comment = "\n".join(words).strip() or f"Annotated in Label Studio: {source.removeprefix(_PREFIX)}."
-    return Said(JudgementKind.LABEL, str(label), JudgementReason.TEXT_SAYS_SO, comment, source)
+def _listed(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("annotations are no list")
+    return value
+
+
+def _check_accounts(engine: sa.Engine, accounts: Mapping[str, str]) -> None:
+    with reading(engine) as connection:
+        there = set(connection.scalars(sa.select(people.c.name)))
+    for given, account in accounts.items():
+        if account not in there:
+            raise ConfigError(f"annotators: {given!r} is said to be {account!r}, who has no account; add it first")
+
+
+def _check_form(annotation: _Annotation) -> None:
+    if not isinstance(annotation.fields, dict):
+        raise Refusal(RefusalCode.BAD_INPUT, "It cannot be read.")
+    if not annotation.has_key:
+        raise Refusal(RefusalCode.NO_SUCH_ITEM, "Its task has no item_key: it is none that was exported here.")
+
+
+def _taken_before(connection: sa.Connection, annotation: _Annotation) -> sa.RowMapping | None:
+    """The judgement that the annotation became, if it did."""
+    if not annotation.skipped:
+        review_of(connection, annotation.item_key, lock=True)  # no other import takes it meanwhile
+    taken = sa.select(judgements).where(judgements.c.source == annotation.source)
+    return connection.execute(taken).mappings().one_or_none()
+
+
+def _difference(before: sa.RowMapping, annotation: _Annotation, accounts: Mapping[str, str]) -> str:
+    """What an annotation says otherwise than the judgement that it became; "" where it says the same."""
+    remedy = "if that is right, an adjudicator reopens the item"
+    was = f"was taken as {before['label']!r} by {before['person']}"
+    if annotation.skipped:
+        return f"{was}, is skipped now; {remedy}"
+    label = _label(annotation)
+    if label != before["label"]:
+        return f"{was}, says {label!r} now; {remedy}"
+    name = _annotator(annotation, accounts)
+    return "" if same_person(name, before["person"]) else f"{was}, is by {name} now; {remedy}"
+
+
+def _take(
+    connection: sa.Connection, annotation: _Annotation, config: ReviewConfig, now: int, accounts: Mapping[str, str]
+) -> None:
+    person = _person(connection, annotation, accounts)
+    key = annotation.item_key
+    if review_of(connection, key)["stage"] == Stage.ADJUDICATION.value:
+        raise Refusal(RefusalCode.ROLE, "An adjudicator decides this item on its page, having read both judgements.")
+    claim(connection, person, key, now, config.due)
+    judge(connection, person, key, _said(annotation), now, config.four_eyes)
+
+
+def _person(connection: sa.Connection, annotation: _Annotation, accounts: Mapping[str, str]) -> Person:
+    name = _annotator(annotation, accounts)
+    if (person := find_person(connection, name)) is not None:
+        return person
+    closed = connection.scalar(sa.select(people.c.name).where(people.c.name == name)) is not None
+    raise Refusal(
+        RefusalCode.ROLE,
+        f"The account of {name} is closed."
+        if closed
+        else f"{name} has no account here; add one, or map the annotator to one with --annotators.",
+    )
+
+
+def _annotator(annotation: _Annotation, accounts: Mapping[str, str]) -> str:
+    """The name of the annotator's account, if there is one."""
+    who = annotation.fields.get("completed_by")
+    email, number = (who.get("email"), who.get("id")) if isinstance(who, dict) else (None, who)
+    if isinstance(number, str) and not number.strip().isdigit():
+        email, number = number, None
+    given = [person_key(_text(each)) for each in (email, number) if each not in (None, "")]
+    for each in given:
+        if each in accounts:
+            return accounts[each]
+    if not email or not given:
+        known_as = f"is known by the number {given[0]} only" if given else "is not named"
+        raise Refusal(RefusalCode.ROLE, f"Its annotator {known_as}; map the number to an account with --annotators.")
+    return given[0]
+
+
+def _said(annotation: _Annotation) -> Said:
+    words = [line for part in _parts(annotation, _COMMENT) for line in _listed_texts(part, "text")]
+    number = annotation.source.removeprefix(_PREFIX).rsplit("/", 1)[0]
+    comment = "\n".join(words).strip() or f"Annotated in Label Studio: {number}."
+    return Said(
+        JudgementKind.LABEL, _label(annotation), JudgementReason.TEXT_SAYS_SO, comment, source=annotation.source
+    )
+
+
+def _label(annotation: _Annotation) -> str:
+    chosen = [choice for part in _parts(annotation, _FROM) for choice in _listed_texts(part, "choices")]
+    if len(chosen) != 1:
+        raise Refusal(RefusalCode.BAD_INPUT, f"It holds {len(chosen)} choices; expected one.")
+    return chosen[0]
+
+
+def _parts(annotation: _Annotation, name: str) -> list[dict[str, Any]]:
+    result = annotation.fields.get("result")
+    parts = result if isinstance(result, list) else []
+    return [part for part in parts if isinstance(part, dict) and part.get("from_name") == name]
+
+
+def _listed_texts(part: dict[str, Any], name: str) -> list[str]:
+    value = part.get("value")
+    listed = value.get(name) if isinstance(value, dict) else None
+    return [_text(each) for each in (listed if isinstance(listed, list) else [listed]) if each is not None]
+
+
+def _text(value: Any) -> str:
+    """As text that every database stores: PostgreSQL knows no NUL, and none of them half a surrogate pair."""
+    return str(value).encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

@@ -22,6 +22,7 @@ from fallback.database import reading, transaction
 from fallback.events import Event, append_event
 from fallback.tables import calls, items
 from review.people.accounts import OPERATOR
+from review.people.identity import person_key
 from review.tables import judgements, reopenings, reviews
 from schemas.errors import VerificationError
 from schemas.queue import ItemCode, ItemState
@@ -151,12 +152,12 @@ def _row(row: Mapping[Any, Any], reasons: Sequence[str], cost_nanos: int | None)
 
 
 def _judged(connection: sa.Connection) -> dict[tuple[str, int], list[str]]:
-    """The reasons of an item's judgements in one cycle, the last one last."""
-    said: dict[tuple[str, int], list[str]] = defaultdict(list)
-    every = sa.select(judgements.c.item_key, judgements.c.cycle, judgements.c.reason)
+    """The reason that each person gave for a judgement of an item in one cycle, the last one last."""
+    said: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    every = sa.select(judgements.c.item_key, judgements.c.cycle, judgements.c.person, judgements.c.reason)
     for row in connection.execute(every.order_by(judgements.c.item_key, judgements.c.at, judgements.c.judgement_id)):
-        said[row.item_key, row.cycle].append(row.reason)
-    return said
+        said[row.item_key, row.cycle][person_key(row.person)] = row.reason
+    return {place: list(reasons.values()) for place, reasons in said.items()}
 
 
 def _costs(connection: sa.Connection) -> dict[str, int]:

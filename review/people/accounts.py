@@ -10,6 +10,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from fallback.events import Event, append_event
+from review.people.identity import person_key, same_person
 from review.refusals import Refusal, RefusalCode
 from review.tables import people, sessions
 from schemas.errors import ConfigError
@@ -28,11 +29,14 @@ class Person:
     """Who asks.
 
     Attributes:
-        name: as in the audit trail, there after `person:`.
+        name: in the form of `person_key`, however it is given; in the audit trail it stands after `person:`.
     """
 
     name: str
     role: Role
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", person_key(self.name))
 
     @property
     def actor(self) -> str:
@@ -73,15 +77,15 @@ def change_person(connection: sa.Connection, admin: Person, name: str, role: Rol
     """
     if admin.role is not Role.ADMIN:
         raise Refusal(RefusalCode.ROLE, "Only an admin changes accounts.")
-    if name == admin.name:
+    if same_person(name, admin.name):
         raise Refusal(RefusalCode.SAME_PERSON, "Another admin must change your own account.")
     changed = connection.execute(
-        sa.update(people).where(people.c.name == name).values(role=role.value, active=active)
+        sa.update(people).where(people.c.name == person_key(name)).values(role=role.value, active=active)
     ).rowcount
     if not changed:
         raise Refusal(RefusalCode.BAD_INPUT, "There is no such person.")
-    connection.execute(sa.delete(sessions).where(sessions.c.name == name))
-    details = {"name": name, "role": role.value, "active": active}
+    connection.execute(sa.delete(sessions).where(sessions.c.name == person_key(name)))
+    details = {"name": person_key(name), "role": role.value, "active": active}
     append_event(connection, Event(admin.actor, ReviewAction.PERSON_CHANGED, None, details), now)
 
 
@@ -92,18 +96,20 @@ def set_password(connection: sa.Connection, name: str, password: str, now: int, 
         ConfigError: there is no such person, or the password is too short.
     """
     changed = connection.execute(
-        sa.update(people).where(people.c.name == name).values(password_hash=hash_password(password))
+        sa.update(people).where(people.c.name == person_key(name)).values(password_hash=hash_password(password))
     ).rowcount
     if not changed:
         raise ConfigError(f"name: there is no person {name!r}; add it first")
-    connection.execute(sa.delete(sessions).where(sessions.c.name == name))
-    append_event(connection, Event(by, ReviewAction.PERSON_CHANGED, None, {"name": name, "password": "new"}), now)
+    connection.execute(sa.delete(sessions).where(sessions.c.name == person_key(name)))
+    details = {"name": person_key(name), "password": "new"}
+    append_event(connection, Event(by, ReviewAction.PERSON_CHANGED, None, details), now)
 
 
 def find_person(connection: sa.Connection, name: str) -> Person | None:
-    """The person of an account that is open."""
-    row = connection.execute(sa.select(people.c.role).where(people.c.name == name, people.c.active)).one_or_none()
-    return None if row is None else Person(name, Role(row.role))
+    """The person of an account that is open, however the name is written."""
+    account = sa.select(people.c.name, people.c.role).where(people.c.name == person_key(name), people.c.active)
+    row = connection.execute(account).one_or_none()
+    return None if row is None else Person(row.name, Role(row.role))
 
 
 def hash_password(password: str) -> str:

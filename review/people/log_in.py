@@ -19,6 +19,7 @@ from fallback.clock import SECOND
 from fallback.database import is_postgresql
 from fallback.events import Event, append_event
 from review.people.accounts import Person, find_person, hash_password, password_fits
+from review.people.identity import person_key
 from review.tables import log_in_failures, people
 from schemas.review import ReviewAction
 from schemas.review_config import SessionConfig
@@ -39,8 +40,9 @@ class Blocked:
 
 
 def stored_hash(connection: sa.Connection, name: str) -> str | None:
-    """The password hash of an open account."""
-    return connection.scalar(sa.select(people.c.password_hash).where(people.c.name == name, people.c.active))
+    """The password hash of an open account, however its name is written."""
+    account = (people.c.name == person_key(name), people.c.active)
+    return connection.scalar(sa.select(people.c.password_hash).where(*account))
 
 
 def check_password(hashed: str | None, password: str) -> bool:
@@ -89,7 +91,7 @@ def take_attempt(connection: sa.Connection, name: str, client: str, now: int, co
 
 def record_failure(connection: sa.Connection, name: str, client: str, now: int, config: SessionConfig) -> None:
     """Records that an attempt failed; after the one that reached a limit, the block as well."""
-    known = connection.scalar(sa.select(people.c.name).where(people.c.name == name))
+    known = connection.scalar(sa.select(people.c.name).where(people.c.name == person_key(name)))
     actor = UNKNOWN if known is None else f"person:{known}"
     append_event(connection, Event(actor, ReviewAction.LOG_IN_FAILED, None, {"client": client}), now)
     if (block := blocked(connection, name, client, now, config)) is not None:
@@ -113,4 +115,5 @@ def _nobody() -> str:
 
 
 def _digest(name: str) -> str:
-    return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
+    """Of the person, so that other ways to write one name give no further attempts."""
+    return hashlib.sha256(person_key(name).encode("utf-8", "surrogatepass")).hexdigest()

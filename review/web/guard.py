@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fallback.database import reading, transaction
 from review.people.accounts import find_person
+from review.people.identity import same_person
 from review.people.log_in import record_success
 from review.people.sessions import Session, begin_session, find_session, touch_session
 from review.refusals import HTTP_STATUS, Refusal
@@ -151,7 +152,7 @@ def _vouched(
     name = request.headers.get(server.trusted_user_header)
     if name is None or client_of(request) not in server.trusted_proxies:
         return None, None
-    if session is not None and session.person.name == name:
+    if session is not None and same_person(session.person.name, name):
         return session, None
     with transaction(desk.engine) as connection:
         known = find_person(connection, name)

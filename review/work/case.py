@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from fallback.tables import calls, items
 from review.people.accounts import Person
+from review.people.identity import same_person
 from review.refusals import Refusal
 from review.tables import judgements
 from review.work.admission import labels_of
-from review.work.claims import held_by_another, review_of
+from review.work.claims import check_is_awaited, held_by_another, review_of
 from review.work.judging import judgements_of
 from review.work.reopening import reopening_of
 from review.work.similar import SimilarCase, similar_cases
-from review.work.stages import check_may_judge
 from schemas.queue import CallStatus
 from schemas.review import JudgementKind, Role, Stage
 
@@ -80,7 +80,7 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
     stage = Stage(review["stage"])
     obstacle = ""
     try:
-        check_may_judge(person, stage, review["first_by"], review["second_by"])
+        check_is_awaited(connection, person, review)
     except Refusal as refusal:
         obstacle = str(refusal)
     held = held_by_another(review, person, now)
@@ -98,7 +98,7 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
         hidden=stage is Stage.SECOND and not said,
         similar=tuple(similar_cases(connection, item)),
         obstacle=obstacle,
-        mine=review["claimed_by"] == person.name and review["claimed_until"] > now,
+        mine=same_person(review["claimed_by"], person.name) and review["claimed_until"] > now,
         holder=review["claimed_by"] if held else "",
     )
 

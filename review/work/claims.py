@@ -9,8 +9,9 @@ from fallback.database import is_postgresql
 from fallback.events import Event, append_event
 from fallback.tables import items
 from review.people.accounts import Person
+from review.people.identity import same_person
 from review.refusals import Refusal, RefusalCode
-from review.tables import reviews
+from review.tables import reopenings, reviews
 from review.work.stages import check_may_judge
 from schemas.queue import ItemState
 from schemas.review import ReviewAction, Role, Stage
@@ -43,7 +44,7 @@ def claim(connection: sa.Connection, person: Person, key: str, now: int, config:
         Refusal: somebody else holds it, the person may not judge it, or it is not in review any more.
     """
     review = review_of(connection, key, lock=True)
-    check_may_judge(person, Stage(review["stage"]), review["first_by"], review["second_by"])
+    check_is_awaited(connection, person, review)
     state = connection.scalar(sa.select(items.c.state).where(items.c.item_key == key))
     if state != ItemState.IN_REVIEW.value:
         raise Refusal(RefusalCode.NOT_OPEN, "This item is settled, or was taken back.")
@@ -67,7 +68,7 @@ def release(connection: sa.Connection, person: Person, key: str, now: int) -> No
     """
     review = review_of(connection, key, lock=True)
     holder = review["claimed_by"]
-    if holder is None or (holder != person.name and person.role is not Role.ADMIN):
+    if holder is None or not (same_person(holder, person.name) or person.role is Role.ADMIN):
         raise Refusal(RefusalCode.NOT_HELD, "You do not hold this item.")
     connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**_FREE))
     details = {"holder": holder, "by": person.name}
@@ -90,9 +91,23 @@ def defer(connection: sa.Connection, person: Person, key: str, until: int, now: 
     append_event(connection, Event(person.actor, ReviewAction.DEFERRED, key, {"until": until}), now)
 
 
+def check_is_awaited(connection: sa.Connection, person: Person, review: sa.RowMapping) -> None:
+    """Whether the person's judgement is the one that the review waits for.
+
+    Raises:
+        Refusal: it is not; see `check_may_judge`.
+    """
+    begun = sa.select(reopenings.c.person).where(
+        reopenings.c.item_key == review["item_key"], reopenings.c.cycle == review["cycle"] - 1
+    )
+    reopened_by = connection.scalar(begun)
+    check_may_judge(person, Stage(review["stage"]), review["first_by"], review["second_by"], reopened_by)
+
+
 def held_by_another(review: sa.RowMapping, person: Person, now: int) -> bool:
     """Whether somebody else holds the item at this moment."""
-    return review["claimed_by"] not in (None, person.name) and review["claimed_until"] > now
+    holder = review["claimed_by"]
+    return holder is not None and not same_person(holder, person.name) and review["claimed_until"] > now
 
 
 def check_holds(review: sa.RowMapping, person: Person, now: int) -> None:

@@ -16,8 +16,8 @@ from review.people.accounts import Person
 from review.refusals import Refusal, RefusalCode
 from review.tables import judgements, reviews
 from review.work.admission import adopt_label, labels_of
-from review.work.claims import check_holds, review_of
-from review.work.stages import Judgement, after, check_may_judge, why_four_eyes
+from review.work.claims import check_holds, check_is_awaited, review_of
+from review.work.stages import Judgement, after, why_four_eyes
 from schemas.queue import EventAction, ItemCode, ItemState
 from schemas.review import JudgementKind, JudgementReason, ReviewAction, Stage
 from schemas.review_config import FourEyesConfig
@@ -62,7 +62,7 @@ def judge(
     """
     review = review_of(connection, key, lock=True)
     stage = Stage(review["stage"])
-    check_may_judge(person, stage, review["first_by"], review["second_by"])
+    check_is_awaited(connection, person, review)
     check_holds(review, person, now)
     earlier = judgements_of(connection, key, review["cycle"])
     before = [Judgement(JudgementKind(row["kind"]), row["label"]) for row in earlier]

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from review.people.accounts import Person
+from review.people.identity import same_person
 from review.refusals import Refusal, RefusalCode
 from schemas.review import JudgementKind, Role, Stage
 from schemas.review_config import FourEyesConfig
@@ -48,11 +49,13 @@ def why_four_eyes(item_key: str, label: str, config: FourEyesConfig) -> str:
     return "sample" if drawn < config.share else ""
 
 
-def check_may_judge(person: Person, stage: Stage, first_by: str | None, second_by: str | None) -> None:
+def check_may_judge(
+    person: Person, stage: Stage, first_by: str | None, second_by: str | None, reopened_by: str | None
+) -> None:
     """Whether the person's judgement is the one that is waited for.
 
     Raises:
-        Refusal: the role does not judge, or the person has judged this item before.
+        Refusal: the role does not judge, or the person has judged this item before, or has reopened it.
     """
     if not person.judges:
         raise Refusal(RefusalCode.ROLE, f"The role {person.role.value} does not judge documents.")
@@ -60,8 +63,10 @@ def check_may_judge(person: Person, stage: Stage, first_by: str | None, second_b
         raise Refusal(RefusalCode.NOT_OPEN, "This item is settled, or was taken back.")
     if stage is Stage.ADJUDICATION and person.role is not Role.ADJUDICATOR:
         raise Refusal(RefusalCode.ROLE, "Only an adjudicator decides this item.")
-    if person.name in (first_by, second_by):
+    if same_person(person.name, first_by) or same_person(person.name, second_by):
         raise Refusal(RefusalCode.SAME_PERSON, "You have judged this item already; another person must go on.")
+    if same_person(person.name, reopened_by):
+        raise Refusal(RefusalCode.SAME_PERSON, "You reopened this item; others must judge it.")
 
 
 def after(stage: Stage, said: Judgement, before: Sequence[Judgement], four_eyes: bool) -> Next:

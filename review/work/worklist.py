@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from fallback.tables import items
 from review.people.accounts import Person
 from review.refusals import Refusal, RefusalCode
-from review.tables import reviews
+from review.tables import reopenings, reviews
 from schemas.review import Role, Stage
 
 PAGE_ROWS = 25
@@ -185,8 +185,14 @@ def _waiting_for(person: Person, now: int) -> list[sa.ColumnElement[bool]]:
         return [sa.false()]
     # Not as a list of stages: SQLite would find them by an index and sort what is nearly everything.
     stages = [] if person.role is Role.ADJUDICATOR else [reviews.c.stage != Stage.ADJUDICATION.value]
+    reopened = sa.exists().where(
+        reopenings.c.item_key == reviews.c.item_key,
+        reopenings.c.cycle == reviews.c.cycle - 1,
+        reopenings.c.person == person.name,
+    )
     return [
         *stages,
+        ~reopened,
         reviews.c.deferred_until <= now,
         reviews.c.first_by.is_(None) | (reviews.c.first_by != person.name),
         reviews.c.second_by.is_(None) | (reviews.c.second_by != person.name),

@@ -10,14 +10,16 @@ import pytest
 import sqlalchemy as sa
 
 from fallback.database import reading, transaction
-from fallback.events import Checkpoint, checkpoint, event_hash
+from fallback.events import Checkpoint, Event, append_event, checkpoint, event_hash
 from fallback.tables import calls, events, items
 from review.evidence.audit import audit, parse_checkpoint
 from review.evidence.erasure import erase, of_document, older_than, plan_erasure
 from review.evidence.export import EXPORT_COLUMNS, export_trail
 from review.refusals import Refusal, RefusalCode
 from review.tables import judgements
+from review.work.judging import evidence_of
 from schemas.errors import ConfigError
+from schemas.review import ReviewAction
 from tests.queue_databases import NOON, call_row
 from tests.review_cases import ANNA, BEN, HOUR, TWO_PEOPLE, actions, fill, in_review, item, label, says
 
@@ -31,6 +33,22 @@ def trail(queue: sa.Engine) -> sa.Engine:
     says(queue, ANNA, "a", label("delivery"))
     says(queue, BEN, "b", label("billing", "=she asks for an invoice"))
     return queue
+
+
+@pytest.mark.parametrize("written", ["anna", "Anna", "ＡＮＮＡ"])
+def test_a_judgement_by_who_judged_the_item_before_is_found_however_the_name_is_written(
+    queue: sa.Engine, written: str
+) -> None:
+    fill(queue, in_review("a"), in_review("b"))
+    says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    says(queue, BEN, "b", label("delivery"), four_eyes=TWO_PEOPLE)
+    with transaction(queue) as connection:
+        first = connection.execute(sa.select(judgements).where(judgements.c.item_key == "a")).mappings().one()
+        second = {**first, "judgement_id": "second", "stage": "second", "person": written}
+        if written != ANNA.name:  # this much the table itself refuses
+            connection.execute(sa.insert(judgements), second)
+        append_event(connection, Event(f"person:{written}", ReviewAction.JUDGED, "a", evidence_of(second)), NOON)
+    assert (7, "tells of a judgement by anna, who must not judge this item again") in faults(queue)
 
 
 def unlock(connection: sa.Connection) -> None:

@@ -132,11 +132,24 @@ def test_items_go_to_label_studio_and_refused_annotations_end_with_an_error(ware
     assert docyard(warehouse, "label-studio", "export", str(tasks), "--document-type", "ticket").exit_code == 0
     (task,) = json.loads(tasks.read_text())
     result = [{"from_name": "label", "value": {"choices": ["nonsense"]}}]
-    task["annotations"] = [{"id": 1, "completed_by": 1, "result": result}]
+    skipped = {"id": 2, "completed_by": 1, "result": [], "was_cancelled": True}
+    task["annotations"] = [{"id": 1, "completed_by": 1, "result": result}, skipped]
     tasks.write_text(json.dumps([task]))
-    imported = docyard(warehouse, "label-studio", "import", str(tasks))
+    (tmp_path / "annotators.toml").write_text('[annotators]\n1 = "gus"\n')
+    words = ["label-studio", "import", str(tasks), "--annotators", str(tmp_path / "annotators.toml")]
+    unknown = docyard(warehouse, *words)
+    assert (unknown.exit_code, unknown.output.count("\n")) == (ConfigError.exit_code, 1)
+    docyard(warehouse, "review", "--add-user", "gus", "--role", "reviewer", "--no-password")
+    imported = docyard(warehouse, *words)
     assert imported.exit_code == InputError.exit_code
-    assert "1 refused" in imported.output
+    assert "0 annotations taken, 0 known before, 1 skipped in Label Studio, 0 changed" in imported.output
+    assert "task 0, annotation 1: Choose one of the labels" in imported.output
+    result[0]["value"]["choices"] = ["delivery"]
+    tasks.write_text(json.dumps([task]))
+    for taken in (1, 0):
+        again = docyard(warehouse, *words)
+        assert again.exit_code == 0, again.output
+        assert f"{taken} annotations taken, {1 - taken} known before, 1 skipped" in again.output
 
 
 def test_the_server_serves_until_a_signal_and_keeps_up_with_the_queue(warehouse: Path, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import sqlalchemy as sa
 from fallback.database import transaction
 from fallback.tables import calls, items
 from models.training.table_files import read_records
-from review.outcomes.label_studio import export_tasks, import_annotations
 from review.outcomes.resolutions import publish_resolutions
 from review.outcomes.training_data import export_training_data
 from review.outcomes.views import VIEWS, duckdb_sql, view_sql
@@ -24,13 +22,11 @@ from tests.queue_databases import NOON, call_row, new_sqlite, opened
 from tests.review_cases import (
     ANNA,
     BEN,
-    CONFIG,
     HOUR,
     TWO_PEOPLE,
     actions,
     fill,
     in_review,
-    item,
     label,
     review_row,
     says,
@@ -245,76 +241,3 @@ def test_training_data_is_of_one_type_and_not_empty(queue: sa.Engine, tmp_path: 
     assert export_training_data(queue, tmp_path / "data.csv", "receipt", NOON) == 1
     with pytest.raises(ConfigError, match="ends with"):
         export_training_data(queue, tmp_path / "data.txt", "receipt", NOON)
-
-
-# Label Studio
-
-
-def annotated(path: Path, out: Path, *answers: tuple[str, str, str], comment: str = "") -> Path:
-    """What Label Studio exports after people annotated the tasks: (item, annotator, label)."""
-    tasks = {task["data"]["item_key"]: {**task, "annotations": []} for task in json.loads(path.read_text())}
-    for number, (key, who, choice) in enumerate(answers):
-        result = [{"from_name": "label", "to_name": "text", "type": "choices", "value": {"choices": [choice]}}]
-        if comment:
-            result.append({"from_name": "comment", "type": "textarea", "value": {"text": [comment]}})
-        annotation = {"id": number, "completed_by": {"id": 7, "email": who}, "result": result}
-        tasks[key]["annotations"].append(annotation)
-    out.write_text(json.dumps(list(tasks.values())))
-    return out
-
-
-def test_tasks_carry_the_prediction_and_annotations_come_back_once(queue: sa.Engine, tmp_path: Path) -> None:
-    fill(queue, in_review("a"), in_review("b"), in_review("r", document_type="receipt"))
-    path = tmp_path / "tasks.json"
-    assert export_tasks(queue, path, "ticket", 10, NOON) == 2
-    task = json.loads(path.read_text())[0]
-    assert task["data"] == {"text": "text of a", "item_key": "a", "document_id": "id-a"}
-    (prediction,) = task["predictions"]
-    assert (prediction["model_version"], prediction["score"]) == ("tickets@0123456789ab", 0.5)
-    assert prediction["result"][0]["value"] == {"choices": ["delivery"]}
-    assert '<Choice value="billing"/>' in (tmp_path / "tasks.xml").read_text()
-    answers = [("a", "eve@example.org", "billing"), ("b", "eve@example.org", "nonsense")]
-    done = annotated(path, tmp_path / "done.json", *answers, comment="it says so")
-    found = import_annotations(queue, done, CONFIG, NOON)
-    assert (found.taken, found.known, len(found.refused)) == (1, 0, 1)
-    assert "Choose one of the labels" in found.refused[0]
-    assert item(queue, "a")["settled_by"] == "person:label_studio:eve@example.org"
-    assert item(queue, "b")["state"] == "in_review"
-    again = import_annotations(queue, done, CONFIG, NOON)
-    assert (again.taken, again.known, len(again.refused)) == (0, 1, 1)
-    assert actions(queue, "a").count("judged") == 1
-    assert review_row(queue, "b")["claimed_by"] is None
-
-
-def test_two_annotators_are_four_eyes_and_one_is_not(queue: sa.Engine, tmp_path: Path) -> None:
-    config = ReviewConfig(four_eyes=TWO_PEOPLE)
-    fill(queue, in_review("a"), in_review("b"), config=config)
-    export_tasks(queue, tmp_path / "tasks.json", "ticket", 10, NOON)
-    answers = [("a", "eve", "delivery"), ("a", "eve", "delivery"), ("b", "eve", "delivery"), ("b", "finn", "delivery")]
-    done = annotated(tmp_path / "tasks.json", tmp_path / "done.json", *answers)
-    found = import_annotations(queue, done, config, NOON)
-    assert (found.taken, len(found.refused)) == (3, 1)
-    assert item(queue, "a")["state"] == "in_review"
-    assert item(queue, "b")["state"] == "settled"
-
-
-@pytest.mark.parametrize("content", ["", "[]x", '[{"data": {}}]', '{"a": 1}'])
-def test_a_file_that_is_no_export_is_refused(queue: sa.Engine, tmp_path: Path, content: str) -> None:
-    (tmp_path / "done.json").write_text(content)
-    with pytest.raises(InputError, match="Label Studio"):
-        import_annotations(queue, tmp_path / "done.json", CONFIG, NOON)
-
-
-@pytest.mark.parametrize("result", [[], [{"from_name": "label", "value": {"choices": ["a", "b"]}}], None, "x"])
-def test_an_annotation_without_one_choice_is_refused_alone(queue: sa.Engine, tmp_path: Path, result: Any) -> None:
-    fill(queue, in_review("a"))
-    annotation = {"id": 1, "completed_by": 7, "result": result}
-    (tmp_path / "done.json").write_text(json.dumps([{"data": {"item_key": "a"}, "annotations": [annotation]}]))
-    found = import_annotations(queue, tmp_path / "done.json", CONFIG, NOON)
-    assert (found.taken, len(found.refused)) == (0, 1)
-    assert review_row(queue, "a")["claimed_by"] is None
-
-
-def test_nothing_to_export_says_so(queue: sa.Engine, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="nothing to export"):
-        export_tasks(queue, tmp_path / "tasks.json", "ticket", 10, NOON)

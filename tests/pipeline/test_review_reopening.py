@@ -20,8 +20,10 @@ from review.outcomes.resolutions import publish_resolutions
 from review.people.accounts import Person
 from review.refusals import Refusal, RefusalCode
 from review.tables import judgements, reopenings
+from review.work.case import case_of
 from review.work.reopening import reopen
 from review.work.upkeep import keep_up
+from review.work.worklist import Filters, next_for
 from tests.pipeline.test_review_outcomes import HISTORY, classified, decisions
 from tests.queue_databases import NOON, item_row
 from tests.review_cases import (
@@ -90,6 +92,24 @@ def test_two_people_judge_it_anew_whoever_judged_it_before(settled: sa.Engine) -
     with reading(settled) as connection:
         assert audit(connection).faults == ()
         assert connection.scalar(sa.select(sa.func.count()).select_from(judgements)) == 3
+
+
+def test_who_reopens_an_item_does_not_judge_it_and_does_not_find_it_on_the_list(settled: sa.Engine) -> None:
+    send_back(settled)
+    with reading(settled) as connection:
+        for person, waiting in ((CARO, "open"), (DAN, "a")):
+            assert next_for(connection, person, Filters(), NOON) == waiting
+        assert "You reopened this item" in case_of(connection, CARO, "a", NOON).obstacle
+    with pytest.raises(Refusal) as refused:
+        says(settled, CARO, "a", label("billing", "an invoice"))
+    assert refused.value.code is RefusalCode.SAME_PERSON
+    says(settled, ANNA, "a", label("billing", "an invoice"))
+    says(settled, BEN, "a", label("account", "neither"))
+    with pytest.raises(Refusal, match="others must judge it"):
+        says(settled, CARO, "a", label("billing", "an invoice"))
+    says(settled, DAN, "a", label("billing", "an invoice"))
+    send_back(settled, DAN)
+    says(settled, CARO, "a", label("billing", "an invoice"))  # caro reopened an earlier cycle, not this one
 
 
 def test_the_earlier_decision_holds_until_the_later_one_and_stays_on_record(settled: sa.Engine, tmp_path: Path) -> None:

@@ -11,14 +11,14 @@ from fallback.events import verify_chain
 from fallback.tables import items
 from review.people.accounts import Person
 from review.refusals import Refusal, RefusalCode
-from review.tables import judgements, metadata
+from review.tables import judgements, metadata, reviews
 from review.work.admission import labels_of
 from review.work.case import case_of
 from review.work.claims import claim, defer, release
 from review.work.judging import Said, judge
 from review.work.stages import why_four_eyes
 from review.work.upkeep import keep_up
-from schemas.review import JudgementKind, JudgementReason, Stage
+from schemas.review import JudgementKind, JudgementReason, Role, Stage
 from schemas.review_config import FourEyesConfig, ReviewConfig
 from tests.queue_databases import NOON
 from tests.review_cases import (
@@ -186,6 +186,17 @@ def test_two_people_who_agree_settle_an_item(queue: sa.Engine) -> None:
 def test_the_second_pair_of_eyes_is_another_person(queue: sa.Engine) -> None:
     fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    assert refused(queue, ANNA, "a", label("delivery"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
+
+
+@pytest.mark.parametrize("written", ["Anna", "ANNA ", "ａｎｎａ", "an\u200dna"])
+def test_another_way_to_write_a_name_is_no_second_pair_of_eyes(queue: sa.Engine, written: str) -> None:
+    fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
+    says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
+    for role in (Role.REVIEWER, Role.ADJUDICATOR):
+        assert refused(queue, Person(written, role), "a", label("delivery"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
+    with transaction(queue) as connection:
+        connection.execute(sa.update(reviews).values(first_by=written))  # whoever wrote it there
     assert refused(queue, ANNA, "a", label("delivery"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
 
 

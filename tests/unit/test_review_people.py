@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from fallback.database import reading, transaction
 from fallback.tables import events
 from review.people.accounts import OPERATOR, Person, add_person, change_person, find_person, set_password
+from review.people.identity import person_key, same_person
 from review.people.log_in import blocked, check_password, record_failure, record_success, stored_hash, take_attempt
 from review.people.sessions import begin_session, find_session, sweep_sessions, touch_session
 from review.refusals import Refusal, RefusalCode
@@ -59,6 +60,49 @@ def test_a_name_is_given_once(queue: sa.Engine) -> None:
     hire(queue, ANNA)
     with transaction(queue) as connection, pytest.raises(ConfigError, match="already"):
         add_person(connection, "anna", Role.ADMIN, PASSWORD, NOON, OPERATOR)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "kim@example.org",
+        "Kim@Example.Org",
+        " KIM@EXAMPLE.ORG ",
+        "ｋｉｍ@example.org",
+        "ki\u00adm@example.org",
+        "kim@example.org\0",
+    ],
+)
+def test_a_person_has_one_account_however_the_name_is_written(queue: sa.Engine, written: str) -> None:
+    assert person_key(written) == "kim@example.org"
+    with transaction(queue) as connection:
+        add_person(connection, "kim@example.org", Role.REVIEWER, PASSWORD, NOON, OPERATOR)
+        with pytest.raises(ConfigError, match=r"already|lower-case"):
+            add_person(connection, written, Role.ADJUDICATOR, PASSWORD, NOON, OPERATOR)
+        assert find_person(connection, written) == Person(written, Role.REVIEWER)
+        assert check_password(stored_hash(connection, written), PASSWORD)
+        set_password(connection, written, "another good password", NOON, OPERATOR)
+        assert check_password(stored_hash(connection, "kim@example.org"), "another good password")
+        change_person(connection, ADA, written, Role.AUDITOR, False, NOON)
+        assert find_person(connection, written) is None
+    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+        change_person(connection, Person(written, Role.ADMIN), "kim@example.org", Role.ADMIN, True, NOON)
+    assert refusal.value.code is RefusalCode.SAME_PERSON
+
+
+@pytest.mark.parametrize("other", ["кim@example.org", "kim@example.com", "k im@example.org", "", "kım@example.org"])
+def test_a_name_that_only_looks_alike_is_another_person(other: str) -> None:
+    assert not same_person("kim@example.org", other)
+    assert not same_person(None, None)
+
+
+def test_other_ways_to_write_a_name_give_no_further_guesses(queue: sa.Engine) -> None:
+    hire(queue, ANNA)
+    with transaction(queue) as connection:
+        for name in ("anna", "Anna", "ANNA", "ａｎｎａ", " anna "):
+            fail(connection, name, "10.0.0.1", NOON, CONFIG)
+        assert blocked(connection, "aNNa", "10.0.0.2", NOON, CONFIG) is not None
+        assert [row.actor for row in connection.execute(sa.select(events)).all()][1:6] == ["person:anna"] * 5
 
 
 def test_a_session_ends_when_idle_when_old_and_when_its_account_is_closed(queue: sa.Engine) -> None:
