@@ -17,6 +17,12 @@ class RefusalCode(StrEnum):
     UNKNOWN_LABEL = "unknown_label"
     COMMENT_MISSING = "comment_missing"
     BAD_INPUT = "bad_input"
+    BAD_CHARACTER = "bad_character"
+    TOO_LARGE = "too_large"
+    FOREIGN_FORM = "foreign_form"
+    OLD_FORM = "old_form"
+    CHANGED = "changed"
+    BLOCKED = "blocked"
     NOT_RECORDED = "not_recorded"
 
 
@@ -30,6 +36,12 @@ HTTP_STATUS: dict[RefusalCode, int] = {
     RefusalCode.UNKNOWN_LABEL: 422,
     RefusalCode.COMMENT_MISSING: 422,
     RefusalCode.BAD_INPUT: 422,
+    RefusalCode.BAD_CHARACTER: 400,
+    RefusalCode.TOO_LARGE: 413,
+    RefusalCode.FOREIGN_FORM: 403,
+    RefusalCode.OLD_FORM: 409,
+    RefusalCode.CHANGED: 409,
+    RefusalCode.BLOCKED: 429,
     RefusalCode.NOT_RECORDED: 503,
 }
 

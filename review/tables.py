@@ -21,9 +21,15 @@ sessions = Table(
     metadata,
     Column("token_sha256", Text, primary_key=True),
     Column("name", Text, nullable=False),
-    Column("csrf", Text, nullable=False),
     Column("began_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+)
+
+form_key = Table(
+    "form_key",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("secret", Text, nullable=False),  # what the tokens of forms are made with
 )
 
 log_in_failures = Table(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from schemas.config import build, check_ranges, merge, read_toml
 from schemas.errors import ConfigError
 
+_BASE_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
@@ -21,6 +23,7 @@ class ServerConfig:
         host: address to listen on.
         port: 0 for any free one.
         allowed_hosts: names under which browsers may ask for the pages.
+        base_path: path below which a proxy offers the pages, such as "/review"; "" for the top of its host.
         https: people reach the pages through a proxy that speaks HTTPS; cookies are then sent over HTTPS alone.
         trusted_user_header: header in which a proxy names the person it has authenticated; "" for passwords.
         trusted_proxies: addresses from which that header is believed.
@@ -29,6 +32,7 @@ class ServerConfig:
     host: str = "127.0.0.1"
     port: int = 8300
     allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
+    base_path: str = ""
     https: bool = False
     trusted_user_header: str = ""
     trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
@@ -180,6 +184,11 @@ def _check(config: ReviewConfig) -> None:
         )
     if not server.allowed_hosts or "*" in server.allowed_hosts:
         raise ConfigError("server.allowed_hosts: expected the names people use, without *")
+    if server.base_path and not _BASE_PATH.fullmatch(server.base_path):
+        raise ConfigError(
+            f'server.base_path: expected a path such as "/review", without a slash at its end, or "" for none, found '
+            f"{server.base_path!r}"
+        )
     url = config.due.notify_url
     if url and (urlsplit(url).scheme != "http" or urlsplit(url).hostname not in LOOPBACK):
         raise ConfigError("due.notify_url: expected an http:// address on this machine, such as http://127.0.0.1:9000/")

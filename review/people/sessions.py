@@ -21,13 +21,11 @@ class Session:
     """A person who is logged in.
 
     Attributes:
-        csrf: what every form of this session must carry.
         began_at: microseconds.
         stale: whether the time of the last request should be written again.
     """
 
     person: Person
-    csrf: str
     began_at: int
     token_sha256: str
     stale: bool
@@ -51,7 +49,6 @@ def begin_session(connection: sa.Connection, person: Person, now: int, replaces:
     row = {
         "token_sha256": _digest(token),
         "name": person.name,
-        "csrf": secrets.token_urlsafe(32),
         "began_at": now,
         "seen_at": now,
     }
@@ -71,7 +68,8 @@ def find_session(connection: sa.Connection, token: str, now: int, config: Sessio
     person = None if row is None else find_person(connection, row.name)
     if row is None or person is None:
         return None
-    return Session(person, row.csrf, row.began_at, row.token_sha256, now - row.seen_at > _TOUCH_SECONDS * SECOND)
+    touch_after = min(_TOUCH_SECONDS, config.idle_minutes * 60 / 4)  # a short session must not end while it is used
+    return Session(person, row.began_at, row.token_sha256, now - row.seen_at > touch_after * SECOND)
 
 
 def touch_session(connection: sa.Connection, session: Session, now: int) -> None:

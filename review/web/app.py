@@ -5,47 +5,84 @@ from __future__ import annotations
 from importlib.resources import files
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from review.web.desk import Desk
-from review.web.guard import Endpoint, WithHeaders, for_everybody, for_people
+from review.web.guard import Endpoint, WithHeaders, for_everybody, for_people, refused_page
 from review.web.item_pages import claim_item, defer_item, item_page, judge_item, release_item, reopen_item
-from review.web.list_pages import list_page, take_next
+from review.web.list_pages import counts_page, find_page, list_page, take_next
 from review.web.log_in_pages import log_in_page, log_out
-from review.web.office_pages import change_person_page, help_page, people_page, trail_page
+from review.web.office_pages import (
+    account_page,
+    change_password_page,
+    change_person_page,
+    help_page,
+    people_page,
+    trail_page,
+)
 
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
+_NOT_HERE = {
+    404: "There is no such page.",
+    405: "This address takes forms; it shows nothing by itself.",
+}
 
 
 def make_app(desk: Desk) -> ASGIApp:
     """The application of one server."""
-    shown = [
-        ("/", list_page),
-        ("/items/{key}", item_page),
-        ("/people", people_page),
-        ("/trail", trail_page),
-        ("/help", help_page),
-    ]
-    done = [
-        ("/next", take_next),
-        ("/items/{key}/claim", claim_item),
-        ("/items/{key}/release", release_item),
-        ("/items/{key}/defer", defer_item),
-        ("/items/{key}/judge", judge_item),
-        ("/items/{key}/reopen", reopen_item),
-        ("/people", change_person_page),
-        ("/log-out", log_out),
+    pages = {
+        "/": list_page,
+        "/items/{key}": item_page,
+        "/find": find_page,
+        "/account": account_page,
+        "/people": people_page,
+        "/trail": trail_page,
+        "/help": help_page,
+    }
+    forms = [  # address, what it does, and the page that holds the form
+        ("/next", take_next, "/"),
+        ("/items/{key}/claim", claim_item, "/items/{key}"),
+        ("/items/{key}/release", release_item, "/items/{key}"),
+        ("/items/{key}/defer", defer_item, "/items/{key}"),
+        ("/items/{key}/judge", judge_item, "/items/{key}"),
+        ("/items/{key}/reopen", reopen_item, "/items/{key}"),
+        ("/account", change_password_page, "/account"),
+        ("/people", change_person_page, "/people"),
     ]
     routes = [
-        Route("/log-in", for_everybody(desk, log_in_page), methods=["GET", "POST"], name="log_in"),
-        *(Route(path, for_people(desk, handler), methods=["GET"]) for path, handler in shown),
-        *(Route(path, for_people(desk, handler), methods=["POST"]) for path, handler in done),
+        Route("/log-in", for_everybody(desk, log_in_page), methods=["GET", "POST"]),
+        Route("/log-out", for_people(desk, log_out), methods=["POST"]),
+        Route("/counts", for_people(desk, counts_page, by_itself=True), methods=["GET"]),
+        *(Route(path, for_people(desk, handler), methods=["GET"]) for path, handler in pages.items()),
+        *(Route(path, for_people(desk, handler, pages[at], at), methods=["POST"]) for path, handler, at in forms),
         *_static_files(),
     ]
-    return WithHeaders(Starlette(routes=routes))
+
+    async def not_here(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        response = refused_page(desk, error.status_code, _NOT_HERE.get(error.status_code, error.detail))
+        response.headers.update(error.headers or {})
+        return response
+
+    app = Starlette(routes=routes, exception_handlers={HTTPException: not_here})
+    return WithHeaders(_Below(desk.config.server.base_path, app))
+
+
+class _Below:
+    """Serves below a path: takes it off what is asked for, where the proxy has not done so."""
+
+    def __init__(self, path: str, app: ASGIApp) -> None:
+        self.path = path
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self.path and f"{scope['path']}/".startswith(f"{self.path}/"):
+            scope = {**scope, "path": scope["path"].removeprefix(self.path) or "/"}
+        await self.app(scope, receive, send)
 
 
 def _static_files() -> list[Route]:
@@ -55,6 +92,8 @@ def _static_files() -> list[Route]:
         kind = file.name.rsplit(".", 1)[-1]
         if kind in _TYPES:
             routes.append(Route(f"/static/{file.name}", _sending(file.read_bytes(), _TYPES[kind])))
+            if kind == "svg":
+                routes.append(Route("/favicon.ico", _sending(file.read_bytes(), _TYPES[kind])))
     return routes
 
 

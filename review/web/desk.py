@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jinja2
@@ -13,8 +14,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from fallback.clock import now_micros
 from review.people.accounts import Person
+from review.people.form_tokens import form_token, load_form_key
 from review.people.sessions import Session
-from review.web.words import FILTERS
+from review.web.filters import kept_filters, with_query
+from review.web.words import FILTERS, NOTES
 from schemas.review_config import ReviewConfig
 
 COOKIE = "docyard_session"
@@ -34,6 +37,15 @@ class Desk:
     templates: jinja2.Environment
     now: Callable[[], int] = now_micros
 
+    @cached_property
+    def form_key(self) -> bytes:
+        """What the tokens of forms are made with."""
+        return load_form_key(self.engine)
+
+    def address(self, path: str) -> str:
+        """A path of ours as browsers ask for it, below the path that the proxy gives us."""
+        return self.config.server.base_path + path
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -42,6 +54,9 @@ class Asked:
     Attributes:
         form: the fields of a POST, the last value of each; {} of a GET.
         now: microseconds; the same for the whole request.
+        page_path: path of the page that holds the form, or that is asked for.
+        problem: why the form was refused; the page then shows it as it was filled in. "" where it was not.
+        status: of the answer.
     """
 
     desk: Desk
@@ -49,11 +64,18 @@ class Asked:
     session: Session
     form: Mapping[str, str]
     now: int
+    page_path: str
+    problem: str = ""
+    status: int = 200
 
     @property
     def person(self) -> Person:
         """Who asks."""
         return self.session.person
+
+    def link(self, path: str, **more: str) -> str:
+        """The address of a page or form, which carries the worklist's filters and whatever else is given."""
+        return self.desk.address(with_query(path, kept_filters(self.person, self.request.query_params) | more))
 
 
 def make_templates() -> jinja2.Environment:
@@ -69,19 +91,52 @@ def make_templates() -> jinja2.Environment:
     return environment
 
 
-def page(asked: Asked, template: str, status: int = 200, **values: Any) -> Response:
-    """A page for a person who is logged in."""
-    session, desk = asked.session, asked.desk
+def page(asked: Asked, template: str, **values: Any) -> Response:
+    """A page for a person who is logged in; it shows a form as the request filled it in."""
+    person, desk = asked.person, asked.desk
     return plain_page(
-        desk, template, status, person=session.person, csrf=session.csrf, now=asked.now, config=desk.config, **values
+        desk,
+        template,
+        asked.status,
+        person=person,
+        csrf=form_token(desk.form_key, person.name, asked.now),
+        now=asked.now,
+        config=desk.config,
+        filled=asked.form,
+        problem=asked.problem,
+        note=NOTES.get(asked.request.query_params.get("note", ""), ""),
+        link=asked.link,
+        list_fields=kept_filters(person, asked.request.query_params),
+        page_address=asked.link(asked.page_path) if asked.request.method == "POST" else "",
+        **values,
     )
 
 
 def plain_page(desk: Desk, template: str, status: int = 200, **values: Any) -> Response:
     """A page for whoever asks."""
-    return HTMLResponse(desk.templates.get_template(template).render(**values), status)
+    known = {
+        "person": None,
+        "page_address": "",
+        "note": "",
+        "problem": "",
+        "link": desk.address,
+        "plain_link": desk.address,
+        "static": lambda name: desk.address(f"/static/{name}"),
+    }
+    return HTMLResponse(desk.templates.get_template(template).render(known | values), status)
 
 
-def see_other(path: str) -> Response:
+def see_other(address: str) -> Response:
     """What follows a POST, so that reloading does not repeat it."""
-    return RedirectResponse(path, SEE_OTHER)
+    return RedirectResponse(address, SEE_OTHER)
+
+
+def set_cookie(desk: Desk, response: Response, token: str) -> None:
+    """Hands the session's token to the browser; a link from a mail brings it along, a form of another site does not."""
+    server = desk.config.server
+    response.set_cookie(COOKIE, token, path=server.base_path or "/", httponly=True, samesite="lax", secure=server.https)
+
+
+def client_of(request: Request) -> str:
+    """The address that asks, as the connection has it; no header is believed about it."""
+    return request.client.host if request.client else ""

@@ -1,41 +1,66 @@
-"""What stands before every page: who asks, from where, and whether the request may be meant.
+"""What stands before every page: who asks, from where, whether the request may be meant, and what is done if it fails.
 
 A request that changes something must come from one of our own pages. Two things must hold, and either would do:
 
 - **Where it comes from.** Browsers say in `Sec-Fetch-Site`, or in `Origin` where they are older, which site sent a
   form, and a script can set neither. Only `same-origin` passes, or an `Origin` with the very host that was asked for.
   A request with neither header is refused: no browser that people use sends such a POST.
-- **The token.** Every form of a session carries the session's secret, which another site cannot read. The log-in form
-  has no session yet and rests on the first rule alone, which also keeps others from logging a browser in as themselves.
+- **The token.** Every form carries a token that says to whom it was shown, and when; another site cannot read it. It
+  must be of the person who is logged in, and no older than a session may be. The log-in form has no person yet and
+  rests on the first rule only, which also keeps others from logging a browser in as themselves.
 
-The cookie is `SameSite=Strict` and `HttpOnly` besides. A page that is asked for under a host name that is not ours is
-refused, so that a foreign name that was pointed at this machine cannot read pages with a visitor's browser. The session
-gets a new token at log-in, and whatever token the browser brought along ends there: planting one gains nothing.
+The cookie is `SameSite=Lax` and `HttpOnly` besides: a link from a mail brings it along, a form of another site does
+not, and following a link changes nothing. A page that is asked for under a host name that is not ours is refused, so
+that a foreign name that was pointed at this machine cannot read pages with a visitor's browser. The session gets a new
+token at log-in, and whatever token the browser brought along ends there: planting one gains nothing.
+
+No refusal loses what somebody wrote. A refused form comes back on its page as it was filled in; where the session is
+over, it is carried through the log-in and shown again to the person it was shown to before, and to nobody else; where
+even its page cannot be made, it stands on a page of its own with a button that sends it again. It is never sent again
+by itself.
 """
 
 from __future__ import annotations
 
-import hmac
 import logging
+import threading
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from dataclasses import dataclass, replace
+from urllib.parse import parse_qsl, urlsplit
 
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from fallback.clock import SECOND
 from fallback.database import reading, transaction
 from review.people.accounts import find_person
+from review.people.form_tokens import shown_at
 from review.people.identity import same_person
 from review.people.log_in import record_success
 from review.people.sessions import Session, begin_session, find_session, touch_session
-from review.refusals import HTTP_STATUS, Refusal
-from review.web.desk import COOKIE, SEE_OTHER, Asked, Desk, page, plain_page
+from review.refusals import HTTP_STATUS, Refusal, RefusalCode
+from review.web.desk import COOKIE, Asked, Desk, client_of, page, plain_page, see_other, set_cookie
+from review.web.filters import with_query
+from review.web.log_in_pages import (
+    INLINE_NAME,
+    INLINE_PASSWORD,
+    LogInRefused,
+    attempt_log_in,
+    log_in_form,
+    own_path,
+)
+from review.web.words import typed_fields
 
 logger = logging.getLogger(__name__)
 
 MAX_FORM_BYTES = 64 * 1024
+_MAX_KEPT_BYTES = 1024 * 1024  # a larger form is not even read: nobody typed it
+_MAX_FIELDS = 100
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -49,6 +74,18 @@ HEADERS = {
     "permissions-policy": "camera=(), geolocation=(), microphone=()",
     "cache-control": "no-store",
 }
+
+_FAULT_WORDS = {
+    RefusalCode.TOO_LARGE: f"The form is too large: shorten it to {MAX_FORM_BYTES // 1024} kilobytes.",
+    RefusalCode.BAD_CHARACTER: "This request held a character that no text has; it was taken out.",
+}
+_BUSY_WORDS = "The database does not answer at this moment, or cannot write. Try again in a moment."
+_BROKEN_WORDS = (
+    "Something failed here that should not. Try again; if it fails again, tell those who run this server: its log says "
+    "where it was."
+)
+_KEPT_WORDS = " What you filled in is kept here, and nothing counts twice."
+_TURNS = [threading.Lock() for _ in range(64)]
 
 Handler = Callable[[Asked], Response]
 PlainHandler = Callable[[Desk, Request, Mapping[str, str], int], Response]
@@ -80,68 +117,196 @@ def for_everybody(desk: Desk, handler: PlainHandler) -> Endpoint:
     async def answer(request: Request) -> Response:
         if (refused := _wrong_place(desk, request)) is not None:
             return refused
-        form = await _form(request)
-        if form is None:
-            return _refused(desk, 413, "The form is too large.")
-        if _holds_nul(request, form):
-            return _refused(desk, 400, "This request holds a character that no text has.")
-        return await run_in_threadpool(handler, desk, request, form, desk.now())
+        form = await _read_form(request)
+        if form.fault is not None:
+            return refused_page(desk, HTTP_STATUS[form.fault], _FAULT_WORDS[form.fault])
+        return await run_in_threadpool(
+            _safely, desk, request, form, lambda: handler(desk, request, form.fields, desk.now())
+        )
 
     return answer
 
 
-def for_people(desk: Desk, handler: Handler) -> Endpoint:
-    """A page for people who are logged in; others are sent to the log-in."""
+def for_people(
+    desk: Desk, handler: Handler, shown_by: Handler | None = None, at: str = "", *, by_itself: bool = False
+) -> Endpoint:
+    """A page for people who are logged in; others are asked to log in.
+
+    Args:
+        desk: the server.
+        handler: answers.
+        shown_by: the page that holds the form that `handler` takes; it is shown again where the form is refused.
+        at: path of that page, as in a route; "" where it is the path that is asked for.
+        by_itself: the page asks for it without anybody's doing, which keeps no session alive.
+    """
+    way = _Way(handler, shown_by, at, by_itself)
 
     async def answer(request: Request) -> Response:
         if (refused := _wrong_place(desk, request)) is not None:
             return refused
-        form = await _form(request)
-        if form is None:
-            return _refused(desk, 413, "The form is too large.")
-        if _holds_nul(request, form):
-            return _refused(desk, 400, "This request holds a character that no text has.")
-        return await run_in_threadpool(_answer, desk, handler, request, form)
+        form = await _read_form(request)
+        if form.fault is not None and not form.fields:
+            return refused_page(desk, HTTP_STATUS[form.fault], _FAULT_WORDS[form.fault])
+        return await run_in_threadpool(_safely, desk, request, form, lambda: _in_turn(desk, way, request, form))
 
     return answer
 
 
-def set_cookie(desk: Desk, response: Response, token: str) -> None:
-    """Hands the session's token to the browser."""
-    response.set_cookie(COOKIE, token, path="/", httponly=True, samesite="strict", secure=desk.config.server.https)
+def refused_page(
+    desk: Desk, status: int, words: str, kept: Mapping[str, str] | None = None, again: str = ""
+) -> Response:
+    """A page of ours that says why there is nothing else.
+
+    Args:
+        desk: the server.
+        status: of the answer.
+        words: why.
+        kept: the fields of the form that was sent.
+        again: address to which they can be sent once more; "" where that is of no use.
+    """
+    shown = typed_fields(kept or {})
+    return plain_page(desk, "refused.html", status, words=words, kept=kept or {}, shown=shown, again=again)
 
 
-def client_of(request: Request) -> str:
-    """The address that asks, as the connection has it; no header is believed about it."""
-    return request.client.host if request.client else ""
+@dataclass(frozen=True)
+class _Way:
+    """An address of ours; see `for_people`."""
+
+    handler: Handler
+    shown_by: Handler | None
+    at: str
+    by_itself: bool
 
 
-def _answer(desk: Desk, handler: Handler, request: Request, form: Mapping[str, str]) -> Response:
+@dataclass(frozen=True)
+class _Form:
+    """The fields of a form, and what makes it one that cannot be taken."""
+
+    fields: Mapping[str, str]
+    fault: RefusalCode | None = None
+
+
+def _safely(desk: Desk, request: Request, form: _Form, answer: Callable[[], Response]) -> Response:
+    """Answers, with a page of ours where something breaks that no page expects."""
+    try:
+        return answer()
+    except Exception as error:
+        words, status = _trouble(request, error)
+        again = desk.address(with_query(request.url.path, dict(request.query_params)))
+        response = refused_page(desk, status, words, _without_passwords(form.fields), again)
+        if status == HTTP_STATUS[RefusalCode.NOT_RECORDED]:
+            response.headers["retry-after"] = "5"
+        return response
+
+
+def _in_turn(desk: Desk, way: _Way, request: Request, form: _Form) -> Response:
+    """One form of a session at a time: the second click of two finds the first one done."""
+    if request.method != "POST":
+        return _answer(desk, way, request, form)
+    with _TURNS[hash(request.cookies.get(COOKIE)) % len(_TURNS)]:
+        return _answer(desk, way, request, form)
+
+
+def _answer(desk: Desk, way: _Way, request: Request, form: _Form) -> Response:
     now = desk.now()
+    page_path = way.at.format(**request.path_params) if way.at else request.url.path
     token = request.cookies.get(COOKIE)
+    if request.method == "POST" and INLINE_NAME in form.fields and not desk.config.server.trusted_user_header:
+        return _log_in_and_show(desk, way, request, form, page_path, now)
     new_token = None
     with reading(desk.engine) as connection:
         session = find_session(connection, token, now, desk.config.sessions) if token else None
     if desk.config.server.trusted_user_header:
         session, new_token = _vouched(desk, request, session, token, now)
         if session is None:
-            return _refused(desk, 403, "The proxy in front of this page names no person who has an account here.")
+            return refused_page(
+                desk,
+                403,
+                "The proxy in front of this page names no person who has an account here.",
+                _without_passwords(form.fields),
+            )
     if session is None:
-        return _to_log_in(request)
-    if session.stale:
-        with transaction(desk.engine) as connection:
-            touch_session(connection, session, now)
-    asked = Asked(desk, request, session, form, now)
-    if request.method == "POST" and not hmac.compare_digest(form.get("csrf", "").encode(), session.csrf.encode()):
-        logger.warning("a form without its token was refused")
-        return page(asked, "refused.html", 403, words="This form is not from your session. Load the page again.")
-    try:
-        response = handler(asked)
-    except Refusal as refusal:
-        response = page(asked, "refused.html", HTTP_STATUS[refusal.code], words=str(refusal))
+        return _to_log_in(desk, way, request, form)
+    if session.stale and not way.by_itself:
+        _touch(desk, session, now)
+    asked = Asked(desk, request, session, form.fields, now, page_path)
+    response = _answer_person(asked, way, form)
     if new_token is not None:
         set_cookie(desk, response, new_token)
     return response
+
+
+def _answer_person(asked: Asked, way: _Way, form: _Form) -> Response:
+    is_form = asked.request.method == "POST"
+    try:
+        if is_form:
+            _check_form(asked, form)
+        return way.handler(asked)
+    except Refusal as refusal:
+        words, status, own = str(refusal), HTTP_STATUS[refusal.code], refusal.code is not RefusalCode.FOREIGN_FORM
+    except Exception as error:
+        if not is_form:
+            raise
+        (words, status), own = _trouble(asked.request, error), True
+    if is_form and own and way.shown_by is not None:
+        try:
+            return way.shown_by(replace(asked, form=_without_passwords(form.fields), problem=words, status=status))
+        except (Refusal, DBAPIError):
+            pass  # that page cannot be made either: what was written stands on a page of its own
+    kept = _without_passwords(form.fields) if own else {}
+    again = "" if status < 500 else asked.link(asked.request.url.path)
+    asked = replace(asked, form={}, problem=words, status=status)
+    return page(asked, "refused.html", words=words, kept=kept, shown=typed_fields(kept), again=again)
+
+
+def _check_form(asked: Asked, form: _Form) -> None:
+    """Refuses a form that was not shown to this person, or too long ago, or that cannot be taken as it is."""
+    at = shown_at(asked.desk.form_key, asked.person.name, form.fields.get("csrf", ""))
+    if at is None:
+        logger.warning("a form without a token of its person was refused")
+        raise Refusal(
+            RefusalCode.FOREIGN_FORM,
+            f"This form was not shown to {asked.person.name}. If somebody else wrote it, they must log in to send it.",
+        )
+    if form.fault is not None:
+        raise Refusal(form.fault, _FAULT_WORDS[form.fault])
+    if at < asked.now - round(asked.desk.config.sessions.max_hours * 3600 * SECOND):
+        raise Refusal(RefusalCode.OLD_FORM, "This form is old. Look it over and send it again.")
+
+
+def _log_in_and_show(desk: Desk, way: _Way, request: Request, form: _Form, page_path: str, now: int) -> Response:
+    """Logs in with the fields of a log-in that a form was carried through; the form is shown, and not taken."""
+    kept = {name: value for name, value in form.fields.items() if name not in (INLINE_NAME, INLINE_PASSWORD)}
+    name = form.fields[INLINE_NAME]
+    token = attempt_log_in(desk, request, name, form.fields.get(INLINE_PASSWORD, ""), now)
+    if isinstance(token, LogInRefused):
+        action = desk.address(with_query(request.url.path, dict(request.query_params)))
+        return log_in_form(desk, token, name=name, kept=kept, action=action)
+    with reading(desk.engine) as connection:
+        session = find_session(connection, token, now, desk.config.sessions)
+    assert session is not None  # it was begun this moment
+    asked = Asked(desk, request, session, kept, now, page_path)
+    own = shown_at(desk.form_key, session.person.name, kept.get("csrf", "")) is not None
+    if own and typed_fields(kept) and way.shown_by is not None:
+        words = "You are logged in again. Nothing was sent yet: look it over, and press the button again."
+        try:
+            response = way.shown_by(replace(asked, problem=words))
+        except Refusal as refusal:
+            asked = replace(asked, form={}, status=HTTP_STATUS[refusal.code])
+            response = page(asked, "refused.html", words=str(refusal), kept=kept, shown=typed_fields(kept), again="")
+    else:
+        response = see_other(asked.link(page_path, **({} if own else {"note": "not_yours"})))
+    set_cookie(desk, response, token)
+    return response
+
+
+def _touch(desk: Desk, session: Session, now: int) -> None:
+    """Writes that the person is still there; a page is shown even where that cannot be written."""
+    try:
+        with transaction(desk.engine) as connection:
+            touch_session(connection, session, now)
+    except DBAPIError as error:
+        logger.warning("the time of a session could not be written: %s", _database_error(error))
 
 
 def _vouched(
@@ -167,10 +332,13 @@ def _wrong_place(desk: Desk, request: Request) -> Response | None:
     host = request.headers.get("host", "")
     name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() else host
     if name not in desk.config.server.allowed_hosts:
-        return _refused(desk, 400, "This server does not go by that name; server.allowed_hosts lists its names.")
+        return refused_page(desk, 400, "This server does not go by that name; server.allowed_hosts lists its names.")
     if request.method == "POST" and not _from_our_page(request, host):
         logger.warning("a form from another site was refused")
-        return _refused(desk, 403, "This form does not come from a page of this server.")
+        return refused_page(desk, 403, "This form does not come from a page of this server.")
+    path_and_query = (request.url.path, *(part for pair in request.query_params.multi_items() for part in pair))
+    if any("\0" in value for value in path_and_query):
+        return refused_page(desk, 400, _FAULT_WORDS[RefusalCode.BAD_CHARACTER])
     return None
 
 
@@ -181,31 +349,71 @@ def _from_our_page(request: Request, host: str) -> bool:
     return origin is not None and urlsplit(origin).netloc == host
 
 
-def _holds_nul(request: Request, form: Mapping[str, str]) -> bool:
-    """Whether a value holds a NUL, which PostgreSQL stores in no text and SQLite cuts some texts at."""
-    query = (part for pair in request.query_params.multi_items() for part in pair)
-    return any("\0" in value for value in (request.url.path, request.scope["path"], *query, *form, *form.values()))
-
-
-async def _form(request: Request) -> dict[str, str] | None:
-    """The fields of a form; None where it is too large."""
+async def _read_form(request: Request) -> _Form:
+    """The form of a POST; what cannot be taken of it is left out, and named."""
     if request.method != "POST":
-        return {}
+        return _Form({})
     content = b""
     async for chunk in request.stream():
         content += chunk
-        if len(content) > MAX_FORM_BYTES:
-            return None
-    pairs = parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True, encoding="utf-8", errors="replace")
-    return {key: value.replace("\r\n", "\n") for key, value in pairs}
+        if len(content) > _MAX_KEPT_BYTES:
+            return _Form({}, RefusalCode.TOO_LARGE)
+    fault = RefusalCode.TOO_LARGE if len(content) > MAX_FORM_BYTES else None
+    text = content.decode("utf-8", "replace")
+    try:
+        pairs = parse_qsl(text, keep_blank_values=True, errors="replace", max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        return _Form({}, RefusalCode.TOO_LARGE)
+    if any("\0" in part for pair in pairs for part in pair):  # PostgreSQL stores none, SQLite cuts some texts at it
+        fault = RefusalCode.BAD_CHARACTER
+    return _Form({key.replace("\0", ""): value.replace("\0", "").replace("\r\n", "\n") for key, value in pairs}, fault)
 
 
-def _to_log_in(request: Request) -> Response:
+def _to_log_in(desk: Desk, way: _Way, request: Request, form: _Form) -> Response:
     if request.headers.get("hx-request"):
-        return Response(status_code=401, headers={"hx-redirect": "/log-in"})
-    way = request.url.path if request.method == "GET" else "/"
-    return RedirectResponse("/log-in" if way == "/" else f"/log-in?{urlencode({'next': way})}", SEE_OTHER)
+        address = urlsplit(request.headers.get("hx-current-url", ""))
+        back = own_path(with_query(address.path.removeprefix(desk.config.server.base_path), {}) + f"?{address.query}")
+        return Response(status_code=401, headers={"hx-redirect": desk.address(_log_in_leading_to(back))})
+    if request.method == "POST" and way.shown_by is not None:
+        action = desk.address(with_query(request.url.path, dict(request.query_params)))
+        return log_in_form(desk, kept=_without_passwords(form.fields), action=action, status=401)
+    back = own_path(f"{request.url.path}?{request.url.query}") if request.method == "GET" else "/"
+    return see_other(desk.address(_log_in_leading_to(back)))
 
 
-def _refused(desk: Desk, status: int, words: str) -> Response:
-    return plain_page(desk, "refused.html", status, words=words, person=None)
+def _log_in_leading_to(back: str) -> str:
+    return with_query("/log-in", {} if back == "/" else {"next": back})
+
+
+def _without_passwords(fields: Mapping[str, str]) -> dict[str, str]:
+    """A form as it may be shown again."""
+    return {name: value for name, value in fields.items() if "password" not in name}
+
+
+def _trouble(request: Request, error: Exception) -> tuple[str, int]:
+    """What a person is told of an error, and the status; those who run the server find it in the log.
+
+    The log holds kinds of errors and places in the code, and no message: messages hold values, and values hold text.
+    """
+    where = f"{request.method} {request.url.path}"
+    kept = _KEPT_WORDS if request.method == "POST" else ""
+    if isinstance(error, OperationalError | InterfaceError | NoConnectionError):
+        logger.warning("%s: the queue's database cannot be used: %s", where, _database_error(error))
+        return _BUSY_WORDS + kept, HTTP_STATUS[RefusalCode.NOT_RECORDED]
+    lines = []
+    cause: BaseException | None = error
+    while cause is not None:
+        lines.append(f"{type(cause).__module__}.{type(cause).__qualname__}")
+        lines += [
+            f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(cause.__traceback__)
+        ]
+        cause = cause.__cause__ or cause.__context__
+    logger.error("%s failed:\n%s", where, "\n".join(lines))
+    return _BROKEN_WORDS + kept, 500
+
+
+def _database_error(error: Exception) -> str:
+    """The database's own name for an error, without its message."""
+    original = getattr(error, "orig", error)
+    named = getattr(original, "sqlite_errorname", None) or getattr(original, "sqlstate", None)
+    return f"{type(original).__name__} {named or ''}".rstrip()

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 from starlette.responses import Response
 
 from fallback.clock import SECOND
 from fallback.database import reading, transaction
-from review.refusals import HTTP_STATUS, Refusal, RefusalCode
+from review.refusals import Refusal, RefusalCode
 from review.web.desk import Asked, page, see_other
 from review.web.list_pages import take_next
+from review.web.words import typed_fields
 from review.work.case import case_of
 from review.work.claims import claim, defer, release
-from review.work.judging import MAX_COMMENT_CHARS, Said, judge
+from review.work.judging import MAX_COMMENT_CHARS, Said, judge, last_judgement, version_of, was_said
 from review.work.reopening import reopen
 from review.work.seen import record_views
 from schemas.review import REASON_WORDS, STAGE_DESCRIPTIONS, JudgementKind, JudgementReason, Stage
@@ -26,23 +26,46 @@ _CATEGORY = "category:"
 
 
 def item_page(asked: Asked) -> Response:
-    """The item."""
-    return _item(asked, 200, "", {})
+    """The item, and the form of the judgement; filled in where one was sent and not taken."""
+    done_key = asked.request.query_params.get("done", "")
+    with reading(asked.desk.engine) as connection:
+        case = case_of(connection, asked.person, _key(asked), asked.now)
+        done = last_judgement(connection, asked.person, done_key) if done_key else None
+    record_views(asked.desk.engine, asked.session, case, asked.now)
+    today = datetime.datetime.fromtimestamp(asked.now / SECOND, datetime.UTC).date()
+    offered = {label for label, _ in case.candidates} | {case.review["suggestion"]}
+    return page(
+        asked,
+        "item.html",
+        case=case,
+        item=case.item,
+        review=case.review,
+        done=done,
+        others=[label for label in case.labels if label not in offered],
+        stage_meaning=STAGE_DESCRIPTIONS[Stage(case.review["stage"])],
+        reasons=REASON_WORDS,
+        version=version_of(case.review),
+        was_filled=bool(typed_fields(asked.form)),
+        max_comment=MAX_COMMENT_CHARS,
+        tomorrow=(today + datetime.timedelta(days=1)).isoformat(),
+    )
 
 
 def claim_item(asked: Asked) -> Response:
-    """Takes the item."""
+    """Takes the item, or takes it for longer; what was filled in meanwhile stays."""
     key = _key(asked)
     with transaction(asked.desk.engine) as connection:
         claim(connection, asked.person, key, asked.now, asked.desk.config.due)
-    return see_other(f"/items/{key}")
+    if typed_fields(asked.form):
+        return item_page(asked)
+    return see_other(asked.link(f"/items/{key}"))
 
 
 def release_item(asked: Asked) -> Response:
     """Gives the item back."""
     with transaction(asked.desk.engine) as connection:
         release(connection, asked.person, _key(asked), asked.now)
-    return see_other("/?note=released")
+    return see_other(asked.link("/", note="released"))
 
 
 def defer_item(asked: Asked) -> Response:
@@ -54,56 +77,30 @@ def defer_item(asked: Asked) -> Response:
     until = round(datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()) * SECOND
     with transaction(asked.desk.engine) as connection:
         defer(connection, asked.person, _key(asked), until, asked.now, asked.desk.config.due)
-    return see_other("/?note=deferred")
+    return see_other(asked.link("/", note="deferred"))
 
 
 def judge_item(asked: Asked) -> Response:
-    """Takes the judgement; one that lacks something comes back with all that was filled in."""
+    """Takes the judgement. One that was taken before, as by a double click, is done and moves nothing else."""
     key = _key(asked)
-    try:
-        said = _said(asked)
-        with transaction(asked.desk.engine) as connection:
-            stage = judge(connection, asked.person, key, said, asked.now, asked.desk.config.four_eyes)
-    except Refusal as refusal:
-        status = HTTP_STATUS[refusal.code]
-        if status != HTTP_STATUS[RefusalCode.BAD_INPUT]:
-            raise
-        return _item(asked, status, str(refusal), dict(asked.form))
+    said = _said(asked)
+    with transaction(asked.desk.engine) as connection:
+        repeated = was_said(connection, asked.person, key, said)
+        if not repeated:
+            judge(connection, asked.person, key, said, asked.now, asked.desk.config.four_eyes)
     if asked.form.get("then") == "next":
-        return take_next(asked)
-    return see_other(f"/?note={'settled' if stage is Stage.CLOSED else stage.value}")
+        return take_next(asked, done=key, only_held=repeated)
+    with reading(asked.desk.engine) as connection:
+        done = last_judgement(connection, asked.person, key)
+    stage = Stage(done["stage_now"]) if done is not None else Stage.CLOSED
+    return see_other(asked.link("/", note="settled" if stage is Stage.CLOSED else stage.value))
 
 
 def reopen_item(asked: Asked) -> Response:
     """Sends a settled item back to be judged again."""
     with transaction(asked.desk.engine) as connection:
         reopen(connection, asked.person, _key(asked), asked.form.get("comment", "").strip(), asked.now)
-    return see_other("/?note=reopened")
-
-
-def _item(asked: Asked, status: int, problem: str, filled: dict[str, Any]) -> Response:
-    with reading(asked.desk.engine) as connection:
-        case = case_of(connection, asked.person, _key(asked), asked.now)
-    record_views(asked.desk.engine, asked.session, case, asked.now)
-    today = datetime.datetime.fromtimestamp(asked.now / SECOND, datetime.UTC).date()
-    furthest = today + datetime.timedelta(days=int(asked.desk.config.due.max_defer_days))
-    offered = {label for label, _ in case.candidates} | {case.review["suggestion"]}
-    return page(
-        asked,
-        "item.html",
-        status,
-        case=case,
-        item=case.item,
-        review=case.review,
-        others=[label for label in case.labels if label not in offered],
-        stage_words=STAGE_DESCRIPTIONS[Stage(case.review["stage"])],
-        reasons=REASON_WORDS,
-        problem=problem,
-        filled=filled,
-        max_comment=MAX_COMMENT_CHARS,
-        tomorrow=(today + datetime.timedelta(days=1)).isoformat(),
-        furthest=furthest.isoformat(),
-    )
+    return see_other(asked.link("/", note="reopened"))
 
 
 def _said(asked: Asked) -> Said:
@@ -122,7 +119,7 @@ def _said(asked: Asked) -> Said:
         reason = JudgementReason(form.get("reason", ""))
     except ValueError:
         raise Refusal(RefusalCode.BAD_INPUT, "Choose a reason.") from None
-    return Said(kind, label, reason, form.get("comment", "").strip())
+    return Said(kind, label, reason, form.get("comment", "").strip(), version=form.get("version", ""))
 
 
 def _key(asked: Asked) -> str:

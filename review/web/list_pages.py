@@ -1,51 +1,44 @@
-"""The worklist, and taking the next item of it."""
+"""The worklist, taking the next item of it, and the search for a document."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import TypeVar
-from urllib.parse import urlencode
 
 from starlette.responses import Response
 
 from fallback.database import reading, transaction
 from review.refusals import Refusal, RefusalCode
 from review.web.desk import Asked, page, see_other
+from review.web.filters import filter_fields, filters_of, with_query
 from review.work.claims import claim
+from review.work.find import find_items
+from review.work.judging import last_judgement
 from review.work.worklist import (
     MAX_COUNTED,
     ORDER_WORDS,
+    TAKEABLE,
     VIEW_WORDS,
-    Filters,
-    Order,
-    View,
     count_open,
+    held_since,
     next_for,
     worklist,
 )
 
-NOTES = {
-    "settled": "Settled.",
-    "second": "Noted. Another person looks at it as well.",
-    "adjudication": "Noted. An adjudicator decides.",
-    "released": "Released.",
-    "deferred": "Put off.",
-    "reopened": "Reopened. It is on the list again in a moment.",
-    "busy": "Others were faster. Try again.",
-    "none": "Nothing waits for you here.",
-}
 _TRIES = 5  # on PostgreSQL, somebody else may take the same item at the same moment
-_E = TypeVar("_E", bound=StrEnum)
 
 
 def list_page(asked: Asked) -> Response:
     """One page of the list, with counts of what is open."""
-    filters = filters_of(asked, asked.request.query_params)
+    person = asked.person
+    filters = filters_of(person, asked.request.query_params)
     with reading(asked.desk.engine) as connection:
-        listed = worklist(connection, asked.person, filters, asked.now)
+        listed = worklist(connection, person, filters, asked.now)
         counts = count_open(connection)
+
+    def turned_to(after: str) -> str:
+        fields = filter_fields(person, dataclasses.replace(filters, after=after))
+        return asked.desk.address(with_query("/", fields))
+
     return page(
         asked,
         "worklist.html",
@@ -55,51 +48,53 @@ def list_page(asked: Asked) -> Response:
         views=VIEW_WORDS,
         orders=ORDER_WORDS,
         max_counted=MAX_COUNTED,
-        next_page=f"/?{query_of(dataclasses.replace(filters, after=listed.next_after))}" if listed.next_after else "",
-        note=NOTES.get(asked.request.query_params.get("note", ""), ""),
+        takeable=person.judges and filters.view in TAKEABLE,
+        first_page=turned_to("") if filters.after else "",
+        next_page=turned_to(listed.next_after) if listed.next_after else "",
     )
 
 
-def take_next(asked: Asked) -> Response:
-    """Claims the first item that waits for the person and opens it."""
-    filters = dataclasses.replace(filters_of(asked, asked.form), view=View.WAITING, after="")
+def counts_page(asked: Asked) -> Response:
+    """The counts only; the worklist asks for them by itself every minute, which keeps no session alive."""
+    with reading(asked.desk.engine) as connection:
+        counts = count_open(connection)
+    return page(asked, "counts.html", counts=counts)
+
+
+def find_page(asked: Asked) -> Response:
+    """Every item of a document, whatever became of it."""
+    wanted = asked.request.query_params.get("document", "").strip()
+    with reading(asked.desk.engine) as connection:
+        found = find_items(connection, wanted) if wanted else []
+    return page(asked, "find.html", wanted=wanted, found=found)
+
+
+def take_next(asked: Asked, done: str = "", only_held: bool = False) -> Response:
+    """Claims the first item of the list that waits for the person, and opens it.
+
+    Args:
+        asked: the request; its address carries the filters of the list.
+        done: key of the item that was judged just now, which the next page names.
+        only_held: the judgement was handed in before: go where that led, and claim nothing.
+    """
+    filters = dataclasses.replace(filters_of(asked.person, asked.request.query_params), after="")
+    more = {"done": done} if done else {}
+    if only_held:
+        with reading(asked.desk.engine) as connection:
+            judged = last_judgement(connection, asked.person, done)
+            since = judged["at"] if judged else asked.now
+            key = held_since(connection, asked.person, since, asked.now, asked.desk.config.due.claim_minutes)
+        return see_other(asked.link(f"/items/{key}" if key else "/", **(more if key else {"note": "done_before"})))
     for _ in range(_TRIES):
         try:
             with transaction(asked.desk.engine) as connection:
                 key = next_for(connection, asked.person, filters, asked.now)
                 if key is not None:
                     claim(connection, asked.person, key, asked.now, asked.desk.config.due)
-            return see_other("/?note=none" if key is None else f"/items/{key}")
+            if key is None:
+                return see_other(asked.link("/", note="done_none" if done else "none"))
+            return see_other(asked.link(f"/items/{key}", **more))
         except Refusal as refusal:
             if refusal.code is not RefusalCode.HELD_BY_ANOTHER:
                 raise
-    return see_other("/?note=busy")
-
-
-def filters_of(asked: Asked, values: Mapping[str, str]) -> Filters:
-    """What a query or form asks for.
-
-    Raises:
-        Refusal: it names a view or order that there is not.
-    """
-    default = View.WAITING if asked.person.judges else View.OPEN
-    return Filters(
-        view=_member(View, values.get("view") or default.value),
-        order=_member(Order, values.get("order") or Order.URGENCY.value),
-        document_type=values.get("document_type", ""),
-        code=values.get("code", ""),
-        suggestion=values.get("suggestion", ""),
-        after=values.get("after", ""),
-    )
-
-
-def query_of(filters: Filters) -> str:
-    """Filters as the query of an address."""
-    return urlencode({key: str(value) for key, value in dataclasses.asdict(filters).items() if value})
-
-
-def _member(kind: type[_E], value: str) -> _E:
-    try:
-        return kind(value)
-    except ValueError:
-        raise Refusal(RefusalCode.BAD_INPUT, "The address of this page is not one of ours.") from None
+    return see_other(asked.link("/", note="busy"))

@@ -16,6 +16,7 @@ from review.tables import judgements
 from review.work.admission import labels_of
 from review.work.claims import check_is_awaited, held_by_another, review_of
 from review.work.judging import judgements_of
+from review.work.neighbours import Neighbour, neighbours_of
 from review.work.reopening import reopening_of
 from review.work.similar import SimilarCase, similar_cases
 from schemas.queue import CallStatus
@@ -30,12 +31,14 @@ class LlmAnswer:
         answer: a label; "" for none of the candidates.
         scores: labels with their probability, best first; "" for none of the candidates.
         words: what it said; None once it was erased.
+        options: the letters it could choose from, each with its label; "" for none of the candidates.
     """
 
     backend: str
     answer: str
     scores: tuple[tuple[str, float], ...]
     words: str | None
+    options: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class Case:
         proposals: categories that were proposed, for whoever may adopt them.
         said: the judgements that the person may see.
         reopened: the reopening that began this cycle of judgements, if one did.
+        before: the nearest escalated paragraph before this one, if it is one.
+        behind: likewise after it.
         hidden: whether there are judgements that the person must not see.
         obstacle: why the person cannot judge it, or "".
         mine: whether the person holds it at this moment.
@@ -64,6 +69,8 @@ class Case:
     reopened: sa.RowMapping | None
     hidden: bool
     similar: tuple[SimilarCase, ...]
+    before: Neighbour | None
+    behind: Neighbour | None
     obstacle: str
     mine: bool
     holder: str
@@ -85,6 +92,7 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
         obstacle = str(refusal)
     held = held_by_another(review, person, now)
     said = _visible_judgements(connection, person, review)
+    before, behind = neighbours_of(connection, item)
     proposals = [row["label"] for row in said if row["kind"] == JudgementKind.NEW_CATEGORY.value]
     return Case(
         item=item,
@@ -97,6 +105,8 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
         reopened=reopening_of(connection, key, review["cycle"]),
         hidden=stage is Stage.SECOND and not said,
         similar=tuple(similar_cases(connection, item)),
+        before=before,
+        behind=behind,
         obstacle=obstacle,
         mine=same_person(review["claimed_by"], person.name) and review["claimed_until"] > now,
         holder=review["claimed_by"] if held else "",
@@ -133,6 +143,7 @@ def _answers(connection: sa.Connection, item: sa.RowMapping) -> tuple[LlmAnswer,
             row["answer"] or "",
             tuple(sorted(json.loads(row["scores"] or "{}").items(), key=lambda pair: (-pair[1], pair[0]))),
             row["words"],
+            tuple(json.loads(row["options"]).items()),
         )
         for row in rows
     )

@@ -61,14 +61,16 @@ def claim(connection: sa.Connection, person: Person, key: str, now: int, config:
 
 
 def release(connection: sa.Connection, person: Person, key: str, now: int) -> None:
-    """Gives an item back; an admin can end the claim of another person.
+    """Gives an item back; an admin can end the claim of another person. What nobody holds was given back before.
 
     Raises:
-        Refusal: the person does not hold it.
+        Refusal: somebody else holds it.
     """
     review = review_of(connection, key, lock=True)
     holder = review["claimed_by"]
-    if holder is None or not (same_person(holder, person.name) or person.role is Role.ADMIN):
+    if holder is None:
+        return
+    if not (same_person(holder, person.name) or person.role is Role.ADMIN):
         raise Refusal(RefusalCode.NOT_HELD, "You do not hold this item.")
     connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**_FREE))
     details = {"holder": holder, "by": person.name}
@@ -82,6 +84,8 @@ def defer(connection: sa.Connection, person: Person, key: str, until: int, now: 
         Refusal: the person does not hold it, or the time is past or too far off.
     """
     review = review_of(connection, key, lock=True)
+    if review["claimed_by"] is None and review["deferred_until"] == until > now:
+        return  # as by a double click
     check_holds(review, person, now)
     if not now < until <= now + config.max_defer_days * DAY:
         raise Refusal(
@@ -121,4 +125,4 @@ def check_holds(review: sa.RowMapping, person: Person, now: int) -> None:
     if held_by_another(review, person, now):
         raise Refusal(RefusalCode.HELD_BY_ANOTHER, "Somebody else is working on this item.")
     if review["claimed_by"] is None or review["claimed_until"] <= now:
-        raise Refusal(RefusalCode.NOT_HELD, "Claim the item first; a claim ends after a while.")
+        raise Refusal(RefusalCode.NOT_HELD, "Claim the item first: you do not hold it, or your claim has ended.")

@@ -7,11 +7,13 @@ import re
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 
 from fallback.events import Event, append_events
 from fallback.items import move_item
+from fallback.tables import items
 from review.people.accounts import Person
 from review.refusals import Refusal, RefusalCode
 from review.tables import judgements, reviews
@@ -35,6 +37,7 @@ class Said:
     Attributes:
         comment: "" for none; must not be where the label is not the suggested one.
         source: "page", or the annotation it was imported from, which is then taken only once.
+        version: of the review as it was shown to the person, see `version_of`; "" for whatever it is now.
     """
 
     kind: JudgementKind
@@ -42,6 +45,7 @@ class Said:
     reason: JudgementReason
     comment: str = ""
     source: str = PAGE
+    version: str = ""
 
     @property
     def judgement(self) -> Judgement:
@@ -64,6 +68,8 @@ def judge(
     stage = Stage(review["stage"])
     check_is_awaited(connection, person, review)
     check_holds(review, person, now)
+    if said.version not in ("", version_of(review)):
+        raise Refusal(RefusalCode.CHANGED, "This item moved on since it was shown to you. Look at it again.")
     earlier = judgements_of(connection, key, review["cycle"])
     before = [Judgement(JudgementKind(row["kind"]), row["label"]) for row in earlier]
     _check_words(connection, review["document_type"], review["suggestion"], said, before)
@@ -104,6 +110,50 @@ def judge(
     judged = Event(person.actor, ReviewAction.JUDGED, key, evidence_of(row))
     append_events(connection, [judged, *settled], now)
     return then.stage
+
+
+def version_of(review: sa.RowMapping) -> str:
+    """What a judgement is about: the cycle of the review, and its stage. Another version may show other things."""
+    return f"{review['cycle']}.{review['stage']}"
+
+
+def was_said(connection: sa.Connection, person: Person, key: str, said: Said) -> bool:
+    """Whether the person has handed in this very judgement of this cycle before: twice is once.
+
+    Raises:
+        Refusal: there is no such item.
+    """
+    review = review_of(connection, key, lock=True)
+    cycle = said.version.partition(".")[0] or str(review["cycle"])
+    row = _judgement_by(connection, person, key, review["cycle"])
+    if row is None or cycle != str(review["cycle"]):
+        return False
+    before = (row["kind"], row["label"], row["reason"], row["source"])
+    same = before == (said.kind.value, said.label, said.reason.value, said.source)
+    return same and (row["comment"] or "") == said.comment
+
+
+def last_judgement(connection: sa.Connection, person: Person, key: str) -> dict[str, Any] | None:
+    """The person's own judgement of an item's present cycle.
+
+    Returns:
+        Its columns, with the item's `document_id` and the review's `stage_now`; None where there is none.
+    """
+    place = sa.select(reviews.c.cycle, reviews.c.stage, items.c.document_id).join(
+        items, items.c.item_key == reviews.c.item_key
+    )
+    review = connection.execute(place.where(reviews.c.item_key == key)).one_or_none()
+    row = None if review is None else _judgement_by(connection, person, key, review.cycle)
+    if review is None or row is None:
+        return None
+    return {**row, "stage_now": review.stage, "document_id": review.document_id}
+
+
+def _judgement_by(connection: sa.Connection, person: Person, key: str, cycle: int) -> sa.RowMapping | None:
+    own = sa.select(judgements).where(
+        judgements.c.item_key == key, judgements.c.cycle == cycle, judgements.c.person == person.name
+    )
+    return connection.execute(own).mappings().one_or_none()
 
 
 def judgements_of(connection: sa.Connection, key: str, cycle: int) -> Sequence[sa.RowMapping]:

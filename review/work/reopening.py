@@ -36,6 +36,13 @@ def reopen(connection: sa.Connection, person: Person, key: str, comment: str, no
         raise Refusal(RefusalCode.BAD_INPUT, f"Keep the comment below {MAX_COMMENT_CHARS} characters.")
     review = review_of(connection, key, lock=True)
     item = connection.execute(sa.select(items).where(items.c.item_key == key)).mappings().one()
+    begun = reopening_of(connection, key, review["cycle"] + 1)
+    if (
+        item["code"] == ItemCode.REOPENED.value
+        and begun
+        and (begun["person"], begun["comment"]) == (person.name, comment)
+    ):
+        return  # as by a double click
     if item["state"] != ItemState.SETTLED.value:
         raise Refusal(RefusalCode.NOT_OPEN, "This item is not settled.")
     if item["text"] is None:

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def record_views(engine: sa.Engine, session: Session, case: Case, now: int) -> None:
-    """Records that a person sees the text of an item, and how those of similar cases begin.
+    """Records that a person sees the text of an item, and parts of those of similar cases and of paragraphs beside it.
 
     Where the session has seen them all before, nothing is written, so that loading a page again costs nothing.
 
@@ -30,6 +30,7 @@ def record_views(engine: sa.Engine, session: Session, case: Case, now: int) -> N
     key = case.item["item_key"]
     shown: dict[str, dict[str, str]] = {} if case.item["text"] is None else {key: {}}
     shown |= {like.item_key: {"beside": key} for like in case.similar}
+    shown |= {near.item_key: {"beside": key} for near in (case.before, case.behind) if near is not None and near.text}
     try:
         with reading(engine) as connection:
             if not _unseen(connection, session, shown):

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from fallback.clock import SECOND
 from fallback.tables import items
 from review.people.accounts import Person
 from review.refusals import Refusal, RefusalCode
@@ -55,6 +56,7 @@ ORDER_WORDS: dict[Order, str] = {
     Order.AGE: "Oldest first",
     Order.RISK: "Least certain first",
 }
+TAKEABLE = frozenset(View) - {View.CLOSED, View.DEFERRED}  # views with items that can wait for somebody
 _SORTED_BY: dict[Order, tuple[sa.Column[Any], bool]] = {
     Order.URGENCY: (reviews.c.urgency, True),
     Order.AGE: (reviews.c.opened_at, False),
@@ -69,6 +71,7 @@ class Filters:
     Attributes:
         document_type: "" for any.
         code: why the item reached people; "" for any.
+        stage: whose judgement is waited for; "" for any.
         suggestion: the suggested label; "" for any.
         after: where the page before ended, as `Worklist.next_after` gave it; "" for the first page.
     """
@@ -77,6 +80,7 @@ class Filters:
     order: Order = Order.URGENCY
     document_type: str = ""
     code: str = ""
+    stage: str = ""
     suggestion: str = ""
     after: str = ""
 
@@ -86,7 +90,8 @@ class Worklist:
     """One page.
 
     Attributes:
-        rows: of the reviews, with `document_id` and `run_date` of their items.
+        rows: of the reviews, with `document_id`, `run_date`, `settled_label`, `settled_by` and `item_code` of their
+            items.
         total: how many items the filters let through; MAX_COUNTED + 1 stands for any number above.
         next_after: for the next page; "" where this is the last.
     """
@@ -115,7 +120,8 @@ def worklist(connection: sa.Connection, person: Person, filters: Filters, now: i
     """
     where = _conditions(person, filters, now)
     column, falling = _SORTED_BY[filters.order] if filters.view is not View.CLOSED else (reviews.c.closed_at, True)
-    page = sa.select(reviews, items.c.document_id, items.c.run_date, items.c.settled_label, items.c.settled_by).join(
+    of_item = (items.c.document_id, items.c.run_date, items.c.settled_label, items.c.settled_by)
+    page = sa.select(reviews, *of_item, items.c.code.label("item_code")).join(
         items, items.c.item_key == reviews.c.item_key
     )
     if filters.after:
@@ -133,9 +139,32 @@ def worklist(connection: sa.Connection, person: Person, filters: Filters, now: i
 
 
 def next_for(connection: sa.Connection, person: Person, filters: Filters, now: int) -> str | None:
-    """The key of the first item that waits for the person and that nobody holds."""
-    waiting = worklist(connection, person, filters, now, limit=1)
-    return waiting.rows[0]["item_key"] if waiting.rows else None
+    """The key of the first item that the filters let through, that waits for the person, and that nobody else holds."""
+    if filters.view is View.CLOSED:
+        return None
+    column, falling = _SORTED_BY[filters.order]
+    first = (
+        sa.select(reviews.c.item_key)
+        .where(*_conditions(person, filters, now), *_waiting_for(person, now))
+        .order_by(column.desc() if falling else column, reviews.c.item_key)
+        .limit(1)
+    )
+    return connection.scalar(first)
+
+
+def held_since(connection: sa.Connection, person: Person, since: int, now: int, claim_minutes: float) -> str | None:
+    """The key of the item that the person claimed last, if it was at or after a time and is held still."""
+    held = (
+        sa.select(reviews.c.item_key)
+        .where(
+            reviews.c.claimed_by == person.name,
+            reviews.c.claimed_until > now,
+            reviews.c.claimed_until >= since + round(claim_minutes * 60 * SECOND),
+        )
+        .order_by(reviews.c.claimed_until.desc(), reviews.c.item_key)
+        .limit(1)
+    )
+    return connection.scalar(held)
 
 
 def count_open(connection: sa.Connection) -> Counts:
@@ -173,6 +202,7 @@ def _conditions(person: Person, filters: Filters, now: int) -> list[sa.ColumnEle
     for column, value in (
         (reviews.c.document_type, filters.document_type),
         (reviews.c.code, filters.code),
+        (reviews.c.stage, filters.stage),
         (reviews.c.suggestion, filters.suggestion),
     ):
         if value:

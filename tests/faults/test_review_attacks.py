@@ -119,7 +119,7 @@ def test_a_made_up_session_is_nobody(office: sa.Engine) -> None:
 def test_the_cookie_is_kept_from_scripts_and_other_sites(office: sa.Engine) -> None:
     cookie = log_in(browser(office), "anna").headers["set-cookie"].lower()
     assert "httponly" in cookie
-    assert "samesite=strict" in cookie
+    assert "samesite=lax" in cookie  # a link from a mail brings it along; no form of another site does
     assert "secure" not in cookie
     https = ReviewConfig(server=ServerConfig(https=True))
     assert "secure" in log_in(browser(office, https), "anna").headers["set-cookie"].lower()

@@ -64,7 +64,8 @@ def test_an_item_is_claimed_decided_and_the_next_one_taken(office: sa.Engine) ->
     assert "where is my parcel" in page
     assert 'value="label:delivery"' in page
     assert "checked" not in page  # a choice that is made already would be taken without a thought
-    assert send(client, "/items/a/judge", then="next", **DECIDED).headers["location"] == "/items/b"
+    assert send(client, "/items/a/judge", then="next", **DECIDED).headers["location"] == "/items/b?done=a"
+    assert "Another person looks at it as well. Here is the next one." in client.get("/items/b?done=a").text
     assert review_row(office, "a")["stage"] == "second"
     assert actions(office, "a") == ["review_opened", "claimed", "viewed", "judged"]
 
@@ -145,7 +146,8 @@ def test_a_claim_ends_with_its_time_and_the_page_says_so(office: sa.Engine) -> N
     form = {"csrf": token(client), **DECIDED}
     clock.now += HOUR // 2
     answer = client.post("/items/a/judge", data=form)
-    assert answer.headers["location"] == "/log-in"  # after half an hour the session is over as well
+    assert answer.status_code == 401  # after half an hour the session is over as well
+    assert "Your session is over" in answer.text
     client = logged_in(office, "anna", clock=clock)
     answer = send(client, "/items/a/judge", **DECIDED)
     assert answer.status_code == 409
@@ -160,7 +162,9 @@ def test_the_page_shows_what_the_llm_said_and_what_was_settled_alike(office: sa.
     says(office, ANNA, "c", label("delivery"))
     page = logged_in(office, "ben").get("/items/a").text
     assert "127.0.0.1/model#letter" in page
-    assert "<blockquote>B!</blockquote>" in page
+    assert '<blockquote dir="auto">B!</blockquote>' in page
+    assert "B stood for <bdi>delivery</bdi>." in page  # a bare letter says nothing to people
+    assert "model at 127.0.0.1" in page
     assert "80.0% of the words in common" in page
 
 
@@ -182,7 +186,7 @@ def test_pages_of_the_list_lead_on(office: sa.Engine) -> None:
 
     for _ in range(3):
         page = client.get(path).text
-        seen |= set(re.findall(r'href="/items/(\w+)"', page))
+        seen |= set(re.findall(r'href="/items/(\w+)\?', page))
         more = re.search(r'href="([^"]+)" data-key="]"', page)
         path = html.unescape(more.group(1)) if more else ""
     assert path == ""
