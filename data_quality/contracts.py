@@ -16,7 +16,7 @@ from schemas.home import settle_home
 from schemas.reasons import REASON_REMEDIES, Reason
 from schemas.tables import PUBLISHED_TABLES
 
-_REASONS_TOLD = 3  # in an error, which is one line; quality.json has them all
+REASONS_TOLD = 3  # on a terminal; quality.json has them all
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class RejectedGroup:
             "remedy": REASON_REMEDIES[self.reason],
         }
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RejectedGroup:
+        """From what `to_dict` gave."""
+        return cls(values["document_type"], Reason(values["reason_code"]), values["count"], **values["first"])
+
 
 @dataclass(frozen=True)
 class QualityReport:
@@ -80,8 +85,8 @@ class QualityReport:
 
     def explanation(self) -> str:
         """What failed and why records were rejected, in one line."""
-        told = [group.words() for group in self.rejected[:_REASONS_TOLD]]
-        if more := self.rejected[_REASONS_TOLD:]:
+        told = [group.words() for group in self.rejected[:REASONS_TOLD]]
+        if more := self.rejected[REASONS_TOLD:]:
             told.append("Also " + ", ".join(f"{group.reason.value} {group.count:,}" for group in more) + ".")
         return f"{'; '.join(self.failures())}. Rejected: {' '.join(told) or 'none.'}"
 

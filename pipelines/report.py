@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from data_quality.contracts import REASONS_TOLD, RejectedGroup
 from pipelines.classify import DryRun
 from schemas.tables import PUBLISHED_TABLES
+from transforms.commit_run import QUALITY_FILE
+from transforms.warehouse.layout import Warehouse
 from transforms.warehouse.manifest import Manifest
 
 
@@ -27,7 +31,10 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"
         + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),
         f"  rejected    {counts['rejected']:>10,}  " + _tally(counts["reasons"]).lstrip(),
+        *_why_rejected(manifest, warehouse),
     ]
+    for document_type, names in counts["absent_fields"].items():
+        lines.append(f"  metadata    no {document_type} has {', '.join(map(repr, names))}; check metadata_fields")
     by_type = counts.get("by_document_type", {})
     if len(by_type) > 1:
         names = ("read", "classified", "accepted", "escalated", "rejected")
@@ -38,6 +45,17 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         place = place.with_name("document_type=*")
     lines += [f"  {warehouse / kind.name / place}" for kind in PUBLISHED_TABLES]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _why_rejected(manifest: Manifest, warehouse: Path) -> list[str]:
+    """The reasons that may have cost many documents: of whole files, and where a tenth or more was rejected."""
+    try:
+        report = json.loads((Warehouse(warehouse).run(manifest.run_id) / QUALITY_FILE).read_bytes())
+    except FileNotFoundError:  # whoever clears up may keep the manifest only
+        return []
+    is_much = manifest.counts["rejected"] >= 0.1 * manifest.counts["read"]
+    groups = [RejectedGroup.from_dict(values) for values in report["rejected"]]
+    return [f"    {group.words()}" for group in groups if is_much or not group.place][:REASONS_TOLD]
 
 
 def describe_dry_run(dry: DryRun) -> str:
@@ -53,7 +71,9 @@ def describe_dry_run(dry: DryRun) -> str:
     lines = [f"would read {n_files} files in {len(dry.shards)} shards"]
     for (index, uri), n_shards in files.items():
         problem = next((shard.problem for shard in dry.shards if shard.source_uri == uri and shard.problem), None)
-        fate = f"would be rejected: {problem[0]}" if problem else f"{n_shards} shard{'s' if n_shards > 1 else ''}"
+        fate = (
+            f"would be rejected: {': '.join(problem)}" if problem else f"{n_shards} shard{'s' if n_shards > 1 else ''}"
+        )
         lines.append(f"  {dry.plan.config.inputs[index].document_type}: {uri} ({fate})")
     for index, counts in texts.items():
         shards = f"{len(counts)} shard{'s' if len(counts) > 1 else ''}"

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
+from schemas.config import RunConfig
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.reasons import REASON_DESCRIPTIONS, Reason, Stage
 from schemas.tables import PUBLISHED_TABLES, Table
@@ -52,7 +53,11 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     receipts = sorted(receipts, key=position)
     check_complete(receipts, plan.n_shards)
     if not any(receipt.read for receipt in receipts):
-        raise InputError("no record in any input file; nothing is published")
+        paths = ", ".join(path for item in plan.config.inputs for path in item.paths)
+        raise InputError(
+            f"no record in any input file of {paths}: CSV needs rows below its header, JSON Lines a line that is not "
+            "blank; nothing is published"
+        )
     rows = sum(receipt.read + receipt.split_off for receipt in receipts)
     receipts = reject_duplicates(folder, receipts)
     check_balance(receipts, rows)
@@ -237,7 +242,8 @@ def _write_empty(folder: Path, path: str, kind: Table) -> StagedFile:
 def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile], commit_seconds: float) -> Manifest:
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
-    tallies = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    tallies: dict[str, object] = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    tallies["absent_fields"] = absent_fields(receipts, plan.config)
     by_type = {
         document_type: _amounts([receipt for receipt in receipts if receipt.document_type == document_type])
         for document_type in plan.document_types
@@ -251,6 +257,21 @@ def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile]
         seconds={name: round(value, 3) for name, value in seconds.items()},
         files=tuple(files),
     )
+
+
+def absent_fields(receipts: list[Receipt], config: RunConfig) -> dict[str, list[str]]:
+    """The metadata fields that no classified document has, by document type; a type without any is left out."""
+    absent = {}
+    for document_type in sorted({receipt.document_type for receipt in receipts if receipt.classified}):
+        wanted = (
+            name for item in config.inputs if item.document_type == document_type for name in item.metadata_fields
+        )
+        seen = {
+            name for receipt in receipts if receipt.document_type == document_type for name in receipt.metadata_fields
+        }
+        if missing := [name for name in dict.fromkeys(wanted) if name not in seen]:
+            absent[document_type] = missing
+    return absent
 
 
 def _amounts(receipts: list[Receipt]) -> dict[str, int]:

@@ -2,43 +2,96 @@
 
 from __future__ import annotations
 
+import itertools
+import logging
 from collections.abc import Callable, Iterable
 
-from schemas.config import InputConfig
+import orjson
+import pyarrow as pa
+
+from schemas.config import InputConfig, ReadingConfig
 from schemas.errors import ConfigError
 from schemas.field_names import fields_found
+from schemas.shards import Shard
+from schemas.text_template import field_value
+from transforms.readers.files import DamagedFileError
+from transforms.readers.lines import shard_lines
 from transforms.readers.path_columns import path_columns
+
+_RECORDS_LOOKED_AT = 100  # of a file
+_FILES_LOOKED_AT = 5
+_ABSENT = object()
+
+logger = logging.getLogger(__name__)
 
 
 class FieldsFound:
-    """What the headers, footers and paths of an input's files say of its metadata fields, before the run."""
+    """What the files of an input say of its metadata fields before the run.
+
+    Headers, footers and paths say it for certain. JSON Lines are looked at where they begin: what is not found there
+    may still come, and `fields_seen` tells in the end.
+    """
 
     def __init__(self, mapping: InputConfig) -> None:
         self._mapping = mapping
         self._missing = list(mapping.metadata_fields)
         self._names: dict[str, None] = {}
         self._n_files = 0
-        self._records_tell = False
+        self._n_with_records = 0
 
-    def add(self, source_uri: str, names: Iterable[str], has: Callable[[str], bool] | None = None) -> None:
+    def add_columns(self, source_uri: str, names: Iterable[str], has: Callable[[str], bool] | None = None) -> None:
         """Adds a file with columns of these names; `has` also knows fields within them."""
+        self._n_files += 1
         known = dict.fromkeys([*names, *path_columns(source_uri, self._mapping.metadata_fields)])
         self._missing = [name for name in self._missing if name not in known and not (has and has(name))]
         self._names |= known
-        self._n_files += 1
 
-    def add_records(self) -> None:
-        """Adds a file of JSON Lines, whose fields are known when all its records are read."""
-        self._records_tell = True
+    def add_records(self, shard: Shard, reading: ReadingConfig) -> None:
+        """Adds a file of JSON Lines."""
+        self.add_columns(shard.source_uri, [])
+        self._n_with_records += 1
+        if not self._missing or self._n_with_records > _FILES_LOOKED_AT:
+            return
+        try:
+            for _, line in itertools.islice(shard_lines(shard, reading.max_record_bytes), _RECORDS_LOOKED_AT):
+                self._look_at(line or b"")
+        except DamagedFileError:
+            pass  # its reader rejects it
+
+    def _look_at(self, line: bytes) -> None:
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return
+        if isinstance(record, dict):
+            self._missing = [name for name in self._missing if field_value(record, name, _ABSENT) is _ABSENT]
+            self._names |= dict.fromkeys(record)
 
     def check(self) -> None:
-        """Refuses a metadata field that no file can have.
+        """Refuses a metadata field that no file can have, and warns of one that the first records lack.
 
         Raises:
             ConfigError: there is one; the message names the columns found.
         """
-        if self._missing and self._n_files and not self._records_tell:
-            raise ConfigError(
-                f"metadata_fields of document type {self._mapping.document_type!r}: no file has "
-                f"{', '.join(map(repr, self._missing))}; {fields_found(self._missing[0], self._names)}"
-            )
+        if not self._missing or not self._n_files:
+            return
+        missing = ", ".join(map(repr, self._missing))
+        where = f"metadata_fields of document type {self._mapping.document_type!r}"
+        found = fields_found(self._missing[0], self._names)
+        if not self._n_with_records:
+            raise ConfigError(f"{where}: no file has {missing}; {found}")
+        logger.warning("%s: no file has %s, as far as the first records tell; %s", where, missing, found)
+
+
+def fields_seen(metadata: pa.ChunkedArray, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the fields that at least one document has.
+
+    Args:
+        metadata: the published column: one JSON object per document, or null.
+    """
+    missing = set(fields)
+    for value in metadata:
+        if not missing:
+            break
+        missing -= orjson.loads(value.as_py() or "{}").keys()
+    return tuple(name for name in fields if name not in missing)

@@ -65,13 +65,16 @@ def plan_shards(config: RunConfig) -> list[Shard]:
             kind = None if file.problem else _format_of(file.source_uri)
             if kind is not None and kind[0] == "text":
                 texts.append((TextFile(file.source_uri, file.name, kind[1], file.version), size_bytes))
-                fields.add(file.source_uri, [])
+                fields.add_columns(file.source_uri, [])
             else:
                 shards += _shards_of(file, input_index, mapping, config.reading, fields)
         shards += _text_shards(texts, input_index, config.reading)
         fields.check()
     if not any(sizes):
-        raise InputError(f"empty input: {len(sizes)} file(s) found, all of them with zero bytes")
+        raise InputError(
+            f"empty input: {len(sizes)} file(s) found, all of them with zero bytes, the first {shards[0].source_uri}; "
+            "check what writes them"
+        )
     return [replace(shard, index=index) for index, shard in enumerate(shards)]
 
 
@@ -90,13 +93,13 @@ def _shards_of(
     try:
         slices = [(0, -1, 0)]
         if kind[0] == "jsonl":
-            fields.add_records()
+            fields.add_records(whole, reading)
             if not kind[1]:
                 slices = [(start, stop, 0) for start, stop in _byte_ranges(file.source_uri, file.version, reading)]
         elif kind[0] == "parquet":
             slices = _row_group_ranges(file.source_uri, file.version, mapping, reading, fields)
         elif header := _header(whole, mapping, reading):
-            fields.add(file.source_uri, header)
+            fields.add_columns(file.source_uri, header)
     except DamagedFileError as damage:
         yield replace(whole, problem=(damage.reason.value, damage.detail))
         return
@@ -177,7 +180,7 @@ def _row_group_ranges(
     start = n_rows = n_bytes = 0
     with open_parquet(source_uri, version, mapping) as parquet:
         schema = parquet.schema_arrow
-        fields.add(source_uri, schema.names, lambda field: has_field(schema, field))
+        fields.add_columns(source_uri, schema.names, lambda field: has_field(schema, field))
         n_groups = parquet.num_row_groups
         for number in range(n_groups):
             group = parquet.metadata.row_group(number)

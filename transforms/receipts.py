@@ -61,6 +61,7 @@ class Receipt:
         escalated: rows staged as escalations.
         reasons: rejections by reason code.
         examples: the first rejection of each reason code.
+        metadata_fields: those of the configured ones that at least one of its classified documents has.
         route_reasons: classifications by route reason.
         labels: accepted classifications by label.
         tokens: length of the classified texts for the model; equal texts count each, though they are answered once.
@@ -87,6 +88,7 @@ class Receipt:
     split_off: int = 0
     cached: int = 0
     examples: dict[str, RejectedExample] = field(default_factory=dict)
+    metadata_fields: tuple[str, ...] = ()
 
     def file(self, table: str) -> StagedFile | None:
         """The file this shard staged for `table`, if it had any row for it."""

@@ -21,6 +21,7 @@ from schemas.errors import BalanceError
 from schemas.reasons import Route
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
+from transforms.metadata_fields import fields_seen
 from transforms.receipts import Receipt, RejectedExample, StagedFile
 from transforms.run_plan import RunPlan, reporting_failures
 from transforms.warehouse.layout import Partition, write_durably
@@ -139,6 +140,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         split_off=shard.split_off,
         cached=pc.sum(table["cached"]).as_py() or 0,
         examples=first_examples(rejected),
+        metadata_fields=fields_seen(classified["metadata"], plan.config.inputs[shard.input_index].metadata_fields),
     )
     write_durably(receipts_folder(plan.warehouse, plan.run_id) / f"{shard.name}.json", receipt.to_json())
     logger.info(
