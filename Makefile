@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VENV_TRAIN := .venv-train
+TESTS := pytest --numprocesses logical --dist loadfile  # the files of tests on all cores
 RUN_DATE := 2026-11-22
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
@@ -19,13 +20,13 @@ demo: $(VENV)/.installed
 	$(BIN)/docyard show --warehouse demo/warehouse
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m $(TESTS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m $(TESTS)
 
 # Training has its own environment, because a run must work without torch. On Linux, install a CPU build of torch into
 # .venv-train first if you have no GPU: the ordinary one brings gigabytes of GPU libraries.
