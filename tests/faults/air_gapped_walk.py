@@ -60,7 +60,7 @@ def walk(folder: Path, bundle: Path) -> None:
     docyard("label-studio", "export", folder / "tasks.json", "--document-type", "ticket", "--warehouse", warehouse)
     docyard("resolve", "--sql", folder / "views.sql", "--warehouse", warehouse)
     docyard("audit", "verify", "--warehouse", warehouse)
-    docyard("audit", "export", folder / "trail.parquet", "--warehouse", warehouse)
+    docyard("audit", "export", folder / "trail.csv", "--warehouse", warehouse)
     docyard("erase", "--older-than", "0", "--warehouse", warehouse)
 
 

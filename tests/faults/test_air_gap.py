@@ -88,7 +88,7 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Walk:
     ended = subprocess.run(command, cwd=here, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert ended.stdout.endswith('"done"')
-    trace = (folder / "trace").read_text(errors="replace").splitlines() if whole else None
+    trace = whole_calls((folder / "trace").read_text(errors="replace").splitlines()) if whole else None
     return Walk(place, home, here, temporary, (folder / "audit").read_text().splitlines(), trace)
 
 
@@ -145,8 +145,27 @@ def test_the_checks_see_what_a_system_call_does() -> None:
         '7 rename("/given/a", "/elsewhere/b") = 0',
         '7 openat(AT_FDCWD</here>, "/dev/null", O_RDWR) = 3</dev/null>',
     ]
+    cut = ['8 mkdir("/home/x", 0700 <unfinished ...>', "9 brk(0) = 0", "8 <... mkdir resumed>) = 0"]
+    assert written(whole_calls(cut), "/here") == ["/home/x"]
     assert written(calls, "/here") == ["/here/x", "/home/.cache/deviceid", "/home/.config", "/elsewhere/b", "/dev/null"]
     assert written_elsewhere(calls, "/here", ("/given", "/home")) == ["/here/x", "/elsewhere/b"]
+
+
+_UNFINISHED, _RESUMED = " <unfinished ...>", re.compile(r"^(\d+) +<\.\.\. \w+ resumed>(.*)$")
+
+
+def whole_calls(trace: list[str]) -> list[str]:
+    """The calls, those put together that another thread interrupted."""
+    begun: dict[str, str] = {}
+    calls = []
+    for line in trace:
+        if line.endswith(_UNFINISHED):
+            begun[line.split()[0]] = line.removesuffix(_UNFINISHED)
+        elif resumed := _RESUMED.match(line):
+            calls.append(begun.pop(resumed[1], "") + resumed[2])
+        else:
+            calls.append(line)
+    return [*calls, *begun.values()]
 
 
 _ADDRESS = re.compile(r'sa_family=AF_INET6?\b.*?htons\((\d+)\).*?(?:inet_addr\("|AF_INET6, ")([^"]+)"')
