@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+import models as models  # first of all: it keeps ONNX Runtime, which tests import, from reporting its use
 from tests.queue_databases import DATABASES, new_database, new_sqlite, opened, postgresql_server
 
 HERE = Path(__file__).parent

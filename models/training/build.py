@@ -30,7 +30,7 @@ from models.training.config import TrainingConfig
 from models.training.distillation import TOKENIZER_NAME, load_network
 from models.training.export import export_float, quantize
 from models.training.fine_tuning import UNLABELLED
-from models.training.fingerprint import made_up_texts
+from models.training.fingerprint import check_exact_products, fingerprint_texts
 from models.training.first_tier_step import HeldOut, make_first_tier
 from models.training.hygiene import InspectedData, calibration_and_policy_rows, inspect_data
 from models.training.labelled import read_labelled, soft_labels
@@ -105,7 +105,9 @@ def check_trainable(job: Job, rows: InspectedData) -> None:
     Raises:
         InputError: naming everything that stands against it.
         ConfigError: the configuration names a label that the data does not have, or a teacher of other labels.
+        BundleError: int8 products saturate on this machine.
     """
+    check_exact_products()
     config = job.config
     for key in ("none_label", "positive_label"):
         label = getattr(config.card, key)
@@ -258,7 +260,7 @@ def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBu
             classifier.bundle, describe_method(config, len(rows.train), trained_here), parity.figures()
         )
         write_card(folder / "card.md", _hand_written_card(job), results, card_facts)
-        fingerprint = classifier.fingerprint(config.fingerprint or made_up_texts(classifier))
+        fingerprint = classifier.fingerprint(fingerprint_texts(classifier, config.fingerprint))
         bundle = finish(fingerprint)
         Classifier(bundle)  # the fingerprint must hold here, of all places
         put_into_place(folder, job.out, Path(scratch) / "replaced")

@@ -106,6 +106,29 @@ def test_libraries_for_training_are_imported_in_training_alone(library: str) -> 
     assert all(path.is_relative_to(TRAINING) for path in users)
 
 
+# What opens sessions of its own, to be compared with: float graphs, as their own documentation advises.
+CONTENDERS = {"benchmarks/contenders.py", "benchmarks/beam_contender.py"}
+
+
+def test_sessions_are_opened_in_one_place_so_that_all_compute_alike() -> None:
+    users = {
+        _name(path)
+        for path in [*FILES, *(ROOT / "benchmarks").glob("*.py")]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in ("InferenceSession", "SessionOptions")
+    }
+    assert users == {"models/session.py", *CONTENDERS}
+
+
+def test_whatever_imports_onnx_runtime_lies_where_its_reports_are_switched_off_first() -> None:
+    users = [path for path in FILES if "onnxruntime" in top_level(imported(path))]
+    assert users
+    assert {layer_of(path) for path in users} == {"models"}
+    assert "models" in top_level(imported(ROOT / "benchmarks/__init__.py", on_loading=True))
+    assert "models" in top_level(imported(ROOT / "tests/conftest.py", on_loading=True))
+
+
 def test_only_the_command_that_trains_imports_training_and_only_when_it_runs() -> None:
     for path in FILES:
         if not path.is_relative_to(TRAINING):
