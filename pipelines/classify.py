@@ -19,12 +19,12 @@ from pipelines.progress import show_progress
 from schemas.config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.shards import Shard
-from schemas.system_errors import is_explained, system_error
+from schemas.system_errors import describe, is_explained, system_error
 from transforms.classify_documents import classifier_of
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
 from transforms.result_cache.compaction import compact_caches
-from transforms.run_plan import BundleChoice, RunPlan, reported_failure
+from transforms.run_plan import BundleChoice, RunPlan, leave_warning, reported_failure
 from transforms.stage_shard import ids_folder
 from transforms.warehouse.layout import open_warehouse
 from transforms.warehouse.locks import hold_partitions
@@ -79,7 +79,8 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
         try:
             make_staging(warehouse, plan.partitions, plan.run_id)
             ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
-            _compact(plan)  # what a killed run left
+            if trouble := _compact(plan):  # what a killed run left
+                leave_warning(plan, "cache", trouble)
             with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
                 _run(plan, shards, options)
         except BaseException as error:
@@ -90,16 +91,21 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
             logger.warning(
                 "%s after run %s was decided; its data is published, whole", type(error).__name__, plan.run_id
             )
-        _compact(plan)
-        return read_manifest(warehouse, plan.run_id)
+        manifest = read_manifest(warehouse, plan.run_id)
+        for warning in manifest.warnings:
+            logger.warning("%s", warning)
+        if (trouble := _compact(plan)) and not manifest.warnings:
+            logger.warning("%s", trouble)
+        return manifest
 
 
-def _compact(plan: RunPlan) -> None:
-    """Tends the result cache. What is published does not depend on it, so that a full disk here ends no run."""
+def _compact(plan: RunPlan) -> str:
+    """Tends the result cache; gives what kept it from that, or "". What is published does not depend on the cache."""
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:
-        logger.warning("the result cache in %s cannot be compacted: %s", plan.warehouse.cache, error.strerror)
+        return f"the result cache cannot be compacted: {describe(error, plan.warehouse.cache)}"
+    return ""
 
 
 def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:
@@ -220,10 +226,8 @@ def _worker_message(error: BaseException) -> str:
     name = _error_name(error)
     cause = _SYSTEM_ERROR.search(text)
     step = _STEP.findall(text)
-    return (
-        f"a worker failed: {name}{f': {os.strerror(int(cause[1]))}' if cause else ''}{f' in {step[-1]}' if step else ''}; "
-        "`docyard -v classify …` shows where"
-    )
+    why = f": {os.strerror(int(cause[1]))}" if cause else ""
+    return f"a worker failed: {name}{why}{f' in {step[-1]}' if step else ''}; `docyard -v classify …` shows where"
 
 
 def _error_name(error: BaseException) -> str:

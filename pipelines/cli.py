@@ -13,8 +13,10 @@ import click
 
 from pipelines.drain_command import drain
 from pipelines.review_commands import COMMANDS
+from pipelines.terminal import answer, complain, open_missing_streams, report, settle_streams
 from schemas.config import FIRST_TIER_CHOICES
 from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
+from schemas.system_errors import system_error
 
 _warehouse = click.option(
     "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
@@ -24,19 +26,30 @@ _warehouse = click.option(
 class DocyardGroup(click.Group):
     """Turns every DocyardError into one line on stderr and its exit code."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Runs the command line."""
+        open_missing_streams()
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:  # the help, which the parser prints
+            complain(f"error: standard output cannot be written: {error.strerror}")
+            sys.exit(RunFailedError.exit_code)
+        finally:
+            settle_streams()
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
         try:
             return super().invoke(ctx)
         except DocyardError as error:
-            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            complain(f"error: {' '.join(str(error).split())}")
             ctx.exit(error.exit_code)
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {where}{error.strerror or type(error).__name__}", err=True)
-            ctx.exit(RunFailedError.exit_code)
+            found = system_error(error)
+            complain(f"error: {' '.join(str(found).split())}")
+            ctx.exit(found.exit_code)
         except KeyboardInterrupt:
-            click.echo("error: interrupted; nothing of this run is published unless `docyard runs` says so", err=True)
+            complain("error: interrupted; nothing of this run is published unless `docyard runs` says so")
             ctx.exit(INTERRUPTED)
 
 
@@ -118,9 +131,9 @@ def classify(
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
     config = load_config(config_path, overrides)
     if dry_run:
-        click.echo(describe_dry_run(job.dry_run(config, beam_options)))
+        answer(describe_dry_run(job.dry_run(config, beam_options)))
     else:
-        click.echo(describe_run(job.classify(config, beam_options), Path(config.warehouse)))
+        report(describe_run(job.classify(config, beam_options), Path(config.warehouse)))
 
 
 @main.command()
@@ -134,9 +147,9 @@ def runs(warehouse: str, as_json: bool) -> None:
     listed = list_runs(Path(warehouse))
     if as_json:
         for run in listed:
-            click.echo(json.dumps(run, sort_keys=True))
+            answer(json.dumps(run, sort_keys=True))
     else:
-        click.echo(describe_runs(listed))
+        answer(describe_runs(listed))
 
 
 @main.command()
@@ -149,7 +162,7 @@ def verify(run_id: str, warehouse: str) -> None:
 
     manifest = verify_run(existing_warehouse(Path(warehouse)), run_id)
     counts = manifest.counts
-    click.echo(
+    report(
         f"run {run_id}: {len(manifest.files)} files as published; "
         f"{counts['read']:,} read = {counts['classified']:,} classified + {counts['rejected']:,} rejected"
     )
@@ -163,7 +176,7 @@ def show(warehouse: str, run_date: str | None, rows: int) -> None:
     """Show what a run published: where, how many of each outcome, a few rows, and what to query next."""
     from pipelines.show import show_run
 
-    click.echo(show_run(Path(warehouse), run_date, rows))
+    answer(show_run(Path(warehouse), run_date, rows))
 
 
 @main.command()
@@ -214,7 +227,7 @@ def evaluate(
         json_path=json_path,
         html_path=html_path,
     )
-    click.echo(describe_evaluation(result))
+    (report if json_path or html_path else answer)(describe_evaluation(result))
 
 
 _config = click.argument("config", type=click.Path(path_type=Path))
@@ -243,7 +256,7 @@ def train(config: Path, data: Path | None, work: Path | None, out: Path | None, 
     from pipelines.train import train as make
 
     for line in make(config, data, work, out, check):
-        click.echo(line)
+        report(line)
 
 
 @main.command("bundle")
@@ -257,7 +270,7 @@ def bundle_checkpoint(config: Path, checkpoint: Path, data: Path | None, work: P
     from pipelines.train import bundle as make
 
     for line in make(config, checkpoint, data, work, out):
-        click.echo(line)
+        report(line)
 
 
 @main.command()
@@ -277,11 +290,11 @@ def sample(folder: Path, kinds: tuple[str, ...], documents: int, seed: int) -> N
 
     summaries = write_samples(folder, KINDS if not kinds or "all" in kinds else kinds, documents, seed)
     for kind, summary in summaries.items():
-        click.echo(
+        report(
             f"wrote {summary.n_documents:,} {kind}s into {len(summary.files):,} files in {summary.truth.parent}: "
             f"{summary.n_in_scope:,} in scope, {summary.n_out_of_scope:,} out of scope, {summary.n_broken:,} broken"
         )
-    click.echo(f"next: docyard classify --config {folder / RUN_FILE}")
+    report(f"next: docyard classify --config {folder / RUN_FILE}")
 
 
 @main.command()
@@ -292,7 +305,7 @@ def doctor(bundles: tuple[Path, ...], as_json: bool) -> None:
     from pipelines.doctor import describe_diagnosis, diagnose
 
     diagnosis = diagnose(bundles)
-    click.echo(json.dumps(diagnosis.figures(), sort_keys=True) if as_json else describe_diagnosis(diagnosis))
+    answer(json.dumps(diagnosis.figures(), sort_keys=True) if as_json else describe_diagnosis(diagnosis))
     if diagnosis.unsound:
         raise BundleError(f"a run here would refuse {', '.join(diagnosis.unsound)}; what is wrong stands in the report")
 
@@ -305,7 +318,7 @@ def dictionary() -> None:
     """Print the data dictionary of the published tables, in Markdown."""
     from pipelines.dictionary import data_dictionary
 
-    click.echo(data_dictionary(), nl=False)
+    answer(data_dictionary(), end="")
 
 
 for _command in COMMANDS:

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pipelines.terminal import answer, report
 from schemas.errors import INTERRUPTED, ConfigError
 from schemas.extras import pip_install
 
@@ -74,6 +75,7 @@ def drain(
 
     with job.open_queue(config) as engine:
         outcome = job.run_mode(engine, config, given[0] if given else "drain", flags)
-    click.echo(json.dumps(outcome.figures) if flags["as_json"] else outcome.words)
+    show = answer if flags["dry_run"] or flags["report_only"] else report
+    show(json.dumps(outcome.figures) if flags["as_json"] else outcome.words)
     if outcome.interrupted:
         sys.exit(INTERRUPTED)

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import click
 
+from pipelines.terminal import answer, report
 from schemas.errors import ConfigError
 from schemas.extras import pip_install
 from schemas.review import Role
@@ -67,12 +68,12 @@ def review(
     with job.open_reviews(config.warehouse, config.database) as engine:
         if add_user and role:
             job.add_user(engine, add_user, Role(role), None if no_password else _password())
-            click.echo(f"added {add_user}, {role}")
+            report(f"added {add_user}, {role}")
         elif set_password:
             job.change_password(engine, set_password, _password())
-            click.echo(f"{set_password} has a new password, and no session any more")
+            report(f"{set_password} has a new password, and no session any more")
         else:
-            job.serve(engine, config, click.echo)
+            job.serve(engine, config, report)
 
 
 def _password() -> str:
@@ -97,7 +98,7 @@ def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -
     """Recompute the chain of events, and compare judgements and settled items with it."""
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
-        click.echo(job.verify_trail(engine, checkpoint))
+        report(job.verify_trail(engine, checkpoint))
 
 
 @audit.command("export")
@@ -108,7 +109,7 @@ def audit_export(file: Path, warehouse: str, database: str | None) -> None:
     """Write every event to FILE (.csv or .jsonl): who, what, when, why, and what the models said."""
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
-        click.echo(f"{file}: {job.export_evidence(engine, file):,} events")
+        report(f"{file}: {job.export_evidence(engine, file):,} events")
 
 
 @click.command()
@@ -133,7 +134,7 @@ def erase(
         raise ConfigError("--document-type belongs to --document-id")
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
-        click.echo(job.erase_texts(engine, document_id, document_type, older_than, dry_run))
+        (answer if dry_run else report)(job.erase_texts(engine, document_id, document_type, older_than, dry_run))
 
 
 @click.command()
@@ -157,7 +158,7 @@ def resolve(
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
         for line in job.publish(engine, Path(warehouse), sql_path, training_data, document_type):
-            click.echo(line)
+            report(line)
 
 
 @click.group("label-studio")
@@ -186,7 +187,7 @@ def label_studio_export(
     config = load_review_config(config_path, warehouse=warehouse, database=database)
     job = _job()
     with job.open_reviews(config.warehouse, config.database) as engine:
-        click.echo(job.export_label_studio(engine, file, config, document_type, limit))
+        report(job.export_label_studio(engine, file, config, document_type, limit))
 
 
 @label_studio.command("import")
@@ -202,7 +203,7 @@ def label_studio_import(file: Path, config_path: Path | None, warehouse: str | N
     job = _job()
     with job.open_reviews(config.warehouse, config.database) as engine:
         for line in job.import_label_studio(engine, file, config):
-            click.echo(line)
+            report(line)
 
 
 COMMANDS: tuple[click.Command, ...] = (review, audit, erase, resolve, label_studio)

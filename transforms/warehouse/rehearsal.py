@@ -104,7 +104,9 @@ def in_the_way(error: OSError, source: Path, target: Path) -> DocyardError:
         if mount := mount_between(path, root):
             return StorageError(_mounted(target, mount))
         if link := next((place for place in between(path, root) if place.is_symlink()), None):
-            return StorageError(f"{target} cannot be replaced: {link} is a link to elsewhere; put the folder itself there")
+            return StorageError(
+                f"{target} cannot be replaced: {link} is a link to elsewhere; put the folder itself there"
+            )
     return StorageError(
         f"{target} cannot be replaced: {os.strerror(error.errno)}; the whole warehouse must lie on one file system, in "
         "one subvolume, and not in a lower layer of an overlay"
@@ -113,8 +115,8 @@ def in_the_way(error: OSError, source: Path, target: Path) -> DocyardError:
 
 def _mounted(target: Path, mount: Path) -> str:
     return (
-        f"{target} cannot be replaced: {mount} is a mount, and the whole warehouse must lie on one file system; unmount "
-        "it, then run again"
+        f"{target} cannot be replaced: {mount} is a mount, and the whole warehouse must lie on one file system; "
+        "unmount it, then run again"
     )
 
 
