@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from pipelines.drain_command import drain
+from pipelines.path_flags import PATH, PATH_TEXT
 from pipelines.review_commands import COMMANDS
 from pipelines.terminal import answer, complain, open_missing_streams, report, settle_streams
 from schemas.config import FIRST_TIER_CHOICES
@@ -19,7 +20,12 @@ from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, 
 from schemas.system_errors import system_error
 
 _warehouse = click.option(
-    "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
+    "--warehouse",
+    default="warehouse",
+    show_default=True,
+    type=PATH_TEXT,
+    metavar="DIR",
+    help="Folder of the published tables.",
 )
 
 
@@ -70,11 +76,13 @@ def main(verbose: bool) -> None:
 
 
 @main.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
-@click.option("--input", "inputs", multiple=True, metavar="PATH", help="File, folder or glob; may be repeated.")
+@click.option("--config", "config_path", type=PATH, help="TOML file; flags override it.")
+@click.option(
+    "--input", "inputs", multiple=True, type=PATH_TEXT, metavar="PATH", help="File, folder or glob; may be repeated."
+)
 @click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket.")
-@click.option("--bundle", metavar="DIR", help="Folder of the ModelBundle that answers.")
-@click.option("--warehouse", metavar="DIR", help="Folder of the published tables.")
+@click.option("--bundle", type=PATH_TEXT, metavar="DIR", help="Folder of the ModelBundle that answers.")
+@click.option("--warehouse", type=PATH_TEXT, metavar="DIR", help="Folder of the published tables.")
 @click.option("--run-date", metavar="YYYY-MM-DD", help="Partition to replace; the same date again replaces it again.")
 @click.option("--id-field", metavar="NAME", help="Field with the document's id.  [default: id]")
 @click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
@@ -180,10 +188,10 @@ def show(warehouse: str, run_date: str | None, rows: int) -> None:
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every figure here.")
-@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page with tables and plots here.")
+@click.argument("bundle", type=PATH)
+@click.argument("data", type=PATH)
+@click.option("--json", "json_path", type=PATH, help="Write every figure here.")
+@click.option("--html", "html_path", type=PATH, help="Write a page with tables and plots here.")
 @click.option("--text-column", metavar="NAME", help="With the text.  [default: text, or as the bundle's template says]")
 @click.option("--label-column", default="label", show_default=True, metavar="NAME", help="With the right label.")
 @click.option("--labels-column", metavar="NAME", help="With a JSON list of all right labels, where a row has several.")
@@ -230,19 +238,15 @@ def evaluate(
     (report if json_path or html_path else answer)(describe_evaluation(result))
 
 
-_config = click.argument("config", type=click.Path(path_type=Path))
+_config = click.argument("config", type=PATH)
 _data = click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Where the paths of the data start.  [default: $DOCYARD_DATA, else the folder of CONFIG]",
 )
-_work = click.option(
-    "--work", type=click.Path(path_type=Path), metavar="DIR", help="Where work is kept.  [default: build/NAME]"
-)
-_out = click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the bundle goes.  [default: bundles/NAME]"
-)
+_work = click.option("--work", type=PATH, metavar="DIR", help="Where work is kept.  [default: build/NAME]")
+_out = click.option("--out", type=PATH, metavar="DIR", help="Where the bundle goes.  [default: bundles/NAME]")
 
 
 @main.command()
@@ -261,7 +265,7 @@ def train(config: Path, data: Path | None, work: Path | None, out: Path | None, 
 
 @main.command("bundle")
 @_config
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PATH)
 @_data
 @_work
 @_out
@@ -274,7 +278,7 @@ def bundle_checkpoint(config: Path, checkpoint: Path, data: Path | None, work: P
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option(
     "--kind",
     "kinds",
@@ -298,7 +302,7 @@ def sample(folder: Path, kinds: tuple[str, ...], documents: int, seed: int) -> N
 
 
 @main.command()
-@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("bundles", nargs=-1, type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Everything found, as one JSON object.")
 def doctor(bundles: tuple[Path, ...], as_json: bool) -> None:
     """Say what this machine offers, whether int8 is exact on it, and whether BUNDLES answer here as recorded."""

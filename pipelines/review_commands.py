@@ -8,6 +8,7 @@ from types import ModuleType
 
 import click
 
+from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT
 from pipelines.terminal import answer, report
 from schemas.errors import ConfigError
 from schemas.extras import pip_install
@@ -16,13 +17,24 @@ from schemas.review import Role
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 
 _warehouse = click.option(
-    "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
+    "--warehouse",
+    default="warehouse",
+    show_default=True,
+    type=PATH_TEXT,
+    metavar="DIR",
+    help="Folder of the published tables.",
 )
-_database = click.option("--database", metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]")
-_config = click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
-_own_warehouse = click.option("--warehouse", metavar="DIR", help="Instead of the configured one.  [default: warehouse]")
-_own_database = click.option("--database", metavar="URL", help="Of the queue, instead of the configured one.")
-_file = click.argument("file", type=click.Path(path_type=Path))
+_database = click.option(
+    "--database", type=DATABASE_URL, metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]"
+)
+_config = click.option("--config", "config_path", type=PATH, help="TOML file; flags override it.")
+_own_warehouse = click.option(
+    "--warehouse", type=PATH_TEXT, metavar="DIR", help="Instead of the configured one.  [default: warehouse]"
+)
+_own_database = click.option(
+    "--database", type=DATABASE_URL, metavar="URL", help="Of the queue, instead of the configured one."
+)
+_file = click.argument("file", type=PATH)
 
 
 def _job() -> ModuleType:
@@ -140,10 +152,8 @@ def erase(
 @click.command()
 @_warehouse
 @_database
-@click.option(
-    "--sql", "sql_path", type=click.Path(path_type=Path), help="Write the views of decisions here, for DuckDB."
-)
-@click.option("--training-data", type=click.Path(path_type=Path), help="Write what people settled here, for `train`.")
+@click.option("--sql", "sql_path", type=PATH, help="Write the views of decisions here, for DuckDB.")
+@click.option("--training-data", type=PATH, help="Write what people settled here, for `train`.")
 @click.option("--document-type", metavar="TYPE", help="Of the training data.")
 def resolve(
     warehouse: str,
