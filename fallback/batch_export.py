@@ -27,6 +27,8 @@ from fallback.work import prepare
 from schemas.errors import ConfigError
 from schemas.fallback_config import EMBEDDED
 from schemas.queue import EventAction, ItemCode, ItemState
+from schemas.system_errors import system_error
+from transforms.warehouse.permissions import make_private_folder, open_private
 
 MAX_REQUESTS = 50_000
 MAX_BYTES = 200_000_000
@@ -64,7 +66,7 @@ class _Files:
             self.close()
             name = f"{self._batch_id}-{len(self.names) + 1:04}.jsonl"
             self.names.append(name)
-            self._file = _unfinished(self._folder / name).open("wb")
+            self._file = open_private(_unfinished(self._folder / name))
             self._lines = self._bytes = 0
         self._file.write(line)
         self._lines += 1
@@ -98,14 +100,17 @@ def export_batch(
         max_bytes: most bytes of a file.
 
     Raises:
-        ConfigError: the embedded model is configured, which takes no batches, or the folder cannot be written.
+        ConfigError: the embedded model is configured, which takes no batches.
+        StorageError: the folder cannot be made.
     """
     if books.config.llm.base_url == EMBEDDED:
         raise ConfigError("--export-batch: set llm.base_url and llm.model to those that will answer the batch")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
     except OSError as error:
-        raise ConfigError(f"--export-batch: {folder} cannot be made: {error.strerror}") from None
+        raise system_error(error, folder) from None
     name_finished(books.engine, folder)
     batch_id = f"batch-{secrets.token_hex(6)}"
     files = _Files(folder, batch_id, max_requests, max_bytes)

@@ -21,11 +21,13 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from fallback.migrations.runner import migrate
-from schemas.errors import ConfigError, QueueError
+from schemas.errors import ConfigError, DocyardError, QueueError, StorageError
 from schemas.extras import pip_install
+from schemas.system_errors import system_error
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"
+_NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")
 
 
 # One per SQLite file: threads that wait here go on at once, those that wait inside SQLite sleep for a while.
@@ -43,6 +45,7 @@ def open_database(url: str) -> sa.Engine:
     Raises:
         ConfigError: the URL names neither SQLite nor PostgreSQL.
         QueueError: the database cannot be reached, or a newer version of Docyard wrote it.
+        StorageError: this user may not write the file.
     """
     engine = _engine(url)
     try:
@@ -52,7 +55,7 @@ def open_database(url: str) -> sa.Engine:
         migrate(engine)
     except DBAPIError as error:
         engine.dispose()
-        raise _unopened(url, str(error.orig)) from None
+        raise database_error(engine, error) from None
     except QueueError:
         engine.dispose()
         raise
@@ -71,6 +74,19 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that only reads, and holds up no writer."""
     with engine.connect().execution_options(docyard_reading=True) as connection:
         yield connection
+
+
+def database_error(engine: sa.Engine, error: DBAPIError) -> DocyardError:
+    """The error of the user's that an error of the database comes to.
+
+    Returns:
+        StorageError where this user may not write the file of SQLite, QueueError for what may pass.
+    """
+    if getattr(error.orig, "sqlite_errorname", "").startswith(_NOT_WRITABLE):
+        return StorageError(
+            f"{engine.url.database}: {error.orig}; give this user the right to write it, and the folder it lies in"
+        )
+    return _unopened(str(engine.url), str(error.orig))
 
 
 def shown(url: str) -> str:
@@ -126,6 +142,8 @@ def _make_private(engine: sa.Engine) -> None:
     """A new file is for its owner alone, and so are the files SQLite puts beside it: the queue holds texts."""
     try:
         Path(engine.url.database or "").touch(mode=0o600)
+    except PermissionError as error:
+        raise system_error(error, Path(engine.url.database or "")) from None
     except OSError as error:
         raise _unopened(str(engine.url), error.strerror or type(error).__name__) from None
 
@@ -144,6 +162,8 @@ def _use_write_ahead_log(engine: sa.Engine) -> None:
             if "locked" in str(error) and time.monotonic() < give_up_at:
                 time.sleep(0.01)
                 continue
+            if error.sqlite_errorname.startswith(_NOT_WRITABLE):
+                raise database_error(engine, DBAPIError(None, None, error)) from None
             raise _unopened(str(engine.url), str(error)) from None
         raise QueueError(
             f"{shown(str(engine.url))}: SQLite cannot keep a write-ahead log there, as on a network drive; put the "

@@ -19,14 +19,17 @@ from pipelines.progress import show_progress
 from schemas.config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.shards import Shard
-from schemas.system_errors import is_explained, system_error
+from schemas.system_errors import describe, is_explained, system_error
+from schemas.tables import PUBLISHED_TABLES, RESOLUTIONS
 from transforms.classify_documents import classifier_of
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
+from transforms.readers.files import local_path
+from transforms.readers.listing import reaches
 from transforms.result_cache.compaction import compact_caches
-from transforms.run_plan import BundleChoice, RunPlan, reported_failure
+from transforms.run_plan import BundleChoice, RunPlan, leave_warning, reported_failure
 from transforms.stage_shard import ids_folder
-from transforms.warehouse.layout import open_warehouse
+from transforms.warehouse.layout import Partition, open_warehouse
 from transforms.warehouse.locks import hold_partitions
 from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
 from transforms.warehouse.publication import (
@@ -43,6 +46,9 @@ from transforms.warehouse.rehearsal import check_places
 logger = logging.getLogger(__name__)
 
 _RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxruntime", "pyarrow", "tokenizers")
+
+# What a partition is called stands for all of them.
+_A_PARTITION = Partition("2026-11-22", "ticket").path
 
 _RAISED = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt))(?::|$| \[while)", re.MULTILINE)
 _SYSTEM_ERROR = re.compile(r"\[Errno (\d+)\]")
@@ -79,7 +85,8 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
         try:
             make_staging(warehouse, plan.partitions, plan.run_id)
             ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
-            _compact(plan)  # what a killed run left
+            if trouble := _compact(plan):  # what a killed run left
+                leave_warning(plan, "cache", trouble)
             with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
                 _run(plan, shards, options)
         except BaseException as error:
@@ -90,16 +97,21 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
             logger.warning(
                 "%s after run %s was decided; its data is published, whole", type(error).__name__, plan.run_id
             )
-        _compact(plan)
-        return read_manifest(warehouse, plan.run_id)
+        manifest = read_manifest(warehouse, plan.run_id)
+        for warning in manifest.warnings:
+            logger.warning("%s", warning)
+        if (trouble := _compact(plan)) and not manifest.warnings:
+            logger.warning("%s", trouble)
+        return manifest
 
 
-def _compact(plan: RunPlan) -> None:
-    """Tends the result cache. What is published does not depend on it, so that a full disk here ends no run."""
+def _compact(plan: RunPlan) -> str:
+    """Tends the result cache; gives what kept it from that, or "". What is published does not depend on the cache."""
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:
-        logger.warning("the result cache in %s cannot be compacted: %s", plan.warehouse.cache, error.strerror)
+        return f"the result cache cannot be compacted: {describe(error, plan.warehouse.cache)}"
+    return ""
 
 
 def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:
@@ -130,6 +142,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     config = replace(config, inputs=tuple(item for item, _ in chosen))
     _check_apart(config)
     shards = plan_shards(config)
+    _check_not_published(config, shards)
     now = datetime.datetime.now(datetime.UTC)
     plan = RunPlan(
         run_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
@@ -148,14 +161,43 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
 
 
 def _check_apart(config: RunConfig) -> None:
-    """What a run publishes must not be what the next one reads."""
+    """What a run publishes must not be what it, or the next one, reads; decided by names, whatever is there yet."""
+    tables = _tables(config)
+    files = [table / _A_PARTITION / "part-00000-0000.parquet" for table in tables]
+    for path in (path for item in config.inputs for path in item.paths):
+        place = Path(local_path(path) or path).resolve()
+        if reaches(path, files) or any(table in (place, *place.parents) for table in tables):
+            raise ConfigError(_overlap(path, config))
+
+
+def _check_not_published(config: RunConfig, shards: list[Shard]) -> None:
+    """The same for what links lead to, which only shows in the list of files."""
+    tables = _tables(config)
+    folders: dict[str, bool] = {}
+    for uri in (uri for shard in shards for uri in (shard.source_uri, *(file.source_uri for file in shard.files))):
+        path = local_path(uri)
+        if path is None:
+            continue
+        folder = os.path.dirname(path)  # noqa: PTH120
+        if os.path.islink(path):  # noqa: PTH114 - for as many files as there are, this is the quick way
+            folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120
+        if folder not in folders:
+            place = Path(folder).resolve()
+            folders[folder] = any(table in (place, *place.parents) for table in tables)
+        if folders[folder]:
+            raise ConfigError(_overlap(path, config))
+
+
+def _tables(config: RunConfig) -> list[Path]:
     warehouse = Path(config.warehouse).resolve()
-    for path in (path for item in config.inputs for path in item.paths if "://" not in path):
-        folder = Path(path).resolve()
-        if warehouse == folder or (folder.is_dir() and folder in warehouse.parents):
-            raise ConfigError(
-                f"the warehouse {config.warehouse} lies in the input folder {path}; give it another place"
-            )
+    return [warehouse / table.name for table in (*PUBLISHED_TABLES, RESOLUTIONS)]
+
+
+def _overlap(path: str, config: RunConfig) -> str:
+    return (
+        f"the input {path} reaches into the warehouse {config.warehouse}, whose tables would be read as documents; "
+        "give the warehouse another place, or name the inputs more closely"
+    )
 
 
 def _choose_bundle(item: InputConfig) -> tuple[InputConfig, BundleChoice]:
@@ -220,10 +262,8 @@ def _worker_message(error: BaseException) -> str:
     name = _error_name(error)
     cause = _SYSTEM_ERROR.search(text)
     step = _STEP.findall(text)
-    return (
-        f"a worker failed: {name}{f': {os.strerror(int(cause[1]))}' if cause else ''}{f' in {step[-1]}' if step else ''}; "
-        "`docyard -v classify …` shows where"
-    )
+    why = f": {os.strerror(int(cause[1]))}" if cause else ""
+    return f"a worker failed: {name}{why}{f' in {step[-1]}' if step else ''}; `docyard -v classify …` shows where"
 
 
 def _error_name(error: BaseException) -> str:

@@ -12,32 +12,51 @@ from typing import Any
 import click
 
 from pipelines.drain_command import drain
+from pipelines.path_flags import PATH, PATH_TEXT
 from pipelines.review_commands import COMMANDS
+from pipelines.terminal import answer, complain, open_missing_streams, report, settle_streams
 from schemas.config import FIRST_TIER_CHOICES
 from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.home import settle_home
+from schemas.system_errors import system_error
 
 _warehouse = click.option(
-    "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
+    "--warehouse",
+    default="warehouse",
+    show_default=True,
+    type=PATH_TEXT,
+    metavar="DIR",
+    help="Folder of the published tables.",
 )
 
 
 class DocyardGroup(click.Group):
     """Turns every DocyardError into one line on stderr and its exit code."""
 
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        """Runs the command line."""
+        open_missing_streams()
+        try:
+            return super().main(*arguments, **options)
+        except OSError as error:  # the help, which the parser prints
+            complain(f"error: standard output cannot be written: {error.strerror}")
+            sys.exit(RunFailedError.exit_code)
+        finally:
+            settle_streams()
+
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command."""
         try:
             return super().invoke(ctx)
         except DocyardError as error:
-            click.echo(f"error: {' '.join(str(error).split())}", err=True)
+            complain(f"error: {' '.join(str(error).split())}")
             ctx.exit(error.exit_code)
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"error: {where}{error.strerror or type(error).__name__}", err=True)
-            ctx.exit(RunFailedError.exit_code)
+            found = system_error(error)
+            complain(f"error: {' '.join(str(found).split())}")
+            ctx.exit(found.exit_code)
         except KeyboardInterrupt:
-            click.echo("error: interrupted; nothing of this run is published unless `docyard runs` says so", err=True)
+            complain("error: interrupted; nothing of this run is published unless `docyard runs` says so")
             ctx.exit(INTERRUPTED)
 
 
@@ -59,11 +78,13 @@ def main(verbose: bool) -> None:
 
 
 @main.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
-@click.option("--input", "inputs", multiple=True, metavar="PATH", help="File, folder or glob; may be repeated.")
+@click.option("--config", "config_path", type=PATH, help="TOML file; flags override it.")
+@click.option(
+    "--input", "inputs", multiple=True, type=PATH_TEXT, metavar="PATH", help="File, folder or glob; may be repeated."
+)
 @click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket.")
-@click.option("--bundle", metavar="DIR", help="Folder of the ModelBundle that answers.")
-@click.option("--warehouse", metavar="DIR", help="Folder of the published tables.")
+@click.option("--bundle", type=PATH_TEXT, metavar="DIR", help="Folder of the ModelBundle that answers.")
+@click.option("--warehouse", type=PATH_TEXT, metavar="DIR", help="Folder of the published tables.")
 @click.option("--run-date", metavar="YYYY-MM-DD", help="Partition to replace; the same date again replaces it again.")
 @click.option("--id-field", metavar="NAME", help="Field with the document's id.  [default: id]")
 @click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
@@ -125,9 +146,9 @@ def classify(
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
     config = load_config(config_path, overrides)
     if dry_run:
-        click.echo(describe_dry_run(job.dry_run(config, beam_options)))
+        answer(describe_dry_run(job.dry_run(config, beam_options)))
     else:
-        click.echo(describe_run(job.classify(config, beam_options), Path(config.warehouse)))
+        report(describe_run(job.classify(config, beam_options), Path(config.warehouse)))
 
 
 @main.command()
@@ -141,9 +162,9 @@ def runs(warehouse: str, as_json: bool) -> None:
     listed = list_runs(Path(warehouse))
     if as_json:
         for run in listed:
-            click.echo(json.dumps(run, sort_keys=True))
+            answer(json.dumps(run, sort_keys=True))
     else:
-        click.echo(describe_runs(listed))
+        answer(describe_runs(listed))
 
 
 @main.command()
@@ -156,7 +177,7 @@ def verify(run_id: str, warehouse: str) -> None:
 
     manifest = verify_run(existing_warehouse(Path(warehouse)), run_id)
     counts = manifest.counts
-    click.echo(
+    report(
         f"run {run_id}: {len(manifest.files)} files as published; "
         f"{counts['read']:,} read = {counts['classified']:,} classified + {counts['rejected']:,} rejected"
     )
@@ -170,14 +191,14 @@ def show(warehouse: str, run_date: str | None, rows: int) -> None:
     """Show what a run published: where, how many of each outcome, a few rows, and what to query next."""
     from pipelines.show import show_run
 
-    click.echo(show_run(Path(warehouse), run_date, rows))
+    answer(show_run(Path(warehouse), run_date, rows))
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("data", type=click.Path(path_type=Path))
-@click.option("--json", "json_path", type=click.Path(path_type=Path), help="Write every figure here.")
-@click.option("--html", "html_path", type=click.Path(path_type=Path), help="Write a page with tables and plots here.")
+@click.argument("bundle", type=PATH)
+@click.argument("data", type=PATH)
+@click.option("--json", "json_path", type=PATH, help="Write every figure here.")
+@click.option("--html", "html_path", type=PATH, help="Write a page with tables and plots here.")
 @click.option("--text-column", metavar="NAME", help="With the text.  [default: text, or as the bundle's template says]")
 @click.option("--label-column", default="label", show_default=True, metavar="NAME", help="With the right label.")
 @click.option("--labels-column", metavar="NAME", help="With a JSON list of all right labels, where a row has several.")
@@ -221,22 +242,18 @@ def evaluate(
         json_path=json_path,
         html_path=html_path,
     )
-    click.echo(describe_evaluation(result))
+    (report if json_path or html_path else answer)(describe_evaluation(result))
 
 
-_config = click.argument("config", type=click.Path(path_type=Path))
+_config = click.argument("config", type=PATH)
 _data = click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="DIR",
     help="Where the paths of the data start.  [default: $DOCYARD_DATA, else the folder of CONFIG]",
 )
-_work = click.option(
-    "--work", type=click.Path(path_type=Path), metavar="DIR", help="Where work is kept.  [default: build/NAME]"
-)
-_out = click.option(
-    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Where the bundle goes.  [default: bundles/NAME]"
-)
+_work = click.option("--work", type=PATH, metavar="DIR", help="Where work is kept.  [default: build/NAME]")
+_out = click.option("--out", type=PATH, metavar="DIR", help="Where the bundle goes.  [default: bundles/NAME]")
 
 
 @main.command()
@@ -250,12 +267,12 @@ def train(config: Path, data: Path | None, work: Path | None, out: Path | None, 
     from pipelines.train import train as make
 
     for line in make(config, data, work, out, check):
-        click.echo(line)
+        report(line)
 
 
 @main.command("bundle")
 @_config
-@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("checkpoint", type=PATH)
 @_data
 @_work
 @_out
@@ -264,11 +281,11 @@ def bundle_checkpoint(config: Path, checkpoint: Path, data: Path | None, work: P
     from pipelines.train import bundle as make
 
     for line in make(config, checkpoint, data, work, out):
-        click.echo(line)
+        report(line)
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option(
     "--kind",
     "kinds",
@@ -284,22 +301,22 @@ def sample(folder: Path, kinds: tuple[str, ...], documents: int, seed: int) -> N
 
     summaries = write_samples(folder, KINDS if not kinds or "all" in kinds else kinds, documents, seed)
     for kind, summary in summaries.items():
-        click.echo(
+        report(
             f"wrote {summary.n_documents:,} {kind}s into {len(summary.files):,} files in {summary.truth.parent}: "
             f"{summary.n_in_scope:,} in scope, {summary.n_out_of_scope:,} out of scope, {summary.n_broken:,} broken"
         )
-    click.echo(f"next: docyard classify --config {folder / RUN_FILE}")
+    report(f"next: docyard classify --config {folder / RUN_FILE}")
 
 
 @main.command()
-@click.argument("bundles", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("bundles", nargs=-1, type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Everything found, as one JSON object.")
 def doctor(bundles: tuple[Path, ...], as_json: bool) -> None:
     """Say what this machine offers, whether int8 is exact on it, and whether BUNDLES answer here as recorded."""
     from pipelines.doctor import describe_diagnosis, diagnose
 
     diagnosis = diagnose(bundles)
-    click.echo(json.dumps(diagnosis.figures(), sort_keys=True) if as_json else describe_diagnosis(diagnosis))
+    answer(json.dumps(diagnosis.figures(), sort_keys=True) if as_json else describe_diagnosis(diagnosis))
     if diagnosis.unsound:
         raise BundleError(f"a run here would refuse {', '.join(diagnosis.unsound)}; what is wrong stands in the report")
 
@@ -312,7 +329,7 @@ def dictionary() -> None:
     """Print the data dictionary of the published tables, in Markdown."""
     from pipelines.dictionary import data_dictionary
 
-    click.echo(data_dictionary(), nl=False)
+    answer(data_dictionary(), end="")
 
 
 for _command in COMMANDS:

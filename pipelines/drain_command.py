@@ -9,34 +9,36 @@ from typing import Any
 
 import click
 
+from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT
+from pipelines.terminal import answer, report
 from schemas.errors import INTERRUPTED, ConfigError
 from schemas.extras import pip_install
 
 
 @click.command()
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
-@click.option("--warehouse", metavar="DIR", help="Folder of the published tables.  [default: warehouse]")
-@click.option("--database", metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]")
+@click.option("--config", "config_path", type=PATH, help="TOML file; flags override it.")
+@click.option(
+    "--warehouse", type=PATH_TEXT, metavar="DIR", help="Folder of the published tables.  [default: warehouse]"
+)
+@click.option(
+    "--database", type=DATABASE_URL, metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]"
+)
 @click.option("--workers", default=4, show_default=True, type=click.IntRange(1, 256), help="Calls at once.")
 @click.option("--max-spend", type=click.FloatRange(0), help="Cap for the period, in the currency of the prices.")
 @click.option("--max-items", type=click.IntRange(1), help="Stop after so many items.")
 @click.option("--max-seconds", type=click.FloatRange(0), help="Stop after so long.")
 @click.option("--dry-run", is_flag=True, help="Say what would be asked and what it would cost; ask nobody.")
 @click.option("--report", "report_only", is_flag=True, help="Print the state of the queue and do nothing.")
-@click.option(
-    "--export-batch", type=click.Path(path_type=Path), metavar="DIR", help="Write a batch instead of calling."
-)
+@click.option("--export-batch", type=PATH, metavar="DIR", help="Write a batch instead of calling.")
 @click.option(
     "--import-batch",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="Take answers of a batch back; may be repeated.",
 )
-@click.option(
-    "--qualify", type=click.Path(path_type=Path), metavar="LABELLED", help="Measure what the LLM's vote adds."
-)
-@click.option("--bundle", type=click.Path(path_type=Path), metavar="DIR", help="With --qualify: the small model.")
+@click.option("--qualify", type=PATH, metavar="LABELLED", help="Measure what the LLM's vote adds.")
+@click.option("--bundle", type=PATH, metavar="DIR", help="With --qualify: the small model.")
 @click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Of LABELLED.")
 @click.option("--label-column", default="label", show_default=True, metavar="NAME", help="Of LABELLED.")
 @click.option("--to-people", is_flag=True, help="Hand every pending item to people, without asking the LLM.")
@@ -74,6 +76,7 @@ def drain(
 
     with job.open_queue(config) as engine:
         outcome = job.run_mode(engine, config, given[0] if given else "drain", flags)
-    click.echo(json.dumps(outcome.figures) if flags["as_json"] else outcome.words)
+    show = answer if flags["dry_run"] or flags["report_only"] else report
+    show(json.dumps(outcome.figures) if flags["as_json"] else outcome.words)
     if outcome.interrupted:
         sys.exit(INTERRUPTED)

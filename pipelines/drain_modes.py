@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-from fallback.database import default_url, open_database
+from fallback.database import database_error, default_url, open_database
 from fallback.drain import Limits
 from models.evaluation.data import Columns
 from pipelines import drain as job
@@ -49,11 +50,14 @@ def open_queue(config: DrainConfig) -> Iterator[sa.Engine]:
     Raises:
         InputError: there is no warehouse.
         QueueError: the database cannot be used.
+        StorageError: this user may not write it.
     """
     warehouse = existing_warehouse(Path(config.warehouse))
     engine = open_database(config.queue.database or default_url(warehouse.root))
     try:
         yield engine
+    except DBAPIError as error:
+        raise database_error(engine, error) from None
     finally:
         engine.dispose()
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from fallback.clock import now_micros
-from fallback.database import default_url, open_database, reading, shown, transaction
+from fallback.database import database_error, default_url, open_database, reading, shown, transaction
 from fallback.events import Event, append_event
 from pipelines.runs import existing_warehouse
 from review.evidence.audit import audit, parse_checkpoint
@@ -37,6 +37,7 @@ def open_reviews(warehouse: str, database: str) -> Iterator[sa.Engine]:
     Raises:
         InputError: there is no warehouse, or no queue in it.
         QueueError: the database cannot be used.
+        StorageError: this user may not write it.
     """
     url = database or default_url(existing_warehouse(Path(warehouse)).root)
     if (file := _sqlite_file(url)) is not None and not file.is_file():
@@ -44,6 +45,8 @@ def open_reviews(warehouse: str, database: str) -> Iterator[sa.Engine]:
     engine = open_database(url)
     try:
         yield engine
+    except DBAPIError as error:
+        raise database_error(engine, error) from None
     finally:
         engine.dispose()
 

@@ -8,6 +8,8 @@ from types import ModuleType
 
 import click
 
+from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT
+from pipelines.terminal import answer, report
 from schemas.errors import ConfigError
 from schemas.extras import pip_install
 from schemas.review import Role
@@ -15,13 +17,24 @@ from schemas.review import Role
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 
 _warehouse = click.option(
-    "--warehouse", default="warehouse", show_default=True, metavar="DIR", help="Folder of the published tables."
+    "--warehouse",
+    default="warehouse",
+    show_default=True,
+    type=PATH_TEXT,
+    metavar="DIR",
+    help="Folder of the published tables.",
 )
-_database = click.option("--database", metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]")
-_config = click.option("--config", "config_path", type=click.Path(path_type=Path), help="TOML file; flags override it.")
-_own_warehouse = click.option("--warehouse", metavar="DIR", help="Instead of the configured one.  [default: warehouse]")
-_own_database = click.option("--database", metavar="URL", help="Of the queue, instead of the configured one.")
-_file = click.argument("file", type=click.Path(path_type=Path))
+_database = click.option(
+    "--database", type=DATABASE_URL, metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]"
+)
+_config = click.option("--config", "config_path", type=PATH, help="TOML file; flags override it.")
+_own_warehouse = click.option(
+    "--warehouse", type=PATH_TEXT, metavar="DIR", help="Instead of the configured one.  [default: warehouse]"
+)
+_own_database = click.option(
+    "--database", type=DATABASE_URL, metavar="URL", help="Of the queue, instead of the configured one."
+)
+_file = click.argument("file", type=PATH)
 
 
 def _job() -> ModuleType:
@@ -67,12 +80,12 @@ def review(
     with job.open_reviews(config.warehouse, config.database) as engine:
         if add_user and role:
             job.add_user(engine, add_user, Role(role), None if no_password else _password())
-            click.echo(f"added {add_user}, {role}")
+            report(f"added {add_user}, {role}")
         elif set_password:
             job.change_password(engine, set_password, _password())
-            click.echo(f"{set_password} has a new password, and no session any more")
+            report(f"{set_password} has a new password, and no session any more")
         else:
-            job.serve(engine, config, click.echo)
+            job.serve(engine, config, report)
 
 
 def _password() -> str:
@@ -97,7 +110,7 @@ def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -
     """Recompute the chain of events, and compare judgements and settled items with it."""
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
-        click.echo(job.verify_trail(engine, checkpoint))
+        report(job.verify_trail(engine, checkpoint))
 
 
 @audit.command("export")
@@ -108,7 +121,7 @@ def audit_export(file: Path, warehouse: str, database: str | None) -> None:
     """Write every event to FILE (.csv or .jsonl): who, what, when, why, and what the models said."""
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
-        click.echo(f"{file}: {job.export_evidence(engine, file):,} events")
+        report(f"{file}: {job.export_evidence(engine, file):,} events")
 
 
 @click.command()
@@ -133,16 +146,14 @@ def erase(
         raise ConfigError("--document-type belongs to --document-id")
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
-        click.echo(job.erase_texts(engine, document_id, document_type, older_than, dry_run))
+        (answer if dry_run else report)(job.erase_texts(engine, document_id, document_type, older_than, dry_run))
 
 
 @click.command()
 @_warehouse
 @_database
-@click.option(
-    "--sql", "sql_path", type=click.Path(path_type=Path), help="Write the views of decisions here, for DuckDB."
-)
-@click.option("--training-data", type=click.Path(path_type=Path), help="Write what people settled here, for `train`.")
+@click.option("--sql", "sql_path", type=PATH, help="Write the views of decisions here, for DuckDB.")
+@click.option("--training-data", type=PATH, help="Write what people settled here, for `train`.")
 @click.option("--document-type", metavar="TYPE", help="Of the training data.")
 def resolve(
     warehouse: str,
@@ -157,7 +168,7 @@ def resolve(
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
         for line in job.publish(engine, Path(warehouse), sql_path, training_data, document_type):
-            click.echo(line)
+            report(line)
 
 
 @click.group("label-studio")
@@ -186,7 +197,7 @@ def label_studio_export(
     config = load_review_config(config_path, warehouse=warehouse, database=database)
     job = _job()
     with job.open_reviews(config.warehouse, config.database) as engine:
-        click.echo(job.export_label_studio(engine, file, config, document_type, limit))
+        report(job.export_label_studio(engine, file, config, document_type, limit))
 
 
 @label_studio.command("import")
@@ -197,7 +208,7 @@ def label_studio_export(
 @click.option(
     "--annotators",
     "annotators_path",
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="FILE",
     help="TOML file whose table [annotators] names the account of an address or number.",
 )
@@ -216,7 +227,7 @@ def label_studio_import(
     job = _job()
     with job.open_reviews(config.warehouse, config.database) as engine:
         for line in job.import_label_studio(engine, file, config, annotators):
-            click.echo(line)
+            report(line)
 
 
 COMMANDS: tuple[click.Command, ...] = (review, audit, erase, resolve, label_studio)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError
+from schemas.paths import expand_path
 
 DATA_VARIABLE = "DOCYARD_DATA"
 
@@ -53,7 +54,7 @@ def _make(
         job = build.Job(
             config=config,
             card=config_path.parent / config.card.file if config.card.file else None,
-            data=data or Path(os.environ.get(DATA_VARIABLE) or config_path.parent),
+            data=data or Path(expand_path(os.environ.get(DATA_VARIABLE, ""), DATA_VARIABLE) or config_path.parent),
             work=work or Path("build") / config.name,
             out=out or Path("bundles") / config.name,
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),

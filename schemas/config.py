@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from schemas.errors import ConfigError
+from schemas.paths import PathText
 from schemas.text_template import parse_text_template
 
 T = TypeVar("T")
@@ -59,9 +60,9 @@ class InputConfig:
         split: "paragraphs" classifies every paragraph by itself, "none" the text as a whole; "" as the bundle says.
     """
 
-    paths: tuple[str, ...]
+    paths: tuple[PathText, ...]
     document_type: str
-    bundle: str
+    bundle: PathText
     id_field: str = "id"
     text_field: str = DEFAULT_TEXT_FIELD
     received_at_field: str = ""
@@ -136,7 +137,7 @@ class RunConfig:
     """Everything that decides what a run does."""
 
     run_date: str
-    warehouse: str
+    warehouse: PathText
     inputs: tuple[InputConfig, ...]
     reading: ReadingConfig = field(default_factory=ReadingConfig)
     classification: ClassificationConfig = field(default_factory=ClassificationConfig)
@@ -230,7 +231,7 @@ def build(kind: type[T], values: Any, where: str) -> T:
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{where or 'configuration'}: expected a table of keys, found {type(values).__name__}")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
@@ -264,6 +265,9 @@ def check_ranges(where: str, values: object, **allowed: str) -> None:
 def _coerce(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         return build(hint, value, where + ".")
+    if typing.get_origin(hint) is typing.Annotated:
+        of, expand = typing.get_args(hint)
+        return expand(_coerce(of, value, where), where)
     if isinstance(hint, types.UnionType):  # "X | None": TOML has no null, so that what is given is an X
         hint = typing.get_args(hint)[0]
     if isinstance(hint, types.GenericAlias):

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from schemas.config import build, check_ranges, merge, read_toml
 from schemas.errors import ConfigError
+from schemas.paths import DatabaseUrl, PathText
 
 EMBEDDED = "embedded"
 ANSWER_KINDS = ("letter", "schema")
@@ -37,7 +38,7 @@ class QueueConfig:
         batch_hours: how long an exported batch may take.
     """
 
-    database: str = ""
+    database: DatabaseUrl = ""
     lease_seconds: float = 300.0
     max_attempts: int = 5
     max_losses: int = 5
@@ -150,7 +151,7 @@ class PriorityConfig:
 class DrainConfig:
     """Everything that decides what a drain does."""
 
-    warehouse: str = "warehouse"
+    warehouse: PathText = "warehouse"
     queue: QueueConfig = field(default_factory=QueueConfig)
     llm: LlmConfig = field(default_factory=LlmConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from schemas.config import build, check_ranges, merge, read_toml
 from schemas.errors import ConfigError
+from schemas.paths import DatabaseUrl, PathText
 
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -102,9 +103,9 @@ class ReviewConfig:
         bundles: folders of ModelBundles; people may choose among all their labels, not the candidates alone.
     """
 
-    warehouse: str = "warehouse"
-    database: str = ""
-    bundles: tuple[str, ...] = ()
+    warehouse: PathText = "warehouse"
+    database: DatabaseUrl = ""
+    bundles: tuple[PathText, ...] = ()
     server: ServerConfig = field(default_factory=ServerConfig)
     sessions: SessionConfig = field(default_factory=SessionConfig)
     four_eyes: FourEyesConfig = field(default_factory=FourEyesConfig)

@@ -36,14 +36,20 @@ def system_error(error: OSError, place: Path | None = None) -> DocyardError:
         RunFailedError for what may pass (a full disk, a lost device), StorageError for what stays until someone
         changes it (permissions, mounts, paths).
     """
+    said = describe(error, place)
+    if error.errno in _FULL:
+        return RunFailedError(f"{said}; free some space there, then run again")
+    if error.errno in _ADVICE:
+        return StorageError(f"{said}; {_ADVICE[error.errno]}, then run again")
+    return RunFailedError(said)
+
+
+def describe(error: OSError, place: Path | None = None) -> str:
+    """Where it happened and what it was; of a full disk, how much is free by now."""
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else place
     where = f"{path}: " if path else ""
     why = os.strerror(error.errno) if error.errno else type(error).__name__
-    if error.errno in _FULL:
-        return RunFailedError(f"{where}{why}{_space(path)}; free some space there, then run again")
-    if error.errno in _ADVICE:
-        return StorageError(f"{where}{why}; {_ADVICE[error.errno]}, then run again")
-    return RunFailedError(f"{where}{why}")
+    return f"{where}{why}{_space(path) if error.errno in _FULL else ''}"
 
 
 def is_explained(error: OSError) -> bool:

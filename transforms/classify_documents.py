@@ -5,8 +5,9 @@ from __future__ import annotations
 import datetime
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import apache_beam as beam
 import numpy as np
@@ -17,19 +18,24 @@ from models.classifier import Classifier, cached_classifier
 from models.scores import Scores
 from schemas.reasons import REASON_DESCRIPTIONS, Reason
 from schemas.shards import Shard
+from schemas.system_errors import describe
 from schemas.tables import TOP_LABELS_TYPE
 from transforms.result_cache.answering import classify_with_cache
 from transforms.result_cache.cache import ResultCache
 from transforms.result_cache.identity import answers_identity
 from transforms.result_cache.segments import keys_of
-from transforms.run_plan import RunPlan, reporting_failures
+from transforms.run_plan import RunPlan, leave_warning, reporting_failures
 
 # Which part of the bundle answered.
 ENCODER, FIRST_TIER = "encoder", "first_tier"
 
 
 def classify_documents(
-    table: pa.Table, classifier: Classifier, cache: ResultCache | None = None, stem: str = ""
+    table: pa.Table,
+    classifier: Classifier,
+    cache: ResultCache | None = None,
+    stem: str = "",
+    on_cache_failure: Callable[[OSError], None] = lambda _: None,
 ) -> pa.Table:
     """Adds the model's answers to every valid row; a row the model fails on alone becomes a rejection.
 
@@ -40,6 +46,7 @@ def classify_documents(
         classifier: of the bundle that answers for this document type.
         cache: what it answered before, if that is kept; answers are added to it.
         stem: names the run and the part of its input; what is added is named after it.
+        on_cache_failure: hears of it when the cache cannot keep new answers, which changes none of them.
 
     Returns:
         The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens`, `truncated`,
@@ -54,7 +61,9 @@ def classify_documents(
     else:
         _, first_rows = np.unique(answers_of, return_index=True)
         keys = keys_of(table["content_hash"].take(pa.array(valid[first_rows])))
-        scores, from_cache = classify_with_cache(classifier, texts.dictionary.to_pylist(), keys, cache, stem)
+        scores, from_cache = classify_with_cache(
+            classifier, texts.dictionary.to_pylist(), keys, cache, stem, on_cache_failure
+        )
     labels = pa.array(classifier.bundle.labels, pa.string())
     seats = _seats(len(table), valid, answers_of, ~scores.failed)
     answers = {
@@ -139,6 +148,11 @@ _caches: dict[tuple[str, str], ResultCache] = {}
 _caches_lock = threading.Lock()
 
 
+def _warn_of_cache(plan: RunPlan, error: OSError) -> None:
+    found = describe(OSError(error.errno, ""), plan.warehouse.cache)
+    leave_warning(plan, "cache", f"the result cache cannot be written, and the run went on without it: {found}")
+
+
 class _ClassifyShard(beam.DoFn):  # type: ignore[misc]
     def __init__(self, plan: RunPlan) -> None:
         self._plan = plan
@@ -149,7 +163,8 @@ class _ClassifyShard(beam.DoFn):  # type: ignore[misc]
             classifier = classifier_of(self._plan, element.input_index)
             cache = cache_of(self._plan, element.input_index)
             started = time.perf_counter()  # loading the model is not this shard's time
-            table = classify_documents(element.table, classifier, cache, f"{self._plan.run_id}.{element.name}")
+            stem = f"{self._plan.run_id}.{element.name}"
+            table = classify_documents(element.table, classifier, cache, stem, partial(_warn_of_cache, self._plan))
         yield element.with_table(table, "classify", time.perf_counter() - started)
 
 

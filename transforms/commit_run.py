@@ -24,7 +24,7 @@ from schemas.reasons import REASON_DESCRIPTIONS, Reason, Stage
 from schemas.tables import PUBLISHED_TABLES, Table
 from transforms.deduplicate import published_name, reject_duplicates
 from transforms.receipts import Receipt, RejectedExample, StagedFile, position, total
-from transforms.run_plan import RunPlan, reporting_failures
+from transforms.run_plan import RunPlan, left_warnings, reporting_failures
 from transforms.stage_shard import write_table
 from transforms.warehouse.layout import write_durably
 from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
@@ -256,6 +256,7 @@ def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile]
         counts=_amounts(receipts) | {"by_document_type": by_type} | tallies,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         files=tuple(files),
+        warnings=left_warnings(plan),
     )
 
 

@@ -14,6 +14,7 @@ from schemas.system_errors import is_explained, system_error
 from transforms.warehouse.layout import Partition, Warehouse, write_durably
 
 _FAILURE_FILE = "failure.json"
+_WARNINGS_FOLDER = "warnings"
 
 
 @dataclass(frozen=True)
@@ -96,3 +97,17 @@ def reported_failure(plan: RunPlan) -> DocyardError | None:
     except (OSError, ValueError):
         return None
     return error_named(values["error"], values["message"])
+
+
+def leave_warning(plan: RunPlan, about: str, message: str) -> None:
+    """Leaves a worker's warning for the manifest, the last one about each thing; a lost warning ends no run."""
+    folder = plan.warehouse.staging(plan.run_id) / _WARNINGS_FOLDER
+    with contextlib.suppress(OSError):
+        folder.mkdir(exist_ok=True)
+        write_durably(folder / f"{about}.json", json.dumps(message).encode())
+
+
+def left_warnings(plan: RunPlan) -> tuple[str, ...]:
+    """What workers were warned of, each thing once."""
+    folder = plan.warehouse.staging(plan.run_id) / _WARNINGS_FOLDER
+    return tuple(json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json")))

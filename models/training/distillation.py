@@ -15,6 +15,7 @@ from models.training.linear_model import MIN_ROWS, out_of_sample_probabilities
 from models.training.network import MeanPooledClassifier
 from schemas.config import check_ranges
 from schemas.errors import ConfigError
+from schemas.paths import PathText
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class Distillation:
     Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
     """
 
-    teachers: tuple[str, ...] = ()
+    teachers: tuple[PathText, ...] = ()
     train_teachers: int = 0
     teacher_epochs: int = 0
     linear_teacher: bool = False

@@ -16,6 +16,7 @@ import pandas as pd
 from models.labelled_files import SUFFIXES, several_labels
 from models.training.table_files import read_records
 from schemas.errors import ConfigError, InputError
+from schemas.paths import PathText
 from schemas.text_template import TextTemplate, field_value, parse_text_template
 
 DEFAULT_ID_COLUMN = "id"
@@ -48,8 +49,8 @@ class DataConfig:
             columns are known, and none of their rows is held out.
     """
 
-    train: tuple[str, ...]
-    validation: tuple[str, ...] = ()
+    train: tuple[PathText, ...]
+    validation: tuple[PathText, ...] = ()
     text_column: str = "text"
     label_column: str = "label"
     labels_column: str = ""
@@ -59,8 +60,8 @@ class DataConfig:
     template: str = ""
     validation_share: float = 0.15
     out_of_scope_label: str = ""
-    votes: tuple[str, ...] = ()
-    reviewed: tuple[str, ...] = ()
+    votes: tuple[PathText, ...] = ()
+    reviewed: tuple[PathText, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.train:

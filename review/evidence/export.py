@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from review.tables import judgements, reopenings
 from schemas.errors import ConfigError
 from schemas.review import ReviewAction
 from transforms.warehouse.layout import write_durably
+from transforms.warehouse.permissions import open_private
 
 EXPORT_COLUMNS: dict[str, str] = {
     "seq": "Number of the event.",
@@ -57,7 +59,7 @@ def export_trail(connection: sa.Connection, path: Path) -> int:
     partial = path.with_name(f".{path.name}.partial")
     count = 0
     try:
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with io.TextIOWrapper(open_private(partial), encoding="utf-8", newline="") as file:
             write = _csv_writer(file) if path.suffix == ".csv" else _jsonl_writer(file)
             for row in _rows(connection):
                 write(row)

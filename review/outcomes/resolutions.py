@@ -31,6 +31,8 @@ from schemas.tables import RESOLUTIONS
 from transforms.warehouse.exchange import replace_folder
 from transforms.warehouse.layout import SUCCESS_FILE, Warehouse, remove_folder, sync_folder, write_durably
 from transforms.warehouse.locks import commit_lock
+from transforms.warehouse.permissions import made_in, made_like, make_folder, make_private_folder
+from transforms.warehouse.rehearsal import scratch_folder, try_replacing
 
 FILE = "resolutions.parquet"
 _NEW = "_new-"
@@ -60,10 +62,11 @@ def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Pu
     Raises:
         VerificationError: the table holds rows of which this queue knows nothing; nothing was changed.
         LockedError: a run has been publishing for over a minute.
+        StorageError: a partition cannot be replaced where it lies; nothing was changed.
     """
     root = warehouse.root / RESOLUTIONS.name
     with commit_lock(warehouse):
-        root.mkdir(exist_ok=True)
+        make_folder(root)
         for left in root.glob(f"{_NEW}*"):  # by a kill
             remove_folder(left)
         with reading(engine) as connection:
@@ -71,13 +74,18 @@ def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Pu
             _check_known(connection, root, partitions)
         empty = RESOLUTIONS.schema().empty_table()
         wanted: dict[Partition, pa.Table] = dict.fromkeys(_published(root), empty) | partitions
-        replaced = sum(
-            _replace(root, place, table) for place, table in sorted(wanted.items(), key=lambda pair: pair[0])
-        )
-    published = Publication(sum(map(len, partitions.values())), len(wanted), replaced)
-    if replaced:
+        changed = {
+            place: content for place in sorted(wanted) if not _holds(root, place, content := _parquet(wanted[place]))
+        }
+        with scratch_folder(root / f"{_NEW}{secrets.token_hex(4)}") as scratch:
+            for place in changed:
+                try_replacing(_folder(root, place), scratch)
+        for place, content in changed.items():
+            _replace(root, place, content, len(wanted[place]))
+    published = Publication(sum(map(len, partitions.values())), len(wanted), len(changed))
+    if changed:
         with transaction(engine) as connection:
-            details = {"rows": published.rows, "replaced": replaced}
+            details = {"rows": published.rows, "replaced": len(changed)}
             append_event(connection, Event(OPERATOR, ReviewAction.RESOLUTIONS_PUBLISHED, None, details), now)
     return published
 
@@ -192,22 +200,28 @@ def _check_known(connection: sa.Connection, root: Path, partitions: dict[Partiti
             )
 
 
-def _replace(root: Path, place: Partition, table: pa.Table) -> bool:
-    """Puts a partition into place; False where it is there already, byte for byte."""
-    content = _parquet(table)
+def _holds(root: Path, place: Partition, content: bytes) -> bool:
+    """Whether a partition is there already, byte for byte."""
+    folder = _folder(root, place)
+    return (folder / SUCCESS_FILE).is_file() and (folder / FILE).is_file() and (folder / FILE).read_bytes() == content
+
+
+def _replace(root: Path, place: Partition, content: bytes, n_rows: int) -> None:
+    """Puts a partition into place; who may read it follows the one it replaces, or the folder it will lie in."""
     target = _folder(root, place)
-    if (target / FILE).is_file() and (target / FILE).read_bytes() == content and (target / SUCCESS_FILE).is_file():
-        return False
     new = root / f"{_NEW}{secrets.token_hex(4)}"
-    new.mkdir()
-    write_durably(new / FILE, content)
-    write_durably(new / SUCCESS_FILE, json.dumps({"rows": len(table)}).encode())
-    target.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(new)
+    make_folder(target.parent)
+    if target.exists():
+        made_like(new, target)
+    else:
+        made_in(new, target.parent)
+    write_durably(new / FILE, content, follows=new)
+    write_durably(new / SUCCESS_FILE, json.dumps({"rows": n_rows}).encode(), follows=new)
     replace_folder(new, target)
     sync_folder(target.parent)
     sync_folder(root)
     remove_folder(new)
-    return True
 
 
 def _parquet(table: pa.Table) -> bytes:

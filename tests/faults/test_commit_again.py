@@ -67,10 +67,49 @@ def test_a_run_that_was_given_up_publishes_nothing_any_more(source: Path, tiny_b
     assert not give_up(plan.warehouse, failed)
 
 
-def test_a_warehouse_inside_the_input_folder_is_refused(source: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+def _make_table(warehouse: Path) -> None:
+    partition = warehouse / "escalations" / "run_date=2026-01-31" / "document_type=ticket"
+    partition.mkdir(parents=True)
+    (partition / "part-00000-0000.parquet").write_bytes(b"PAR1")
+
+
+@pytest.mark.parametrize("before_the_first_run", [True, False])
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("{0}", "{0}/*", "{0}/w*", "{0}/**/*.parquet", "{0}/w/*/*/*", "{0}/w", "{0}/w/escalations"),
+        *("{0}/w/rejections/run_date=2026-01-31", "file://{0}", "file://{0}/*", "{0}/link", "{0}/../both"),
+    ],
+)
+def test_an_input_that_reaches_into_the_warehouse_is_refused_by_name_before_anything_is_read(
+    source: Path, tiny_bundle: Path, tmp_path: Path, given: str, before_the_first_run: bool
+) -> None:
     folder = tmp_path / "both"
     folder.mkdir()
     source.rename(folder / source.name)
-    result = docyard(*classify_arguments(folder, tiny_bundle, folder / "warehouse"))
-    check_refused(result, 2, "lies in the input folder")
-    assert not (folder / "warehouse").exists()
+    (folder / "link").symlink_to(folder)
+    warehouse = folder / "w"
+    if not before_the_first_run:
+        _make_table(warehouse)
+    arguments = classify_arguments(Path("x"), tiny_bundle, warehouse)
+    arguments[arguments.index("x")] = given.format(folder)
+    check_refused(docyard(*arguments), 2, given.format(folder), f"reaches into the warehouse {warehouse}")
+    assert warehouse.exists() is not before_the_first_run
+
+
+@pytest.mark.parametrize("given", ["{0}/*.jsonl", "{0}/**/*.jsonl", "{0}/in", "{0}/w/in"])
+def test_an_input_beside_the_tables_is_read(source: Path, tiny_bundle: Path, tmp_path: Path, given: str) -> None:
+    for folder in (tmp_path, tmp_path / "in", tmp_path / "w/in"):
+        write_jsonl(folder / "some.jsonl", documents(3))
+    arguments = classify_arguments(Path("x"), tiny_bundle, tmp_path / "w")
+    arguments[arguments.index("x")] = given.format(tmp_path)
+    assert docyard(*arguments, "--dry-run").exit_code == 0
+
+
+def test_a_link_from_the_inputs_into_the_warehouse_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    warehouse = tmp_path / "w"
+    _make_table(warehouse)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/linked").symlink_to(warehouse / "escalations")
+    result = docyard(*classify_arguments(tmp_path / "in", tiny_bundle, warehouse))
+    check_refused(result, 2, f"reaches into the warehouse {warehouse}")

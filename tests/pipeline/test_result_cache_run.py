@@ -13,7 +13,7 @@ from models.bundle import load_bundle, write_bundle_manifest
 from models.classifier import Classifier
 from models.scores import Scores
 from pipelines.classify import classify
-from schemas.config import ClassificationConfig, RunConfig
+from schemas.config import ClassificationConfig, ReadingConfig, RunConfig
 from schemas.errors import ConfigError
 from tests.small_runs import (
     config_of,
@@ -138,8 +138,30 @@ def test_a_cache_that_cannot_be_compacted_ends_no_run(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pipelines.classify.compact_caches", full)
-    assert classify(config, ()).counts["classified"] == 54
-    assert "cannot be compacted: No space left on device" in caplog.text
+    manifest = classify(config, ())
+    assert manifest.counts["classified"] == 54
+    [warning] = manifest.warnings
+    assert "cannot be compacted" in warning
+    assert "No space left on device: the disk of " in warning
+    assert caplog.text.count("cannot be compacted") == 1
+
+
+@pytest.mark.parametrize("place", ["_cache", "_cache/*", "_cache/*/new"])
+def test_a_cache_that_cannot_be_written_ends_no_run_and_is_said_once(
+    config: RunConfig, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    classify(config, ())
+    [folder] = Path(config.warehouse).glob(place)
+    shutil.rmtree(folder)
+    folder.touch()  # a file, which keeps everybody from writing there, even root
+    others = [{**record, "text": f"{record['text']} other"} for record in numbered(60)]
+    write_jsonl(Path(config.inputs[0].paths[0]) / "a.jsonl", others)
+    manifest = classify(replace(config, reading=ReadingConfig(shard_rows=10)), ())
+    assert manifest.counts["classified"] == 60
+    [warning] = manifest.warnings
+    assert "the result cache cannot be written, and the run went on without it: " in warning
+    assert "/_cache: " in warning
+    assert caplog.text.count(warning) == 1
 
 
 def test_a_text_the_model_fails_on_is_asked_again(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -67,6 +67,26 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
     depth = _common_depth(folders)
     named = [replace(file, name=_name_below(depth, file.source_uri)) for file in found.values()]
     return sorted(named, key=_source_uri)
+
+
+def reaches(path: str, names: Iterable[Path]) -> bool:
+    """Whether a configured path means one of the files `names`, if they were there, or lies in one of their folders.
+
+    Args:
+        path: file, folder or glob; local or a `file://` URI, any other URI reaches nothing here.
+        names: absolute paths without links.
+    """
+    local = local_path(path) or ("" if _URI.match(path) else path)
+    if not local:
+        return False
+    root, pattern = _cut(Path(local))
+    root = root.resolve()
+    for name in names:
+        if root == name or root in name.parents:
+            parts = name.relative_to(root).parts
+            if not any(map(_is_hidden, parts)) and _matches(parts, Path(pattern).parts if pattern else ()):
+                return True
+    return False
 
 
 def _source_uri(file: InputFile) -> str:

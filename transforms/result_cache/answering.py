@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 
 import numpy as np
@@ -14,7 +14,12 @@ from transforms.result_cache.cache import KnownScores, ResultCache
 
 
 def classify_with_cache(
-    classifier: Classifier, texts: Sequence[str], keys: npt.NDArray[np.uint64], cache: ResultCache, stem: str
+    classifier: Classifier,
+    texts: Sequence[str],
+    keys: npt.NDArray[np.uint64],
+    cache: ResultCache,
+    stem: str,
+    on_failure: Callable[[OSError], None],
 ) -> tuple[Scores, npt.NDArray[np.bool_]]:
     """Classifies texts, but for those whose answer is known.
 
@@ -24,6 +29,7 @@ def classify_with_cache(
         keys: (n, 2) uint64, their keys.
         cache: where to look, and what to add to.
         stem: names the run and the part of its input that the texts are of.
+        on_failure: hears of it when new answers cannot be kept, which changes none of them.
 
     Returns:
         The scores, just as the classifier alone would give them, and (n,) which came from the cache.
@@ -33,7 +39,10 @@ def classify_with_cache(
     from_cache[known.rows] = True
     unknown = np.flatnonzero(~from_cache)
     scores = classifier.classify([texts[row] for row in unknown.tolist()])
-    cache.add(stem, keys[unknown], scores)
+    try:
+        cache.add(stem, keys[unknown], scores)
+    except OSError as error:
+        on_failure(error)
     if not len(known.rows):
         return scores, from_cache
     return _together(known, unknown, scores), from_cache

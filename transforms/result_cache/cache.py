@@ -24,6 +24,7 @@ import pyarrow as pa
 
 from models.scores import TOP_LABELS, Scores
 from transforms.result_cache.segments import N_RANGES, SCHEMA, is_whole, range_bounds, write_segment
+from transforms.warehouse.permissions import make_folder
 
 BASE_FILE = "base.json"
 NEW_FOLDER = "new"
@@ -112,6 +113,9 @@ class ResultCache:
             stem: names the run and the part of its input; the same part again replaces its file.
             keys: (n, 2) of the texts.
             scores: their n answers.
+
+        Raises:
+            OSError: they cannot be kept; what the cache holds is as it was.
         """
         good = np.flatnonzero(~scores.failed)
         if not len(good):
@@ -128,7 +132,7 @@ class ResultCache:
         batch = pa.record_batch([_array(columns[item.name], item.type) for item in SCHEMA], schema=SCHEMA)
         ends = range_bounds(keys[order, 0])
         folder = self._folder / NEW_FOLDER
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_segment(folder, stem, (batch[ends[i] : ends[i + 1]] for i in range(N_RANGES)))
 
 

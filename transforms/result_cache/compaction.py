@@ -62,7 +62,7 @@ def _compact(folder: Path, max_bytes: int) -> None:
         base = open_base(folder)
         most = max(1, max_bytes // BYTES_PER_ANSWER // N_RANGES)
         file = write_segment(folder, "base", (_merged(base, news, index, most) for index in range(N_RANGES)))
-        write_durably(folder / BASE_FILE, json.dumps({"file": file.name}).encode())
+        write_durably(folder / BASE_FILE, json.dumps({"file": file.name}).encode(), follows=folder)
         for other in folder.glob(f"base.*{SUFFIX}"):
             if other != file:
                 other.unlink()

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from models.scores import TOP_LABELS
 from transforms.warehouse.layout import sync_folder
+from transforms.warehouse.permissions import made_in
 
 RANGE_BITS = 6
 N_RANGES = 2**RANGE_BITS
@@ -77,6 +78,7 @@ def write_segment(folder: Path, stem: str, batches: Iterable[pa.RecordBatch]) ->
         with temporary.open("rb+") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
+        made_in(temporary, folder)
         target = folder / f"{stem}.{digest}{SUFFIX}"
         temporary.replace(target)
     finally:

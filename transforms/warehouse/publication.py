@@ -215,8 +215,8 @@ def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Pat
         path = ready / file.path
         _link_or_copy(sources[file.path], path)
         made_in(path, path.parent)
-    for path, _, _ in os.walk(ready):
-        sync_folder(Path(path))
+    for place, _, _ in os.walk(ready):
+        sync_folder(Path(place))
 
 
 def _roll_forward(warehouse: Warehouse, manifest: Manifest) -> None:

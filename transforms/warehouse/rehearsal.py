@@ -115,8 +115,8 @@ def in_the_way(error: OSError, source: Path, target: Path) -> DocyardError:
 
 def _mounted(target: Path, mount: Path) -> str:
     return (
-        f"{target} cannot be replaced: {mount} is a mount, and the whole warehouse must lie on one file system; unmount "
-        "it, then run again"
+        f"{target} cannot be replaced: {mount} is a mount, and the whole warehouse must lie on one file system; "
+        "unmount it, then run again"
     )
 
 

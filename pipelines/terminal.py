@@ -1,0 +1,78 @@
+"""Prints; what takes the output, a pipe or a full disk, decides nothing about the work that was done."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+from typing import TextIO
+
+import click
+
+from schemas.errors import RunFailedError
+
+
+def report(text: str) -> None:
+    """Prints what became of work that is done; it stays done, and the command a success, where nobody can read that."""
+    try:
+        click.echo(text)
+    except OSError as error:
+        _silence(sys.stdout)
+        if error.errno != errno.EPIPE:  # a reader that has enough goes without being told
+            complain(f"warning: the work is done, but standard output cannot be written: {error.strerror}")
+
+
+def answer(text: str, end: str = "\n") -> None:
+    """Prints what the command was asked for; a reader that has read enough may go.
+
+    Raises:
+        RunFailedError: it cannot be written, as on a full disk.
+    """
+    try:
+        click.echo(text + end, nl=False)
+    except OSError as error:
+        _silence(sys.stdout)
+        if error.errno != errno.EPIPE:
+            raise RunFailedError(
+                f"standard output cannot be written: {error.strerror}; the answer is cut off, ask again"
+            ) from None
+
+
+def complain(text: str) -> None:
+    """Prints one line on standard error, if that can be written."""
+    try:
+        click.echo(text, err=True)
+    except OSError:
+        _silence(sys.stderr)
+
+
+def open_missing_streams() -> None:
+    """Fills the places of standard streams that are closed: the next file that is opened would take them otherwise.
+
+    What a library prints would then end up in that file.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - stays open until the process ends
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def settle_streams() -> None:
+    """Drops what cannot be written any more, so that the interpreter's own last try does not change the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            _silence(stream)
+
+
+def _silence(stream: TextIO) -> None:
+    with contextlib.suppress(OSError, ValueError):  # a stream without a descriptor keeps nothing for later
+        descriptor = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(descriptor, stream.fileno())
+        os.close(descriptor)

@@ -1,0 +1,53 @@
+"""Paths as people write them: `~` is the home folder; a variable is refused, because no shell fills it in."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated
+
+from schemas.errors import ConfigError
+
+_VARIABLE = re.compile(r"(?:^|/)\$(?:[A-Za-z_]\w*|\{\w+\})(?=/|$)|\$\{\w+\}")
+_SQLITE = "sqlite:///"
+
+
+def expand_path(path: str, where: str) -> str:
+    """The path with `~` or `~user` at its beginning written out; a URI as it is.
+
+    Args:
+        path: as it was given.
+        where: what it is, for messages.
+
+    Raises:
+        ConfigError: the home folder is not known, or the path holds a variable such as $HOME.
+    """
+    if "://" in path:
+        return path
+    if (variable := _VARIABLE.search(path)) and not os.path.lexists(path):
+        raise ConfigError(
+            f"{where}: variables such as {variable[0].lstrip('/')} are not filled in, found {path!r}; write it out"
+        )
+    if not path.startswith("~"):
+        return path
+    expanded = os.path.expanduser(path)  # noqa: PTH111 - Path.expanduser changes the rest of the text
+    if expanded.startswith("~"):
+        raise ConfigError(f"{where}: no home folder is known for {path.split('/')[0]!r}; write the path out")
+    return expanded
+
+
+def expand_database(url: str, where: str) -> str:
+    """The URL of a database; the path in one of SQLite as `expand_path` gives it.
+
+    Raises:
+        ConfigError: as `expand_path`.
+    """
+    if not url.startswith(_SQLITE):
+        return url
+    path, mark, query = url.removeprefix(_SQLITE).partition("?")
+    return _SQLITE + expand_path(path, where) + mark + query
+
+
+# Strings of a configuration that are paths or URLs of databases: `schemas.config.build` expands them.
+PathText = Annotated[str, expand_path]
+DatabaseUrl = Annotated[str, expand_database]
