@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import orjson
 import pyarrow as pa
 
 from schemas.config import InputConfig, ReadingConfig
+from schemas.field_values import parse_json, write_json
 from schemas.reasons import Reason
 from schemas.shards import Shard
 from schemas.text_template import TextTemplate, field_value, parse_text_template
@@ -22,6 +24,7 @@ _KINDS = {
     bool: "a boolean",
     int: "an integer",
     float: "a number",
+    decimal.Decimal: "a number",
     str: "a string",
     list: "an array",
 }
@@ -49,10 +52,13 @@ def _add_line(
     rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig, template: TextTemplate | None
 ) -> None:
     try:
-        record = orjson.loads(line)
+        record = parse_json(line)
     except orjson.JSONDecodeError as error:
         if line.strip():
             rows.reject(offset, *_why_unparsed(line, error))
+        return
+    except ValueError as error:
+        rows.reject(offset, Reason.MALFORMED_RECORD, str(error))
         return
     if type(record) is not dict:
         rows.reject(offset, Reason.MALFORMED_RECORD, f"expected a JSON object, found {_kind(record)}")
@@ -62,7 +68,7 @@ def _add_line(
     if type(document_id) is int:
         document_id = str(document_id)
     elif document_id is not None and type(document_id) is not str:
-        rows.reject(offset, *_wrong_type("id", "a string or a 64-bit integer", document_id))
+        rows.reject(offset, *_wrong_type("id", "a string or an integer", document_id))
         return
     try:
         text = field_value(record, mapping.text_field) if template is None else template.render(record)
@@ -76,7 +82,7 @@ def _add_line(
     else:
         try:
             metadata = _metadata(record, mapping.metadata_fields) if mapping.metadata_fields else None
-        except orjson.JSONEncodeError:  # orjson reads values nested deeper than it writes
+        except ValueError:  # nested deeper than can be written
             rows.reject(offset, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON", document_id)
             return
         rows.add(offset, document_id, text, received_at, metadata, len(line))
@@ -85,7 +91,7 @@ def _add_line(
 def _metadata(record: dict[str, Any], fields: tuple[str, ...]) -> str:
     found = {field: field_value(record, field, _ABSENT) for field in fields}
     present = {field: value for field, value in found.items() if value is not _ABSENT}
-    return orjson.dumps(present, option=orjson.OPT_SORT_KEYS).decode()
+    return write_json(present)
 
 
 def _why_unparsed(line: bytes, error: orjson.JSONDecodeError) -> tuple[Reason, str]:
