@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from schemas.errors import ConfigError, InputError
+from schemas.field_values import INT96_UNIT, column_values, parse_json
 from schemas.file_contents import HEAD_BYTES, foreign_content, is_utf_16_or_32, text_advice
+from schemas.shards import FileVersion
+from schemas.text_template import value_text
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -27,18 +31,42 @@ def reading(path: Path, advice: str) -> Iterator[None]:
 
     Raises:
         ConfigError: its name has another ending than SUFFIXES.
-        InputError: no such file, or it is not what its name says.
+        InputError: no such file, it is not what its name says, or it changes while it is read.
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}; convert or rename it")
     if not path.is_file():
         raise InputError(f"{path}: no such file; {advice}")
+    version = FileVersion.of(path.stat())
     try:
         _check_content(path)
         yield
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
         raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; check the file") from None
+    if not path.is_file() or FileVersion.of(path.stat()) != version:
+        raise InputError(f"{path}: changed while it was read; start again when nobody writes to it")
+
+
+def parquet_records(path: Path, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Yields the rows of a Parquet file with the values of these columns, as a run reads them."""
+    with pq.ParquetFile(path, coerce_int96_timestamp_unit=INT96_UNIT) as file:
+        for batch in file.iter_batches(columns=list(columns)):
+            values = [column_values(batch.column(name)) for name in columns]
+            for row in range(len(batch)):
+                yield {name: column[row] for name, column in zip(columns, values, strict=True)}
+
+
+def name_of(value: Any, where: str) -> str:
+    """A value that names a row, a group or a slice, as text; "" where there is none.
+
+    Raises:
+        InputError: it is a list, an object or another kind that is no text; `where` is named.
+    """
+    try:
+        return "" if value is None else value_text(value)
+    except ValueError:
+        raise InputError(f"{where}: expected a text, a number or a date; correct it or name another column") from None
 
 
 def _check_content(path: Path) -> None:
@@ -64,8 +92,8 @@ def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if not line.strip():
                 continue
             try:
-                record = orjson.loads(line)
-            except orjson.JSONDecodeError:
+                record = parse_json(line)
+            except ValueError:
                 record = None
             if not isinstance(record, dict):
                 advice = text_advice(line, "jsonl") if number == 1 else ""

@@ -130,7 +130,7 @@ def _rendered(value: Any, piece: Piece) -> str:
     if value is None:
         return ""
     try:
-        return _number_text(value, piece.format) if piece.format else _text(value)
+        return _number_text(value, piece.format) if piece.format else value_text(value)
     except (ValueError, OverflowError):  # a time at the end of the calendar has no UTC
         expected = "a number" if piece.format else "a string, a number, a boolean or a date"
         raise ValueError(f"field {piece.field!r}: expected {expected}, found {_kind(value)}") from None
@@ -140,13 +140,20 @@ def _plain(value: Any) -> Any:
     """The value as Python's own type, None for every kind of null."""
     if type(value).__name__ == "datetime64":
         value = value.astype("datetime64[us]")  # or nanoseconds would come out as an integer
+    if type(value).__name__ in ("float16", "float32"):
+        value = float(str(value))  # the shortest decimal that is that float, not the digits of a double
     if getattr(value, "shape", None) == ():  # a NumPy scalar
         value = value.item()
     is_nan = value != value if isinstance(value, float) else isinstance(value, decimal.Decimal) and value.is_nan()
     return None if is_nan or type(value).__name__ in _PANDAS_NULLS else value
 
 
-def _text(value: Any) -> str:
+def value_text(value: Any) -> str:
+    """The one way in which a value is written without a format.
+
+    Raises:
+        ValueError: it is no text, number, boolean, date or time.
+    """
     if isinstance(value, str):
         return str(value)
     if isinstance(value, bytes):
@@ -156,7 +163,7 @@ def _text(value: Any) -> str:
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, decimal.Decimal):
-        return f"{_bounded(value):f}"
+        return f"{bounded_decimal(value):f}"
     if isinstance(value, datetime.datetime):
         if value.tzinfo is not None:
             value = value.astimezone(datetime.UTC).replace(tzinfo=None)
@@ -187,11 +194,15 @@ def _number_text(value: Any, format_: str) -> str:
         number = decimal.Decimal(value)
     else:
         raise ValueError
-    return "" if number.is_nan() else format(_bounded(number), format_)
+    return "" if number.is_nan() else format(bounded_decimal(number), format_)
 
 
-def _bounded(number: decimal.Decimal) -> decimal.Decimal:
-    """The number, unless writing it out would take more digits than any number worth reading has."""
+def bounded_decimal(number: decimal.Decimal) -> decimal.Decimal:
+    """The number, unless writing it out would take more digits than any number worth reading has.
+
+    Raises:
+        ValueError: it would, or the number is infinite.
+    """
     exponent = number.as_tuple().exponent
     if not isinstance(exponent, int) or abs(exponent) > _LONGEST_NUMBER or number.adjusted() > _LONGEST_NUMBER:
         raise ValueError

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from models.labelled_files import json_objects, reading, several_labels
+from models.labelled_files import json_objects, name_of, parquet_records, reading, several_labels
 from schemas.errors import ConfigError, InputError
 from schemas.text_template import TextTemplate
 
@@ -73,7 +73,7 @@ def read_evaluation_data(path: Path, columns: Columns = Columns()) -> Evaluation
             if columns.labels:
                 right_labels.append(several_labels(record.get(columns.labels), f"{where}, {columns.labels!r}"))
             for name in columns.slices:
-                values[name].append(_slice_value(record.get(name)))
+                values[name].append(name_of(record.get(name), f"{where}, {name!r}"))
     if not texts:
         raise InputError(f"{path}: no rows; evaluate on a file that has some")
     return EvaluationData(
@@ -89,16 +89,15 @@ def _records(path: Path, columns: Columns) -> Iterator[Mapping[str, Any]]:
         yield from _jsonl_records(path, columns)
         return
     if path.suffix == ".parquet":
-        names = pq.read_schema(path).names
-        table = pq.read_table(path, columns=_checked(names, columns, path))
-    else:
-        # Every column as text, as a run reads it; only what is wanted is converted.
-        wanted = (columns.text, columns.label, columns.labels, *columns.slices, *_template_fields(columns))
-        as_text = pc.ConvertOptions(
-            column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=True, null_values=[""]
-        )
-        table = pc.read_csv(path, convert_options=as_text, parse_options=pc.ParseOptions(newlines_in_values=True))
-        table = table.select(_checked(table.column_names, columns, path))
+        yield from parquet_records(path, _checked(pq.read_schema(path).names, columns, path))
+        return
+    # Every column as text, as a run reads it; only what is wanted is converted.
+    wanted = (columns.text, columns.label, columns.labels, *columns.slices, *_template_fields(columns))
+    as_text = pc.ConvertOptions(
+        column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=True, null_values=[""]
+    )
+    table = pc.read_csv(path, convert_options=as_text, parse_options=pc.ParseOptions(newlines_in_values=True))
+    table = table.select(_checked(table.column_names, columns, path))
     for batch in table.to_batches():
         yield from batch.to_pylist()
 
@@ -158,10 +157,6 @@ def _filled(value: Any, where: str) -> str:
 
 def _label(value: Any, where: str) -> str:
     return str(value) if type(value) is int else _filled(value, where).strip()
-
-
-def _slice_value(value: Any) -> str:
-    return "" if value is None else str(value)
 
 
 def _found(value: Any) -> str:

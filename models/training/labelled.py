@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.labelled_files import SUFFIXES, several_labels
+from models.labelled_files import SUFFIXES, name_of, several_labels
 from models.training.table_files import read_records
 from schemas.errors import ConfigError, InputError
 from schemas.paths import PathText
@@ -231,8 +231,8 @@ def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> p
             ids[place],
             _text(record, template, config.text_column, f"{path}: {ids[place]}"),
             _label(field_value(record, config.label_column), f"{path}: {ids[place]}: {config.label_column!r}"),
-            _name(field_value(record, config.group_column) if config.group_column else None),
-            _name(field_value(record, config.source_column) if config.source_column else None) or source,
+            _name(record, config.group_column, f"{path}: {ids[place]}"),
+            _name(record, config.source_column, f"{path}: {ids[place]}") or source,
             several_labels(
                 field_value(record, config.labels_column) if config.labels_column else None,
                 f"{path}: {ids[place]}: {config.labels_column!r}",
@@ -254,7 +254,7 @@ def _ids(records: list[Mapping[str, Any]] | list[dict[str, Any]], column: str, p
     values = [field_value(record, column) for record in records]
     if column == DEFAULT_ID_COLUMN and all(value is None for value in values):
         return [f"row {number}" for number in range(1, len(values) + 1)]
-    ids = [_name(value) for value in values]
+    ids = [_name(record, column, f"{path}: row {number}") for number, record in enumerate(records, start=1)]
     seen: set[str] = set()
     for number, name in enumerate(ids, start=1):
         if name is None or name in seen:
@@ -288,8 +288,8 @@ def _label(value: Any, where: str) -> str | None:
     return value.strip()
 
 
-def _name(value: Any) -> str | None:
-    return None if value is None or value == "" else str(value)
+def _name(record: Mapping[str, Any], column: str, where: str) -> str | None:
+    return name_of(field_value(record, column), f"{where}: {column!r}") or None if column else None
 
 
 def _read_votes(config: DataConfig, root: Path) -> pd.DataFrame:
@@ -300,7 +300,7 @@ def _read_votes(config: DataConfig, root: Path) -> pd.DataFrame:
             read_records(path, [config.id_column, config.label_column], optional=["weight"]), start=1
         ):
             where = f"{path}: row {number}"
-            name = _name(field_value(record, config.id_column))
+            name = _name(record, config.id_column, where)
             label = _label(field_value(record, config.label_column), f"{where}: {config.label_column!r}")
             if name is None or label is None:
                 raise InputError(f"{where}: {config.id_column!r} or {config.label_column!r} is missing; complete it")

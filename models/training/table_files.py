@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from models.labelled_files import json_objects, reading
+from models.labelled_files import json_objects, parquet_records, reading
 from schemas.errors import ConfigError, InputError
 
 _LONGEST_CELL = 2**27  # characters; the csv module stops at 131,072 unless told
@@ -43,7 +43,7 @@ def read_records(path: Path, columns: Sequence[str], optional: Sequence[str] = (
 def _read_parquet(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
     names = list(pq.read_schema(path).names)
     wanted = [name for name in names if any(name in (column, _outer(column)) for column in columns)]
-    return names, list(pq.read_table(path, columns=wanted).to_pylist())
+    return names, list(parquet_records(path, wanted))
 
 
 def _read_csv(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:

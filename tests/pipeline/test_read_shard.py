@@ -277,7 +277,7 @@ def test_struct_fields_and_metadata_of_any_type_are_read(tmp_path: Path) -> None
     fields = ("when", "amount", "raw", "tags", "doc.id")
     rows = rows_of(tmp_path / "a.parquet", content, id_field="doc.id", text_field="doc.text", metadata_fields=fields)
     assert [(row["document_id"], row["text"]) for row in rows] == [("1", "t"), (None, None), ("3", None)]
-    assert rows[0]["metadata"] == '{"amount":"1.50","doc.id":"1","raw":"a","tags":["x"],"when":"2026-01-31"}'
+    assert rows[0]["metadata"] == '{"amount":1.50,"doc.id":"1","raw":"a","tags":["x"],"when":"2026-01-31"}'
     assert rows[1]["metadata"] == r'{"amount":null,"doc.id":null,"raw":"\\xff","tags":[],"when":"2026-01-31"}'
 
 

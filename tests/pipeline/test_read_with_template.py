@@ -115,7 +115,7 @@ def test_parquet_columns_of_every_type_are_written_as_the_template_says(tmp_path
         "date": "2026-01-31-",
         "naive": "2026-01-31T12:30:00-",
         "zoned": "2026-01-31T12:30:00Z-",
-        "nanoseconds": "1970-01-01T00:00:01Z-",
+        "nanoseconds": "1970-01-01T00:00:01.000000001Z-",
         "flag": "true-",
         "bytes": "é-",
         "dictionary": "x-",

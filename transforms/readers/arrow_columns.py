@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import datetime
 import uuid
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from schemas.field_values import column_values, write_json
 from schemas.text_template import TextTemplate
 
 
@@ -99,7 +98,7 @@ def rendered_texts(columns: dict[str, pa.Array], template: TextTemplate, n_rows:
             invalid = pc.or_(invalid, strings.invalid_encoding)
             values[name] = strings.values.to_pylist()
         else:
-            values[name] = _times(plain) if pa.types.is_timestamp(plain.type) else _python_values(plain)
+            values[name] = column_values(column)
     texts: list[str | None] = []
     problems: list[str | None] = []
     for row in range(n_rows):
@@ -113,27 +112,15 @@ def rendered_texts(columns: dict[str, pa.Array], template: TextTemplate, n_rows:
     return RenderedTexts(pa.array(texts, pa.string()), invalid, pa.array(problems, pa.string()))
 
 
-def _times(column: pa.Array) -> list[Any]:
-    """Timestamps as Python has them, those with a zone in UTC, which asks for no zone database."""
-    kind = column.type
-    naive = column.cast(pa.int64()).cast(pa.timestamp(kind.unit))
-    if kind.unit == "ns":
-        naive = naive.cast(pa.timestamp("us"), safe=False)
-    times = _python_values(naive)
-    if kind.tz is None:
-        return times
-    return [time.replace(tzinfo=datetime.UTC) if isinstance(time, datetime.datetime) else time for time in times]
-
-
 def json_objects(columns: dict[str, pa.Array], n_rows: int) -> tuple[pa.Array, pa.Array]:
     """One JSON object per row with the columns as sorted keys, and a mask of the rows that JSON cannot hold."""
-    values = {name: _python_values(column) for name, column in columns.items()}
+    values = {name: column_values(column) for name, column in columns.items()}
     objects: list[str | None] = []
     for row in range(n_rows):
         record = {name: column[row] for name, column in values.items()}
         try:
-            objects.append(orjson.dumps(record, _as_json, orjson.OPT_SORT_KEYS).decode())
-        except (TypeError, ValueError):
+            objects.append(write_json(record))
+        except ValueError:
             objects.append(None)
     strings = pa.array(objects, pa.string())
     return strings, strings.is_null()
@@ -180,30 +167,3 @@ def _decoded(value: bytes | None) -> str | None:
         return None if value is None else value.decode()
     except UnicodeDecodeError:
         return None
-
-
-def _python_values(column: pa.Array) -> list[Any]:
-    try:
-        values: list[Any] = column.to_pylist()
-    except (ValueError, OverflowError):
-        values = [_python_value(value) for value in column]
-    return values
-
-
-def _python_value(value: pa.Scalar) -> Any:
-    """The scalar as Python has it, or an object JSON refuses where Python has none (year 10000, bytes not UTF-8)."""
-    try:
-        return value.as_py()
-    except (ValueError, OverflowError):
-        return _UNWRITABLE
-
-
-_UNWRITABLE = object()
-
-
-def _as_json(value: Any) -> str:
-    if value is _UNWRITABLE:
-        raise TypeError("no JSON value")
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "backslashreplace")
-    return str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import decimal
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 
 from schemas.config import InputConfig, ReadingConfig
 from schemas.field_names import fields_found
+from schemas.field_values import parse_json, write_json
 from schemas.file_contents import text_advice
 from schemas.reasons import Reason
 from schemas.shards import Shard
@@ -26,6 +28,7 @@ _KINDS = {
     bool: "a boolean",
     int: "an integer",
     float: "a number",
+    decimal.Decimal: "a number",
     str: "a string",
     list: "an array",
 }
@@ -59,10 +62,13 @@ def _add_line(
     in_path: dict[str, str | None],
 ) -> None:
     try:
-        record = orjson.loads(line.removeprefix(codecs.BOM_UTF8))  # there is one wherever a file was joined to another
+        record = parse_json(line.removeprefix(codecs.BOM_UTF8))  # there is one wherever a file was joined to another
     except orjson.JSONDecodeError as error:
         if line.strip():
             rows.reject(offset, *_why_unparsed(line, error, offset))
+        return
+    except ValueError as error:
+        rows.reject(offset, Reason.MALFORMED_RECORD, str(error))
         return
     if type(record) is not dict:
         detail = f"expected a JSON object, found {_kind(record)}{_advice(line, offset)}"
@@ -75,7 +81,7 @@ def _add_line(
     if type(document_id) is int:
         document_id = str(document_id)
     elif document_id is not None and type(document_id) is not str:
-        rows.reject(offset, *_wrong_type("id", "a string or a 64-bit integer", document_id))
+        rows.reject(offset, *_wrong_type("id", "a string or an integer", document_id))
         return
     try:
         text = field_value(record, mapping.text_field) if template is None else template.render(record)
@@ -89,7 +95,7 @@ def _add_line(
     else:
         try:
             metadata = _metadata(record, mapping.metadata_fields) if mapping.metadata_fields else None
-        except orjson.JSONEncodeError:  # orjson reads values nested deeper than it writes
+        except ValueError:  # nested deeper than can be written
             rows.reject(offset, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON", document_id)
             return
         absence = _absence(record, document_id, text, mapping, template)
@@ -116,7 +122,7 @@ def _absence(
 def _metadata(record: dict[str, Any], fields: tuple[str, ...]) -> str:
     found = {field: field_value(record, field, _ABSENT) for field in fields}
     present = {field: value for field, value in found.items() if value is not _ABSENT}
-    return orjson.dumps(present, option=orjson.OPT_SORT_KEYS).decode()
+    return write_json(present)
 
 
 def _why_unparsed(line: bytes, error: orjson.JSONDecodeError, offset: int) -> tuple[Reason, str]:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from schemas.config import InputConfig, ReadingConfig
 from schemas.field_names import fields_found
+from schemas.field_values import INT96_UNIT
 from schemas.file_contents import HEAD_BYTES, foreign_content, is_text
 from schemas.reasons import Reason, Stage
 from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
@@ -24,7 +25,7 @@ from transforms.readers.rows import rejection_table
 _BATCH_ROWS = 1024
 _MAGIC = b"PAR1"
 _TEXT_NOT_UTF8 = "text: the bytes are not UTF-8"
-_DECODING_ERRORS = (OSError, ValueError, MemoryError, pa.ArrowException)
+_DECODING_ERRORS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, pa.ArrowException)
 
 _Check = tuple[pa.Array, Reason, str | pa.Array]
 """The rows that fail, why, and the detail: of them all, or of each."""
@@ -44,7 +45,13 @@ def open_parquet(source_uri: str, planned: FileVersion, mapping: InputConfig) ->
 
 def _checked(file: pa.NativeFile, source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
     try:
-        parquet = pq.ParquetFile(file, buffer_size=2**20, pre_buffer=False, page_checksum_verification=True)
+        parquet = pq.ParquetFile(
+            file,
+            buffer_size=2**20,
+            pre_buffer=False,
+            page_checksum_verification=True,
+            coerce_int96_timestamp_unit=INT96_UNIT,
+        )
         names = parquet.schema_arrow.names
         footer = parquet.metadata
         n_rows = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
