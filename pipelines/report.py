@@ -68,9 +68,7 @@ def describe_dry_run(dry: DryRun) -> str:
             continue
         files[shard.input_index, shard.source_uri] = files.get((shard.input_index, shard.source_uri), 0) + 1
     n_files = len(files) + sum(map(sum, texts.values()))
-    lines = [
-        f"would read {n_files} file{'s' * (n_files != 1)} in {len(dry.shards)} shard{'s' * (len(dry.shards) != 1)}"
-    ]
+    lines = [f"would read {n_files} files in {len(dry.shards)} shards"]
     for (index, uri), n_shards in files.items():
         problem = next((shard.problem for shard in dry.shards if shard.source_uri == uri and shard.problem), None)
         fate = (
