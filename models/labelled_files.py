@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import ConfigError, InputError
+from schemas.field_names import closest
 from schemas.field_values import INT96_UNIT, column_values, parse_json
-from schemas.file_contents import HEAD_BYTES, foreign_content, is_utf_16_or_32, text_advice
+from schemas.file_contents import (
+    DELIMITERS,
+    HEAD_BYTES,
+    foreign_content,
+    is_text,
+    is_utf_16_or_32,
+    likely_delimiter,
+    text_advice,
+)
 from schemas.shards import FileVersion
 from schemas.text_template import value_text
+
+_LONGEST_CELL = 2**27  # characters; the csv module stops at 131,072 unless told
 
 SUFFIXES = (".parquet", ".csv", ".jsonl")
 
@@ -41,9 +53,11 @@ def reading(path: Path, advice: str) -> Iterator[None]:
     try:
         _check_content(path)
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: the file is not UTF-8; convert it to UTF-8") from None
+    except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0] if isinstance(error, OSError) else type(error).__name__
-        raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; check the file") from None
+        raise InputError(f"{path}: cannot be read as {path.suffix[1:]}: {reason}; {_advice(path)}") from None
     if not path.is_file() or FileVersion.of(path.stat()) != version:
         raise InputError(f"{path}: changed while it was read; start again when nobody writes to it")
 
@@ -69,15 +83,62 @@ def name_of(value: Any, where: str) -> str:
         raise InputError(f"{where}: expected a text, a number or a date; correct it or name another column") from None
 
 
-def _check_content(path: Path) -> None:
+def _advice(path: Path) -> str:
+    head = _head(path)
+    if path.suffix == ".parquet" and not head.startswith(b"PAR1"):
+        if content := foreign_content(head):
+            return f"it is {content}"
+        if is_text(head):
+            return "it is text; name it by its format: .csv, .jsonl"
+    return "check the file"
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        head = file.read(HEAD_BYTES)
+        return file.read(HEAD_BYTES)
+
+
+def _check_content(path: Path) -> None:
     if path.suffix == ".parquet":
         return
+    head = _head(path)
     if content := foreign_content(head):
         raise InputError(f"{path}: expected {path.suffix[1:]}, found {content}")
     if is_utf_16_or_32(head):
         raise InputError(f"{path}: the file is UTF-16 or UTF-32; convert it to UTF-8")
+
+
+def csv_rows(path: Path) -> Iterator[list[str]]:
+    """Yields the header of a CSV file, then every row that is not blank, with as many cells as the header.
+
+    Raises:
+        InputError: a row has more or fewer cells, or a quote is misplaced.
+    """
+    csv.field_size_limit(_LONGEST_CELL)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        lines = csv.reader(file, strict=True)
+        width = 0
+        try:
+            for cells in lines:
+                if not cells:
+                    continue
+                width = width or len(cells)
+                if len(cells) != width:
+                    raise InputError(
+                        f"{path}: line {lines.line_num}: expected {width} cells, found {len(cells)}; correct it"
+                    )
+                yield cells
+        except csv.Error as error:
+            raise InputError(f"{path}: line {lines.line_num}: not readable as CSV: {error}; correct it") from None
+
+
+def columns_found(wanted: str, names: list[str]) -> str:
+    """The columns a file has instead of the wanted one, and what is probably meant."""
+    delimiter = likely_delimiter(names[0]) if len(names) == 1 else ""
+    if delimiter:
+        return f"its columns are separated by {DELIMITERS[delimiter]}; write commas"
+    meant = closest(wanted, names)
+    return f"it has {', '.join(names) or 'none'}" + (f"; the closest is {meant!r}" if meant else "")
 
 
 def json_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

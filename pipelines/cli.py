@@ -137,7 +137,7 @@ def classify(
         "csv_delimiter": "\t" if csv_delimiter in ("tab", "\\t") else csv_delimiter,
         "metadata_fields": list(metadata_fields),
     }
-    given = {key: value for key, value in mapping.items() if value}
+    given = {key: value for key, value in mapping.items() if value not in (None, [])}
     overrides: dict[str, Any] = {"warehouse": warehouse, "run_date": run_date}
     overrides = {key: value for key, value in overrides.items() if value is not None}
     if inputs:

@@ -17,6 +17,7 @@ from schemas.tables import CLASSIFICATIONS
 from transforms.warehouse.layout import Warehouse
 from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest
 
+_DATES_NAMED = 10
 _COLUMNS = ["document_id", "label", "confidence", "route", "route_reason"]
 
 
@@ -26,13 +27,22 @@ def show_run(folder: Path, run_date: str | None, rows: int) -> str:
     Raises:
         InputError: nothing was published for that date.
     """
-    published = [
-        run
-        for run in list_runs(folder)
-        if run["status"] in (RunStatus.PUBLISHED.value, PARTLY_SUPERSEDED) and run_date in (None, run["run_date"])
-    ]
+    runs = list_runs(folder)
+    all_published = [run for run in runs if run["status"] in (RunStatus.PUBLISHED.value, PARTLY_SUPERSEDED)]
+    published = [run for run in all_published if run_date in (None, run["run_date"])]
     if not published:
-        raise InputError(f"{folder}: nothing published" + (f" for run date {run_date}" if run_date else " yet"))
+        dates = ", ".join(sorted({run["run_date"] for run in all_published})[-_DATES_NAMED:])
+        raise InputError(
+            f"{folder}: nothing published"
+            + (f" for run date {run_date}" if run_date else " yet")
+            + (
+                f"; there is data of {dates}"
+                if dates
+                else "; `docyard runs` says what became of each run"
+                if runs
+                else ""
+            )
+        )
     warehouse = existing_warehouse(folder)
     manifest = read_manifest(warehouse, published[0]["run_id"])
     parts = [describe_run(manifest, folder)]

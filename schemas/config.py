@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from schemas.errors import ConfigError
+from schemas.field_names import closest
 from schemas.paths import PathText
 from schemas.text_template import parse_text_template
 
@@ -235,10 +236,20 @@ def build(kind: type[T], values: Any, where: str) -> T:
     fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
     for key in values:
         if key not in fields:
-            raise ConfigError(f"unknown key {where + key!r}; known keys here: {', '.join(fields)}")
-    for name, item in fields.items():
-        if name not in values and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING:
-            raise ConfigError(f"{where + name!r} is missing; set it in the configuration file or by flag")
+            meant = closest(key, fields)
+            raise ConfigError(
+                f"unknown key {where + key!r}; {f'is {meant!r} meant? ' if meant else ''}known keys here: "
+                + ", ".join(fields)
+            )
+    missing = [
+        where + name
+        for name, item in fields.items()
+        if name not in values and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        are, them = ("is", "it") if len(missing) == 1 else ("are", "them")
+        names = ", ".join(map(repr, missing))
+        raise ConfigError(f"{names} {are} missing; set {them} in the configuration file or by flag")
     return kind(**{key: _coerce(hints[key], value, where + key) for key, value in values.items()})
 
 

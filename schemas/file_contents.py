@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import codecs
+import csv
+from collections.abc import Iterable
 
 import orjson
+
+from schemas.field_names import looks_like_name
 
 HEAD_BYTES = 4096
 """As many bytes as are looked at."""
@@ -33,6 +37,16 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"II*\x00", "a picture (TIFF)", "run OCR over it and give the text"),
     (b"MM\x00*", "a picture (TIFF)", "run OCR over it and give the text"),
 )
+TAB = "\t"
+DELIMITERS = {
+    ",": "commas",
+    ";": "semicolons",
+    TAB: "tabs",
+    "|": "pipes",
+    ":": "colons",
+    "^": "carets",
+    "~": "tildes",
+}
 _ZIP = b"PK\x03\x04"
 _ZIP_MEMBERS = (
     (b"xl/", "an Excel workbook (.xlsx)", "export the sheet as CSV in UTF-8"),
@@ -101,3 +115,24 @@ def _about_objects(start: bytes, expected: str) -> str:
             return "the file seems to hold a JSON object over many lines; write it on one: jq -c . in.json > out.jsonl"
         return ""
     return "the file seems to be JSON Lines; let its name end in .jsonl" if expected != "jsonl" else ""
+
+
+def delimiter_between(line: str, names: Iterable[str]) -> str:
+    """The delimiter by which a line falls into columns of which some have these names; "" where none does it."""
+    wanted = set(names)
+    return next((delimiter for delimiter in DELIMITERS if wanted <= set(columns_of(line, delimiter))), "")
+
+
+def likely_delimiter(line: str) -> str:
+    """The delimiter by which a line falls into the most columns, all of them with what people call columns."""
+    columns = {delimiter: columns_of(line, delimiter) for delimiter in DELIMITERS}
+    likely = [key for key, names in columns.items() if len(names) > 1 and all(map(looks_like_name, names))]
+    return max(likely, key=lambda delimiter: len(columns[delimiter]), default="")
+
+
+def columns_of(line: str, delimiter: str) -> list[str]:
+    """The fields of a line of CSV; [] where its quotes are misplaced."""
+    try:
+        return next(csv.reader((line,), delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return []

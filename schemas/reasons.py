@@ -39,7 +39,8 @@ class Reason(StrEnum):
 REASON_DESCRIPTIONS: dict[Reason, tuple[Stage, str]] = {
     Reason.UNREADABLE_FILE: (
         Stage.READ,
-        "The file cannot be opened, is damaged or lacks a mapped column; one rejection stands for its unread rest.",
+        "The file cannot be opened, is damaged, is not what its name says or lacks a mapped column; one rejection "
+        "stands for its unread rest.",
     ),
     Reason.UNSUPPORTED_FORMAT: (
         Stage.READ,
@@ -58,8 +59,8 @@ REASON_DESCRIPTIONS: dict[Reason, tuple[Stage, str]] = {
     Reason.REPEATED_HEADER: (Stage.READ, "A row of a CSV file is its header once more."),
     Reason.WRONG_TYPE: (
         Stage.READ,
-        "The id is no string or integer, the text no string, a field no value its template can write, `received_at` "
-        "no time, or a metadata value no JSON.",
+        "The id is no string, integer or UUID, the text no string, a field no value its template can write, "
+        "`received_at` no time, or a metadata value no JSON.",
     ),
     Reason.MISSING_ID: (Stage.VALIDATE, "The id is absent, null or empty."),
     Reason.INVALID_ID: (Stage.VALIDATE, "The id holds control characters or exceeds `reading.max_id_bytes`."),

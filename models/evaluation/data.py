@@ -7,11 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
-from models.labelled_files import json_objects, name_of, parquet_records, reading, several_labels
+from models.labelled_files import (
+    columns_found,
+    csv_rows,
+    json_objects,
+    name_of,
+    parquet_records,
+    reading,
+    several_labels,
+)
 from schemas.errors import ConfigError, InputError
 from schemas.text_template import TextTemplate
 
@@ -88,18 +94,21 @@ def _records(path: Path, columns: Columns) -> Iterator[Mapping[str, Any]]:
     if path.suffix == ".jsonl":
         yield from _jsonl_records(path, columns)
         return
-    if path.suffix == ".parquet":
-        yield from parquet_records(path, _checked(pq.read_schema(path).names, columns, path))
+    if path.suffix == ".csv":
+        yield from _csv_records(path, columns)
         return
-    # Every column as text, as a run reads it; only what is wanted is converted.
-    wanted = (columns.text, columns.label, columns.labels, *columns.slices, *_template_fields(columns))
-    as_text = pc.ConvertOptions(
-        column_types=dict.fromkeys(wanted, pa.string()), strings_can_be_null=True, null_values=[""]
-    )
-    table = pc.read_csv(path, convert_options=as_text, parse_options=pc.ParseOptions(newlines_in_values=True))
-    table = table.select(_checked(table.column_names, columns, path))
-    for batch in table.to_batches():
-        yield from batch.to_pylist()
+    yield from parquet_records(path, _checked(pq.read_schema(path).names, columns, path))
+
+
+def _csv_records(path: Path, columns: Columns) -> Iterator[Mapping[str, Any]]:
+    """Every cell as text, as a run reads it; an empty one is None."""
+    rows = csv_rows(path)
+    names = next(rows, None)
+    if names is None:
+        return
+    wanted = [(name, names.index(name)) for name in _checked(names, columns, path)]
+    for cells in rows:
+        yield {name: cells[place] or None for name, place in wanted}
 
 
 def _jsonl_records(path: Path, columns: Columns) -> Iterator[Mapping[str, Any]]:
@@ -130,8 +139,8 @@ def _checked(names: list[str], columns: Columns, path: Path) -> list[str]:
 def _check_column(names: list[str], name: str, path: Path, where: str = "") -> None:
     if name not in names:
         raise ConfigError(
-            f"{path}: no column {name!r}{where}; it has {', '.join(names) or 'none'}; name the columns "
-            "of the text and of the label"
+            f"{path}: no column {name!r}{where}; {columns_found(name, names)}; name the columns of the text and of the "
+            "label"
         )
     if names.count(name) > 1:
         raise ConfigError(f"{path}: the column {name!r} occurs twice; rename one of the two")

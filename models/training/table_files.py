@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from models.labelled_files import json_objects, parquet_records, reading
+from models.labelled_files import columns_found, csv_rows, json_objects, parquet_records, reading
 from schemas.errors import ConfigError, InputError
-
-_LONGEST_CELL = 2**27  # characters; the csv module stops at 131,072 unless told
 
 
 def read_records(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
@@ -35,7 +32,7 @@ def read_records(path: Path, columns: Sequence[str], optional: Sequence[str] = (
     for column in columns:
         if not {column, _outer(column)} & set(names):
             raise ConfigError(
-                f"{path}: no column {column!r}; it has {', '.join(names) or 'none'}; name the columns under [data]"
+                f"{path}: no column {column!r}; {columns_found(column, names)}; name the columns under [data]"
             )
     return records
 
@@ -47,26 +44,12 @@ def _read_parquet(path: Path, columns: list[str]) -> tuple[list[str], list[dict[
 
 
 def _read_csv(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
-    csv.field_size_limit(_LONGEST_CELL)
-    records = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, strict=True)
-        try:
-            names = next(lines, [])
-            if len(set(names)) != len(names):
-                raise ConfigError(f"{path}: a column's name occurs twice in the first line; rename one of the two")
-            wanted = [(place, name) for place, name in enumerate(names) if name in columns]
-            for cells in lines:
-                if not cells:
-                    continue
-                if len(cells) != len(names):
-                    raise InputError(
-                        f"{path}: line {lines.line_num}: expected {len(names)} cells, found {len(cells)}; correct it"
-                    )
-                records.append({name: cells[place] or None for place, name in wanted})
-        except csv.Error as error:
-            raise InputError(f"{path}: line {lines.line_num}: not readable as CSV: {error}; correct it") from None
-    return names, records
+    rows = csv_rows(path)
+    names = next(rows, [])
+    if len(set(names)) != len(names):
+        raise ConfigError(f"{path}: a column's name occurs twice in the first line; rename one of the two")
+    wanted = [(place, name) for place, name in enumerate(names) if name in columns]
+    return names, [{name: cells[place] or None for place, name in wanted} for cells in rows]
 
 
 def _read_jsonl(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:

@@ -333,5 +333,10 @@ def test_commands_about_runs_refuse_a_folder_that_is_no_warehouse(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+def test_show_names_the_dates_there_are_when_it_is_asked_for_another(warehouse: Path) -> None:
+    result = docyard("show", "--warehouse", warehouse, "--run-date", "2020-01-01")
+    check_refused(result, 3, "nothing published for run date 2020-01-01; there is data of 2026-01-31")
+
+
 def test_every_error_has_its_own_exit_code() -> None:
     assert [error.exit_code for error in ERRORS] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]

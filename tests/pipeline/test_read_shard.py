@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import functools
 import gzip
 import io
 import json
 import tracemalloc
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from schemas.shards import Shard
 from tests.read_rows import column_of, config_for, parts_of, rows_of
 from transforms.plan_shards import PlanShards, plan_shards
 from transforms.read_shard import ReadShard
+from transforms.readers.arrow_columns import id_strings
 from transforms.run_plan import RunPlan
 from transforms.validate_documents import ValidateDocuments
 
@@ -238,6 +241,62 @@ def test_ids_may_be_integers_and_whole_decimals(tmp_path: Path) -> None:
         "large": ["é", ""],
         "dictionary": ["a", "a"],
     }
+
+
+UUIDS = [uuid.UUID(int=2**127 + 5), None, uuid.UUID("aaaaaaaa-aaaa-4aaa-aaaa-414141414141")]
+_UUID_TEXTS = [None if value is None else str(value) for value in UUIDS]
+
+
+def _uuid_columns() -> dict[str, pa.Array]:
+    stored = pa.array([None if value is None else value.bytes for value in UUIDS], pa.binary(16))
+    typed = pa.ExtensionArray.from_storage(pa.uuid(), stored)
+    indices = pa.array([0, 1, 2], pa.int32())
+    return {"typed": typed, "dictionary": pa.DictionaryArray.from_arrays(indices, typed)}
+
+
+@pytest.mark.parametrize("store_schema", [True, False])
+def test_uuids_are_written_as_people_write_them(tmp_path: Path, store_schema: bool) -> None:
+    typed = _uuid_columns()["typed"]
+    content = _parquet({"id": typed, "text": ["t"] * 3}, store_schema=store_schema)
+    rows = rows_of(tmp_path / "a.parquet", content, text_template="{id}|{text}", metadata_fields=("id",))
+    assert column_of(rows, "document_id") == _UUID_TEXTS
+    assert [row["text"] for row in rows] == [f"{text or ''}|t" for text in _UUID_TEXTS]
+    assert [json.loads(row["metadata"])["id"] for row in rows] == _UUID_TEXTS
+
+
+def test_uuids_that_arrow_gives_as_bytes_are_known_by_their_type_in_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_before = functools.partial(pq.ParquetFile, arrow_extensions_enabled=False)
+    monkeypatch.setattr("transforms.readers.parquet.pq.ParquetFile", as_before)
+    content = _parquet({"id": _uuid_columns()["typed"], "text": ["t"] * 3}, store_schema=False)
+    assert as_before(io.BytesIO(content)).schema_arrow.field("id").type == pa.binary(16)
+    assert column_of(rows_of(tmp_path / "a.parquet", content), "document_id") == _UUID_TEXTS
+
+
+def test_a_uuid_is_recognised_within_a_dictionary_and_by_its_type_only() -> None:
+    for column in _uuid_columns().values():
+        assert id_strings(column).values.to_pylist() == _UUID_TEXTS
+    digests = id_strings(pa.array([b"sixteen letters.", UUIDS[0].bytes if UUIDS[0] else b""], pa.binary(16)))
+    assert digests.values.to_pylist() == ["sixteen letters.", None]
+    assert digests.invalid_encoding.to_pylist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "kind", [getattr(pa, f"{sign}int{bits}")() for sign in ("", "u") for bits in (8, 16, 32, 64)], ids=str
+)
+def test_whole_numbers_of_every_width_are_ids(kind: pa.DataType) -> None:
+    assert id_strings(pa.array([7, None], kind)).values.to_pylist() == ["7", None]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view(), pa.binary(2)],
+    ids=str,
+)
+def test_strings_and_bytes_of_every_layout_are_ids(kind: pa.DataType) -> None:
+    column = pa.array([b"k7", None], pa.binary()).cast(kind) if kind != pa.binary(2) else pa.array([b"k7", None], kind)
+    assert id_strings(column).values.to_pylist() == ["k7", None]
 
 
 def test_times_become_iso_8601(tmp_path: Path) -> None:

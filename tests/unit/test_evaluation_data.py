@@ -206,6 +206,11 @@ def test_a_byte_order_mark_on_any_line_of_json_lines_is_dropped(tmp_path: Path) 
             "line 1 is no JSON object; the file seems to hold a JSON object over many",
         ),
         ("data.jsonl", b"text,label\nx,a\n", "the file seems to be no JSON"),
+        ("data.csv", b"text,label\nx,a\n\ny\n", "line 4: expected 2 cells, found 1"),
+        ("data.csv", b'text,label\n"x"y,a\n', "line 2: not readable as CSV: "),
+        ("data.csv", b"text,label\ncaf\xe9,a\n", "the file is not UTF-8; convert it to UTF-8"),
+        ("data.parquet", b"text,label\nx,a\n", "it is text; name it by its format"),
+        ("data.parquet", b"PK\x03\x04....xl/workbook.xml", "it is an Excel workbook"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_says_what_it_is(
@@ -215,3 +220,15 @@ def test_a_file_that_is_not_what_its_name_says_says_what_it_is(
     with pytest.raises(InputError, match=r"data\.") as caught:
         read_evaluation_data(tmp_path / name)
     assert says in str(caught.value)
+
+
+def test_a_file_with_another_delimiter_or_a_column_of_almost_that_name_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "data.csv"
+    for content, says in (
+        (b"text;label\nx;a\n", "separated by semicolons; write commas"),
+        (b"Text,label\nx,a\n", "'Text'"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(ConfigError, match=r"no column 'text'") as caught:
+            read_evaluation_data(path)
+        assert says in str(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from schemas.config import InputConfig, ReadingConfig
 from schemas.field_names import fields_found, looks_like_name
-from schemas.file_contents import text_advice
+from schemas.file_contents import DELIMITERS, TAB, columns_of, delimiter_between, likely_delimiter, text_advice
 from schemas.reasons import Reason
 from schemas.shards import Shard
 from schemas.text_template import TextTemplate, parse_text_template
@@ -26,16 +26,6 @@ _MISPLACED_QUOTE = (Reason.MALFORMED_RECORD, "a quote is misplaced or never clos
 _OTHER_ORDER = (
     "here is the header once more in another order: files with different columns were joined; read each by itself"
 )
-TAB = "\t"
-_DELIMITERS = {
-    ",": "commas",
-    ";": "semicolons",
-    TAB: "tabs",
-    "|": "pipes",
-    ":": "colons",
-    "^": "carets",
-    "~": "tildes",
-}
 MAX_RECORD_LINES = 2**16  # bounds what is held while the end of a quoted field is looked for
 
 
@@ -143,42 +133,22 @@ def _advice(first_line: bytes, required: list[str], configured: str) -> str:
 def _other_delimiter(first_line: bytes, required: list[str], configured: str) -> str:
     """That another delimiter than the configured one makes columns of the header; "" where none does."""
     line = _header_line(first_line)
-    delimiter = delimiter_between(line, required) or _likely_delimiter(line)
+    delimiter = delimiter_between(line, required) or likely_delimiter(line)
     if delimiter in ("", configured):
         return ""
-    columns = _split(line, delimiter)
-    instead_of = _DELIMITERS.get(configured, repr(configured))
+    columns = columns_of(line, delimiter)
+    instead_of = DELIMITERS.get(configured, repr(configured))
     missing = next((name for name in required if name not in columns), None)
     return (
-        f"its columns are separated by {_DELIMITERS[delimiter]}, not by {instead_of}; "
+        f"its columns are separated by {DELIMITERS[delimiter]}, not by {instead_of}; "
         f"set csv_delimiter = {orjson.dumps(delimiter).decode()} "
         f"(--csv-delimiter {'tab' if delimiter == TAB else repr(delimiter)})"
         + (f" and name the fields; {fields_found(missing, columns)}" if missing else "")
     )
 
 
-def delimiter_between(line: str, names: Iterable[str]) -> str:
-    """The delimiter by which a line falls into columns of which some have these names; "" where none does it."""
-    wanted = set(names)
-    return next((delimiter for delimiter in _DELIMITERS if wanted <= set(_split(line, delimiter))), "")
-
-
-def _likely_delimiter(line: str) -> str:
-    """The delimiter by which a line falls into the most columns, all of them with what people call columns."""
-    columns = {delimiter: _split(line, delimiter) for delimiter in _DELIMITERS}
-    likely = [key for key, names in columns.items() if len(names) > 1 and all(map(looks_like_name, names))]
-    return max(likely, key=lambda delimiter: len(columns[delimiter]), default="")
-
-
 def _header_line(first_line: bytes) -> str:
     return first_line.decode("utf-8-sig", "replace").removesuffix("\r")
-
-
-def _split(line: str, delimiter: str) -> list[str]:
-    try:
-        return next(csv.reader((line,), delimiter=delimiter, strict=True), [])
-    except csv.Error:
-        return []
 
 
 def _names_found(missing: str, header: list[str], mapping: InputConfig) -> str:

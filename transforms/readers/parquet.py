@@ -119,6 +119,7 @@ def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading
     columns = sorted({_top_level(schema, field) for field in mapping.mapped_fields if has_field(schema, field)})
     in_path = path_columns(shard.source_uri, mapping.mapped_fields)
     constants = {name: value for name, value in in_path.items() if not has_field(schema, name)}
+    uuids = [column.name for column in parquet.schema if column.path in columns and column.logical_type.type == "UUID"]
     groups = [parquet.metadata.row_group(group) for group in range(parquet.num_row_groups)]
     n_rows = sum(group.num_rows for group in groups[shard.start : shard.stop])
     if n_rows != shard.planned_rows:
@@ -134,7 +135,7 @@ def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading
         detail = f"row group {number} holds fewer rows than the {group.num_rows} its footer says"
         try:
             for batch in parquet.iter_batches(batch_rows, [number], columns, use_threads=False):
-                yield _documents(_with_constants(batch, constants), row, shard.source_uri, mapping)
+                yield _documents(_completed(batch, uuids, constants), row, shard.source_uri, mapping)
                 row += len(batch)
         except _DECODING_ERRORS as error:
             detail = f"row group {number} of {group.num_rows} rows cannot be decoded: {error_kind(error)}"
@@ -156,7 +157,11 @@ def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: 
     )
     checks: list[_Check] = [
         (document_id.invalid_encoding, Reason.INVALID_ENCODING, "id: the bytes are not UTF-8"),
-        (document_id.wrong_type, Reason.WRONG_TYPE, f"id: expected a string or an integer, found {document_id.found}"),
+        (
+            document_id.wrong_type,
+            Reason.WRONG_TYPE,
+            f"id: expected a string, integer or UUID, found {document_id.found}",
+        ),
         *text_checks,
         (received_at.invalid_encoding, Reason.INVALID_ENCODING, "received_at: the bytes are not UTF-8"),
         (
@@ -205,8 +210,13 @@ def _text(batch: pa.RecordBatch, mapping: InputConfig) -> tuple[pa.Array, list[_
     ]
 
 
-def _with_constants(batch: pa.RecordBatch, constants: dict[str, str | None]) -> pa.RecordBatch:
-    """The batch with the columns that stand only in the path."""
+def _completed(batch: pa.RecordBatch, uuids: list[str], constants: dict[str, str | None]) -> pa.RecordBatch:
+    """The batch with the columns that stand only in the path, and with UUIDs as such: Arrow before 21 gives bytes."""
+    for name in uuids:
+        column = batch.column(name)
+        if pa.types.is_fixed_size_binary(column.type):
+            place = batch.schema.get_field_index(name)
+            batch = batch.set_column(place, name, pa.ExtensionArray.from_storage(pa.uuid(), column))
     for name, value in constants.items():
         batch = batch.append_column(name, pa.repeat(pa.scalar(value, pa.string()), len(batch)))
     return batch

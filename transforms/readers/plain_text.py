@@ -8,10 +8,10 @@ import orjson
 import pyarrow as pa
 
 from schemas.config import InputConfig, ReadingConfig
+from schemas.file_contents import delimiter_between
 from schemas.reasons import Reason
 from schemas.shards import Shard, TextFile
 from schemas.text_template import TextTemplate, field_value, parse_text_template
-from transforms.readers.delimited import delimiter_between
 from transforms.readers.files import DamagedFileError, content_chunks
 from transforms.readers.lines import check_content
 from transforms.readers.path_columns import path_columns
