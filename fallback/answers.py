@@ -9,8 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fallback.refusals import storable
+from schemas.queue import ItemCode
+
 _LETTER = re.compile(r"[\s\"'(\[*]*([A-Z])[\s\"')\].:*]*")
-MAX_WORDS = 300
+_THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
+_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
+_MORE_ROOM = "its answer has no room, as of a model that thinks first; set llm.thinking = true, or raise llm.max_tokens"
 MAX_TOKENS = 10**9
 
 
@@ -38,16 +43,22 @@ class Answer:
 
 
 class RefusedAnswerError(Exception):
-    """The answer is none of the options; `words` is what was said."""
+    """The answer is none of the options.
 
-    def __init__(self, reason: str, words: str = "") -> None:
-        super().__init__(reason)
+    Attributes:
+        code: what the item waits for: another attempt, or people where the document is what is refused.
+        words: what was said.
+        advice: what an operator can do about it, where it happens with every document.
+    """
+
+    of_setup = False
+
+    def __init__(self, error: str, words: str = "", advice: str = "", of_document: bool = False) -> None:
+        super().__init__(error)
+        self.error = error
         self.words = storable(words)
-
-
-def storable(words: str) -> str:
-    """What an endpoint said, cut short and without characters that a database refuses."""
-    return words[:MAX_WORDS].encode("utf-8", "replace").decode("utf-8").replace("\x00", "\ufffd")
+        self.advice = advice or "its answer is none of the options; check llm.model and llm.answer"
+        self.code = ItemCode.REQUEST_REJECTED if of_document else ItemCode.RETRY_INVALID_ANSWER
 
 
 def usage_of(payload: Any) -> Usage:
@@ -64,25 +75,65 @@ def read_answer(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
     Args:
         payload: the completion, decoded.
         options: letter -> label.
-        kind: "letter" or "schema".
+        kind: "letter", "schema" or "json".
 
     Raises:
-        RefusedAnswerError: it is no completion, or chooses none of the options.
+        RefusedAnswerError: it is no completion, or chooses none of the options, or cannot be read for any reason.
     """
     try:
+        return _read(payload, options, kind)
+    except RefusedAnswerError:
+        raise
+    except Exception as error:  # whatever an endpoint makes of an answer, it is that item's answer
+        raise RefusedAnswerError(f"unreadable_{type(error).__name__}") from None
+
+
+def _read(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
+    try:
         choice = payload["choices"][0]
-        content = choice["message"]["content"]
+        message = choice["message"]
+        content = _text(message["content"])
     except (KeyError, IndexError, TypeError):
-        raise RefusedAnswerError("no_completion") from None
-    if not isinstance(content, str):
-        raise RefusedAnswerError("no_content")
+        raise RefusedAnswerError(
+            "no_completion", advice="its answer is no chat completion; check llm.base_url"
+        ) from None
+    finish, refusal = choice.get("finish_reason"), message.get("refusal")
+    if finish in ("content_filter", "refusal") or (refusal and not content.strip()):
+        words = refusal if isinstance(refusal, str) else content
+        raise RefusedAnswerError("content_filtered", words, "it refuses the content", of_document=True)
+    thought = _THOUGHT.match(content)
+    content = content[thought.end() :] if thought else content
+    if not content.strip() or "<think" in content[:20]:
+        raise _without_content(finish)
     letter = _letter(content) if kind == "letter" else _letter_of_json(content)
     if letter not in options:
+        if kind != "letter" and finish == "length":
+            raise RefusedAnswerError("cut_off", content, _MORE_ROOM)
         raise RefusedAnswerError("not_an_option", content)
     scores = _scores(choice, options) if kind == "letter" else {}
     if scores and scores[options[letter]] < max(scores.values()):
         scores = {}  # the probabilities contradict the answer; believe neither more than the letter
     return Answer(options[letter], scores, storable(content))
+
+
+def _without_content(finish: Any) -> RefusedAnswerError:
+    if finish == "length":
+        return RefusedAnswerError("cut_off", advice=_MORE_ROOM)
+    return RefusedAnswerError("no_content", advice=f"its answer is empty; {_MORE_ROOM.partition('; ')[2]}")
+
+
+def _text(content: Any) -> str:
+    """The text of a message: a string, or a list of parts, of which thoughts are no text."""
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list):
+        raise TypeError
+    texts = [part if isinstance(part, str) else part.get("text") for part in content if _is_text(part)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def _is_text(part: Any) -> bool:
+    return isinstance(part, str) or (isinstance(part, dict) and part.get("type") in (None, "text", "output_text"))
 
 
 def _letter(content: str) -> str:
@@ -91,12 +142,14 @@ def _letter(content: str) -> str:
 
 
 def _letter_of_json(content: str) -> str:
+    """The letter of a JSON answer, which may stand in a fence; "" where there is none."""
+    fenced = _FENCE.findall(content)
     try:
-        values = json.loads(content)
-    except ValueError:
+        values = json.loads(fenced[0] if len(fenced) == 1 else content)
+    except (ValueError, RecursionError):
         return ""
     letter = values.get("answer") if isinstance(values, dict) else None
-    return letter if isinstance(letter, str) else ""
+    return letter.strip() if isinstance(letter, str) else ""
 
 
 def _scores(choice: Any, options: Mapping[str, str]) -> dict[str, float]:
@@ -108,7 +161,7 @@ def _scores(choice: Any, options: Mapping[str, str]) -> dict[str, float]:
             letter, logprob = _letter(entry["token"]), float(entry["logprob"])
             if letter in mass and logprob <= 0.01:
                 mass[letter] += math.exp(logprob)
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (KeyError, IndexError, TypeError, ValueError, OverflowError):
         return {}
     total = sum(mass.values())
     if not total > 0:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ from fallback.calls import Asker
 from fallback.clock import SECOND
 from fallback.embedded import MODEL, embedded_server
 from fallback.endpoint import Endpoint
+from fallback.prompt import request_settings
 from schemas.errors import ConfigError
 from schemas.fallback_config import EMBEDDED, DrainConfig, LlmConfig
 
@@ -21,13 +24,21 @@ KEY_VARIABLE = "DOCYARD_LLM_API_KEY"
 
 
 def resolved(config: DrainConfig) -> DrainConfig:
-    """The configuration as it is used: the embedded model has a name, and answers by schema alone.
+    """The configuration as it is used.
 
-    So small a model says anything but a letter unless it is held to one.
+    The embedded model has a name, and answers by schema only: so small a model says anything but a letter unless it is
+    held to one. A model that thinks gives no probabilities, so that it does not answer by letter. An address may end
+    with what follows it.
     """
-    if config.llm.base_url != EMBEDDED:
-        return config
-    return replace(config, llm=replace(config.llm, model=MODEL, answer="schema", max_tokens_field="max_tokens"))
+    llm = config.llm
+    if llm.base_url == EMBEDDED:
+        llm = replace(
+            llm, model=MODEL, answer="schema", max_tokens_field="max_tokens", thinking=False, send_temperature=True
+        )
+    elif llm.thinking and llm.answer == "letter":
+        llm = replace(llm, answer="schema")
+    base_url = llm.base_url.rstrip("/").removesuffix("/chat/completions").rstrip("/")
+    return replace(config, llm=replace(llm, base_url=base_url))
 
 
 def backend_name(llm: LlmConfig) -> str:
@@ -37,34 +48,63 @@ def backend_name(llm: LlmConfig) -> str:
     return f"{place}/{llm.model}#{llm.answer}"
 
 
+def setup_of(llm: LlmConfig, key: str) -> str:
+    """A hash of what all requests of a backend have in common, the key included: 16 hexadecimal digits.
+
+    A call that succeeded with it shows that the set-up works. It says nothing about the key: keys are long and random.
+    """
+    parts = [llm.base_url, llm.model, llm.answer, request_settings(llm), key]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def api_key(config: DrainConfig) -> str:
+    """The key of the environment; "" for none, and for the embedded model.
+
+    Raises:
+        ConfigError: it cannot be a key.
+    """
+    key = "" if config.llm.base_url == EMBEDDED else os.environ.get(KEY_VARIABLE, "")
+    if not key.isascii() or not key.isprintable() or key != key.strip():
+        raise ConfigError(
+            f"{KEY_VARIABLE}: expected printable ASCII characters without spaces or line breaks around them; set it to "
+            "the key alone"
+        )
+    return key
+
+
 @contextlib.contextmanager
 def open_endpoint(config: DrainConfig) -> Iterator[Endpoint]:
     """The endpoint, ready to be asked; the embedded model is started for it.
 
     Raises:
-        ConfigError: the embedded model is not installed, or the key cannot be one.
+        ConfigError: the embedded model is not installed, or the key, a proxy or a certificate cannot be used.
         EndpointError: it does not start.
     """
     with contextlib.ExitStack() as stack:
         embedded = config.llm.base_url == EMBEDDED
         url = stack.enter_context(embedded_server()) if embedded else config.llm.base_url
-        key = "" if embedded else os.environ.get(KEY_VARIABLE, "")
-        if not key.isascii() or not key.isprintable():
-            raise ConfigError(f"{KEY_VARIABLE}: expected printable ASCII characters; set it to the key alone")
-        endpoint = Endpoint(url, key, config.llm.timeout_seconds, direct=embedded)
+        endpoint = Endpoint(url, api_key(config), config.llm.timeout_seconds)
         stack.callback(endpoint.close)
         yield endpoint
 
 
-def asker_of(config: DrainConfig, endpoint_host: str, purpose: str, batch_id: str | None = None) -> Asker:
-    """In whose name this process makes calls."""
+def asker_of(config: DrainConfig, endpoint: str, purpose: str, batch_id: str | None = None) -> Asker:
+    """In whose name this process makes calls.
+
+    Args:
+        config: who is asked.
+        endpoint: the way the requests go.
+        purpose: of the calls.
+        batch_id: of the batch they go into; whoever sends a batch has the key.
+    """
     return Asker(
         backend=backend_name(config.llm),
-        endpoint=endpoint_host,
+        endpoint=endpoint,
         worker=f"{socket.gethostname()}:{os.getpid()}",
         purpose=purpose,
         price=price_of(config, batch=batch_id is not None),
         cap=cap_of(config),
         lease_micros=round(config.queue.lease_seconds * SECOND),
+        setup=setup_of(config.llm, "" if batch_id is not None else api_key(config)),
         batch_id=batch_id,
     )

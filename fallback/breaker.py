@@ -27,19 +27,31 @@ class Breaker:
         self._failures = 0
         self._since = 0.0
         self._until = 0.0
+        self._counted = 0.0
+        self.why = ""
 
     def succeeded(self) -> None:
         """The endpoint answered."""
         with self._lock:
             self._failures, self._until = 0, 0.0
 
-    def failed(self, retry_after: float | None) -> None:
-        """The endpoint failed; `retry_after` is how long it asks to be left alone, if it does."""
+    def failed(self, retry_after: float | None, began: float | None = None, why: str = "") -> None:
+        """The endpoint failed.
+
+        Args:
+            retry_after: how long it asks to be left alone, if it does.
+            began: when the call began. Calls that were under way together when the last failure was counted are one
+                failure, not as many as there are workers.
+            why: the failure's code, for the error that may end the work.
+        """
         with self._lock:
             now = self._clock()
             if not self._failures:
                 self._since = now
-            self._failures += 1
+            self.why = why or self.why
+            if began is None or began >= self._counted or not self._failures:
+                self._failures += 1
+                self._counted = now
             beyond = self._failures - self._llm.breaker_failures
             pause = self._llm.breaker_seconds * 2 ** min(beyond, 30) if beyond >= 0 else 0.0
             self._until = max(self._until, now + min(max(pause, retry_after or 0.0), self._longest))
@@ -63,4 +75,5 @@ class Breaker:
         """
         if self.gave_up():
             minutes = self._llm.max_outage_seconds / 60
-            raise EndpointError(f"{host} has not answered for {minutes:.0f} minutes; go on when it is back")
+            why = f" ({self.why})" if self.why else ""
+            raise EndpointError(f"{host} has not answered for {minutes:.0f} minutes{why}; go on when it is back")

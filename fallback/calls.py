@@ -12,11 +12,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from fallback.answers import Answer, Usage
+from fallback.answers import Answer, RefusedAnswerError, Usage
 from fallback.budget import Cap, Price, adjust, reserve
 from fallback.clock import utc_day
 from fallback.database import is_postgresql
-from fallback.prompt import PROMPT_VERSION, Prompt
+from fallback.prompt import Prompt
+from fallback.refusals import CallFailedError
 from fallback.tables import calls, egress
 from schemas.queue import CallStatus
 
@@ -31,10 +32,11 @@ class Asker:
         backend: the LLM's name in all records.
         endpoint: host the requests go to, or the folder of a batch.
         worker: who makes them.
-        purpose: "drain", "batch" or "qualify".
+        purpose: "drain", "batch", "qualify" or "probe".
         price: None where it is unknown.
         cap: what may be spent.
         lease_micros: how long a call may be under way at most; one that is older has lost its worker.
+        setup: a hash of key, address and settings, as `fallback.backends.setup_of` makes it.
         batch_id: of the batch they go into.
     """
 
@@ -45,6 +47,7 @@ class Asker:
     price: Price | None
     cap: Cap
     lease_micros: int
+    setup: str = ""
     batch_id: str | None = None
 
 
@@ -55,11 +58,13 @@ class Outgoing:
     Attributes:
         masking: what was masked, or "off".
         counts: kind -> how many places were masked.
+        text: the masked document.
     """
 
     prompt: Prompt
     masking: str
     counts: Mapping[str, int]
+    text: str = ""
 
 
 def stored_answer(connection: sa.Connection, prompt_hash: str, backend: str) -> sa.RowMapping | None:
@@ -75,6 +80,14 @@ def stored_answer(connection: sa.Connection, prompt_hash: str, backend: str) -> 
         .mappings()
         .one_or_none()
     )
+
+
+def ever_succeeded(connection: sa.Connection, backend: str, setup: str) -> bool:
+    """Whether a backend has answered anything with this key, address and these settings."""
+    answered = sa.select(calls.c.call_id).where(
+        calls.c.backend == backend, calls.c.setup == setup, calls.c.status == CallStatus.ANSWERED.value
+    )
+    return connection.execute(answered.limit(1)).first() is not None
 
 
 def open_call(
@@ -95,12 +108,13 @@ def open_call(
         item_key=item_key,
         purpose=asker.purpose,
         prompt_hash=prompt.hash,
-        prompt_version=PROMPT_VERSION,
+        prompt_version=prompt.version,
         backend=asker.backend,
         options=json.dumps(prompt.options, ensure_ascii=False),
         status=CallStatus.RESERVED.value,
         worker=asker.worker,
         batch_id=asker.batch_id,
+        setup=asker.setup,
         started_at=now,
         spend_day=utc_day(now),
         reserved_nanos=highest,
@@ -156,20 +170,18 @@ def close_answered(
 
 
 def close_refused(
-    connection: sa.Connection, call_id: str, reason: str, words: str, usage: Usage, price: Price | None, now: int
+    connection: sa.Connection, call_id: str, refused: RefusedAnswerError, usage: Usage, price: Price | None, now: int
 ) -> None:
     """Records an answer that is none of the options, and was paid for."""
-    values = {"error": reason, "words": words, "http_status": 200}
+    values = {"error": refused.error, "words": refused.words, "http_status": 200}
     _close(connection, call_id, CallStatus.REFUSED, usage, price, now, values)
 
 
-def close_failed(
-    connection: sa.Connection, call_id: str, error: str, http_status: int | None, perhaps_billed: bool, now: int
-) -> None:
+def close_failed(connection: sa.Connection, call_id: str, failure: CallFailedError, now: int) -> None:
     """Records a call without an answer; it costs nothing, or as much as was reserved."""
-    free = None if perhaps_billed else Price(0.0, 0.0, "")
-    usage = Usage() if perhaps_billed else Usage(0, 0)
-    values = {"error": error, "http_status": http_status}
+    free = None if failure.perhaps_billed else Price(0.0, 0.0, "")
+    usage = Usage() if failure.perhaps_billed else Usage(0, 0)
+    values = {"error": failure.error, "http_status": failure.http_status, "words": failure.words or None}
     _close(connection, call_id, CallStatus.FAILED, usage, free, now, values)
 
 

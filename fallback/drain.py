@@ -14,14 +14,18 @@ from fallback.breaker import Breaker
 from fallback.clock import SECOND
 from fallback.database import reading, transaction
 from fallback.decisions import decide_answered
-from fallback.endpoint import CallFailedError
+from fallback.items import Item
 from fallback.leases import lease_items, reclaim_expired
+from fallback.recording import book_refusal, give_back
+from fallback.refusals import CallFailedError
 from fallback.tables import items
-from fallback.work import Desk, work_item
-from schemas.errors import QueueError
+from fallback.trial import Refusal, fault_of_setup, rejects
+from fallback.work import Desk, check_setup, trial_of, work_item
+from schemas.errors import EndpointError, QueueError
 from schemas.queue import ItemCode, ItemState
 
 _POLL_SECONDS = 0.25
+_TRIAL_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class Drain:
         self._reclaim_at = 0.0
         self._deadline = time.monotonic() + (limits.max_seconds if limits.max_seconds is not None else 1e12)
         self._breaker = Breaker(desk.config.llm, desk.config.queue.max_retry_seconds)
+        self._trial = trial_of(desk)
 
     def run(self) -> DrainCounts:
         """Works until the queue is empty or a limit is reached.
@@ -88,6 +93,8 @@ class Drain:
         for thread in threads:
             while thread.is_alive():
                 thread.join(0.2)  # in slices, so that this thread sees signals
+        if not isinstance(self._error, DBAPIError):
+            self._settle_rest()
         if isinstance(self._error, DBAPIError):
             raise QueueError(f"the queue's database failed: {type(self._error.orig).__name__}; drain again")
         if self._error is not None:
@@ -122,23 +129,91 @@ class Drain:
             self._wait(pause)
             return True
         self._reclaim_now_and_then(desk)
-        if not self._take_one():
-            return False
+        if not self._trial.enter():  # others' calls decide whether there will be more
+            self._wait(_TRIAL_POLL_SECONDS)
+            return True
+        try:
+            if not self._take_one():
+                return False
+            item = self._lease(desk)
+            if item is not None:
+                self._work(desk, item)
+        finally:
+            self._trial.leave()
+        if item is not None:
+            self._judge(desk)
+            return True
+        self._put_back()
+        return self._idle(desk)
+
+    def _lease(self, desk: Desk) -> Item | None:
         now = desk.books.clock()
         until = now + round(desk.config.queue.lease_seconds * SECOND)
+        # While the set-up is on trial, what was refused before would only be refused again.
+        refused_last = None if self._trial.proven else desk.asker.backend
         with transaction(desk.books.engine) as connection:
-            leased = lease_items(connection, desk.asker.worker, now, until, 1)
-        if not leased:
-            self._put_back()
-            return self._idle(desk)
-        outcome = work_item(desk, leased[0])
-        if isinstance(outcome, CallFailedError):
-            self._breaker.failed(outcome.retry_after)
+            leased = lease_items(connection, desk.asker.worker, now, until, 1, refused_last=refused_last)
+        return leased[0] if leased else None
+
+    def _work(self, desk: Desk, item: Item) -> None:
+        began = time.monotonic()
+        outcome = work_item(desk, item)
+        if isinstance(outcome, Refusal):
+            self._breaker.succeeded()  # it is there, whatever it says
+            self._count("failures" if rejects(outcome.failure) else "answers")
+            if not self._trial.refused(outcome):
+                book_refusal(desk.books, outcome)
+        elif isinstance(outcome, CallFailedError):
+            self._breaker.failed(outcome.retry_after, began, outcome.error)
             self._count("failures")
         elif outcome:
             self._breaker.succeeded()
             self._count("answers")
+            for refusal in self._trial.succeeded():
+                book_refusal(desk.books, refusal)
+
+    def _judge(self, desk: Desk, idle: bool = False) -> bool:
+        """Decides whose fault the refused calls are, where that is due; False where it is not."""
+        refusals = self._trial.take(idle)
+        if not refusals:
+            return False
+        if idle and not self._trial.proven and self._trial.has_room():
+            again = [refusal for refusal in refusals if self._may_try_again(desk, refusal)]
+            if again:  # too few items for a verdict: even a good model says nonsense at times
+                self._trial.keep([refusal for refusal in refusals if refusal not in again])
+                for refusal in again:
+                    book_refusal(desk.books, refusal)
+                return True
+        try:
+            check_setup(desk, self._trial, refusals)
+        except EndpointError:
+            for refusal in refusals:
+                self._give_back(refusal)
+            raise
+        for refusal in refusals:
+            book_refusal(desk.books, refusal)
         return True
+
+    def _may_try_again(self, desk: Desk, refusal: Refusal) -> bool:
+        attempts = refusal.item.attempts if refusal.item else 0
+        once_more = attempts + 1 < desk.config.queue.max_attempts
+        return refusal.failure.code is ItemCode.RETRY_INVALID_ANSWER and once_more
+
+    def _give_back(self, refusal: Refusal) -> None:
+        if refusal.item is not None:
+            give_back(self._desk.books, refusal.item)
+
+    def _settle_rest(self) -> None:
+        """Judges what was refused before a limit or a signal ended the drain; after an error nothing is judged."""
+        refusals = self._trial.take_all()
+        if self._trial.proven and self._error is None:
+            for refusal in refusals:
+                book_refusal(self._desk.books, refusal)
+            return
+        for refusal in refusals:
+            self._give_back(refusal)
+        if refusals and self._error is None and not self._stop.is_set():
+            self._error = fault_of_setup(self._desk.endpoint.host, refusals, self._trial.n_refused())
 
     def _reclaim_now_and_then(self, desk: Desk) -> None:
         """Frees what vanished workers held, also while there is other work."""
@@ -158,6 +233,9 @@ class Drain:
             return True
         with reading(desk.books.engine) as connection:
             due = _next_due(connection)
+            pending = _anything_pending(connection)
+        if not pending and self._judge(desk, idle=True):
+            return True
         if due is None:
             return False
         self._wait(max((due - now) / SECOND, 0.02))
@@ -182,6 +260,11 @@ class Drain:
     def _count(self, name: str) -> None:
         with self._lock:
             self._counts[name] += 1
+
+
+def _anything_pending(connection: sa.Connection) -> bool:
+    pending = sa.select(items.c.item_key).where(items.c.state == ItemState.PENDING.value)
+    return connection.execute(pending.limit(1)).first() is not None
 
 
 def _next_due(connection: sa.Connection) -> int | None:

@@ -1,22 +1,21 @@
-"""One call to an OpenAI-compatible endpoint, and what each way of failing means for the item and for the drain."""
+"""One call to an OpenAI-compatible endpoint."""
 
 from __future__ import annotations
 
-import datetime
-import email.utils
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
-from schemas.errors import EndpointError
+from fallback.refusals import CallFailedError, error_inside, http_failure, words_of
+from fallback.route import route_to
+from schemas.errors import ConfigError, DocyardError
 from schemas.queue import ItemCode
 
 MAX_ANSWER_BYTES = 2**20
-_QUOTA_WORDS = ("insufficient_quota", "billing_hard_limit", "billing_not_active", "exceeded your current quota")
 
 
 @dataclass(frozen=True)
@@ -27,34 +26,6 @@ class Completion:
     http_status: int
 
 
-class CallFailedError(Exception):
-    """The call gave nothing to read.
-
-    Attributes:
-        code: what the item waits for, or why people take over.
-        error: a short code for the record.
-        http_status: if there was one.
-        retry_after: seconds the endpoint asks to wait, or None.
-        perhaps_billed: whether it may have cost something all the same.
-    """
-
-    def __init__(
-        self,
-        code: ItemCode,
-        error: str,
-        *,
-        http_status: int | None = None,
-        retry_after: float | None = None,
-        perhaps_billed: bool = False,
-    ) -> None:
-        super().__init__(error)
-        self.code = code
-        self.error = error
-        self.http_status = http_status
-        self.retry_after = retry_after
-        self.perhaps_billed = perhaps_billed
-
-
 class Endpoint:
     """An endpoint that can be asked from several threads.
 
@@ -62,23 +33,42 @@ class Endpoint:
         base_url: up to where /chat/completions follows.
         api_key: "" for none.
         timeout_seconds: for a whole call, however slowly the answer trickles in.
-        direct: whether to pass by the environment's proxies, as for a server on loopback.
+
+    Attributes:
+        host: of the endpoint.
+        route: the host, and the proxy on the way to it.
+
+    Raises:
+        ConfigError: no requests can be made with this URL, key, or the proxies and certificates of the environment.
     """
 
-    def __init__(self, base_url: str, api_key: str, timeout_seconds: float, direct: bool = False) -> None:
-        self.base_url = base_url.rstrip("/")
-        self.host = urlsplit(base_url).netloc
+    def __init__(self, base_url: str, api_key: str, timeout_seconds: float) -> None:
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self.route = route_to(base_url)
+        self.host = self.route.host
         self._timeout = timeout_seconds
         headers = {"Content-Type": "application/json"}
         if api_key:
             headers["Authorization"] = f"Bearer {api_key}"
-        # Redirects are not followed: they would carry texts elsewhere.
-        self._client = httpx.Client(
-            headers=headers,
-            timeout=timeout_seconds,
-            limits=httpx.Limits(max_connections=None, keepalive_expiry=20),
-            trust_env=not direct,
-        )
+        try:
+            httpx.URL(self._url)
+            # Redirects are not followed: they would carry texts elsewhere. The environment's certificates are used,
+            # but not its proxies: the route has them.
+            self._client = httpx.Client(
+                headers=headers,
+                timeout=timeout_seconds,
+                limits=httpx.Limits(max_connections=None, keepalive_expiry=20),
+                verify=httpx.create_ssl_context(trust_env=True),
+                proxy=self.route.proxy or None,
+                trust_env=False,
+            )
+        except DocyardError:
+            raise
+        except Exception as error:  # of many kinds: URLs, names, files of certificates
+            raise ConfigError(
+                f"no request can be made to {self.host} ({type(error).__name__}); check llm.base_url, the key, and "
+                "the environment's proxies and SSL_CERT_FILE"
+            ) from None
 
     def close(self) -> None:
         """Ends its connections."""
@@ -89,62 +79,62 @@ class Endpoint:
 
         Raises:
             CallFailedError: this call failed; another may not.
-            EndpointError: no call can succeed before somebody mends something.
+            ConfigError: no request can be sent.
         """
-        give_up_at = time.monotonic() + self._timeout
         try:
-            with self._client.stream("POST", f"{self.base_url}/chat/completions", content=body) as response:
-                content = bytearray()
-                for chunk in response.iter_bytes():
-                    content += chunk
-                    if time.monotonic() > give_up_at:
-                        raise httpx.ReadTimeout("the answer trickles")
-                    if len(content) > MAX_ANSWER_BYTES:
-                        raise httpx.DecodingError("the answer does not end")
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
-            raise CallFailedError(ItemCode.RETRY_CONNECTION, f"not_reached_{type(error).__name__}") from None
+            status, headers, content = self._send(body)
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+            raise ConfigError(
+                f"no request can be sent to {self.route} ({type(error).__name__}); check llm.base_url and the key"
+            ) from None
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
+            raise CallFailedError(
+                ItemCode.RETRY_CONNECTION,
+                f"not_reached_{type(error).__name__}",
+                words=str(error),
+                costs_attempt=False,  # nothing of the document was sent
+            ) from None
         except httpx.TimeoutException:
             raise CallFailedError(ItemCode.RETRY_TIMEOUT, "timeout", perhaps_billed=True) from None
-        except (httpx.TransportError, httpx.DecodingError) as error:
+        except Exception as error:  # a transport fails in many ways
             raise CallFailedError(ItemCode.RETRY_CONNECTION, type(error).__name__, perhaps_billed=True) from None
-        if response.status_code != 200:
-            raise self._failure(response, bytes(content))
         try:
-            return Completion(json.loads(content), 200)
-        except (ValueError, RecursionError):
+            return _read(status, headers, content)
+        except CallFailedError:
+            raise
+        except Exception as error:  # whatever a server sends must not end the drain
             raise CallFailedError(
-                ItemCode.RETRY_INVALID_ANSWER, "invalid_json", http_status=200, perhaps_billed=True
+                ItemCode.RETRY_INVALID_ANSWER, type(error).__name__, http_status=status, perhaps_billed=True
             ) from None
 
-    def _failure(self, response: httpx.Response, content: bytes) -> CallFailedError:
-        status = response.status_code
-        words = content[:4096].decode("utf-8", "replace").lower()
-        if status in (401, 403):
-            raise EndpointError(
-                f"{self.host} refuses the key ({status}); set DOCYARD_LLM_API_KEY to one that is valid there"
-            )
-        if status == 402 or (status == 429 and any(word in words for word in _QUOTA_WORDS)):
-            raise EndpointError(f"{self.host} says that the quota is used up ({status}); add to it, then drain again")
-        if status in (404, 405) or status // 100 == 3:
-            raise EndpointError(f"{self.base_url}/chat/completions answers {status}; check llm.base_url and llm.model")
-        wait = retry_after(response.headers.get("Retry-After"))
-        if status == 429:
-            return CallFailedError(ItemCode.RETRY_RATE_LIMITED, "rate_limited", http_status=status, retry_after=wait)
-        if status >= 500 or status in (408, 409, 425):
-            return CallFailedError(ItemCode.RETRY_SERVER_ERROR, "server_error", http_status=status, retry_after=wait)
-        return CallFailedError(ItemCode.REQUEST_REJECTED, "request_rejected", http_status=status)
+    def _send(self, body: bytes) -> tuple[int, Mapping[str, str], bytes]:
+        give_up_at = time.monotonic() + self._timeout
+        with self._client.stream("POST", self._url, content=body) as response:
+            content = bytearray()
+            for chunk in response.iter_bytes():
+                content += chunk
+                if time.monotonic() > give_up_at:
+                    raise httpx.ReadTimeout("the answer trickles")
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise httpx.DecodingError("the answer does not end")
+        return response.status_code, response.headers, bytes(content)
 
 
-def retry_after(value: str | None) -> float | None:
-    """The seconds a Retry-After header asks for, given as a number or as a date; None where it says nothing."""
-    if not value:
-        return None
+def _read(status: int, headers: Mapping[str, str], content: bytes) -> Completion:
+    if status != 200:
+        raise http_failure(status, headers, content)
     try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (when - datetime.datetime.now(datetime.UTC)).total_seconds()) if when.tzinfo else None
+        payload = json.loads(content)
+    except (ValueError, RecursionError):
+        raise CallFailedError(
+            ItemCode.RETRY_INVALID_ANSWER,
+            "invalid_json",
+            http_status=200,
+            perhaps_billed=True,
+            words=words_of(None, content),
+            advice="its answer is not JSON; check llm.base_url, which may lead to a page for people",
+        ) from None
+    failure = error_inside(payload, headers)
+    if failure is not None:
+        raise failure
+    return Completion(payload, 200)

@@ -30,10 +30,19 @@ def requeue_dead(engine: sa.Engine, now: int) -> int:
     return _move_all(engine, ItemState.DEAD, lost, ItemCode.REQUEUED, EventAction.ITEM_REQUEUED, now)
 
 
-def requeue_over_budget(engine: sa.Engine, kept: Kept, now: int) -> int:
-    """Makes the items pending again for which there was no money, but for those that are `kept`; returns how many."""
-    over = ItemCode.OVER_BUDGET
-    return _move_all(engine, ItemState.IN_REVIEW, over, ItemCode.REQUEUED, EventAction.ITEM_REQUEUED, now, kept)
+def requeue_from_people(engine: sa.Engine, code: ItemCode, kept: Kept, now: int) -> int:
+    """Makes the items pending again that went to people for a reason, but for those that are `kept`.
+
+    Args:
+        engine: the queue.
+        code: the reason, one of REQUEUEABLE.
+        kept: of some items, those that stay.
+        now: microseconds.
+
+    Returns:
+        How many.
+    """
+    return _move_all(engine, ItemState.IN_REVIEW, code, ItemCode.REQUEUED, EventAction.ITEM_REQUEUED, now, kept)
 
 
 def _move_all(
@@ -47,7 +56,10 @@ def _move_all(
 ) -> int:
     """Moves items a chunk at a time, so that nobody waits long for the database."""
     moved, last = 0, ""
-    columns: dict[str, Any] = {"losses": 0, "not_before": now} if code is ItemCode.REQUEUED else {}
+    columns: dict[str, Any] = {}
+    if code is ItemCode.REQUEUED:
+        columns = {"losses": 0, "attempts": 0, "refusals": 0, "not_before": now}
+        columns |= {"call_id": None, "vote_label": None, "vote_confidence": None}
     while True:
         with transaction(engine) as connection:
             chosen = sa.select(items.c.item_key).where(items.c.state == state.value, items.c.item_key > last)

@@ -22,6 +22,7 @@ def lease_items(
     limit: int,
     code: ItemCode = ItemCode.IN_CALL,
     token: str | None = None,
+    refused_last: str | None = None,
 ) -> list[Item]:
     """Takes the most valuable pending items whose turn has come; no two workers get the same one.
 
@@ -33,15 +34,22 @@ def lease_items(
         limit: most items to take.
         code: what they are taken for.
         token: of the lease; a new one if none is given.
+        refused_last: a backend; the items that it refused before come after all others.
     """
+    order = [items.c.priority.desc(), items.c.item_key]
+    if refused_last is not None:
+        refused_before = (
+            sa.exists().where(calls.c.item_key == items.c.item_key, calls.c.backend == refused_last).correlate(items)
+        )
+        order.insert(0, sa.case((refused_before, 1), else_=0))
     turn = (
         sa.select(items)
         .where(items.c.state == ItemState.PENDING.value, items.c.not_before <= now)
-        .order_by(items.c.priority.desc(), items.c.item_key)
+        .order_by(*order)
         .limit(limit)
     )
     if is_postgresql(connection):
-        turn = turn.with_for_update(skip_locked=True)
+        turn = turn.with_for_update(skip_locked=True, of=items)
     taken = connection.execute(turn).mappings().all()
     token = token or secrets.token_hex(8)
     connection.execute(

@@ -16,10 +16,12 @@ from typing import Any
 
 from schemas.fallback_config import LlmConfig
 
-PROMPT_VERSION = "1"
+_VERSION = "1"
 MAX_CANDIDATES = 19  # with "none of these", no more options than endpoints give probabilities for
 NONE = ""
-_MAX_TOKENS = {"letter": 1, "schema": 16}
+_NONE_OF_THESE = "none of these"
+_MAX_TOKENS = {"letter": 1, "schema": 16, "json": 64}
+_ROOM_TO_THINK = 4096
 
 _SYSTEM = (
     "You sort documents. You are given options, each behind a letter, and one document between two marker lines. "
@@ -32,6 +34,7 @@ _SAY = {
     "letter": "Answer with the letter of one option and nothing else.",
     "schema": 'Answer with JSON and nothing else: {"answer": "LETTER"}, with the letter of one option.',
 }
+_SAY["json"] = _SAY["schema"]
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,14 @@ class Prompt:
     Attributes:
         body: JSON for /chat/completions, as it is sent.
         hash: SHA-256 of the prompt's version and the body: 64 hexadecimal digits.
+        version: of the prompt, as `prompt_version` has it.
         options: letter -> label, "" for none of these.
         max_tokens: most tokens the answer may have.
     """
 
     body: bytes
     hash: str
+    version: str
     options: dict[str, str]
     max_tokens: int
 
@@ -65,27 +70,53 @@ def build_prompt(llm: LlmConfig, labels: Sequence[str], masked_text: str, seed: 
     options = dict(zip(ascii_uppercase, choices, strict=False))
     text = masked_text[: llm.max_text_chars]
     mark = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()[:16]
-    listed = "\n".join(f"{letter}. {label or 'none of these'}" for letter, label in options.items())
+    described = {NONE: _NONE_OF_THESE} | {label.label: f"{label.label}: {label.description}" for label in llm.labels}
+    listed = "\n".join(f"{letter}. {described.get(label, label)}" for letter, label in options.items())
+    context = f"{llm.context}\n\n" if llm.context else ""
     request: dict[str, Any] = {
         "model": llm.model,
         "messages": [
             {"role": "system", "content": _SYSTEM + _SAY[llm.answer]},
             {
                 "role": "user",
-                "content": f"Options:\n{listed}\n\n=== document {mark} ===\n{text}\n=== end of document {mark} ===\n\n"
-                "The letter of the best option:",
+                "content": f"{context}Options:\n{listed}\n\n=== document {mark} ===\n{text}\n"
+                f"=== end of document {mark} ===\n\nThe letter of the best option:",
             },
         ],
-        "temperature": 0,
-        llm.max_tokens_field: _MAX_TOKENS[llm.answer],
+        **request_settings(llm),
     }
-    if llm.answer == "letter":
-        request |= {"logprobs": True, "top_logprobs": 20}
-    else:
+    if llm.answer == "schema":
         request["response_format"] = _schema(list(options))
     body = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
-    version = f"{PROMPT_VERSION}\n".encode()
-    return Prompt(body, hashlib.sha256(version + body).hexdigest(), options, _MAX_TOKENS[llm.answer])
+    version = prompt_version(llm)
+    return Prompt(body, hashlib.sha256(f"{version}\n".encode() + body).hexdigest(), version, options, most_tokens(llm))
+
+
+def most_tokens(llm: LlmConfig) -> int:
+    """The most tokens that an answer may have, thoughts included."""
+    return llm.max_tokens or (_ROOM_TO_THINK if llm.thinking else _MAX_TOKENS[llm.answer])
+
+
+def request_settings(llm: LlmConfig) -> dict[str, Any]:
+    """What a request holds besides the prompt: the same for every document."""
+    settings: dict[str, Any] = {"temperature": 0} if llm.send_temperature and not llm.thinking else {}
+    settings[llm.max_tokens_field] = most_tokens(llm)
+    if llm.answer == "letter":
+        settings |= {"logprobs": True, "top_logprobs": 20}
+    return settings
+
+
+def prompt_version(llm: LlmConfig) -> str:
+    """The version of the prompt, which a qualification goes by; with a hash of what the configuration adds to it."""
+    added = {
+        "context": llm.context,
+        "labels": sorted((label.label, label.description) for label in llm.labels),
+        "thinking": llm.thinking,
+        "max_tokens": llm.max_tokens,
+    }
+    if not any(added.values()):
+        return _VERSION
+    return f"{_VERSION}+{hashlib.sha256(json.dumps(added).encode()).hexdigest()[:12]}"
 
 
 def _schema(letters: list[str]) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -13,35 +14,27 @@ from functools import partial
 import numpy as np
 import sqlalchemy as sa
 
-from fallback.answers import Answer, RefusedAnswerError, read_answer, usage_of
+from fallback.answers import Answer, RefusedAnswerError, Usage, read_answer, usage_of
 from fallback.breaker import Breaker
-from fallback.calls import (
-    CAP_IN_USE,
-    IN_FLIGHT,
-    OVER_CAP,
-    Outgoing,
-    close_answered,
-    close_failed,
-    close_refused,
-    open_call,
-    stored_answer,
-)
+from fallback.calls import OVER_CAP, Outgoing, close_answered, open_call, stored_answer
 from fallback.clock import SECOND
 from fallback.database import transaction
-from fallback.endpoint import CallFailedError
 from fallback.events import Event, append_event
-from fallback.prompt import PROMPT_VERSION, build_prompt
-from fallback.recording import wait_seconds
+from fallback.prompt import build_prompt, prompt_version
+from fallback.recording import close_refusal, wait_seconds
+from fallback.refusals import CallFailedError
 from fallback.tables import calls, qualifications
+from fallback.trial import Refusal, Trial
 from fallback.vote_fitting import FOLDS, Fit, LabelledVote, fit_vote
-from fallback.work import Desk
+from fallback.work import Desk, check_setup, trial_of
 from models.bundle import bundle_reference
 from models.classifier import Classifier
 from models.policy import route
-from schemas.errors import ConfigError, EndpointError, InputError
+from schemas.errors import ConfigError, DocyardError, EndpointError, InputError
 from schemas.queue import CallStatus, EventAction, ItemCode
 from schemas.reasons import RouteReason
 
+_TRIAL_POLL_SECONDS = 0.02
 _WAIT_SECONDS = 0.2
 _WAITS = 600
 
@@ -61,6 +54,7 @@ class _Inquiry:
 
     desk: Desk
     breaker: Breaker
+    trial: Trial
     stop: threading.Event
 
 
@@ -134,10 +128,12 @@ def qualify(
             f"the policy escalates only {len(rows)} of the labelled texts for a low confidence; give at least "
             f"{FOLDS * 4}, better some hundreds"
         )
-    inquiry = _Inquiry(desk, Breaker(desk.config.llm, desk.config.queue.max_retry_seconds), stop)
+    inquiry = _Inquiry(desk, Breaker(desk.config.llm, desk.config.queue.max_retry_seconds), trial_of(desk), stop)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="docyard-qualify")
     try:
         answers = list(pool.map(partial(_ask, inquiry), rows))
+        if not stop.is_set():
+            _judge(inquiry, idle=True)
     except BaseException:
         stop.set()  # the others may be waiting
         raise
@@ -159,7 +155,7 @@ def _record(desk: Desk, fit: Fit, bundle: str, data_sha256: str) -> None:
     now = desk.books.clock()
     row = {
         "backend": desk.asker.backend,
-        "prompt_version": PROMPT_VERSION,
+        "prompt_version": prompt_version(desk.config.llm),
         "bundle": bundle,
         "data_sha256": data_sha256,
         "max_error": desk.config.llm.max_error,
@@ -175,23 +171,36 @@ def _ask(inquiry: _Inquiry, row: LabelledText) -> Answer | None:
     desk = inquiry.desk
     masked = desk.masker.mask(row.text)
     content = hashlib.sha256(row.text.encode()).hexdigest()
-    for attempt in range(desk.config.queue.max_attempts):
+    attempt = 0
+    while attempt < desk.config.queue.max_attempts:
         labels = [label for label, _ in row.candidates]
         prompt = build_prompt(desk.config.llm, labels, masked.text, f"{content}:{attempt}")
-        outgoing = Outgoing(prompt, desk.masker.description, masked.counts)
+        outgoing = Outgoing(prompt, desk.masker.description, masked.counts, masked.text)
         opened = _open(inquiry, outgoing)
         if opened is None or isinstance(opened, Answer):
             return opened
         try:
-            answer = _call(inquiry, opened, outgoing)
-        except CallFailedError as failure:
+            return _call(inquiry, opened, outgoing, row.text)
+        except (CallFailedError, RefusedAnswerError) as failure:
             if failure.code is ItemCode.REQUEST_REJECTED:
                 return None
-            inquiry.stop.wait(wait_seconds(desk.books, attempt, failure.retry_after))
-            continue
-        if answer is not None:
-            return answer
+            if isinstance(failure, CallFailedError):
+                inquiry.stop.wait(wait_seconds(desk.books, attempt, failure.retry_after))
+                attempt += failure.costs_attempt
+            else:
+                attempt += 1
     return None
+
+
+def _judge(inquiry: _Inquiry, idle: bool = False) -> None:
+    """Ends the qualification where the refused calls are the set-up's fault: they would count against the model.
+
+    Raises:
+        EndpointError: they are.
+    """
+    refusals = inquiry.trial.take(idle)
+    if refusals:
+        check_setup(inquiry.desk, inquiry.trial, refusals)
 
 
 def _open(inquiry: _Inquiry, outgoing: Outgoing) -> Answer | str | None:
@@ -200,30 +209,44 @@ def _open(inquiry: _Inquiry, outgoing: Outgoing) -> Answer | str | None:
     for _ in range(_WAITS):
         if not _may_call(inquiry):
             return None
-        now = desk.books.clock()
-        with transaction(desk.books.engine) as connection:
-            known = stored_answer(connection, outgoing.prompt.hash, desk.asker.backend)
-            if known is not None:
-                return Answer(known["answer"], json.loads(known["scores"]), known["words"] or "")
-            _forget_own_loss(connection, outgoing, desk, now)
-            outcome, call_id = open_call(connection, desk.asker, None, outgoing, now)
-        if call_id:
-            return call_id
-        if outcome == OVER_CAP:
-            raise ConfigError("the cap does not allow all calls of the qualification; raise it, or give fewer texts")
-        assert outcome in (CAP_IN_USE, IN_FLIGHT)
+        call_id = ""
+        try:
+            opened = _open_now(desk, outgoing)
+            call_id = opened if isinstance(opened, str) else ""
+        finally:
+            if not call_id:
+                inquiry.trial.leave()
+        if opened is not None:
+            return opened
         inquiry.stop.wait(_WAIT_SECONDS)
     raise EndpointError("others have been asking the same for minutes; run the qualification again")
 
 
+def _open_now(desk: Desk, outgoing: Outgoing) -> Answer | str | None:
+    """An earlier answer to the same, or the id of a new call; None where others' calls must end first."""
+    now = desk.books.clock()
+    with transaction(desk.books.engine) as connection:
+        known = stored_answer(connection, outgoing.prompt.hash, desk.asker.backend)
+        if known is not None:
+            return Answer(known["answer"], json.loads(known["scores"]), known["words"] or "")
+        _forget_own_loss(connection, outgoing, desk, now)
+        outcome, call_id = open_call(connection, desk.asker, None, outgoing, now)
+    if outcome == OVER_CAP:
+        raise ConfigError("the cap does not allow all calls of the qualification; raise it, or give fewer texts")
+    return call_id or None
+
+
 def _may_call(inquiry: _Inquiry) -> bool:
-    """Waits while the endpoint fails or asks to be left alone; False where it is time to stop."""
+    """Waits while the endpoint fails, asks to be left alone, or is on trial; False where it is time to stop.
+
+    Where True, a call may begin, which `Trial.leave` ends.
+    """
     while not inquiry.stop.is_set():
         inquiry.breaker.check(inquiry.desk.endpoint.host)
         pause = inquiry.breaker.pause()
-        if not pause:
+        if not pause and inquiry.trial.enter():
             return True
-        inquiry.stop.wait(pause)
+        inquiry.stop.wait(pause or _TRIAL_POLL_SECONDS)
     return False
 
 
@@ -242,31 +265,43 @@ def _forget_own_loss(connection: sa.Connection, outgoing: Outgoing, desk: Desk, 
     )
 
 
-def _call(inquiry: _Inquiry, call_id: str, outgoing: Outgoing) -> Answer | None:
-    """Asks, and records what came of it; None where the answer was none of the options."""
-    desk = inquiry.desk
-    engine, price = desk.books.engine, desk.books.price
+def _call(inquiry: _Inquiry, call_id: str, outgoing: Outgoing, text: str) -> Answer:
+    """Asks, and records what came of it.
+
+    Raises:
+        CallFailedError: the call gave nothing to read.
+        RefusedAnswerError: the answer was none of the options.
+        EndpointError: the refused calls are the set-up's fault.
+    """
     try:
-        completion = desk.endpoint.ask(outgoing.prompt.body)
-    except CallFailedError as failure:
-        with transaction(engine) as connection:
-            close_failed(
-                connection, call_id, failure.error, failure.http_status, failure.perhaps_billed, desk.books.clock()
-            )
-        inquiry.breaker.failed(failure.retry_after)
+        return _answered(inquiry, call_id, outgoing, text)
+    finally:
+        inquiry.trial.leave()
+        if not inquiry.stop.is_set():
+            _judge(inquiry)
+
+
+def _answered(inquiry: _Inquiry, call_id: str, outgoing: Outgoing, text: str) -> Answer:
+    desk, books = inquiry.desk, inquiry.desk.books
+    began = time.monotonic()
+    usage = Usage()
+    try:
+        payload = desk.endpoint.ask(outgoing.prompt.body).payload
+        usage = usage_of(payload)
+        answer = read_answer(payload, outgoing.prompt.options, desk.config.llm.answer)
+    except (CallFailedError, RefusedAnswerError) as failure:
+        close_refusal(books, None, call_id, failure, usage)
+        if isinstance(failure, CallFailedError) and not failure.refuses:
+            inquiry.breaker.failed(failure.retry_after, began, failure.error)
+        else:
+            inquiry.breaker.succeeded()
+            inquiry.trial.refused(Refusal(failure, document=f"{text}\n{outgoing.text}"))
         raise
-    except EndpointError:
-        with transaction(engine) as connection:
-            close_failed(connection, call_id, "endpoint_unusable", None, False, desk.books.clock())
+    except DocyardError as error:
+        close_refusal(books, None, call_id, CallFailedError(ItemCode.HANDED_BACK, type(error).__name__), usage)
         raise
     inquiry.breaker.succeeded()
-    usage = usage_of(completion.payload)
-    try:
-        answer = read_answer(completion.payload, outgoing.prompt.options, desk.config.llm.answer)
-    except RefusedAnswerError as refused:
-        with transaction(engine) as connection:
-            close_refused(connection, call_id, str(refused), refused.words, usage, price, desk.books.clock())
-        return None
-    with transaction(engine) as connection:
-        close_answered(connection, call_id, answer, usage, price, desk.books.clock())
+    with transaction(books.engine) as connection:
+        close_answered(connection, call_id, answer, usage, books.price, books.clock())
+    inquiry.trial.succeeded()
     return answer

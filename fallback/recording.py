@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fallback.answers import Answer, RefusedAnswerError, Usage
+from fallback.answers import Answer, Usage
 from fallback.budget import Price
 from fallback.calls import (
     CAP_IN_USE,
@@ -27,13 +27,16 @@ from fallback.calls import (
 from fallback.clock import SECOND, now_micros
 from fallback.database import transaction
 from fallback.decisions import decide_item
-from fallback.endpoint import CallFailedError
 from fallback.events import Event, append_event
 from fallback.items import Item, move_item
 from fallback.leases import hand_back, renew_lease
+from fallback.refusals import CallFailedError
+from fallback.tables import calls
+from fallback.trial import Failure, Refusal
 from schemas.fallback_config import DrainConfig
 from schemas.queue import CallStatus, EventAction, ItemCode, ItemState
 
+_WAITS_PER_ATTEMPT = 4
 _GIVEN_UP = (ItemCode.ANSWERS_REFUSED, ItemCode.ENDPOINT_FAILED, ItemCode.REQUEST_REJECTED)
 
 
@@ -104,33 +107,60 @@ def record_answer(books: Books, item: Item, call_id: str, answer: Answer, usage:
             decide_item(connection, item.item_key, now)
 
 
-def record_refusal(books: Books, item: Item, call_id: str, refused: RefusedAnswerError, usage: Usage) -> None:
-    """Keeps what was said instead of an answer; the item is tried again, or goes to people."""
+def close_refusal(books: Books, item: Item | None, call_id: str, failure: Failure, usage: Usage) -> None:
+    """Records a call that was refused, or whose answer was; its item waits for the verdict on whose fault that is."""
     now = books.clock()
-    code = _after_failure(books.config, item, ItemCode.RETRY_INVALID_ANSWER)
     with transaction(books.engine) as connection:
-        moved = _move_on(books, connection, item, code, None, now, refusals=item.refusals + 1)
-        close_refused(connection, call_id, str(refused), refused.words, usage, books.price, now)
-        _append_call(connection, item, call_id, CallStatus.REFUSED, str(refused), now, code if moved else None)
+        if isinstance(failure, CallFailedError):
+            close_failed(connection, call_id, failure, now)
+        else:
+            close_refused(connection, call_id, failure, usage, books.price, now)
+        if item is not None:
+            status = CallStatus.FAILED if isinstance(failure, CallFailedError) else CallStatus.REFUSED
+            _append_call(connection, item, call_id, status, failure.error, now)
+
+
+def book_refusal(books: Books, refusal: Refusal) -> None:
+    """Books a refused call on its document: the item is tried again, or goes to people."""
+    item = refusal.item
+    if item is None:
+        return
+    now = books.clock()
+    code = _after_failure(books.config, item, refusal.failure.code)
+    refusals = item.refusals + (code is not ItemCode.REQUEST_REJECTED)
+    with transaction(books.engine) as connection:
+        if _move_on(books, connection, item, code, None, now, refusals=refusals):
+            _append_given_up(connection, item, refusal.call_id, code, now)
 
 
 def record_failure(books: Books, item: Item, call_id: str, failure: CallFailedError) -> None:
-    """Keeps why a call failed; the item is tried again, or goes to people."""
+    """Records a call that failed for the moment; the item is tried again, or goes to people."""
     now = books.clock()
-    code = _after_failure(books.config, item, failure.code)
     with transaction(books.engine) as connection:
-        moved = _move_on(books, connection, item, code, failure.retry_after, now)
-        close_failed(connection, call_id, failure.error, failure.http_status, failure.perhaps_billed, now)
-        _append_call(connection, item, call_id, CallStatus.FAILED, failure.error, now, code if moved else None)
+        counts = failure.costs_attempt or _too_often(connection, item, failure, books.config)
+        code = _after_failure(books.config, item, failure.code) if counts else failure.code
+        moved = _move_on(books, connection, item, code, failure.retry_after, now, attempts=item.attempts + counts)
+        close_failed(connection, call_id, failure, now)
+        _append_call(connection, item, call_id, CallStatus.FAILED, failure.error, now)
+        if moved:
+            _append_given_up(connection, item, call_id, code, now)
 
 
-def give_back(books: Books, item: Item, call_id: str) -> None:
-    """Undoes a reservation where nobody can be asked; the item is as if it had not been touched."""
+def give_back(books: Books, item: Item) -> None:
+    """Makes an item pending as if it had not been touched."""
     now = books.clock()
     with transaction(books.engine) as connection:
         hand_back(connection, item, ItemCode.HANDED_BACK, now, now)
-        close_failed(connection, call_id, "endpoint_unusable", None, False, now)
-        _append_call(connection, item, call_id, CallStatus.FAILED, "endpoint_unusable", now)
+
+
+def undo(books: Books, item: Item, call_id: str) -> None:
+    """Undoes a reservation for a call that was never made, and gives its item back."""
+    now = books.clock()
+    failure = CallFailedError(ItemCode.HANDED_BACK, "endpoint_unusable")
+    with transaction(books.engine) as connection:
+        hand_back(connection, item, ItemCode.HANDED_BACK, now, now)
+        close_failed(connection, call_id, failure, now)
+        _append_call(connection, item, call_id, CallStatus.FAILED, failure.error, now)
 
 
 def finish(connection: sa.Connection, item: Item, code: ItemCode, now: int, **columns: Any) -> None:
@@ -166,6 +196,13 @@ def _store(connection: sa.Connection, item: Item, call_id: str, now: int) -> Non
     move_item(connection, item.item_key, code, now, expected=leased, token=item.token, call_id=call_id)
 
 
+def _too_often(connection: sa.Connection, item: Item, failure: CallFailedError, config: DrainConfig) -> bool:
+    """Whether an endpoint that asks to wait does so for this one item again and again, so that it never ends."""
+    told = sa.select(sa.func.count()).where(calls.c.item_key == item.item_key, calls.c.error == failure.error)
+    most = _WAITS_PER_ATTEMPT * config.queue.max_attempts
+    return failure.retry_after is not None and (connection.scalar(told) or 0) >= most
+
+
 def _move_on(
     books: Books, connection: sa.Connection, item: Item, code: ItemCode, wait: float | None, now: int, **columns: int
 ) -> bool:
@@ -177,23 +214,16 @@ def _move_on(
         now,
         expected=[ItemState.LEASED],
         token=item.token,
-        attempts=item.attempts + 1,
-        not_before=now + round(wait * SECOND),
-        **columns,
+        **{"attempts": item.attempts + 1, "not_before": now + round(wait * SECOND), **columns},
     )
 
 
-def _append_call(
-    connection: sa.Connection,
-    item: Item,
-    call_id: str,
-    status: CallStatus,
-    error: str,
-    now: int,
-    code: ItemCode | None = None,
-) -> None:
+def _append_call(connection: sa.Connection, item: Item, call_id: str, status: CallStatus, error: str, now: int) -> None:
     details = {"call_id": call_id, "status": status.value} | ({"error": error} if error else {})
     append_event(connection, Event("drain", EventAction.CALL_FINISHED, item.item_key, details), now)
+
+
+def _append_given_up(connection: sa.Connection, item: Item, call_id: str, code: ItemCode, now: int) -> None:
     if code in _GIVEN_UP:
-        moved = {"code": code.value, "call_id": call_id}
-        append_event(connection, Event("drain", EventAction.ITEM_TO_REVIEW, item.item_key, moved), now)
+        details = {"code": code.value, "call_id": call_id}
+        append_event(connection, Event("drain", EventAction.ITEM_TO_REVIEW, item.item_key, details), now)

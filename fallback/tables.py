@@ -79,6 +79,7 @@ calls = Table(
     Column("answer", Text),  # a label, or "" for none of the candidates
     Column("scores", Text),  # {label: probability}, "" for none of the candidates
     Column("words", Text),  # what it said, cut; null once it was erased
+    Column("setup", Text),  # a hash of what all requests of a backend have in common, the key included
 )
 
 egress = Table(

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from fallback.answers import RefusedAnswerError, read_answer, usage_of
-from fallback.calls import CAP_IN_USE, Asker, Outgoing
-from fallback.clock import SECOND
-from fallback.database import transaction
-from fallback.endpoint import CallFailedError, Endpoint
+from fallback.answers import RefusedAnswerError, Usage, read_answer, usage_of
+from fallback.calls import CAP_IN_USE, Asker, Outgoing, close_answered, ever_succeeded, open_call
+from fallback.clock import SECOND, iso_time
+from fallback.database import reading, transaction
+from fallback.endpoint import Endpoint
 from fallback.items import Item
 from fallback.masking import Masker
 from fallback.prompt import build_prompt
 from fallback.recording import (
     Books,
     await_budget,
+    close_refusal,
     finish,
-    give_back,
     open_or_reuse,
     record_answer,
     record_failure,
-    record_refusal,
+    undo,
 )
-from schemas.errors import EndpointError
+from fallback.refusals import CallFailedError
+from fallback.trial import Failure, Refusal, Trial, fault_of_setup, rejects
+from schemas.errors import DocyardError
 from schemas.fallback_config import DrainConfig
 from schemas.queue import ItemCode
 
@@ -33,6 +35,8 @@ logger = logging.getLogger(__name__)
 # How soon to look again whether the calls of others made way.
 _OTHERS_SECONDS = 0.5
 _BUDGET_POLL_SECONDS = 0.05
+_MADE_UP = "Good morning, when do you open today? Sent at"
+_MADE_UP_LABELS = ("opening hours", "prices")
 
 
 @dataclass(frozen=True)
@@ -50,14 +54,15 @@ class Desk:
         return self.books.config
 
 
-def work_item(desk: Desk, item: Item) -> CallFailedError | bool:
+def work_item(desk: Desk, item: Item) -> Failure | Refusal | bool:
     """Takes one leased item as far as it goes now.
 
     Returns:
-        True where the endpoint answered, False where it was not asked, or how it failed.
+        True where the endpoint answered, False where it was not asked, how it failed for the moment, or the refusal,
+        whose item stays leased until it is known whose fault that is.
 
     Raises:
-        EndpointError: nobody can be asked; the item is pending again.
+        DocyardError: nobody can be asked; the item is pending again.
     """
     outgoing = prepare(desk.books, desk.masker, item)
     if outgoing is None:
@@ -65,22 +70,72 @@ def work_item(desk: Desk, item: Item) -> CallFailedError | bool:
     call_id = _open(desk, item, outgoing)
     if not call_id:
         return False
+    document = f"{item.text}\n{outgoing.text}"
     try:
-        completion = desk.endpoint.ask(outgoing.prompt.body)
+        payload = desk.endpoint.ask(outgoing.prompt.body).payload
     except CallFailedError as failure:
+        if failure.refuses:
+            close_refusal(desk.books, item, call_id, failure, Usage())
+            return Refusal(failure, item, call_id, document)
         record_failure(desk.books, item, call_id, failure)
         return failure
-    except EndpointError:
-        give_back(desk.books, item, call_id)
+    except DocyardError:
+        undo(desk.books, item, call_id)
         raise
-    usage = usage_of(completion.payload)
+    usage = usage_of(payload)
     try:
-        answer = read_answer(completion.payload, outgoing.prompt.options, desk.config.llm.answer)
+        answer = read_answer(payload, outgoing.prompt.options, desk.config.llm.answer)
     except RefusedAnswerError as refused:
-        record_refusal(desk.books, item, call_id, refused, usage)
-    else:
-        record_answer(desk.books, item, call_id, answer, usage)
+        close_refusal(desk.books, item, call_id, refused, usage)
+        return Refusal(refused, item, call_id, document)
+    record_answer(desk.books, item, call_id, answer, usage)
     return True
+
+
+def trial_of(desk: Desk) -> Trial:
+    """The trial of the configured set-up, which is over where it has ever succeeded."""
+    with reading(desk.books.engine) as connection:
+        proven = ever_succeeded(connection, desk.asker.backend, desk.asker.setup)
+    return Trial(proven, desk.config.llm.trial_calls)
+
+
+def check_setup(desk: Desk, trial: Trial, refusals: list[Refusal]) -> None:
+    """Tells whether refused calls are the set-up's fault.
+
+    Raises:
+        EndpointError: they are, and no further call can succeed.
+    """
+    if not trial.proven:
+        raise fault_of_setup(desk.endpoint.host, refusals, trial.n_refused())
+    if trial.succeeded_here and len(refusals) < desk.config.llm.trial_calls:
+        return
+    failure = _ask_about_made_up(desk)
+    if failure is not None and rejects(failure):
+        raise fault_of_setup(desk.endpoint.host, [Refusal(failure)], 0)
+
+
+def _ask_about_made_up(desk: Desk) -> Failure | None:
+    """How a call about a harmless document fails; None where it does not, or the cap does not allow it."""
+    now = desk.books.clock()
+    prompt = build_prompt(desk.config.llm, _MADE_UP_LABELS, f"{_MADE_UP} {iso_time(now)}", "")
+    with transaction(desk.books.engine) as connection:
+        asker = replace(desk.asker, purpose="probe")
+        _, call_id = open_call(connection, asker, None, Outgoing(prompt, desk.masker.description, {}), now)
+    if not call_id:
+        return None
+    try:
+        payload = desk.endpoint.ask(prompt.body).payload
+        usage = usage_of(payload)
+        answer = read_answer(payload, prompt.options, desk.config.llm.answer)
+    except CallFailedError as failure:
+        close_refusal(desk.books, None, call_id, failure, Usage())
+        return failure
+    except RefusedAnswerError as refused:
+        close_refusal(desk.books, None, call_id, refused, usage)
+        return refused
+    with transaction(desk.books.engine) as connection:
+        close_answered(connection, call_id, answer, usage, desk.books.price, desk.books.clock())
+    return None
 
 
 def _open(desk: Desk, item: Item, outgoing: Outgoing) -> str:
@@ -119,7 +174,7 @@ def outgoing_of(config: DrainConfig, masker: Masker, item: Item) -> Outgoing:
     masked = masker.mask(item.text or "")
     labels = [label for label, _ in item.candidates]
     prompt = build_prompt(config.llm, labels, masked.text, f"{item.content_hash}:{item.refusals}")
-    return Outgoing(prompt, masker.description, masked.counts)
+    return Outgoing(prompt, masker.description, masked.counts, masked.text)
 
 
 def why_not(item: Item) -> ItemCode | None:

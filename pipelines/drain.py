@@ -24,7 +24,7 @@ from fallback.database import reading, transaction
 from fallback.drain import Drain, DrainCounts, Limits
 from fallback.estimate import Estimate, estimate
 from fallback.events import Event, append_event
-from fallback.handing_over import hand_to_people, requeue_dead, requeue_over_budget
+from fallback.handing_over import hand_to_people, requeue_dead, requeue_from_people
 from fallback.loading import Load, escalation_partitions, load_partition
 from fallback.masking import Masker
 from fallback.qualification import Qualified, escalated_texts, qualify
@@ -38,7 +38,7 @@ from pipelines.runs import existing_warehouse
 from review.work.in_hand import in_hand
 from schemas.errors import ConfigError
 from schemas.fallback_config import EMBEDDED, DrainConfig
-from schemas.queue import EventAction
+from schemas.queue import EventAction, ItemCode
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def drain(engine: sa.Engine, config: DrainConfig, workers: int, limits: Limits) 
     config = resolved(config)
     loads = load(engine, config)
     with stop_on_signals() as stop, open_endpoint(config) as endpoint:
-        asker = asker_of(config, endpoint.host, "drain")
+        asker = asker_of(config, str(endpoint.route), "drain")
         _log_masking(engine, config, asker.backend)
         desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
         counts = Drain(desk, workers, limits, stop).run()
@@ -137,12 +137,13 @@ def qualify_backend(
     """
     if config.llm.base_url == EMBEDDED:
         raise ConfigError("--qualify: the embedded model never settles anything; set llm.base_url and llm.model")
+    config = resolved(config)
     data = read_evaluation_data(labelled, columns)
     classifier = Classifier(load_bundle(bundle_folder))
     try:
         rows = escalated_texts(classifier, data.texts, data.labels)
         with stop_on_signals() as stop, open_endpoint(config) as endpoint:
-            asker = asker_of(config, endpoint.host, "qualify")
+            asker = asker_of(config, str(endpoint.route), "qualify")
             _log_masking(engine, config, asker.backend)
             desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
             sha256 = hashlib.sha256(labelled.read_bytes()).hexdigest()
@@ -158,16 +159,13 @@ def to_people(engine: sa.Engine, config: DrainConfig) -> Drained:
     return Drained(loads, None, report(engine, config))
 
 
-def requeue(engine: sa.Engine, config: DrainConfig) -> Drained:
-    """Makes dead letters pending again; withdrawn and erased items stay dead."""
-    requeue_dead(engine, now_micros())
-    return Drained((), None, report(engine, config))
-
-
-def requeue_unpaid(engine: sa.Engine, config: DrainConfig) -> Drained:
-    """Takes back from people what only the cap kept from being asked about, as far as nobody has touched it."""
+def requeue(engine: sa.Engine, config: DrainConfig, code: ItemCode) -> Drained:
+    """Makes items with a code pending again, as far as no person has them; withdrawn and erased ones stay dead."""
     now = now_micros()
-    requeue_over_budget(engine, partial(in_hand, now=now), now)
+    if code is ItemCode.WORKERS_LOST:
+        requeue_dead(engine, now)
+    else:
+        requeue_from_people(engine, code, partial(in_hand, now=now), now)
     return Drained((), None, report(engine, config))
 
 

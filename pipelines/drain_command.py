@@ -11,8 +11,9 @@ import click
 
 from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT
 from pipelines.terminal import answer, report
-from schemas.errors import INTERRUPTED, ConfigError
+from schemas.errors import INTERRUPTED, ConfigError, InputError
 from schemas.extras import pip_install
+from schemas.queue import REQUEUEABLE
 
 
 @click.command()
@@ -42,8 +43,13 @@ from schemas.extras import pip_install
 @click.option("--text-column", default="text", show_default=True, metavar="NAME", help="Of LABELLED.")
 @click.option("--label-column", default="label", show_default=True, metavar="NAME", help="Of LABELLED.")
 @click.option("--to-people", is_flag=True, help="Hand every pending item to people, without asking the LLM.")
-@click.option("--requeue-dead", is_flag=True, help="Put dead letters back into the queue.")
-@click.option("--requeue-over-budget", is_flag=True, help="Put back what the cap left to people, if nobody has it yet.")
+@click.option(
+    "--requeue",
+    type=click.Choice([code.value for code in REQUEUEABLE]),
+    metavar="CODE",
+    help="Put items with this code back into the queue, if nobody has them yet.",
+)
+@click.option("--requeue-dead", is_flag=True, help="The same as --requeue workers_lost.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def drain(
     config_path: Path | None,
@@ -60,8 +66,8 @@ def drain(
     overrides |= {} if max_spend is None else {"budget": {"max_spend": max_spend}}
     config = load_drain_config(config_path, overrides)
     modes = (
-        *("dry_run", "report_only", "export_batch", "import_batch", "qualify", "to_people", "requeue_dead"),
-        "requeue_over_budget",
+        *("dry_run", "report_only", "export_batch", "import_batch", "qualify", "to_people"),
+        *("requeue", "requeue_dead"),
     )
     given = [mode for mode in modes if flags[mode]]
     if len(given) > 1:
@@ -78,5 +84,7 @@ def drain(
         outcome = job.run_mode(engine, config, given[0] if given else "drain", flags)
     show = answer if flags["dry_run"] or flags["report_only"] else report
     show(json.dumps(outcome.figures) if flags["as_json"] else outcome.words)
+    if outcome.complaint:
+        raise InputError(outcome.complaint)
     if outcome.interrupted:
         sys.exit(INTERRUPTED)

@@ -27,6 +27,7 @@ from pipelines.drain_summary import (
 )
 from pipelines.runs import existing_warehouse
 from schemas.fallback_config import DrainConfig
+from schemas.queue import ItemCode
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Outcome:
     Attributes:
         figures: the same as `words`, as plain values.
         interrupted: whether a signal stopped it.
+        complaint: about the input, "" for none.
     """
 
     words: str
     figures: dict[str, Any]
     interrupted: bool = False
+    complaint: str = ""
 
 
 @contextlib.contextmanager
@@ -73,7 +76,7 @@ def run_mode(engine: sa.Engine, config: DrainConfig, mode: str, flags: Mapping[s
         return Outcome(describe_export(batch), figures)
     if mode == "import_batch":
         taken = job.take_back(engine, config, list(flags["import_batch"]))
-        return Outcome(describe_import(taken), asdict(taken))
+        return Outcome(describe_import(taken), asdict(taken), complaint=taken.complaint())
     if mode == "qualify":
         columns = Columns(flags["text_column"], flags["label_column"])
         found = job.qualify_backend(engine, config, flags["qualify"], flags["bundle"], columns, flags["workers"])
@@ -85,10 +88,8 @@ def run_mode(engine: sa.Engine, config: DrainConfig, mode: str, flags: Mapping[s
         done = job.Drained((), None, job.report(engine, config))
     elif mode == "to_people":
         done = job.to_people(engine, config)
-    elif mode == "requeue_dead":
-        done = job.requeue(engine, config)
-    elif mode == "requeue_over_budget":
-        done = job.requeue_unpaid(engine, config)
+    elif mode in ("requeue", "requeue_dead"):
+        done = job.requeue(engine, config, ItemCode(flags["requeue"] or ItemCode.WORKERS_LOST))
     else:
         done = job.drain(engine, config, flags["workers"], Limits(flags["max_items"], flags["max_seconds"]))
     interrupted = done.counts is not None and done.counts.stopped == "signal"

@@ -14,7 +14,7 @@ from schemas.errors import ConfigError
 from schemas.paths import DatabaseUrl, PathText
 
 EMBEDDED = "embedded"
-ANSWER_KINDS = ("letter", "schema")
+ANSWER_KINDS = ("letter", "schema", "json")
 MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
 PERIODS = ("day", "month", "ever")
 MASKED_KINDS = ("email", "phone", "iban", "card", "national_id")
@@ -48,6 +48,19 @@ class QueueConfig:
 
 
 @dataclass(frozen=True)
+class LabelConfig:
+    """A label as the LLM reads it.
+
+    Attributes:
+        label: as the small model has it.
+        description: what it stands for.
+    """
+
+    label: str
+    description: str
+
+
+@dataclass(frozen=True)
 class LlmConfig:
     """Who is asked, and how.
 
@@ -55,26 +68,40 @@ class LlmConfig:
         base_url: of an OpenAI-compatible API, up to where /chat/completions follows; "embedded" for the one that
             comes along.
         model: its name there.
-        answer: "letter" for one token with its probabilities, "schema" for JSON held to a schema.
+        answer: "letter" for one token with its probabilities, "schema" for JSON held to a schema, "json" for JSON that
+            is only asked for.
+        thinking: whether the model thinks before it answers: it gets room for that, no temperature, and answers by
+            schema, because such models give no probabilities.
         max_tokens_field: what the endpoint calls the bound on the answer's tokens.
+        max_tokens: most tokens of an answer, thoughts included; 0 for as many as the kind of answer needs.
+        send_temperature: whether a temperature of 0 is asked for; some models refuse it.
+        context: a sentence for every prompt, on where the documents come from.
+        labels: descriptions of label names that do not say enough.
         timeout_seconds: for a whole call.
         max_text_chars: how much of a text is sent.
         max_error: largest share of errors among the items that a qualified vote may settle.
         breaker_failures: failures in a row after which calls pause.
         breaker_seconds: how long, at first; doubles with each failure that follows.
         max_outage_seconds: how long nothing may succeed before the drain ends.
+        trial_calls: refused calls without any success after which the set-up is at fault, not the documents.
     """
 
     base_url: str = EMBEDDED
     model: str = ""
     answer: str = "letter"
+    thinking: bool = False
     max_tokens_field: str = "max_tokens"
+    max_tokens: int = 0
+    send_temperature: bool = True
+    context: str = ""
+    labels: tuple[LabelConfig, ...] = ()
     timeout_seconds: float = 60.0
     max_text_chars: int = 8000
     max_error: float = 0.05
     breaker_failures: int = 10
     breaker_seconds: float = 5.0
     max_outage_seconds: float = 600.0
+    trial_calls: int = 5
 
 
 @dataclass(frozen=True)
@@ -194,6 +221,8 @@ def _check(config: DrainConfig) -> None:
         breaker_failures="[1, 10000]",
         breaker_seconds="(0, 3600]",
         max_outage_seconds="(0, 86400]",
+        trial_calls="[1, 1000]",
+        max_tokens="[0, 1000000]",
     )
     if config.queue.lease_seconds < config.llm.timeout_seconds * 1.5:
         raise ConfigError(
@@ -209,6 +238,7 @@ def _check(config: DrainConfig) -> None:
         _one_of("masking.national_ids", name, NATIONAL_IDS)
     _check_names(config.masking.names)
     _check_endpoint(config.llm)
+    _check_labels(config.llm)
     _check_money(config)
 
 
@@ -221,14 +251,38 @@ def _check_names(names: str) -> None:
 def _check_endpoint(llm: LlmConfig) -> None:
     if llm.base_url == EMBEDDED:
         return
-    parts = urlsplit(llm.base_url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query:
+    try:
+        parts = urlsplit(llm.base_url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        found = f"{parts.scheme}://{parts.hostname or ''}"
+    except ValueError:  # brackets that do not close, a port that is no number
+        raise ConfigError(
+            'llm.base_url: expected "embedded" or a URL such as https://llm.example/v1, found one that is malformed'
+        ) from None
+    if (
+        not usable
+        or parts.username
+        or parts.password
+        or parts.query
+        or parts.fragment
+        or not llm.base_url.isprintable()
+    ):
         raise ConfigError(
             'llm.base_url: expected "embedded" or a URL such as https://llm.example/v1, without user, password or '
-            f"query, found {parts.scheme}://{parts.hostname or ''}; the key belongs into DOCYARD_LLM_API_KEY"
+            f"query, found {found}; the key belongs into DOCYARD_LLM_API_KEY"
         )
     if not llm.model:
         raise ConfigError("llm.model: name the model, as the endpoint calls it")
+
+
+def _check_labels(llm: LlmConfig) -> None:
+    for text, where in [(llm.context, "llm.context"), *((label.description, "llm.labels") for label in llm.labels)]:
+        if not text.isprintable():
+            raise ConfigError(f"{where}: expected one line of text, found a line break or control character")
+    if len({label.label for label in llm.labels}) < len(llm.labels):
+        raise ConfigError("llm.labels: a label has two descriptions; remove one")
+    if any(not label.label for label in llm.labels):
+        raise ConfigError("llm.labels: expected the name of a label, found an empty string")
 
 
 def _check_money(config: DrainConfig) -> None:

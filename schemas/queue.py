@@ -65,7 +65,7 @@ CODE_DESCRIPTIONS: dict[ItemCode, tuple[ItemState, str]] = {
         ItemState.PENDING,
         "The cap allows no further call until it is known what those under way did cost.",
     ),
-    ItemCode.RETRY_RATE_LIMITED: (ItemState.PENDING, "The endpoint asked to wait (429)."),
+    ItemCode.RETRY_RATE_LIMITED: (ItemState.PENDING, "The endpoint asked to wait."),
     ItemCode.RETRY_SERVER_ERROR: (ItemState.PENDING, "The endpoint failed (5xx)."),
     ItemCode.RETRY_TIMEOUT: (ItemState.PENDING, "The endpoint did not answer in time."),
     ItemCode.RETRY_CONNECTION: (ItemState.PENDING, "The endpoint was not reached, or the answer broke off."),
@@ -103,6 +103,12 @@ CODE_DESCRIPTIONS: dict[ItemCode, tuple[ItemState, str]] = {
     ItemCode.WITHDRAWN: (ItemState.DEAD, "A later run of its date escalates it no more."),
     ItemCode.ERASED: (ItemState.DEAD, "Its document was erased before it was decided."),
 }
+
+# What an operator may put back into the queue: all that went to people or died for a reason that is no decision.
+REQUEUEABLE: tuple[ItemCode, ...] = (
+    ItemCode.WORKERS_LOST,
+    *(code for code, (state, _) in CODE_DESCRIPTIONS.items() if state is ItemState.IN_REVIEW and code != "reopened"),
+)
 
 
 class CallStatus(StrEnum):

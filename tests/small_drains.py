@@ -13,12 +13,12 @@ from fallback.database import reading, transaction
 from fallback.drain import Drain, DrainCounts, Limits
 from fallback.endpoint import Endpoint
 from fallback.masking import Masker
-from fallback.prompt import PROMPT_VERSION
+from fallback.prompt import prompt_version
 from fallback.recording import Books
 from fallback.tables import calls, items, qualifications
 from fallback.work import Desk
 from schemas.fallback_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig, QueueConfig
-from tests.queue_databases import NOON, item_row
+from tests.queue_databases import NOON, call_row, item_row
 
 MODEL = "test-model"
 BUNDLE = "tickets@0123456789ab"
@@ -52,7 +52,7 @@ def qualify(queue: sa.Engine, backend: str, bundle: str = BUNDLE, **columns: Any
     """As if the backend had shown to be better."""
     row = {
         "backend": backend,
-        "prompt_version": PROMPT_VERSION,
+        "prompt_version": prompt_version(LlmConfig()),
         "bundle": bundle,
         "at": NOON,
         "data_sha256": "x",
@@ -69,6 +69,14 @@ def qualify(queue: sa.Engine, backend: str, bundle: str = BUNDLE, **columns: Any
     }
     with transaction(queue) as connection:
         connection.execute(sa.insert(qualifications), row | columns)
+
+
+def prove(queue: sa.Engine, config: DrainConfig) -> None:
+    """As if the endpoint had answered before."""
+    asker = asker_of(config, "", "drain")
+    row = call_row("proof", None, backend=asker.backend, setup=asker.setup, status="answered")
+    with transaction(queue) as connection:
+        connection.execute(sa.insert(calls), row)
 
 
 def drain(
@@ -100,5 +108,10 @@ def codes_of(queue: sa.Engine) -> dict[str, str]:
     return {row["item_key"]: row["code"] for row in rows_of(queue)}
 
 
+def calls_of(queue: sa.Engine) -> list[dict[str, Any]]:
+    """Those about items: not the one that `prove` makes up, nor those about made-up documents."""
+    return [row for row in rows_of(queue, calls) if row["item_key"] is not None]
+
+
 def statuses_of(queue: sa.Engine) -> list[str]:
-    return sorted(row["status"] for row in rows_of(queue, calls))
+    return sorted(row["status"] for row in calls_of(queue))

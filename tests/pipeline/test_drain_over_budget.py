@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from fallback.clock import now_micros
 from fallback.database import default_url, transaction
 from fallback.tables import items
-from pipelines.drain import requeue_unpaid
+from pipelines import drain as job
 from review.work.claims import claim, defer
 from review.work.upkeep import keep_up
 from schemas.fallback_config import DrainConfig
+from schemas.queue import ItemCode
 from tests.queue_databases import opened
 from tests.review_cases import ANNA, BEN, CONFIG, DUE, HOUR, TWO_PEOPLE, actions, fill, hire, in_review, label, says
 from tests.small_drains import codes_of
@@ -25,7 +26,7 @@ ITEMS = ("claimed", "claim_is_over", "put_off", "judged", "untouched")
 
 
 def requeue(engine: sa.Engine) -> dict[str, str]:
-    requeue_unpaid(engine, DrainConfig())
+    job.requeue(engine, DrainConfig(), ItemCode.OVER_BUDGET)
     return codes_of(engine)
 
 
@@ -68,5 +69,5 @@ def test_what_never_was_in_a_review_goes_back_as_well(tmp_path: Path) -> None:
     open_warehouse(str(tmp_path))
     with opened(default_url(tmp_path)) as engine, transaction(engine) as connection:
         connection.execute(sa.insert(items), in_review("a", code="over_budget"))
-    done = docyard("drain", "--warehouse", tmp_path, "--requeue-over-budget", "--json")
+    done = docyard("drain", "--warehouse", tmp_path, "--requeue", "over_budget", "--json")
     assert json.loads(done.output)["states"]["pending"] == 1, done.output

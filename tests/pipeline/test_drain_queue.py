@@ -21,10 +21,12 @@ from tests.queue_databases import call_row
 from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.small_drains import (
     MODEL,
+    calls_of,
     codes_of,
     desk_of,
     drain,
     drain_config,
+    prove,
     put_items,
     qualify,
     rows_of,
@@ -84,20 +86,21 @@ def test_none_of_these_goes_to_people(queue: sa.Engine) -> None:
         ("endless", "endpoint_failed", "DecodingError"),
         ("cut", "endpoint_failed", "RemoteProtocolError"),
         ("500", "endpoint_failed", "server_error"),
-        ("rate_limited", "endpoint_failed", "rate_limited"),
         ("400", "request_rejected", "request_rejected"),
     ],
 )
 def test_what_goes_wrong_every_time_ends_with_people_and_the_reason(
     queue: sa.Engine, word: str, code: str, error: str
 ) -> None:
-    with scripted_llm(ScriptedLlm(behaviour=lambda request: word)) as llm:
+    behaviour = lambda request: word if "text of" in request.document else "answer"  # noqa: E731
+    with scripted_llm(ScriptedLlm(behaviour=behaviour)) as llm:
         config = drain_config(llm.url)
         qualify(queue, backend_name(config.llm))
+        prove(queue, config)
         put_items(queue, 1)
         drain(queue, config)
     assert set(codes_of(queue).values()) == {code}
-    made = rows_of(queue, calls)
+    made = calls_of(queue)
     assert len(made) == (1 if word == "400" else config.queue.max_attempts)
     assert {call["error"] for call in made} == {error}
     assert {call["status"] for call in made} == {"refused" if error in ("not_an_option", "no_completion") else "failed"}
@@ -116,14 +119,19 @@ def test_what_goes_wrong_once_is_tried_again(queue: sa.Engine) -> None:
     assert statuses_of(queue) == ["answered", "failed", "failed", "failed", "refused"]
 
 
-@pytest.mark.parametrize("word", ["quota", "401", "403", "402", "404", "302"])
-def test_an_endpoint_that_cannot_be_used_ends_the_drain_and_leaves_the_items(queue: sa.Engine, word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "asked"), [("quota", 1), ("401", 1), ("402", 1), ("302", 1), ("403", 5), ("404", 5), ("400", 5)]
+)
+def test_an_endpoint_that_has_never_answered_and_refuses_ends_the_drain_and_leaves_the_items(
+    queue: sa.Engine, word: str, asked: int
+) -> None:
     with scripted_llm(ScriptedLlm(behaviour=lambda request: word)) as llm:
-        put_items(queue, 5)
+        put_items(queue, 9)
         with pytest.raises(EndpointError):
             drain(queue, drain_config(llm.url), workers=1)
-    assert len(llm.log) == 1
-    assert sorted(codes_of(queue).values()) == ["handed_back"] + ["loaded"] * 4
+    assert len(llm.log) == asked
+    assert sorted(codes_of(queue).values()) == ["handed_back"] * asked + ["loaded"] * (9 - asked)
+    assert {(row["attempts"], row["refusals"]) for row in rows_of(queue)} == {(0, 0)}
     assert {row["nanos"] for row in rows_of(queue, spend)} == {0}
 
 

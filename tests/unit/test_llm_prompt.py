@@ -8,7 +8,6 @@ import pytest
 
 from fallback.answers import RefusedAnswerError, read_answer, usage_of
 from fallback.backends import resolved
-from fallback.endpoint import retry_after
 from fallback.prompt import Prompt, build_prompt
 from schemas.fallback_config import DrainConfig, LlmConfig
 from tests.scripted_llm import Request, ScriptedLlm
