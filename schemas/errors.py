@@ -10,7 +10,8 @@ DocyardError                1  anything below; never raised itself
 ├── VerificationError       8  a published run is not what its manifest says
 ├── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
 ├── QueueError             10  the queue's database cannot be opened, or another version of Docyard wrote it
-└── EndpointError          11  the LLM's endpoint refuses the key, has no quota left, or stays away
+├── EndpointError          11  the LLM's endpoint refuses the key, has no quota left, or stays away
+└── ErasureError           12  something still holds words that were erased
 
 An error's message says what was found, what was expected, where, and what to do; it never holds document text.
 A bad document raises none of these: it becomes a Rejection (see `schemas.reasons`).
@@ -87,6 +88,12 @@ class EndpointError(DocyardError):
     exit_code = 11
 
 
+class ErasureError(DocyardError):
+    """Words were blanked in the queue, and its files still hold them."""
+
+    exit_code = 12
+
+
 ERRORS: tuple[type[DocyardError], ...] = (
     ConfigError,
     InputError,
@@ -98,6 +105,7 @@ ERRORS: tuple[type[DocyardError], ...] = (
     RunFailedError,
     QueueError,
     EndpointError,
+    ErasureError,
 )
 
 

@@ -334,4 +334,4 @@ def test_commands_about_runs_refuse_a_folder_that_is_no_warehouse(tmp_path: Path
 
 
 def test_every_error_has_its_own_exit_code() -> None:
-    assert [error.exit_code for error in ERRORS] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    assert [error.exit_code for error in ERRORS] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]
