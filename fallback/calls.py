@@ -18,7 +18,7 @@ from fallback.clock import utc_day
 from fallback.database import is_postgresql
 from fallback.prompt import Prompt
 from fallback.refusals import CallFailedError
-from fallback.tables import calls, egress
+from fallback.tables import calls, egress, items
 from schemas.queue import CallStatus
 
 OPEN, OVER_CAP, CAP_IN_USE, IN_FLIGHT = "open", "over_cap", "cap_in_use", "in_flight"
@@ -196,8 +196,14 @@ def _close(
 ) -> None:
     """Sets what a call came to; where its cost cannot be told, the reservation stands."""
     call = connection.execute(
-        sa.select(calls.c.spend_day, calls.c.cost_nanos).where(calls.c.call_id == call_id).with_for_update()
+        sa.select(calls.c.item_key, calls.c.spend_day, calls.c.cost_nanos)
+        .where(calls.c.call_id == call_id)
+        .with_for_update()
     ).one()
+    # The document may have been erased while the call was under way.
+    erased = sa.select(items.c.item_key).where(items.c.item_key == call.item_key, items.c.text.is_(None))
+    if "words" in values and connection.scalar(erased) is not None:
+        values = values | {"words": None}
     cost = call.cost_nanos
     if cost is not None and price and usage.input_tokens is not None and usage.output_tokens is not None:
         cost = price.cost(usage.input_tokens, usage.output_tokens)

@@ -15,17 +15,20 @@ from fallback.database import database_error, default_url, open_database, readin
 from fallback.events import Event, append_event
 from pipelines.runs import existing_warehouse
 from review.evidence.audit import audit, parse_checkpoint
+from review.evidence.copies import Document, find_copies
 from review.evidence.erasure import erase, of_document, older_than, plan_erasure
 from review.evidence.export import export_trail
+from review.evidence.overwriting import PATIENCE_SECONDS, kept_elsewhere, overwrite_blanked
 from review.outcomes.label_studio import export_tasks, import_annotations, interface_path
 from review.outcomes.resolutions import publish_resolutions
 from review.outcomes.training_data import export_training_data
 from review.outcomes.views import write_duckdb_sql
 from review.people.accounts import OPERATOR, add_person, set_password
 from review.work.upkeep import keep_up
-from schemas.errors import InputError, VerificationError
+from schemas.errors import ErasureError, InputError, VerificationError
 from schemas.review import ReviewAction, Role
 from schemas.review_config import ReviewConfig
+from transforms.warehouse.layout import Warehouse
 
 _FAULTS_SHOWN = 10
 
@@ -102,24 +105,43 @@ def export_evidence(engine: sa.Engine, path: Path) -> int:
 
 
 def erase_texts(
-    engine: sa.Engine, document_id: str | None, document_type: str | None, days: float | None, dry_run: bool
-) -> str:
-    """Erases, or says what would be erased, and what it does not reach.
+    engine: sa.Engine,
+    warehouse: Path,
+    document_id: str | None,
+    document_type: str | None,
+    days: float | None,
+    dry_run: bool,
+) -> Iterator[str]:
+    """Erases, or says what would be erased; and what it does not reach, a line each.
 
     Raises:
         InputError: nothing in the queue belongs to the document.
+        ErasureError: the words are blanked, and something still holds them that should not.
     """
     now = now_micros()
     which = of_document(document_id, document_type) if document_id is not None else older_than(days or 0.0, now)
+    asked_for: frozenset[Document] = frozenset() if document_id is None else frozenset({(document_type, document_id)})
+    place = Warehouse(warehouse.absolute())
+    if place.runs.is_dir():
+        existing_warehouse(warehouse)  # clears what killed runs staged
+    with reading(engine) as connection:
+        copies = find_copies(connection, place, which, asked_for)
     done = plan_erasure(engine, which) if dry_run else erase(engine, which, now)
-    if not done.items and document_id is not None:
-        raise InputError("the queue holds no words of this document; look for it under its id and type")
-    verb = "would erase" if dry_run else "erased"
-    lines = [f"{verb} the words of {done.items:,} items ({done.still_open:,} undecided) and {done.comments:,} comments"]
-    if done.partitions:
-        lines.append("not reached, if still there: escalations/ of " + ", ".join(done.partitions))
-        lines.append("nor files exported before, backups, or the source itself")
-    return "\n".join(lines)
+    if done.known:
+        verb = "would erase" if dry_run else "erased"
+        yield f"{verb} the words of {done.items:,} items ({done.still_open:,} undecided) and {done.comments:,} comments"
+        yield f"reached: {shown(str(engine.url))}, its tables and files, {done.answers:,} answers of an LLM among them"
+    held = () if dry_run or not done.known else overwrite_blanked(engine, PATIENCE_SECONDS)
+    yield from (f"not reached: {copy.place}: {copy.found}; {copy.remedy}" for copy in copies)
+    if done.known:
+        yield from (f"not reached: {place}" for place in kept_elsewhere(engine))
+        yield "not reached: the source, and copies that others made; the cache and the logs hold no text"
+    if not done.known and document_id is not None:
+        raise InputError("the queue holds nothing of this document; look for it under its id and type")
+    if held:
+        raise ErasureError(
+            f"blanked, and not yet gone: {'; '.join(held)}; then run `docyard erase` again with the same options"
+        )
 
 
 def publish(

@@ -130,7 +130,7 @@ def audit_export(file: Path, warehouse: str, database: str | None) -> None:
 @click.option("--document-id", metavar="ID", help="Erase this document, and its paragraphs.")
 @click.option("--document-type", metavar="TYPE", help="Only of this type; ids can be the same in several.")
 @click.option("--older-than", type=click.FloatRange(0), metavar="DAYS", help="Erase what was settled so long ago.")
-@click.option("--dry-run", is_flag=True, help="Say what would be erased, erase nothing.")
+@click.option("--dry-run", is_flag=True, help="List every copy, and what would be erased; erase nothing.")
 def erase(
     warehouse: str,
     database: str | None,
@@ -139,14 +139,15 @@ def erase(
     older_than: float | None,
     dry_run: bool,
 ) -> None:
-    """Blank texts, metadata and comments in the queue; the audit trail stays whole."""
+    """Take texts, metadata and comments out of the queue and its files; the audit trail stays whole."""
     if (document_id is None) == (older_than is None):
         raise ConfigError("give one of --document-id and --older-than")
     if document_type is not None and document_id is None:
         raise ConfigError("--document-type belongs to --document-id")
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
-        (answer if dry_run else report)(job.erase_texts(engine, document_id, document_type, older_than, dry_run))
+        for line in job.erase_texts(engine, Path(warehouse), document_id, document_type, older_than, dry_run):
+            (answer if dry_run else report)(line)
 
 
 @click.command()

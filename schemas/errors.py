@@ -11,7 +11,8 @@ DocyardError                1  anything below; never raised itself
 ├── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
 ├── QueueError             10  the queue's database cannot be opened, or another version of Docyard wrote it
 ├── EndpointError          11  the LLM's endpoint refuses the key, has no quota left, or stays away
-└── StorageError           12  a folder or file may not be read or written, or a mount is in the way
+ ├── StorageError           12  a folder or file may not be read or written, or a mount is in the way
+ └── ErasureError           13  something still holds words that were erased
 
 An error's message says what was found, what was expected, where, and what to do; it never holds document text.
 A bad document raises none of these: it becomes a Rejection (see `schemas.reasons`).
@@ -104,6 +105,13 @@ class StorageError(DocyardError):
     exit_code = 12
 
 
+class ErasureError(DocyardError):
+    """Words were blanked in the queue, and its files still hold them."""
+
+    exit_code = 13
+    may_pass = True
+
+
 ERRORS: tuple[type[DocyardError], ...] = (
     ConfigError,
     InputError,
@@ -116,6 +124,7 @@ ERRORS: tuple[type[DocyardError], ...] = (
     QueueError,
     EndpointError,
     StorageError,
+    ErasureError,
 )
 
 

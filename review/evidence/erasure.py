@@ -1,8 +1,10 @@
 """Erasure: blanks what an item says of its document, and keeps the trail of what was done whole.
 
 What goes: text, metadata, comments with the keys of their hashes, and what the LLM said. What stays: ids, labels, who
-decided and when. An item that waits for an answer cannot get one without its text, and is dead afterwards. Out of
-reach are files: published escalations, exported training data and tasks, and copies of the database.
+decided and when. An item that waits for an answer cannot get one without its text, and is dead afterwards.
+
+Blanking is half of it: `review.evidence.overwriting` takes the words out of the database's files, and
+`review.evidence.copies` finds the files that are out of reach.
 """
 
 from __future__ import annotations
@@ -33,13 +35,15 @@ class Erasure:
         items: with text.
         still_open: those of them that nobody has decided.
         comments: that people wrote.
-        partitions: of the warehouse in which their texts are published, as `run_date=…/document_type=…`.
+        answers: of an LLM, of which its words are kept.
+        known: items that belong to the documents, those that were blanked before among them.
     """
 
     items: int
     still_open: int
     comments: int
-    partitions: tuple[str, ...]
+    answers: int
+    known: int
 
 
 def of_document(document_id: str, document_type: str | None) -> sa.ColumnElement[bool]:
@@ -61,7 +65,7 @@ def plan_erasure(engine: sa.Engine, which: sa.ColumnElement[bool]) -> Erasure:
 
 
 def erase(engine: sa.Engine, which: sa.ColumnElement[bool], now: int) -> Erasure:
-    """Erases in transactions of a few hundred items, each with its events; a kill leaves whole items, run it again."""
+    """Blanks in transactions of a few hundred items, each with its events; a kill leaves whole items, run it again."""
     with reading(engine) as connection:
         planned = _count(connection, which)
     while True:
@@ -81,9 +85,6 @@ def erase(engine: sa.Engine, which: sa.ColumnElement[bool], now: int) -> Erasure
                 dead = move_item(connection, row.item_key, ItemCode.ERASED, now, expected=OPEN_STATES)
                 happened.append(Event(OPERATOR, ReviewAction.DOCUMENT_ERASED, row.item_key, {"undecided": dead}))
             append_events(connection, happened, now)
-    if engine.dialect.name == "sqlite":
-        with engine.connect() as plain:
-            plain.connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")  # the log holds old pages
     return planned
 
 
@@ -110,19 +111,22 @@ def _has_words() -> sa.ColumnElement[bool]:
 
 
 def _count(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Erasure:
-    found = sa.select(items.c.item_key, items.c.state, items.c.run_date, items.c.document_type).where(
-        which & _has_words()
-    )
-    rows = connection.execute(found).all()
+    states = connection.scalars(sa.select(items.c.state).where(which & _has_words())).all()
     open_states = {state.value for state in OPEN_STATES}
-    comments = sum(
-        connection.scalar(
-            sa.select(sa.func.count())
-            .select_from(table.join(items, items.c.item_key == table.c.item_key))
-            .where(which, table.c.comment.is_not(None))
+    comments, answers = (
+        sum(
+            connection.scalar(
+                sa.select(sa.func.count())
+                .select_from(table.join(items, items.c.item_key == table.c.item_key))
+                .where(which, column.is_not(None))
+            )
+            or 0
+            for table, column in columns
         )
-        or 0
-        for table in (judgements, reopenings)
+        for columns in (
+            [(judgements, judgements.c.comment), (reopenings, reopenings.c.comment)],
+            [(calls, calls.c.words)],
+        )
     )
-    partitions = {f"run_date={row.run_date}/document_type={row.document_type}" for row in rows}
-    return Erasure(len(rows), sum(row.state in open_states for row in rows), comments, tuple(sorted(partitions)))
+    known = connection.scalar(sa.select(sa.func.count()).where(which)) or 0
+    return Erasure(len(states), sum(state in open_states for state in states), comments, answers, known)
