@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import re
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from PIL import Image
 
 DRIVER = shutil.which("chromedriver")
 CHROMIUM = shutil.which("chromium")
@@ -96,8 +98,23 @@ class Chromium:
             time.sleep(0.05)
 
     def picture(self, path: Path) -> None:
-        """What is seen, as PNG."""
-        path.write_bytes(base64.b64decode(self._do("GET", "screenshot")))
+        """What is seen, as a PNG of few colours, which is small."""
+        with Image.open(io.BytesIO(base64.b64decode(self._do("GET", "screenshot")))) as image:
+            image.convert("RGB").quantize(64).save(path, optimize=True)
+
+    def media(self, kind: str) -> None:
+        """Shows the page as `print` would have it, or as `screen`."""
+        self._do("POST", "goog/cdp/execute", cmd="Emulation.setEmulatedMedia", params={"media": kind})
+
+    def double_click(self, selector: str) -> None:
+        at = {"origin": {_ELEMENT: self.find(selector)}, "x": 0, "y": 0}
+        click = [{"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0}]
+        actions = [{"type": "pointerMove", **at}, *click, *click]
+        self._do("POST", "actions", actions=[{"type": "pointer", "id": "mouse", "actions": actions}])
+
+    def forget_cookies(self) -> None:
+        """As after a session has ended."""
+        self._do("DELETE", "cookie")
 
     def complaints(self) -> list[str]:
         """What the browser logged as an error since it was asked last, the content policy's refusals among it."""

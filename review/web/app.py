@@ -68,7 +68,10 @@ def make_app(desk: Desk) -> ASGIApp:
         response.headers.update(error.headers or {})
         return response
 
-    app = Starlette(routes=routes, exception_handlers={HTTPException: not_here})
+    async def broken(_: Request, error: Exception) -> Response:
+        raise error  # `WithHeaders` says so, in words of ours
+
+    app = Starlette(routes=routes, exception_handlers={HTTPException: not_here, Exception: broken})
     return WithHeaders(_Below(desk.config.server.base_path, app))
 
 

@@ -33,7 +33,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fallback.clock import SECOND
@@ -93,7 +93,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class WithHeaders:
-    """Puts the headers on every answer, those to errors included."""
+    """Puts the headers on every answer, those to errors included; what nobody caught ends here, in the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -101,14 +101,25 @@ class WithHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request."""
 
+        began = False
+
         async def send_with_headers(message: Message) -> None:
+            nonlocal began
             if message["type"] == "http.response.start":
+                began = True
                 named = {name.lower() for name, _ in message["headers"]}
                 extra = [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in named]
                 message = {**message, "headers": [*message["headers"], *extra]}
             await send(message)
 
-        await self.app(scope, receive, send_with_headers)
+        try:
+            await self.app(scope, receive, send_with_headers)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            words, status = _trouble(Request(scope), error)
+            if not began:
+                await PlainTextResponse(words, status)(scope, receive, send_with_headers)
 
 
 def for_everybody(desk: Desk, handler: PlainHandler) -> Endpoint:

@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import sqlalchemy as sa
 import uvicorn
@@ -16,6 +17,8 @@ from review.web.desk import Desk, make_templates
 from review.work.upkeep import keep_up_until, prepare
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig
+
+_BUSY_SECONDS = 5
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +31,7 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
         ConfigError: the address cannot be listened on.
     """
     upkeep = prepare(engine, config)
+    _wait_shortly(engine)
     listening = _listen(config)
     host, port = listening.getsockname()[:2]
     server = uvicorn.Server(
@@ -46,7 +50,7 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
     keeper = threading.Thread(target=keep_up_until, args=(stop, engine, config), name="upkeep")
     keeper.start()
     shown = f"[{host}]" if ":" in host else host
-    say(f"review at http://{shown}:{port}/ ({upkeep.taken_in:,} new items); Ctrl-C ends it")
+    say(f"review at http://{shown}:{port}{config.server.base_path}/ ({upkeep.taken_in:,} new items); Ctrl-C ends it")
     try:
         with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C is how it is meant to end
             server.run(sockets=[listening])
@@ -54,6 +58,20 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
         stop.set()
         keeper.join()
         listening.close()
+
+
+def _wait_shortly(engine: sa.Engine) -> None:
+    """From now on, no page waits longer for a lock than people wait for a page; they get their form back instead."""
+
+    def limit(connection: Any, _: object) -> None:
+        if engine.dialect.name == "sqlite":
+            connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+        else:
+            connection.execute(f"SET lock_timeout = '{_BUSY_SECONDS}s'")
+            connection.commit()
+
+    sa.event.listen(engine, "connect", limit)
+    engine.dispose()
 
 
 def _listen(config: ReviewConfig) -> socket.socket:

@@ -205,7 +205,9 @@ def details_words(text: str | None) -> tuple[list[tuple[str, str]], list[tuple[s
     read, raw = [], []
     for key, value in json_pairs(text):
         named = DETAIL_WORDS.get(key, plain(key))
-        if _HASH.search(value) and key != "beside":
+        if key == "beside":
+            read.append(("shown", "beside another item"))
+        if _HASH.search(value):
             raw.append((named, value))
         elif value not in ("", "null"):
             read.append((named, _detail(key, value)))
@@ -234,8 +236,6 @@ def _detail(key: str, value: str) -> str:
         return reason_words(value)
     if key == "settled_by":
         return decider(value)
-    if key == "beside":
-        return f"{value[:12]}…" if len(value) > 12 else value
     return {"true": "yes", "false": "no"}.get(value, value)
 
 

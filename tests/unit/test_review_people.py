@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from fallback.database import reading, transaction
 from fallback.tables import events
 from review.people.accounts import OPERATOR, Person, add_person, change_person, find_person, set_password
+from review.people.form_tokens import form_token, load_form_key, shown_at
 from review.people.identity import person_key, same_person
 from review.people.log_in import blocked, check_password, record_failure, record_success, stored_hash, take_attempt
 from review.people.sessions import begin_session, find_session, sweep_sessions, touch_session
@@ -225,3 +226,16 @@ def test_many_guesses_at_once_get_no_more_tries_than_one_by_one(queue: sa.Engine
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(attempt, range(30))) == CONFIG.max_failures
+
+
+def test_a_token_of_a_form_is_of_one_person_and_of_one_time(queue: sa.Engine) -> None:
+    key = load_form_key(queue)
+    assert load_form_key(queue) == key
+    token = form_token(key, "anna", NOON)
+    assert shown_at(key, "anna", token) == NOON
+    at, _, seal = token.partition(".")
+    later = f"{int(at) + 1}.{seal}"
+    for made_up in ("", ".", token + "0", later, f"{at}.", f"{at}.é", f"é.{seal}", f"-{token}", token.upper()):
+        assert shown_at(key, "anna", made_up) is None
+    assert shown_at(key, "ben", token) is None
+    assert shown_at(b"another key", "anna", token) is None

@@ -54,6 +54,19 @@ document.addEventListener("input", (event) => {
   if (choice && event.target.value) document.getElementById(choice).checked = true;
 });
 
+// A form that came back stands at the address of its page, so that loading that address again sends nothing.
+const address = document.body.dataset.address;
+if (address) history.replaceState(null, "", address);
+
+// Leaving a page with words that were not sent asks first.
+let leaving = false;
+document.addEventListener("submit", () => { leaving = true; });
+window.addEventListener("beforeunload", (event) => {
+  const written = [...document.querySelectorAll("#comment, #reopen-comment")].some((field) => field.value.trim());
+  if (written && !leaving) event.preventDefault();
+});
+window.addEventListener("pageshow", () => { leaving = false; });
+
 const problem = document.getElementById("problem");
 if (problem) problem.focus();
 
