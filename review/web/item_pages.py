@@ -63,7 +63,8 @@ def judge_item(asked: Asked) -> Response:
     try:
         said = _said(asked)
         with transaction(asked.desk.engine) as connection:
-            stage = judge(connection, asked.person, key, said, asked.now, asked.desk.config.four_eyes)
+            config = asked.desk.config
+            stage = judge(connection, asked.person, key, said, asked.now, config.four_eyes, config.reuse_decisions)
     except Refusal as refusal:
         status = HTTP_STATUS[refusal.code]
         if status != HTTP_STATUS[RefusalCode.BAD_INPUT]:
