@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -32,17 +32,25 @@ _COPIED = (
     *("metadata", "source_uri", "source_offset"),
 )
 _TRIES = 5
+
+# Settles those of some items whose decision is known, and gives the events to append.
+SettleKnown = Callable[[sa.Connection, Sequence[str], int], list[Event]]
 _LOCK = 0x6C6F6164
 
 
 @dataclass(frozen=True)
 class Load:
-    """What loading a partition came to; `new` counts revived items, too."""
+    """What loading a partition came to; `new` counts revived items, too.
+
+    Attributes:
+        decided_before: those of the new items that an earlier decision of people settled at once.
+    """
 
     partition: Partition
     run_id: str
     escalated: int
     new: int
+    decided_before: int
     withdrawn: int
 
 
@@ -61,8 +69,17 @@ def load_partition(
     partition: Partition,
     priorities: Sequence[PriorityConfig],
     now: int,
+    settle: SettleKnown | None = None,
 ) -> Load | None:
     """Brings the queue in line with one partition, in the caller's transaction.
+
+    Args:
+        connection: of the transaction.
+        warehouse: that the partition was published in.
+        partition: of the escalations.
+        priorities: what a mistake costs, by document type.
+        now: microseconds.
+        settle: settles those of the new items whose document was decided before; None to have all judged.
 
     Returns:
         None where the same run's partition was loaded before.
@@ -100,12 +117,14 @@ def load_partition(
     for key in sorted(revived):
         if move_item(connection, key, ItemCode.REQUEUED, now, expected=[ItemState.DEAD], not_before=now):
             happened.append(Event("drain", EventAction.ITEM_REVIVED, key, {"run_id": run_id}))
+    known_before = settle(connection, sorted([*(row["item_key"] for row in fresh), *revived]), now) if settle else []
+    happened += known_before
     withdrawn = 0
     for key in sorted(set(present) - set(wanted)):
         if move_item(connection, key, ItemCode.WITHDRAWN, now, expected=OPEN_STATES):
             withdrawn += 1
             happened.append(Event("drain", EventAction.ITEM_WITHDRAWN, key, {"run_id": run_id}))
-    load = Load(partition, run_id, len(wanted), len(fresh) + len(revived), withdrawn)
+    load = Load(partition, run_id, len(wanted), len(fresh) + len(revived), len(known_before), withdrawn)
     _record(connection, load, known is not None, now)
     details = {
         "run_date": partition.run_date,
@@ -113,6 +132,7 @@ def load_partition(
         "run_id": run_id,
         "escalated": load.escalated,
         "new": load.new,
+        "decided_before": load.decided_before,
         "withdrawn": load.withdrawn,
     }
     append_events(connection, [*happened, Event("drain", EventAction.PARTITION_LOADED, None, details)], now)

@@ -35,10 +35,12 @@ from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.evaluation.data import Columns, read_evaluation_data
 from pipelines.runs import existing_warehouse
+from review.work.decided_before import Precedents
 from review.work.in_hand import in_hand
 from schemas.errors import ConfigError
 from schemas.fallback_config import EMBEDDED, DrainConfig
 from schemas.queue import EventAction, ItemCode
+from transforms.warehouse.layout import Warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -57,15 +59,22 @@ class Drained:
 
 
 def load(engine: sa.Engine, config: DrainConfig) -> tuple[Load, ...]:
-    """Brings the queue in line with every published partition of the escalations."""
+    """Brings the queue in line with every published partition of the escalations, and with what people have settled."""
     warehouse = existing_warehouse(Path(config.warehouse))
+    precedents = _precedents(config, warehouse)
+    settle = None if precedents is None else precedents.settle
     loaded = []
     for partition in escalation_partitions(warehouse):
         with transaction(engine) as connection:
-            found = load_partition(connection, warehouse, partition, config.priorities, now_micros())
+            found = load_partition(connection, warehouse, partition, config.priorities, now_micros(), settle)
         if found:
             loaded.append(found)
-            logger.info("%s: %d new items, %d withdrawn", partition, found.new, found.withdrawn)
+            logger.info(
+                "%s: %d new items, %d of them decided before, %d withdrawn",
+                *(partition, found.new, found.decided_before, found.withdrawn),
+            )
+    if precedents and (settled := precedents.settle_waiting(engine, now_micros())):
+        logger.info("%d items that were waiting are settled by what people decided of the same documents", settled)
     return tuple(loaded)
 
 
@@ -73,9 +82,13 @@ def dry_run(engine: sa.Engine, config: DrainConfig) -> Estimate:
     """What a drain would ask for; everything it does to the queue is undone."""
     config = resolved(config)
     warehouse = existing_warehouse(Path(config.warehouse))
+    precedents = _precedents(config, warehouse)
+    settle = None if precedents is None else precedents.settle
     with engine.connect() as connection:
         for partition in escalation_partitions(warehouse):
-            load_partition(connection, warehouse, partition, config.priorities, now_micros())
+            load_partition(connection, warehouse, partition, config.priorities, now_micros(), settle)
+        if precedents:
+            precedents.settle_free(connection, precedents.decided_meanwhile(connection), now_micros())
         found = estimate(connection, config, backend_name(config.llm))
         connection.rollback()
     return found
@@ -195,6 +208,10 @@ def stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _precedents(config: DrainConfig, warehouse: Warehouse) -> Precedents | None:
+    return Precedents(warehouse, config.queue.reuse_days) if config.queue.reuse_decisions else None
 
 
 def _log_masking(engine: sa.Engine, config: DrainConfig, backend: str) -> None:

@@ -15,11 +15,14 @@ from fallback.report import QueueReport
 from pipelines.drain import Drained
 from schemas.fallback_config import DrainConfig
 
+_LOADED = ("escalated", "new", "decided_before", "withdrawn")
+
 
 def describe_drained(done: Drained, config: DrainConfig) -> str:
     """What was loaded and asked, and the state of the queue."""
     lines = [
-        f"loaded {load.partition}: {load.escalated:,} escalated, {load.new:,} new, {load.withdrawn:,} withdrawn"
+        f"loaded {load.partition}: {load.escalated:,} escalated, {load.new:,} new, {load.decided_before:,} of them "
+        f"decided before, {load.withdrawn:,} withdrawn"
         for load in done.loads
     ]
     if done.counts:
@@ -93,10 +96,7 @@ def drained_figures(done: Drained) -> dict[str, Any]:
     """The same as plain values."""
     report = done.report
     return {
-        "loads": [
-            {**asdict(load.partition), **{name: getattr(load, name) for name in ("escalated", "new", "withdrawn")}}
-            for load in done.loads
-        ],
+        "loads": [{**asdict(load.partition), **{name: getattr(load, name) for name in _LOADED}} for load in done.loads],
         "drained": asdict(done.counts) if done.counts else None,
         "states": report.states(),
         "codes": [asdict(entry) for entry in report.codes],

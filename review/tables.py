@@ -104,3 +104,16 @@ reopenings = Table(
     Column("settled_at", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
 )
+
+reused_decisions = Table(
+    "reused_decisions",
+    metadata,
+    Column("item_key", Text, primary_key=True),
+    Column("cycle", Integer, primary_key=True),  # of the item that was settled so
+    Column("rests_on", Text, nullable=False),  # the item that people judged
+    Column("rests_on_cycle", Integer, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("decided_by", Text, nullable=False),
+    Column("decided_at", BigInteger, nullable=False),
+    Column("at", BigInteger, nullable=False),
+)

@@ -36,6 +36,8 @@ class QueueConfig:
         retry_seconds: shortest wait after a failure; doubles with each.
         max_retry_seconds: longest wait, whatever the endpoint asks for.
         batch_hours: how long an exported batch may take.
+        reuse_decisions: whether what people settled settles the same document, with the same text, in later items.
+        reuse_days: how old such a decision may be; 0 for any age.
     """
 
     database: DatabaseUrl = ""
@@ -45,6 +47,8 @@ class QueueConfig:
     retry_seconds: float = 2.0
     max_retry_seconds: float = 300.0
     batch_hours: float = 26.0
+    reuse_decisions: bool = True
+    reuse_days: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -211,6 +215,7 @@ def _check(config: DrainConfig) -> None:
         retry_seconds="(0, 3600]",
         max_retry_seconds="(0, 86400]",
         batch_hours="(0, 720]",
+        reuse_days="[0, 36500]",
     )
     check_ranges(
         "llm",

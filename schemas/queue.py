@@ -47,6 +47,7 @@ class ItemCode(StrEnum):
     REOPENED = "reopened"
     LLM_VOTE = "llm_vote"
     PERSON_DECIDED = "person_decided"
+    DECIDED_BEFORE = "decided_before"
     WORKERS_LOST = "workers_lost"
     WITHDRAWN = "withdrawn"
     ERASED = "erased"
@@ -99,6 +100,10 @@ CODE_DESCRIPTIONS: dict[ItemCode, tuple[ItemState, str]] = {
     ItemCode.REOPENED: (ItemState.IN_REVIEW, "It was settled; an adjudicator wants it judged again."),
     ItemCode.LLM_VOTE: (ItemState.SETTLED, "A qualified LLM and the small model together decided."),
     ItemCode.PERSON_DECIDED: (ItemState.SETTLED, "A person decided."),
+    ItemCode.DECIDED_BEFORE: (
+        ItemState.SETTLED,
+        "People settled the same document, with the same text, in an earlier item; their decision holds for this one.",
+    ),
     ItemCode.WORKERS_LOST: (ItemState.DEAD, "Too many workers were lost while they held it."),
     ItemCode.WITHDRAWN: (ItemState.DEAD, "A later run of its date escalates it no more."),
     ItemCode.ERASED: (ItemState.DEAD, "Its document was erased before it was decided."),

@@ -39,6 +39,11 @@ STAGE_DESCRIPTIONS: dict[Stage, str] = {
 }
 
 
+# Where a label comes from that people may give: a model's, or a category that an adjudicator adopted.
+FROM_MODEL = "model"
+ADOPTED = "adopted"
+
+
 class JudgementKind(StrEnum):
     """What a person says of a document."""
 

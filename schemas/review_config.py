@@ -101,11 +101,13 @@ class ReviewConfig:
         warehouse: folder of the published tables.
         database: URL of the queue; "" for queue.sqlite in the warehouse.
         bundles: folders of ModelBundles; people may choose among all their labels, not the candidates alone.
+        reuse_decisions: whether a judgement also settles other items that wait with the same document and text.
     """
 
     warehouse: PathText = "warehouse"
     database: DatabaseUrl = ""
     bundles: tuple[PathText, ...] = ()
+    reuse_decisions: bool = True
     server: ServerConfig = field(default_factory=ServerConfig)
     sessions: SessionConfig = field(default_factory=SessionConfig)
     four_eyes: FourEyesConfig = field(default_factory=FourEyesConfig)

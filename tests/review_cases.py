@@ -59,13 +59,19 @@ def category(name: str, comment: str = "nothing fits") -> Said:
 
 
 def says(
-    engine: sa.Engine, person: Person, key: str, said: Said, now: int = NOON, four_eyes: FourEyesConfig | None = None
+    engine: sa.Engine,
+    person: Person,
+    key: str,
+    said: Said,
+    now: int = NOON,
+    four_eyes: FourEyesConfig | None = None,
+    reuse_decisions: bool = False,
 ) -> Stage:
     """Claims and judges."""
     with transaction(engine) as connection:
         claim(connection, person, key, now, DUE)
     with transaction(engine) as connection:
-        return judge(connection, person, key, said, now, four_eyes or FourEyesConfig())
+        return judge(connection, person, key, said, now, four_eyes or FourEyesConfig(), reuse_decisions)
 
 
 def review_row(engine: sa.Engine, key: str) -> sa.RowMapping:

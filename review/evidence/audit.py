@@ -13,11 +13,11 @@ import sqlalchemy as sa
 from fallback.events import ChainFault, Checkpoint, checkpoint, verify_chain
 from fallback.tables import events, items
 from review.people.identity import person_key
-from review.tables import judgements, reopenings
+from review.tables import judgements, reopenings, reused_decisions
 from review.work.judging import evidence_of
 from review.work.reopening import reopening_evidence
 from schemas.errors import ConfigError
-from schemas.queue import EventAction, ItemState
+from schemas.queue import EventAction, ItemCode, ItemState
 from schemas.review import ReviewAction
 
 
@@ -40,7 +40,8 @@ def audit(connection: sa.Connection, known: Checkpoint | None = None) -> Audit:
     """Recomputes the chain; where it is whole, compares the tables with what it says.
 
     A judgement must be as its event says, comment included unless it was erased; every settled item must have been
-    settled by its last event, with that label; nobody may have judged an item twice before it was settled, or after
+    settled by its last event, with that label and by that person or LLM; a decision that was reused must have been made
+    before, and not have been reopened since; nobody may have judged an item twice before it was settled, or after
     reopening it; and nothing may stand in the tables of which the trail knows nothing.
     """
     broken = verify_chain(connection, known)
@@ -54,7 +55,7 @@ def audit(connection: sa.Connection, known: Checkpoint | None = None) -> Audit:
         connection, reopenings, ReviewAction.REOPENED, key, reopening_evidence, "reopening", "a reopening of item"
     )
     settled_faults, n_settled = _settled_faults(connection)
-    every = (*faults, *reopened, *_same_person_faults(connection), *settled_faults)
+    every = (*faults, *reopened, *_same_person_faults(connection), *settled_faults, *_reuse_faults(connection))
     return Audit(checkpoint(connection), n_judgements, n_settled, every)
 
 
@@ -135,19 +136,65 @@ def _same_person_faults(connection: sa.Connection) -> list[ChainFault]:
 
 
 def _settled_faults(connection: sa.Connection) -> tuple[list[ChainFault], int]:
-    last: dict[str, tuple[int, str]] = {}
-    settling = sa.select(events.c.seq, events.c.item_key, events.c.details).where(
-        events.c.action == EventAction.ITEM_SETTLED.value
-    )
-    for event in connection.execute(settling.order_by(events.c.seq)):
-        last[event.item_key] = (event.seq, json.loads(event.details)["label"])
-    settled = sa.select(items.c.item_key, items.c.settled_label).where(items.c.state == ItemState.SETTLED.value)
-    faults, count = [], 0
-    for row in connection.execute(settled.order_by(items.c.item_key)):
+    """Settled items against the event that settled each, and reused decisions against the decisions they rest on."""
+    last: dict[str, tuple[int, dict[str, Any], str]] = {}
+    decided: dict[str, tuple[str, str, int]] = {}  # what people decided, until it is reopened
+    faults = []
+    actions = [EventAction.ITEM_SETTLED.value, ReviewAction.REOPENED.value]
+    for event in connection.execute(sa.select(events).where(events.c.action.in_(actions)).order_by(events.c.seq)):
+        key, said = event.item_key, json.loads(event.details)
+        if event.action == ReviewAction.REOPENED.value:
+            decided.pop(key, None)
+            continue
+        last[key] = (event.seq, said, said.get("decided_by") or said.get("backend") or event.actor)
+        if said["code"] == ItemCode.PERSON_DECIDED.value:
+            decided[key] = (said["label"], event.actor, event.at)
+        elif said["code"] == ItemCode.DECIDED_BEFORE.value and decided.get(said["rests_on"]) != _decision(said):
+            faults.append(ChainFault(event.seq, f"settled item {key} by a decision that nobody made before"))
+    columns = (items.c.item_key, items.c.code, items.c.settled_label, items.c.settled_by, items.c.text)
+    settled = sa.select(*columns).where(items.c.state == ItemState.SETTLED.value)
+    count = 0
+    for row in connection.execute(settled.order_by(items.c.item_key)).mappings():
         count += 1
-        seq, label = last.get(row.item_key, (checkpoint(connection).seq, None))
-        if label is None:
-            faults.append(ChainFault(seq, f"the trail does not know that item {row.item_key} was settled"))
-        elif label != row.settled_label:
-            faults.append(ChainFault(seq, f"settled item {row.item_key} with another label than its table has"))
+        key = row["item_key"]
+        seq, said, by = last.get(key, (checkpoint(connection).seq, {}, ""))
+        if not said:
+            faults.append(ChainFault(seq, f"the trail does not know that item {key} was settled"))
+        elif said["label"] != row["settled_label"]:
+            faults.append(ChainFault(seq, f"settled item {key} with another label than its table has"))
+        elif (said["code"], by) != (row["code"], row["settled_by"]):
+            faults.append(ChainFault(seq, f"settled item {key} in another way than its table has"))
+        elif _rests_on_nothing(row, said, decided):
+            faults.append(ChainFault(seq, f"settled item {key} by a decision that was reopened since"))
     return faults, count
+
+
+def _rests_on_nothing(row: sa.RowMapping, said: Mapping[str, Any], decided: Mapping[str, tuple[str, str, int]]) -> bool:
+    """Whether the decision was reopened that an item rests on; one that was erased cannot be judged anew, and stays."""
+    reused = row["code"] == ItemCode.DECIDED_BEFORE.value and row["text"] is not None
+    return reused and decided.get(said["rests_on"]) != _decision(said)
+
+
+def _decision(said: Mapping[str, Any]) -> tuple[str, str, int]:
+    return said["label"], said["decided_by"], said["decided_at"]
+
+
+def _reuse_faults(connection: sa.Connection) -> list[ChainFault]:
+    """The table of reused decisions against the events that tell of them."""
+    names = ("cycle", "rests_on", "rests_on_cycle", "label", "decided_by", "decided_at")
+    rows = {
+        (row["item_key"], row["cycle"]): {name: row[name] for name in names}
+        for row in connection.execute(sa.select(reused_decisions)).mappings()
+    }
+    faults, seen = [], set()
+    settled = sa.select(events).where(events.c.action == EventAction.ITEM_SETTLED.value).order_by(events.c.seq)
+    for event in connection.execute(settled):
+        said = json.loads(event.details)
+        if said["code"] == ItemCode.DECIDED_BEFORE.value:
+            place = (event.item_key, said["cycle"])
+            seen.add(place)
+            if rows.get(place) != {name: said[name] for name in names}:
+                faults.append(ChainFault(event.seq, "tells of a reused decision that is otherwise in its table"))
+    end, unknown = checkpoint(connection).seq, sorted(set(rows) - seen)
+    words = "the trail knows nothing of a decision reused for item"
+    return faults + [ChainFault(end, f"{words} {key}") for key, _ in unknown]

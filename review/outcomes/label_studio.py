@@ -274,7 +274,7 @@ def _take(
     if review_of(connection, key)["stage"] == Stage.ADJUDICATION.value:
         raise Refusal(RefusalCode.ROLE, "An adjudicator decides this item on its page, having read both judgements.")
     claim(connection, person, key, now, config.due)
-    judge(connection, person, key, _said(annotation), now, config.four_eyes)
+    judge(connection, person, key, _said(annotation), now, config.four_eyes, config.reuse_decisions)
 
 
 def _person(connection: sa.Connection, annotation: _Annotation, accounts: Mapping[str, str]) -> Person:

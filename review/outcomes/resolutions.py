@@ -23,7 +23,7 @@ from fallback.events import Event, append_event
 from fallback.tables import calls, items
 from review.people.accounts import OPERATOR
 from review.people.identity import person_key
-from review.tables import judgements, reopenings, reviews
+from review.tables import judgements, reopenings, reused_decisions, reviews
 from schemas.errors import VerificationError
 from schemas.queue import ItemCode, ItemState
 from schemas.review import ReviewAction
@@ -100,13 +100,17 @@ def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
         .order_by(items.c.item_key)
     )
     said = _judged(connection)
+    reused = _reused(connection)
     costs = _costs(connection)
     # A day's last word on an item is the day's decision: the earlier ones come first and are replaced.
     rows: dict[Partition, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in (*_superseded(connection), *connection.execute(settled).mappings()):
-        of_item = said.get((row["item_key"], row["cycle"]), []) if row["code"] == ItemCode.PERSON_DECIDED.value else []
+        place = (row["item_key"], row["cycle"])
+        earlier = reused.get(place) if row["code"] != ItemCode.LLM_VOTE.value else None
+        judged = place if earlier is None else (earlier["rests_on"], earlier["rests_on_cycle"])
+        reasons = said.get(judged, []) if row["code"] != ItemCode.LLM_VOTE.value else []
         of_day = rows[utc_day(row["settled_at"]), row["document_type"]]
-        of_day[row["item_key"]] = _row(row, of_item, costs.get(row["item_key"]))
+        of_day[row["item_key"]] = _row(row, reasons, earlier, costs.get(row["item_key"]))
     schema = RESOLUTIONS.schema()
     return {
         place: pa.Table.from_pylist([of_day[key] for key in sorted(of_day)], schema) for place, of_day in rows.items()
@@ -131,8 +135,10 @@ def _superseded(connection: sa.Connection) -> list[dict[str, Any]]:
     return found
 
 
-def _row(row: Mapping[Any, Any], reasons: Sequence[str], cost_nanos: int | None) -> dict[str, Any]:
-    by_person = row["code"] == ItemCode.PERSON_DECIDED.value
+def _row(
+    row: Mapping[Any, Any], reasons: Sequence[str], earlier: sa.RowMapping | None, cost_nanos: int | None
+) -> dict[str, Any]:
+    by_person = row["code"] != ItemCode.LLM_VOTE.value
     return {
         "item_key": row["item_key"],
         "document_id": row["document_id"],
@@ -141,8 +147,9 @@ def _row(row: Mapping[Any, Any], reasons: Sequence[str], cost_nanos: int | None)
         "label": row["settled_label"],
         "resolved_by": "person" if by_person else "llm",
         "resolver": row["settled_by"].removeprefix("person:"),
-        "resolved_at": datetime.datetime.fromtimestamp(0, datetime.UTC)
-        + datetime.timedelta(microseconds=row["settled_at"]),
+        "resolved_at": _time(row["settled_at"]),
+        "rests_on": None if earlier is None else earlier["rests_on"],
+        "decided_at": _time(row["settled_at"] if earlier is None else earlier["decided_at"]),
         "reason": reasons[-1] if reasons else None,
         "judgements": len(reasons),
         "overrides": row["settled_label"] != row["label"],
@@ -157,6 +164,16 @@ def _row(row: Mapping[Any, Any], reasons: Sequence[str], cost_nanos: int | None)
         "content_hash": row["content_hash"],
         "source_uri": row["source_uri"],
     }
+
+
+def _time(micros: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=micros)
+
+
+def _reused(connection: sa.Connection) -> dict[tuple[str, int], sa.RowMapping]:
+    """The earlier decisions that items were settled by, by item and cycle."""
+    every = connection.execute(sa.select(reused_decisions)).mappings()
+    return {(row["item_key"], row["cycle"]): row for row in every}
 
 
 def _judged(connection: sa.Connection) -> dict[tuple[str, int], list[str]]:

@@ -84,10 +84,11 @@ def judge_item(asked: Asked) -> Response:
     """Takes the judgement. One that was taken before, as by a double click, is done and moves nothing else."""
     key = _key(asked)
     said = _said(asked)
+    config = asked.desk.config
     with transaction(asked.desk.engine) as connection:
         repeated = was_said(connection, asked.person, key, said)
         if not repeated:
-            judge(connection, asked.person, key, said, asked.now, asked.desk.config.four_eyes)
+            judge(connection, asked.person, key, said, asked.now, config.four_eyes, config.reuse_decisions)
     if asked.form.get("then") == "next":
         return take_next(asked, done=key, only_held=repeated)
     with reading(asked.desk.engine) as connection:

@@ -15,12 +15,10 @@ from models.bundle import load_bundle
 from review.tables import labels, reviews
 from review.work.stages import why_four_eyes
 from schemas.queue import ItemCode, ItemState
-from schemas.review import ReviewAction, Stage
+from schemas.review import ADOPTED, FROM_MODEL, ReviewAction, Stage
 from schemas.review_config import DueConfig, FourEyesConfig
 
 REVIEW = "review"
-ADOPTED = "adopted"
-_FROM_MODEL = "model"
 _CHUNK = 500
 
 
@@ -118,7 +116,7 @@ def adopt_label(connection: sa.Connection, document_type: str, label: str) -> bo
     return _learn_labels(connection, [(document_type, label)], ADOPTED)
 
 
-def _learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], origin: str = _FROM_MODEL) -> bool:
+def _learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], origin: str = FROM_MODEL) -> bool:
     """Adds the labels that are not there yet; whether there was one."""
     wanted = set(found)
     types = {document_type for document_type, _ in wanted}

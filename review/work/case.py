@@ -15,6 +15,7 @@ from review.refusals import Refusal
 from review.tables import judgements
 from review.work.admission import labels_of
 from review.work.claims import check_is_awaited, held_by_another, review_of
+from review.work.decided_before import rests_on
 from review.work.judging import judgements_of
 from review.work.neighbours import Neighbour, neighbours_of
 from review.work.reopening import reopening_of
@@ -53,6 +54,7 @@ class Case:
         reopened: the reopening that began this cycle of judgements, if one did.
         before: the nearest escalated paragraph before this one, if it is one.
         behind: likewise after it.
+        rests_on: the earlier decision that settled the item, if one did.
         hidden: whether there are judgements that the person must not see.
         obstacle: why the person cannot judge it, or "".
         mine: whether the person holds it at this moment.
@@ -67,6 +69,7 @@ class Case:
     proposals: tuple[str, ...]
     said: tuple[sa.RowMapping, ...]
     reopened: sa.RowMapping | None
+    rests_on: sa.RowMapping | None
     hidden: bool
     similar: tuple[SimilarCase, ...]
     before: Neighbour | None
@@ -103,6 +106,7 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
         proposals=tuple(dict.fromkeys(proposals)) if stage is Stage.ADJUDICATION else (),
         said=said,
         reopened=reopening_of(connection, key, review["cycle"]),
+        rests_on=rests_on(connection, key),
         hidden=stage is Stage.SECOND and not said,
         similar=tuple(similar_cases(connection, item)),
         before=before,

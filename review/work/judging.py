@@ -19,6 +19,7 @@ from review.refusals import Refusal, RefusalCode
 from review.tables import judgements, reviews
 from review.work.admission import adopt_label, labels_of
 from review.work.claims import check_holds, check_is_awaited, review_of
+from review.work.decided_before import Decision, Precedents, settle_by, waiting_alike
 from review.work.stages import Judgement, after, why_four_eyes
 from schemas.queue import EventAction, ItemCode, ItemState
 from schemas.review import JudgementKind, JudgementReason, ReviewAction, Stage
@@ -54,9 +55,18 @@ class Said:
 
 
 def judge(
-    connection: sa.Connection, person: Person, key: str, said: Said, now: int, four_eyes: FourEyesConfig
+    connection: sa.Connection,
+    person: Person,
+    key: str,
+    said: Said,
+    now: int,
+    four_eyes: FourEyesConfig,
+    reuse_decisions: bool = False,
 ) -> Stage:
     """Takes a person's judgement of an item that the person holds.
+
+    A judgement that settles the item also settles what waits of the same document and is in nobody's hands: the items
+    that rested on a decision before they were reopened and, where decisions are reused, all others.
 
     Returns:
         The stage the review is in from now on.
@@ -105,6 +115,9 @@ def judge(
     settled = []
     if then.settled_label is not None:
         settled = _settle(connection, person, review, row, then.settled_label, now)
+        bundle = str(connection.scalar(sa.select(items.c.bundle).where(items.c.item_key == key)))
+        decision = Decision(key, review["cycle"], then.settled_label, person.actor, now, bundle)
+        settled += _settle_alike(connection, decision, four_eyes, bool(why), reuse_decisions)
     connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**columns))
     connection.execute(sa.insert(judgements), row)
     judged = Event(person.actor, ReviewAction.JUDGED, key, evidence_of(row))
@@ -177,6 +190,25 @@ def evidence_of(row: sa.RowMapping | dict[str, object]) -> dict[str, object]:
 def comment_hmac(key: str, comment: str) -> str:
     """HMAC-SHA-256 of a comment, in hexadecimal."""
     return hmac.digest(key.encode(), comment.encode("utf-8", "surrogatepass"), "sha256").hex()
+
+
+def _settle_alike(
+    connection: sa.Connection, decision: Decision, four_eyes: FourEyesConfig, by_two: bool, all_of_them: bool
+) -> list[Event]:
+    """Settles what waits of the same document by a decision of this moment, where as many have judged as must."""
+    happened = []
+    for item in waiting_alike(connection, decision.item_key, decision.decided_at, all_of_them=all_of_them):
+        enough = by_two or not _needs_two(connection, item, decision.label, four_eyes)
+        if enough and Precedents().holds(connection, decision, item):
+            happened += settle_by(connection, item, decision, decision.decided_by, decision.decided_at)
+    return happened
+
+
+def _needs_two(connection: sa.Connection, item: sa.RowMapping, label: str, four_eyes: FourEyesConfig) -> bool:
+    """Whether two people must judge an item, so that a judgement by one, of the same document, does not settle it."""
+    asked = connection.scalar(sa.select(reviews.c.four_eyes).where(reviews.c.item_key == item["item_key"]))
+    reopened = item["code"] == ItemCode.REOPENED.value
+    return bool(reopened or asked or why_four_eyes(item["item_key"], label, four_eyes))
 
 
 def _check_words(

@@ -8,13 +8,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fallback.events import Event, append_event
+from fallback.events import Event, append_events
 from fallback.items import move_item
 from fallback.tables import items
 from review.people.accounts import Person
 from review.refusals import Refusal, RefusalCode
 from review.tables import reopenings
 from review.work.claims import review_of
+from review.work.decided_before import resting_on, rests_on
 from review.work.judging import MAX_COMMENT_CHARS, comment_hmac
 from schemas.queue import ItemCode, ItemState
 from schemas.review import ReviewAction, Role
@@ -23,7 +24,9 @@ from schemas.review import ReviewAction, Role
 def reopen(connection: sa.Connection, person: Person, key: str, comment: str, now: int) -> None:
     """Sends a settled item back to people; the upkeep opens its review again, for two of them.
 
-    Adjudicators do it: it says that a judgement was wrong, and those of admins are of people, not of documents.
+    With it goes every item that is settled by the same decision, where that was reused for the same document: the
+    decision is what is doubted. Adjudicators do it: it says that a judgement was wrong, and those of admins are of
+    people, not of documents.
 
     Raises:
         Refusal: the role does not do it, it says not why, or the item is not settled or has no text any more.
@@ -34,19 +37,44 @@ def reopen(connection: sa.Connection, person: Person, key: str, comment: str, no
         raise Refusal(RefusalCode.COMMENT_MISSING, "Say in a comment why it should be judged again.")
     if len(comment) > MAX_COMMENT_CHARS:
         raise Refusal(RefusalCode.BAD_INPUT, f"Keep the comment below {MAX_COMMENT_CHARS} characters.")
-    review = review_of(connection, key, lock=True)
-    item = connection.execute(sa.select(items).where(items.c.item_key == key)).mappings().one()
-    begun = reopening_of(connection, key, review["cycle"] + 1)
-    if (
+    earlier = rests_on(connection, key)
+    source = key if earlier is None else str(earlier["rests_on"])
+    happened = []
+    for each in sorted({key, source, *resting_on(connection, source)}):  # in one order, against deadlocks
+        review = review_of(connection, each, lock=True)
+        item = connection.execute(sa.select(items).where(items.c.item_key == each)).mappings().one()
+        if each == key and _was_reopened(connection, person, review, item, comment):
+            continue  # as by a double click
+        obstacle = _obstacle(item)
+        if obstacle and each == key:
+            raise Refusal(RefusalCode.NOT_OPEN, obstacle)
+        if not obstacle:
+            happened.append(_send_back(connection, person, review, item, comment, now))
+    append_events(connection, happened, now)
+
+
+def _was_reopened(
+    connection: sa.Connection, person: Person, review: sa.RowMapping, item: sa.RowMapping, comment: str
+) -> bool:
+    """Whether this person reopened the item with these words, and nothing came of it yet."""
+    begun = reopening_of(connection, item["item_key"], review["cycle"] + 1)
+    return (
         item["code"] == ItemCode.REOPENED.value
-        and begun
+        and begun is not None
         and (begun["person"], begun["comment"]) == (person.name, comment)
-    ):
-        return  # as by a double click
+    )
+
+
+def _obstacle(item: sa.RowMapping) -> str:
     if item["state"] != ItemState.SETTLED.value:
-        raise Refusal(RefusalCode.NOT_OPEN, "This item is not settled.")
-    if item["text"] is None:
-        raise Refusal(RefusalCode.NOT_OPEN, "The text was erased: there is nothing to judge by.")
+        return "This item is not settled."
+    return "The text was erased: there is nothing to judge by." if item["text"] is None else ""
+
+
+def _send_back(
+    connection: sa.Connection, person: Person, review: sa.RowMapping, item: sa.RowMapping, comment: str, now: int
+) -> Event:
+    key = item["item_key"]
     row = {
         "item_key": key,
         "cycle": review["cycle"],
@@ -61,7 +89,7 @@ def reopen(connection: sa.Connection, person: Person, key: str, comment: str, no
     nothing = {"settled_label": None, "settled_by": None, "settled_at": None}
     move_item(connection, key, ItemCode.REOPENED, now, expected=[ItemState.SETTLED], **nothing)
     connection.execute(sa.insert(reopenings), row)
-    append_event(connection, Event(person.actor, ReviewAction.REOPENED, key, reopening_evidence(row)), now)
+    return Event(person.actor, ReviewAction.REOPENED, key, reopening_evidence(row))
 
 
 def reopening_of(connection: sa.Connection, key: str, cycle: int) -> sa.RowMapping | None:

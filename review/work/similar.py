@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from fallback.tables import items
-from schemas.queue import ItemState
+from schemas.queue import ItemCode, ItemState
 
 _LOOKED_AT = 200
 _MIN_SHARE = 0.1
@@ -57,6 +57,7 @@ def similar_cases(connection: sa.Connection, item: sa.RowMapping, limit: int = 5
             items.c.document_type == item["document_type"],
             items.c.label == item["label"],
             items.c.item_key != item["item_key"],
+            items.c.code != ItemCode.DECIDED_BEFORE.value,  # the item that people judged is there already
             items.c.text.is_not(None),
         )
         .order_by(items.c.settled_at.desc())
