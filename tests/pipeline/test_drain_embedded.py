@@ -56,6 +56,9 @@ def test_all_items_end_with_people_and_no_network_is_reached(tiny_bundle_unchang
     config.write_text(f"warehouse = '{warehouse}'\n[queue]\nretry_seconds = 0.01\n", encoding="utf-8")
     proxies = {"https_proxy": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9"}  # must not be asked
     own_network = may_unshare()
+    home, here = tmp_path / "home", tmp_path / "here"
+    home.mkdir()
+    here.mkdir()
     command = [sys.executable, "-c", program, "drain", "--config", str(config), "--workers", "1", "--json"]
     ended = subprocess.run(
         UNSHARE + command if own_network else command,
@@ -63,9 +66,11 @@ def test_all_items_end_with_people_and_no_network_is_reached(tiny_bundle_unchang
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, **proxies, "OWN_NETWORK": "yes" if own_network else ""},
+        cwd=here,
+        env={**os.environ, **proxies, "OWN_NETWORK": "yes" if own_network else "", "HOME": str(home)},
     )
     assert ended.returncode == 0, ended.stderr
+    assert not [*home.iterdir(), *here.iterdir()], "the runtime of the model leaves nothing behind"
     figures = json.loads(ended.stdout)
     assert figures["states"]["in_review"] == sum(figures["states"].values()) > 1
     assert {entry["code"] for entry in figures["codes"]} <= {
