@@ -226,6 +226,8 @@ def test_every_exit_code_is_documented() -> None:
     expected = {str(error.exit_code): f"`{error.__name__}`" for error in (DocyardError, *ERRORS)}
     assert {code: cells[1] for code, cells in rows.items() if code in expected} == expected
     assert {code for code in rows if code.isdigit()} == {"0", str(INTERRUPTED), *expected}
+    retry = {str(error.exit_code): "yes" if error.may_pass else "no" for error in (DocyardError, *ERRORS)}
+    assert {code: cells[2] for code, cells in rows.items() if code in retry} == retry
 
 
 def test_the_data_dictionary_is_what_the_command_prints() -> None:

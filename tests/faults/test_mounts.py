@@ -15,7 +15,7 @@ _NAMESPACE = ("unshare", "--map-root-user", "--mount")
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Scenario → what went wrong, after all of them ran in a namespace in which they may mount what nobody else sees."""
+    """Scenario → what went wrong; all of them run in a namespace where they may mount what nobody else sees."""
     if shutil.which("unshare") is None:
         pytest.skip("there is no unshare(1) here, so that nothing can be mounted in a namespace of its own")
     tried = subprocess.run([*_NAMESPACE, "mount", "-t", "tmpfs", "none", "/mnt"], check=False, capture_output=True)
