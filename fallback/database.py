@@ -23,7 +23,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from fallback.migrations.runner import migrate
 from schemas.errors import ConfigError, DocyardError, QueueError, StorageError
 from schemas.extras import pip_install
-from schemas.system_errors import system_error
+from schemas.system_errors import is_explained, system_error
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"
@@ -142,9 +142,9 @@ def _make_private(engine: sa.Engine) -> None:
     """A new file is for its owner alone, and so are the files SQLite puts beside it: the queue holds texts."""
     try:
         Path(engine.url.database or "").touch(mode=0o600)
-    except PermissionError as error:
-        raise system_error(error, Path(engine.url.database or "")) from None
     except OSError as error:
+        if is_explained(error):
+            raise system_error(error) from None
         raise _unopened(str(engine.url), error.strerror or type(error).__name__) from None
 
 

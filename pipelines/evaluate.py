@@ -13,6 +13,7 @@ from models.evaluation import evaluate
 from models.evaluation.data import Columns, read_evaluation_data
 from pipelines.evaluation_page import evaluation_page
 from schemas.errors import ConfigError
+from schemas.system_errors import system_error
 from schemas.text_template import parse_text_template
 
 
@@ -72,10 +73,17 @@ def evaluate_file(
     finally:
         classifier.close()
     if json_path is not None:
-        json_path.write_text(json.dumps(result, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        _write(json_path, json.dumps(result, indent=1, allow_nan=False) + "\n")
     if html_path is not None:
-        html_path.write_text(evaluation_page(result, data.name), encoding="utf-8")
+        _write(html_path, evaluation_page(result, data.name))
     return result
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise system_error(error, path) from None
 
 
 def _prepare(path: Path) -> None:

@@ -78,8 +78,7 @@ def reporting_failures(plan: RunPlan) -> Iterator[None]:
         if not is_explained(error):
             raise
         found = system_error(error, plan.warehouse.root)
-        with contextlib.suppress(OSError):  # the launcher then finds the error's number in the traceback
-            _report(plan, found)
+        _report(plan, found)
         raise found from error
 
 

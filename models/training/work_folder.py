@@ -22,12 +22,12 @@ KEY_NAME, DONE_NAME = ".key", ".done"
 
 @contextlib.contextmanager
 def hold_work_folder(work: Path) -> Iterator[None]:
-    """Makes the folder and holds it for this process.
+    """Makes the folder, which is its owner's only because texts are kept in it, and holds it for this process.
 
     Raises:
         LockedError: another training works in it.
     """
-    work.mkdir(parents=True, exist_ok=True)
+    work.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         with FileLock(work / ".lock", timeout=0):
             yield

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import ConfigError
+from schemas.system_errors import system_error
 
 TRUTH_FILE = "_truth.csv"  # readers skip names that start with an underscore
 OUT_OF_SCOPE_LABEL = "oos"
@@ -75,7 +76,8 @@ def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, li
     The files of an earlier sample are replaced; those that this one no longer has are removed.
 
     Raises:
-        ConfigError: the folder cannot be made or written, or holds anything that is no file of a sample.
+        ConfigError: the folder holds anything that is no file of a sample.
+        StorageError: the folder cannot be made or written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +99,7 @@ def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, li
             (folder / name).write_bytes(content)
         (folder / TRUTH_FILE).write_bytes(_truth_bytes(records))
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot write the sample there: {error.strerror}; name another folder") from None
+        raise system_error(error, folder) from None
     outcomes = [record.outcome for name in contents for record in records[name]]
     return SampleSummary(
         files=tuple(folder / name for name in sorted(contents)),

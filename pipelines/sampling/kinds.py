@@ -15,6 +15,7 @@ from pipelines.sampling.receipts import write_receipt_sample
 from pipelines.sampling.tickets import write_ticket_sample
 from pipelines.sampling.transactions import SEMICOLON_FILES, write_transaction_sample
 from schemas.errors import ConfigError
+from schemas.system_errors import system_error
 
 RUN_FILE = "run.toml"
 
@@ -59,7 +60,8 @@ def write_samples(folder: Path, kinds: Iterable[str], n_documents: int, seed: in
         What was written, by kind, in the order of KINDS.
 
     Raises:
-        ConfigError: `n_documents` is too small, or a folder cannot be used or holds other files.
+        ConfigError: `n_documents` is too small, or a folder holds other files.
+        StorageError: a folder cannot be made or written.
     """
     target = folder / RUN_FILE
     asked = set(kinds)
@@ -74,7 +76,7 @@ def write_samples(folder: Path, kinds: Iterable[str], n_documents: int, seed: in
                 summaries[name] = kind.write(folder / kind.folder, n_own, seed)
         target.write_text(run_configuration(folder, summaries), encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{folder}: cannot write the sample there: {error.strerror}; name another folder") from None
+        raise system_error(error, folder) from None
     return summaries
 
 

@@ -137,7 +137,7 @@ def test_every_option_that_stands_before_the_command_is_documented() -> None:
 def test_every_command_line_in_the_documents_is_understood(path: Path) -> None:
     for code in fenced(path.read_text(encoding="utf-8"), "sh"):
         for line in code.replace("\\\n", " ").splitlines():
-            words = shlex.split(line, comments=True)
+            words = shlex.split(re.sub(r"\$(\w+)", r"/\1", line), comments=True)  # as a shell fills it in
             name = next((" ".join(words[1:n]) for n in (3, 2) if " ".join(words[1:n]) in COMMANDS), None)
             if words[:1] == ["docyard"] and name is not None:
                 COMMANDS[name].make_context(name, words[1 + len(name.split()) :])
@@ -226,6 +226,8 @@ def test_every_exit_code_is_documented() -> None:
     expected = {str(error.exit_code): f"`{error.__name__}`" for error in (DocyardError, *ERRORS)}
     assert {code: cells[1] for code, cells in rows.items() if code in expected} == expected
     assert {code for code in rows if code.isdigit()} == {"0", str(INTERRUPTED), *expected}
+    retry = {str(error.exit_code): "yes" if error.may_pass else "no" for error in (DocyardError, *ERRORS)}
+    assert {code: cells[2] for code, cells in rows.items() if code in retry} == retry
 
 
 def test_the_data_dictionary_is_what_the_command_prints() -> None:

@@ -23,12 +23,12 @@ def _publish_and_die(folder: Path, step: str, turn: int) -> None:
     done = 0
     real = getattr(resolutions, step)
 
-    def dying(*values: object) -> object:
+    def dying(*values: object, **options: object) -> object:
         nonlocal done
         done += 1
         if done == turn:
             os._exit(9)
-        return real(*values)
+        return real(*values, **options)
 
     setattr(resolutions, step, dying)
     with opened(new_sqlite(folder)) as queue:

@@ -54,6 +54,7 @@ def test_a_batch_goes_out_and_comes_back(queue: sa.Engine, tmp_path: Path) -> No
     put_items(queue, 5)
     qualify(queue, backend_name(CONFIG.llm))
     lines = export(queue, tmp_path / "out")
+    assert {path.stat().st_mode & 0o077 for path in (tmp_path / "out", *(tmp_path / "out").iterdir())} == {0}
     assert set(codes_of(queue).values()) == {"in_batch"}
     for line in lines:
         assert (line["method"], line["url"]) == ("POST", "/v1/chat/completions")

@@ -99,6 +99,7 @@ def test_the_trail_is_verified_against_a_checkpoint_of_before_and_exported(wareh
     end = re.search(r"keep elsewhere: (\d+:\w{64})\n", verified.output)
     assert end
     assert docyard(warehouse, "audit", "export", str(tmp_path / "trail.csv")).exit_code == 0
+    assert (tmp_path / "trail.csv").stat().st_mode & 0o077 == 0
     assert docyard(warehouse, "audit", "verify", "--checkpoint", end.group(1)).exit_code == 0
     forged = docyard(warehouse, "audit", "verify", "--checkpoint", "2:" + "0" * 64)
     assert forged.exit_code == VerificationError.exit_code
@@ -111,6 +112,7 @@ def test_settled_items_are_published_with_views_and_training_data(warehouse: Pat
     assert result.exit_code == 0, result.output
     assert "resolutions: 1 rows in 1 partitions, 1 of them written anew" in result.output
     assert json.loads(data.read_text())["label"] == "billing"
+    assert data.stat().st_mode & 0o077 == 0
     assert str(warehouse) in sql.read_text()
 
 
@@ -130,6 +132,7 @@ def test_an_erasure_says_first_what_it_would_do_and_what_it_does_not_reach(wareh
 def test_items_go_to_label_studio_and_refused_annotations_end_with_an_error(warehouse: Path, tmp_path: Path) -> None:
     tasks = tmp_path / "tasks.json"
     assert docyard(warehouse, "label-studio", "export", str(tasks), "--document-type", "ticket").exit_code == 0
+    assert tasks.stat().st_mode & 0o077 == 0
     (task,) = json.loads(tasks.read_text())
     result = [{"from_name": "label", "value": {"choices": ["nonsense"]}}]
     skipped = {"id": 2, "completed_by": 1, "result": [], "was_cancelled": True}

@@ -92,8 +92,10 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
         if not journal.exists():
             check_tokens(warehouse, manifest.partitions, manifest.run_id)
             make_folder(warehouse.run(manifest.run_id))
-            rehearse(warehouse, manifest.partitions, manifest.run_id)
             _make_ready(warehouse, manifest, sources)
+            rehearse(warehouse, manifest.partitions, manifest.run_id)
+            for _, target in _exchanges(warehouse, manifest):
+                make_folder(target.parent)
             write_durably(journal, manifest.to_json(), follows=warehouse.run(manifest.run_id))
         _roll_forward(warehouse, manifest)
 
@@ -201,16 +203,13 @@ def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Pat
     ready = warehouse.staging(manifest.run_id) / _READY
     remove_folder(ready)
     success = json.dumps({"run_id": manifest.run_id}).encode() + b"\n"
-    for table in PUBLISHED_TABLES:
-        for partition in manifest.partitions:
-            folder, target = ready / table.name / partition.path, warehouse.partition(table.name, partition)
-            folder.mkdir(parents=True)
-            if target.exists():
-                made_like(folder, target)
-            else:
-                make_folder(target.parent)
-                made_in(folder, target.parent)
-            write_durably(folder / SUCCESS_FILE, success, follows=folder)
+    for folder, target in _exchanges(warehouse, manifest):
+        folder.mkdir(parents=True)
+        if target.exists():
+            made_like(folder, target)
+        else:
+            made_in(folder, next(place for place in target.parents if place.exists()))
+        write_durably(folder / SUCCESS_FILE, success, follows=folder)
     for file in manifest.files:
         path = ready / file.path
         _link_or_copy(sources[file.path], path)
@@ -219,17 +218,23 @@ def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Pat
         sync_folder(Path(place))
 
 
+def _exchanges(warehouse: Warehouse, manifest: Manifest) -> list[tuple[Path, Path]]:
+    """The new folder of each partition and its place, in every table."""
+    ready = warehouse.staging(manifest.run_id) / _READY
+    return [
+        (ready / table.name / partition.path, warehouse.partition(table.name, partition))
+        for table in PUBLISHED_TABLES
+        for partition in manifest.partitions
+    ]
+
+
 def _roll_forward(warehouse: Warehouse, manifest: Manifest) -> None:
     staging, record = warehouse.staging(manifest.run_id), warehouse.run(manifest.run_id)
-    pending = []
+    exchanges = _exchanges(warehouse, manifest)
+    pending = [(new, target) for new, target in exchanges if published_by(target) != manifest.run_id]
     try:
-        make_folder(record)
-        for table in PUBLISHED_TABLES:
-            for partition in manifest.partitions:
-                target = warehouse.partition(table.name, partition)
-                make_folder(target.parent)
-                if published_by(target) != manifest.run_id:
-                    pending.append((staging / _READY / table.name / partition.path, target))
+        for folder in (record, *(target.parent for _, target in pending)):
+            make_folder(folder)  # they were there when the run was decided, but that may be long ago
     except OSError as error:
         raise _undone(manifest, system_error(error)) from error
     # Nothing but the exchanges in this loop: a reader who joins two tables can see an old and a new one only here.
