@@ -133,6 +133,18 @@ def error_kind(error: Exception) -> str:
     return os.strerror(number) if number else type(error).__name__
 
 
+def check_pointer(head: bytes | bytearray) -> None:
+    """Refuses a file that Git LFS left in the place of the content.
+
+    Raises:
+        DamagedFileError: it is one.
+    """
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise DamagedFileError(
+            Reason.UNREADABLE_FILE, "the file is a pointer of Git LFS to its content: run `git lfs pull`"
+        )
+
+
 def content_chunks(source_uri: str, planned: FileVersion, compression: str = "", start: int = 0) -> Iterator[bytes]:
     """Yields the decompressed content in pieces of at most CHUNK_BYTES, none of them empty.
 

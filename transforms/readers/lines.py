@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from schemas.reasons import Reason
 from schemas.shards import Shard
-from transforms.readers.files import DamagedFileError, content_chunks
+from transforms.readers.files import DamagedFileError, check_pointer, content_chunks
 
 Line = tuple[int, bytes | None]
 """Offset of the first byte, and the line without its "\\n"; None in place of a line that is too long to hold."""
@@ -16,11 +16,12 @@ _FOREIGN_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)
 
 
 def check_encoding(head: bytes | bytearray) -> None:
-    """Refuses a file whose first bytes are the byte order mark of an encoding other than UTF-8.
+    """Refuses a file whose first bytes are the byte order mark of an encoding other than UTF-8, or only point to it.
 
     Raises:
-        DamagedFileError: the file is UTF-16 or UTF-32.
+        DamagedFileError: the file is UTF-16 or UTF-32, or a pointer of Git LFS.
     """
+    check_pointer(head)
     if head.startswith(_FOREIGN_MARKS):
         raise DamagedFileError(Reason.INVALID_ENCODING, "the file is UTF-16 or UTF-32; convert it to UTF-8")
 

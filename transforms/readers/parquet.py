@@ -15,7 +15,7 @@ from schemas.reasons import Reason, Stage
 from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
 from schemas.text_template import parse_text_template
 from transforms.readers.arrow_columns import id_strings, json_objects, rendered_texts, text_strings, time_strings
-from transforms.readers.files import DamagedFileError, error_kind, open_file, source_changed
+from transforms.readers.files import DamagedFileError, check_pointer, error_kind, open_file, source_changed
 from transforms.readers.rows import rejection_table
 
 # Few, because a dictionary page can blow a few bytes up to a long text in every row.
@@ -52,6 +52,9 @@ def _checked(file: pa.NativeFile, mapping: InputConfig) -> pq.ParquetFile:
         footer = parquet.metadata
         n_rows = sum(footer.row_group(number).num_rows for number in range(footer.num_row_groups))
     except _DECODING_ERRORS as error:
+        with contextlib.suppress(OSError):
+            file.seek(0)
+            check_pointer(file.read(64))
         raise DamagedFileError(Reason.UNREADABLE_FILE, f"not a readable Parquet file: {error_kind(error)}") from None
     if n_rows != footer.num_rows:  # a row group that says it holds none would be passed by in silence
         raise DamagedFileError(
