@@ -20,8 +20,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evaluation.data import Columns, read_evaluation_data
+from models.labelled_files import reading
 from models.training.labelled import DataConfig, read_labelled
 from schemas.config import ReadingConfig
+from schemas.errors import InputError
 from schemas.shards import DOCUMENT_SCHEMA
 from schemas.text_template import parse_text_template
 from tests.read_rows import rows_of
@@ -120,7 +122,7 @@ def test_decimals_keep_every_digit(values: list[decimal.Decimal], places: int) -
     assert _read("a.csv", _csv(spelt))[0] == expected[0]
 
 
-_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), min_size=1, max_size=8)
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
 @_SETTINGS
@@ -277,3 +279,35 @@ def test_a_number_in_a_record_nested_too_deep_is_refused_and_never_rounded(tmp_p
     deep = b'{"id": 1, "text": "t", "n": 39812345678901234567, "m": ' + b"[" * 1010 + b"]" * 1010 + b"}"
     (row,) = rows_of(tmp_path / "a.jsonl", deep)
     assert (row["reason_code"], row["detail"]) == ("malformed_record", "nested too deep")
+
+
+@pytest.mark.parametrize(
+    ("column", "moment"),
+    [
+        (pa.array([1], pa.timestamp("us", "GMT+05:30")), "1970-01-01T00:00:00.000001+00:00"),
+        (pa.array([1], pa.timestamp("ns", "Mars/Olympus")), "1970-01-01T00:00:00+00:00"),
+        (pa.array([1], pa.date64()), "1970-01-01T00:00:00+00:00"),
+        (pa.array([2**62], pa.timestamp("us", "UTC")), None),
+        (pa.array([2**30], pa.date32()), None),
+        (pa.array([5], pa.time32("s")), None),
+        (pa.array([5], pa.duration("s")), None),
+    ],
+)
+def test_a_time_of_receipt_is_a_time_in_utc_or_a_rejection_whatever_its_column_is(
+    tmp_path: Path, column: pa.Array, moment: str | None
+) -> None:
+    content = _parquet(pa.chunked_array([column]))
+    rows = rows_of(tmp_path / "a.parquet", content, text_field="label", received_at_field="v")
+    (row,) = validate_documents(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA), ReadingConfig()).to_pylist()
+    assert (row["received_at"] and row["received_at"].isoformat()) == moment
+    assert (row["reason_code"] in ("wrong_type", "invalid_timestamp")) == (moment is None), row
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_a_labelled_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes({"a.jsonl": _json_lines(["1"]), "a.csv": _csv(["1"]), "a.parquet": _parquet(pa.array([1]))}[name])
+    with pytest.raises(InputError, match="changed while it was read"), reading(path, ""):
+        path.write_bytes(path.read_bytes())
+    with pytest.raises(InputError, match="changed while it was read"), reading(path, ""):
+        path.unlink()
