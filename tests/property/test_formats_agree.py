@@ -311,3 +311,42 @@ def test_a_labelled_file_that_changes_while_it_is_read_is_refused(tmp_path: Path
         path.write_bytes(path.read_bytes())
     with pytest.raises(InputError, match="changed while it was read"), reading(path, ""):
         path.unlink()
+
+
+_ZONED = pa.array([0, None, 2**61], pa.int64()).cast(pa.timestamp("us", "GMT+05:30"))
+_COLUMNS: dict[str, pa.Array] = {
+    "null": pa.nulls(3),
+    "boolean": pa.array([True, None, False]),
+    "half": pa.array(np.array([1, np.nan, np.inf], np.float16)),
+    "decimal": pa.array([decimal.Decimal("1e70"), None, decimal.Decimal(-1)], pa.decimal256(76, 0)),
+    "dates": pa.array([0, None, -(2**31)], pa.int32()).cast(pa.date32()),
+    "instants": pa.array([1, None, -(2**62)], pa.int64()).cast(pa.timestamp("ms")).cast(pa.date64(), safe=False),
+    "clock": pa.array([0, None, 2**40], pa.int64()).cast(pa.time64("us")),
+    "duration": pa.array([0, None, -(2**63) + 1], pa.duration("ns")),
+    "zoned": _ZONED,
+    "zoned in a dictionary": pa.DictionaryArray.from_arrays(pa.array([0, None, 1]), _ZONED.drop_null()),
+    "zoned in a struct": pa.StructArray.from_arrays([_ZONED], ["when"]),
+    "zoned in a list": pa.ListArray.from_arrays(pa.array([0, 1, 2, 3]), _ZONED),
+    "zoned in a map": pa.MapArray.from_arrays(pa.array([0, 1, 2, 3]), pa.array(["a", "b", "c"]), _ZONED),
+    "map from times": pa.MapArray.from_arrays(pa.array([0, 1, 1, 2]), pa.array([0, 2**61], pa.timestamp("us")), [1, 2]),
+    "bytes": pa.array([b"a", None, b"\xff"]),
+    "fixed": pa.array([b"ab", None, b"\xff\xff"], pa.binary(2)),
+    "no UTF-8": pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", None, b"\xff"]).buffers()),
+    "uuid": pa.array([b"a" * 16, None, b"\xff" * 16], pa.uuid()),
+    "JSON": pa.array(["{}", None, "["], pa.json_(pa.string())),
+}
+
+
+@pytest.mark.parametrize("use", ["id_field", "text_field", "text_template", "received_at_field", "metadata_fields"])
+@pytest.mark.parametrize("name", list(_COLUMNS))
+def test_no_column_of_any_type_ends_a_run_or_takes_another_row_with_it(tmp_path: Path, name: str, use: str) -> None:
+    mapping = {"text_field": "label"} | {use: {"metadata_fields": ("v",), "text_template": "{v} {label}"}.get(use, "v")}
+    if use == "text_template":
+        del mapping["text_field"]
+    rows = rows_of(tmp_path / "a.parquet", _parquet(_COLUMNS[name]), **mapping)
+    assert [row["source_offset"] for row in rows] == [0, 1, 2]
+    table = validate_documents(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA), ReadingConfig())
+    if use == "metadata_fields":
+        assert table["reason_code"][1].as_py() is None  # the row without a value
+    for row in table.to_pylist():
+        assert row["reason_code"] is None or row["detail"]
