@@ -20,10 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.evaluation.data import Columns, read_evaluation_data
-from models.labelled_files import reading
 from models.training.labelled import DataConfig, read_labelled
 from schemas.config import ReadingConfig
-from schemas.errors import InputError
 from schemas.shards import DOCUMENT_SCHEMA
 from schemas.text_template import parse_text_template
 from tests.read_rows import rows_of
@@ -301,16 +299,6 @@ def test_a_time_of_receipt_is_a_time_in_utc_or_a_rejection_whatever_its_column_i
     (row,) = validate_documents(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA), ReadingConfig()).to_pylist()
     assert (row["received_at"] and row["received_at"].isoformat()) == moment
     assert (row["reason_code"] in ("wrong_type", "invalid_timestamp")) == (moment is None), row
-
-
-@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
-def test_a_labelled_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    path.write_bytes({"a.jsonl": _json_lines(["1"]), "a.csv": _csv(["1"]), "a.parquet": _parquet(pa.array([1]))}[name])
-    with pytest.raises(InputError, match="changed while it was read"), reading(path, ""):
-        path.write_bytes(path.read_bytes())
-    with pytest.raises(InputError, match="changed while it was read"), reading(path, ""):
-        path.unlink()
 
 
 _ZONED = pa.array([0, None, 2**61], pa.int64()).cast(pa.timestamp("us", "GMT+05:30"))
