@@ -16,11 +16,12 @@ from fallback.database import is_postgresql
 from fallback.events import Event, append_events
 from fallback.items import OPEN_STATES, item_key, move_item
 from fallback.tables import items, loads
-from schemas.errors import InputError
+from schemas.errors import InputError, VerificationError
 from schemas.fallback_config import PriorityConfig
 from schemas.queue import EventAction, ItemCode, ItemState
 from schemas.tables import ESCALATIONS
 from transforms.warehouse.layout import Partition, Warehouse
+from transforms.warehouse.manifest import RunStatus, read_manifest
 from transforms.warehouse.publication import published_by
 
 logger = logging.getLogger(__name__)
@@ -156,7 +157,11 @@ def _record(connection: sa.Connection, load: Load, known: bool, now: int) -> Non
 
 
 def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[str, Any]]]:
-    """The rows of one run's partition; begins anew when a run replaces it meanwhile."""
+    """The rows of one run's partition, all of them; begins anew when a run replaces it meanwhile.
+
+    Raises:
+        InputError: it cannot be read, rows are missing, or it is being replaced again and again.
+    """
     folder = warehouse.partition(ESCALATIONS.name, partition)
     for _ in range(_TRIES):
         before = published_by(folder)
@@ -167,8 +172,27 @@ def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[st
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: cannot be read: {type(error).__name__}; `docyard verify` says more") from None
         if before is not None and before == published_by(folder):
+            expected = _published_rows(warehouse, partition, before)
+            if expected is not None and len(rows) != expected:
+                # To load fewer would withdraw the items of those that are missing.
+                raise InputError(
+                    f"{folder}: run {before} published {expected} rows here, found {len(rows)}; `docyard verify "
+                    f"{before}` says which file it is, then classify that date again"
+                )
             return before, rows
     raise InputError(f"{folder}: is being replaced; run the drain again when `docyard classify` has ended")
+
+
+def _published_rows(warehouse: Warehouse, partition: Partition, run_id: str) -> int | None:
+    """What the run's manifest says it published; None where there is none, or not yet."""
+    try:
+        manifest = read_manifest(warehouse, run_id)
+    except VerificationError:
+        return None
+    if manifest.status is not RunStatus.PUBLISHED:
+        return None
+    place = f"{ESCALATIONS.name}/{partition.path}/"
+    return sum(file.rows for file in manifest.files if file.path.startswith(place))
 
 
 def _rows(folder: Any) -> Iterator[dict[str, Any]]:

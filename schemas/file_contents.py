@@ -32,6 +32,7 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
     (b"Obj\x01", "an Avro file", "export it as Parquet or JSON Lines"),
     (b"ORC\n\x00", "an ORC file", "export it as Parquet"),
     (b"ARROW1\x00\x00", "an Arrow file (Feather)", "write it as Parquet"),
+    (b"version https://git-lfs.github.com/spec/", "a pointer of Git LFS to its content", "run `git lfs pull`"),
     (b"\x89PNG\r\n\x1a\n", "a picture (PNG)", "run OCR over it and give the text"),
     (b"\xff\xd8\xff", "a picture (JPEG)", "run OCR over it and give the text"),
     (b"II*\x00", "a picture (TIFF)", "run OCR over it and give the text"),

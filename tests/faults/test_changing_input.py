@@ -13,14 +13,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
+from models.labelled_files import reading
 from schemas.config import ReadingConfig, RunConfig
-from schemas.errors import RunFailedError
+from schemas.errors import InputError, RunFailedError
 from schemas.shards import Shard
 from tests.read_rows import config_for
 from tests.small_runs import check_refused, classify_arguments, documents, docyard, published_hashes, write_jsonl
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
+from transforms.readers.files import remote_version
 
 _N_DOCUMENTS = 60
 
@@ -178,10 +181,33 @@ def test_a_link_that_points_elsewhere_meanwhile_ends_the_run(tmp_path: Path) -> 
     _refused(read_shard(shard, config), link)
 
 
+def test_the_file_of_a_store_is_the_same_whether_its_time_is_told_with_a_fraction_or_without(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b"{}")
+    store = fs.LocalFileSystem()
+    versions = []
+    for time_ns in (5_000_000_000, 5_123_000_000, 6_000_000_000):
+        os.utime(file, ns=(0, time_ns))
+        versions.append(remote_version(store.get_file_info(str(file))))
+    assert versions[0] == versions[1] != versions[2]
+    with pytest.raises(FileNotFoundError):
+        remote_version(store.get_file_info(str(tmp_path / "none")))
+
+
 def test_a_file_that_comes_after_planning_belongs_to_the_next_run(tmp_path: Path) -> None:
     _, config, shards = _planned(tmp_path, "a.jsonl")
     (tmp_path / "b.jsonl").write_bytes(_content("b.jsonl"))
     assert sum(part.records for shard in shards for part in read_shard(shard, config)) == _N_DOCUMENTS + 1
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("name", ["a.jsonl", "a.csv", "a.parquet"])
+def test_a_labelled_file_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, name: str, change: Callable[[Path], None]
+) -> None:
+    file, _, _ = _planned(tmp_path, name)
+    with pytest.raises(InputError, match=f"{name}: changed while it was read"), reading(file, ""):
+        change(file)
 
 
 # --- the command, changed in mid-run ---

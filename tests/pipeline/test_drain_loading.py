@@ -13,6 +13,7 @@ from fallback.events import verify_chain
 from fallback.loading import load_partition, priority_of
 from fallback.tables import items, loads
 from pipelines import drain as job
+from schemas.errors import InputError
 from schemas.fallback_config import DrainConfig, PriorityConfig
 from tests.small_drains import codes_of, rows_of
 from tests.small_runs import RUN_DATE, classify_arguments, documents, docyard, opened, read_published, write_jsonl
@@ -119,6 +120,18 @@ def test_a_load_that_fails_leaves_the_queue_as_it_was(queue: sa.Engine, warehous
         fail()
     assert rows_of(queue) == []
     assert len(job.load(queue, DrainConfig(str(warehouse)))) == 1
+
+
+def test_a_partition_that_lost_a_file_is_not_loaded_in_part(queue: sa.Engine, warehouse: Path) -> None:
+    job.load(queue, DrainConfig(str(warehouse)))
+    before = codes_of(queue)
+    with transaction(queue) as connection:
+        connection.execute(sa.update(loads).values(run_id="another"))
+    for file in (warehouse / "escalations").rglob("*.parquet"):
+        file.unlink()
+    with pytest.raises(InputError, match=rf"published {len(before)} rows here, found 0; `docyard verify 2\S+` says"):
+        job.load(queue, DrainConfig(str(warehouse)))
+    assert codes_of(queue) == before
 
 
 def test_a_dry_run_changes_nothing_and_says_what_a_drain_would_ask(queue: sa.Engine, warehouse: Path) -> None:

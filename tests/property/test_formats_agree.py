@@ -120,7 +120,7 @@ def test_decimals_keep_every_digit(values: list[decimal.Decimal], places: int) -
     assert _read("a.csv", _csv(spelt))[0] == expected[0]
 
 
-_TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\x00"), min_size=1, max_size=8)
+_TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 
 
 @_SETTINGS
@@ -277,3 +277,64 @@ def test_a_number_in_a_record_nested_too_deep_is_refused_and_never_rounded(tmp_p
     deep = b'{"id": 1, "text": "t", "n": 39812345678901234567, "m": ' + b"[" * 1010 + b"]" * 1010 + b"}"
     (row,) = rows_of(tmp_path / "a.jsonl", deep)
     assert (row["reason_code"], row["detail"]) == ("malformed_record", "nested too deep")
+
+
+@pytest.mark.parametrize(
+    ("column", "moment"),
+    [
+        (pa.array([1], pa.timestamp("us", "GMT+05:30")), "1970-01-01T00:00:00.000001+00:00"),
+        (pa.array([1], pa.timestamp("ns", "Mars/Olympus")), "1970-01-01T00:00:00+00:00"),
+        (pa.array([1], pa.date64()), "1970-01-01T00:00:00+00:00"),
+        (pa.array([2**62], pa.timestamp("us", "UTC")), None),
+        (pa.array([2**30], pa.date32()), None),
+        (pa.array([5], pa.time32("s")), None),
+        (pa.array([5], pa.duration("s")), None),
+    ],
+)
+def test_a_time_of_receipt_is_a_time_in_utc_or_a_rejection_whatever_its_column_is(
+    tmp_path: Path, column: pa.Array, moment: str | None
+) -> None:
+    content = _parquet(pa.chunked_array([column]))
+    rows = rows_of(tmp_path / "a.parquet", content, text_field="label", received_at_field="v")
+    (row,) = validate_documents(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA), ReadingConfig()).to_pylist()
+    assert (row["received_at"] and row["received_at"].isoformat()) == moment
+    assert (row["reason_code"] in ("wrong_type", "invalid_timestamp")) == (moment is None), row
+
+
+_ZONED = pa.array([0, None, 2**61], pa.int64()).cast(pa.timestamp("us", "GMT+05:30"))
+_COLUMNS: dict[str, pa.Array] = {
+    "null": pa.nulls(3),
+    "boolean": pa.array([True, None, False]),
+    "half": pa.array(np.array([1, np.nan, np.inf], np.float16)),
+    "decimal": pa.array([decimal.Decimal("1e70"), None, decimal.Decimal(-1)], pa.decimal256(76, 0)),
+    "dates": pa.array([0, None, -(2**31)], pa.int32()).cast(pa.date32()),
+    "instants": pa.array([1, None, -(2**62)], pa.int64()).cast(pa.timestamp("ms")).cast(pa.date64(), safe=False),
+    "clock": pa.array([0, None, 2**40], pa.int64()).cast(pa.time64("us")),
+    "duration": pa.array([0, None, -(2**63) + 1], pa.duration("ns")),
+    "zoned": _ZONED,
+    "zoned in a dictionary": pa.DictionaryArray.from_arrays(pa.array([0, None, 1]), _ZONED.drop_null()),
+    "zoned in a struct": pa.StructArray.from_arrays([_ZONED], ["when"]),
+    "zoned in a list": pa.ListArray.from_arrays(pa.array([0, 1, 2, 3]), _ZONED),
+    "zoned in a map": pa.MapArray.from_arrays(pa.array([0, 1, 2, 3]), pa.array(["a", "b", "c"]), _ZONED),
+    "map from times": pa.MapArray.from_arrays(pa.array([0, 1, 1, 2]), pa.array([0, 2**61], pa.timestamp("us")), [1, 2]),
+    "bytes": pa.array([b"a", None, b"\xff"]),
+    "fixed": pa.array([b"ab", None, b"\xff\xff"], pa.binary(2)),
+    "no UTF-8": pa.Array.from_buffers(pa.string(), 3, pa.array([b"a", None, b"\xff"]).buffers()),
+    "uuid": pa.array([b"a" * 16, None, b"\xff" * 16], pa.uuid()),
+    "JSON": pa.array(["{}", None, "["], pa.json_(pa.string())),
+}
+
+
+@pytest.mark.parametrize("use", ["id_field", "text_field", "text_template", "received_at_field", "metadata_fields"])
+@pytest.mark.parametrize("name", list(_COLUMNS))
+def test_no_column_of_any_type_ends_a_run_or_takes_another_row_with_it(tmp_path: Path, name: str, use: str) -> None:
+    mapping = {"text_field": "label"} | {use: {"metadata_fields": ("v",), "text_template": "{v} {label}"}.get(use, "v")}
+    if use == "text_template":
+        del mapping["text_field"]
+    rows = rows_of(tmp_path / "a.parquet", _parquet(_COLUMNS[name]), **mapping)
+    assert [row["source_offset"] for row in rows] == [0, 1, 2]
+    table = validate_documents(pa.Table.from_pylist(rows, DOCUMENT_SCHEMA), ReadingConfig())
+    if use == "metadata_fields":
+        assert table["reason_code"][1].as_py() is None  # the row without a value
+    for row in table.to_pylist():
+        assert row["reason_code"] is None or row["detail"]

@@ -104,14 +104,16 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def remote_version(info: fs.FileInfo) -> FileVersion:
-    """The version that a file of an object store is in.
+    """The version that a file of an object store is in, its time in whole seconds.
+
+    Some stores list a time with its fraction and tell it of one file without.
 
     Raises:
         FileNotFoundError: there is none.
     """
     if info.type == fs.FileType.NotFound:
         raise FileNotFoundError
-    return FileVersion(info.size or 0, info.mtime_ns or 0)
+    return FileVersion(info.size or 0, (info.mtime_ns or 0) // 10**9 * 10**9)
 
 
 def _compare(source_uri: str, planned: FileVersion, found: FileVersion) -> None:

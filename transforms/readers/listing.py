@@ -17,6 +17,7 @@ from pyarrow import fs
 from schemas.errors import InputError
 from schemas.shards import FileVersion
 from transforms.readers.files import error_kind, local_path, local_uri, remote_version
+from transforms.readers.table_folders import refuse_local_tables, refuse_remote_tables
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _MAGIC = re.compile(r"[*?\[]")
@@ -45,7 +46,7 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
     Inside folders and globs, names that start with "." or "_" are passed by, as Spark does.
 
     Raises:
-        InputError: a path does not exist, or means no file at all.
+        InputError: a path does not exist, means no file at all, or a file of a table that only its log can read.
     """
     found: dict[str, InputFile] = {}
     folders: list[str] = []
@@ -119,7 +120,9 @@ def _local_files(path: str) -> tuple[str, dict[str, InputFile]]:
     """
     files: dict[str, InputFile] = {}
     root, pattern = _cut(Path(path))
-    for name in sorted(_local_names(root, pattern), key=_links_last):
+    names = sorted(_local_names(root, pattern), key=_links_last)
+    refuse_local_tables(map(str, names))
+    for name in names:
         files.setdefault(os.path.realpath(name), _local_file(name))
     folder = root if pattern or root.is_dir() else root.parent
     return local_uri(str(folder)), files
@@ -196,6 +199,7 @@ def _remote_files(uri: str) -> tuple[str, dict[str, InputFile]]:
     files = {}
     for name, version in files_on(filesystem, root, tuple(parts[fixed:])):
         files[name] = InputFile(prefix + quote(name.lstrip("/")) + mark + query, version)
+    refuse_remote_tables(filesystem, files)
     folder = base.rstrip("/")
     return folder.rpartition("/")[0] if list(files) == [root] else folder, files
 
