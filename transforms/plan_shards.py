@@ -10,7 +10,7 @@ import apache_beam as beam
 
 from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.errors import InputError
-from schemas.file_contents import HEAD_BYTES, foreign_content
+from schemas.file_contents import HEAD_BYTES, delimiter_between, foreign_content, text_advice
 from schemas.reasons import Reason
 from schemas.shards import Shard, TextFile
 from transforms.metadata_fields import FieldsFound
@@ -85,7 +85,7 @@ def _shards_of(
         return
     kind = _format_of(file.source_uri)
     if kind is None:
-        yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file)))
+        yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file, mapping)))
         return
     whole = replace(whole, format=kind[0], compression=kind[1])
     try:
@@ -145,18 +145,29 @@ def _header(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> list[
         return []
 
 
-def _why_unsupported(file: InputFile) -> str:
-    """What is expected, and what the file seems to be by its name or its first bytes."""
+def _why_unsupported(file: InputFile, mapping: InputConfig) -> str:
+    """What is expected, and what the file seems to be by its name and its first bytes."""
     name = _name_of(file.source_uri)
-    advice = next((advice for extension, advice in _CONVERSIONS.items() if name.endswith(extension)), "")
+    head = _head(file.source_uri)
+    content = foreign_content(head)
+    advice = f"the file is {content}" if content else ""
+    if not advice and name.endswith(".json"):
+        advice = text_advice(head, "json")
     if not advice:
-        try:
-            with open_file(file.source_uri) as opened:
-                content = foreign_content(opened.read(HEAD_BYTES))
-        except (DamagedFileError, OSError):
-            content = ""
-        advice = f"the file is {content}" if content else ""
+        advice = next((advice for extension, advice in _CONVERSIONS.items() if name.endswith(extension)), "")
+    first_line = head.partition(b"\n")[0].decode("utf-8-sig", "replace").removesuffix("\r")
+    if not advice and delimiter_between(first_line, (mapping.id_field, mapping.text_field)):
+        advice = "the file seems to be CSV; let its name end in .csv"
+    advice = advice or text_advice(head, "")
     return f"expected a name that ends in {', '.join(_FORMATS)}" + (f"; {advice}" if advice else "")
+
+
+def _head(source_uri: str) -> bytes:
+    try:
+        with open_file(source_uri) as opened:
+            return bytes(opened.read(HEAD_BYTES))
+    except (DamagedFileError, OSError):
+        return b""
 
 
 def _byte_ranges(file: InputFile, shard_bytes: int) -> list[tuple[int, int]]:
