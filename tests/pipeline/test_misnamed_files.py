@@ -116,6 +116,7 @@ def test_other_unicode_is_named_with_and_without_its_mark(tmp_path: Path, name: 
         (b"id\ttext", 'separated by tabs, not by commas; set csv_delimiter = "\\t" (--csv-delimiter tab)'),
         (b"id|text", "separated by pipes"),
         (b"\xef\xbb\xbfid;text\r", "separated by semicolons"),
+        (b"\n\r\nid;text", "separated by semicolons"),
         (b"Ticket ID;Body", "separated by semicolons, not by commas"),
         (b"Ticket ID;Body", "found: Ticket ID, Body; the closest to 'id' is 'Ticket ID'"),
         (b"ID,Text", "has no column 'id'; found: ID, Text; the closest to 'id' is 'ID'"),
@@ -131,7 +132,14 @@ def test_a_header_without_a_column_names_what_it_has(tmp_path: Path, header: byt
 
 
 @pytest.mark.parametrize(
-    "first", [b"1,swordfish", b"t-1,swordfish", b"ab,the swordfish was served cold today", b"1;swordfish;x y z"]
+    "first",
+    [
+        b"1,swordfish",
+        b"t-1,swordfish",
+        b"ab,the swordfish was served cold today",
+        b"1;swordfish;x y z",
+        b"t1;swordfish",
+    ],
 )
 def test_a_document_in_place_of_the_header_is_not_quoted(tmp_path: Path, first: bytes) -> None:
     (row,) = rows_of(tmp_path / "a.csv", first + b"\n2,b\n")
