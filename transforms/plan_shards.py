@@ -13,7 +13,7 @@ from schemas.errors import InputError
 from schemas.file_contents import HEAD_BYTES, delimiter_between, foreign_content, text_advice
 from schemas.reasons import Reason
 from schemas.shards import Shard, TextFile
-from transforms.metadata_fields import FieldsFound
+from transforms.absent_fields import FieldsFound
 from transforms.readers.delimited import read_header
 from transforms.readers.files import DamagedFileError, open_file
 from transforms.readers.lines import check_content

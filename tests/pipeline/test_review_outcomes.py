@@ -309,7 +309,8 @@ def test_a_file_that_is_no_export_is_refused(queue: sa.Engine, tmp_path: Path, c
 def test_an_annotation_without_one_choice_is_refused_alone(queue: sa.Engine, tmp_path: Path, result: Any) -> None:
     fill(queue, in_review("a"))
     annotation = {"id": 1, "completed_by": 7, "result": result}
-    (tmp_path / "done.json").write_text(json.dumps([{"data": {"item_key": "a"}, "annotations": [annotation]}]))
+    content = json.dumps([{"data": {"item_key": "a"}, "annotations": [annotation]}])
+    (tmp_path / "done.json").write_text(content, encoding="utf-8-sig")  # as Windows saves it
     found = import_annotations(queue, tmp_path / "done.json", CONFIG, NOON)
     assert (found.taken, len(found.refused)) == (0, 1)
     assert review_row(queue, "a")["claimed_by"] is None
