@@ -24,11 +24,13 @@ from schemas.tables import PUBLISHED_TABLES, RESOLUTIONS
 from transforms.classify_documents import classifier_of
 from transforms.commit_run import running_manifest
 from transforms.plan_shards import plan_shards
+from transforms.read_shard import read_shard
 from transforms.readers.files import local_path
 from transforms.readers.listing import reaches
 from transforms.result_cache.compaction import compact_caches
 from transforms.run_plan import BundleChoice, RunPlan, leave_warning, reported_failure
 from transforms.stage_shard import ids_folder
+from transforms.validate_documents import validate_documents
 from transforms.warehouse.layout import Partition, open_warehouse
 from transforms.warehouse.locks import hold_partitions
 from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
@@ -49,6 +51,7 @@ _RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxrunti
 
 # What a partition is called stands for all of them.
 _A_PARTITION = Partition("2026-11-22", "ticket").path
+_FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
 
 _RAISED = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt))(?::|$| \[while)", re.MULTILINE)
 _SYSTEM_ERROR = re.compile(r"\[Errno (\d+)\]")
@@ -62,11 +65,13 @@ class DryRun:
 
     Attributes:
         replaced: partition -> id of the run whose data it would replace, or None.
+        first_rejections: file -> what is wrong with its first records, where something is.
     """
 
     plan: RunPlan
     shards: list[Shard]
     replaced: dict[str, str | None]
+    first_rejections: dict[str, str]
 
 
 def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
@@ -127,7 +132,24 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:
         str(partition): published_by(plan.warehouse.partition("classifications", partition))
         for partition in plan.partitions
     }
-    return DryRun(plan, shards, replaced)
+    return DryRun(plan, shards, replaced, _first_rejections(plan.config, shards))
+
+
+def _first_rejections(config: RunConfig, shards: list[Shard]) -> dict[str, str]:
+    """What would be rejected of the first records of the first files: a wrong field name shows there."""
+    reading = replace(config.reading, shard_rows=_RECORDS_TRIED)
+    trial = replace(config, reading=reading)
+    found = {}
+    for shard in [shard for shard in shards if not (shard.problem or shard.start or shard.files)][:_FILES_TRIED]:
+        table = next(read_shard(shard, trial)).table
+        assert table is not None
+        rejected = [row for row in validate_documents(table, reading).to_pylist() if row["reason_code"]]
+        if rejected:
+            found[shard.source_uri] = (
+                f"{len(rejected)} of its first {len(table)} records would be rejected, the first one as "
+                f"{rejected[0]['reason_code']}: {rejected[0]['detail']}"
+            )
+    return found
 
 
 def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:

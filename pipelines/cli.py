@@ -73,6 +73,7 @@ def main(verbose: bool) -> None:
         handler.setLevel(logging.INFO if verbose else logging.WARNING)  # some libraries raise their own level
     if not verbose:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its tracebacks come back as one error
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # dozens of lines for every check
     for own in ("pipelines", "review", "fallback", "transforms", "models", "data_quality"):
         logging.getLogger(own).setLevel(logging.INFO if verbose else logging.WARNING)
 

@@ -74,7 +74,8 @@ def describe_dry_run(dry: DryRun) -> str:
         fate = (
             f"would be rejected: {': '.join(problem)}" if problem else f"{n_shards} shard{'s' if n_shards > 1 else ''}"
         )
-        lines.append(f"  {dry.plan.config.inputs[index].document_type}: {uri} ({fate})")
+        first = f"; {dry.first_rejections[uri]}" if uri in dry.first_rejections else ""
+        lines.append(f"  {dry.plan.config.inputs[index].document_type}: {uri} ({fate}{first})")
     for index, counts in texts.items():
         shards = f"{len(counts)} shard{'s' if len(counts) > 1 else ''}"
         lines.append(f"  {dry.plan.config.inputs[index].document_type}: {sum(counts)} text files ({shards})")

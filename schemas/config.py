@@ -313,7 +313,9 @@ def _check(config: RunConfig) -> None:
         if not item.paths or not all(item.paths):
             raise ConfigError(f"inputs of type {item.document_type!r}: 'paths' is empty")
         if len(item.csv_delimiter) != 1 or item.csv_delimiter in '"\r\n' or not item.csv_delimiter.isascii():
-            raise ConfigError(f"csv_delimiter: expected one ASCII character, found {item.csv_delimiter!r}")
+            raise ConfigError(
+                f'csv_delimiter: expected one ASCII character, or "\\t" for a tab, found {item.csv_delimiter!r}'
+            )
         if item.split not in ("", *SPLITS):
             raise ConfigError(f'split: expected one of {", ".join(SPLITS)} or "", found {item.split!r}')
         if not item.id_field or not item.text_field:

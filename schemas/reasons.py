@@ -82,8 +82,8 @@ REASON_DESCRIPTIONS: dict[Reason, tuple[Stage, str]] = {
 
 REASON_REMEDIES: dict[Reason, str] = {
     Reason.UNREADABLE_FILE: (
-        "Name fields that the file has (`--id-field`, `--text-field`), its delimiter (`--csv-delimiter`), or export a "
-        "damaged file again."
+        "Mend what the detail names: the file's name, the fields (`--id-field`, `--text-field`) or the delimiter "
+        "(`--csv-delimiter`); export a damaged file again."
     ),
     Reason.UNSUPPORTED_FORMAT: "Convert or rename the file, or let `--input` name only the files that are meant.",
     Reason.TRUNCATED_FILE: "Copy or export the file again, once whatever writes it has finished.",
@@ -91,7 +91,10 @@ REASON_REMEDIES: dict[Reason, str] = {
         "Write JSON as one object per line. For CSV, name the delimiter (`--csv-delimiter`) and double a quote that "
         "stands inside of quotes."
     ),
-    Reason.INVALID_ENCODING: "Convert the file to UTF-8: `iconv -f WINDOWS-1252 -t UTF-8 in.csv > out.csv`.",
+    Reason.INVALID_ENCODING: (
+        "Convert the file to UTF-8: `iconv -f WINDOWS-1252 -t UTF-8 in.csv > out.csv`, or from UTF-16 where the detail "
+        "says so."
+    ),
     Reason.RECORD_TOO_LARGE: "Raise `reading.max_record_bytes`, or cut the record.",
     Reason.REPEATED_HEADER: "Nothing, where files were put together with their headers: the other rows are read.",
     Reason.WRONG_TYPE: "Name another field, or export it as the type that the detail asks for.",

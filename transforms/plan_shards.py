@@ -10,10 +10,10 @@ import apache_beam as beam
 
 from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.errors import InputError
-from schemas.file_contents import HEAD_BYTES, foreign_content
+from schemas.file_contents import HEAD_BYTES, delimiter_between, foreign_content, text_advice
 from schemas.reasons import Reason
 from schemas.shards import FileVersion, Shard, TextFile
-from transforms.metadata_fields import FieldsFound
+from transforms.absent_fields import FieldsFound
 from transforms.readers.delimited import read_header
 from transforms.readers.files import DamagedFileError, open_file
 from transforms.readers.lines import check_content
@@ -87,7 +87,7 @@ def _shards_of(
         return
     kind = _format_of(file.source_uri)
     if kind is None:
-        yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file, file.version)))
+        yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file, file.version, mapping)))
         return
     whole = replace(whole, format=kind[0], compression=kind[1], version=file.version)
     try:
@@ -148,18 +148,29 @@ def _header(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> list[
         return []
 
 
-def _why_unsupported(file: InputFile, version: FileVersion) -> str:
-    """What is expected, and what the file seems to be by its name or its first bytes."""
+def _why_unsupported(file: InputFile, version: FileVersion, mapping: InputConfig) -> str:
+    """What is expected, and what the file seems to be by its name and its first bytes."""
     name = _name_of(file.source_uri)
-    advice = next((advice for extension, advice in _CONVERSIONS.items() if name.endswith(extension)), "")
+    head = _head(file.source_uri, version)
+    content = foreign_content(head)
+    advice = f"the file is {content}" if content else ""
+    if not advice and name.endswith(".json"):
+        advice = text_advice(head, "json")
     if not advice:
-        try:
-            with open_file(file.source_uri, version) as opened:
-                content = foreign_content(opened.read(HEAD_BYTES))
-        except (DamagedFileError, OSError):
-            content = ""
-        advice = f"the file is {content}" if content else ""
+        advice = next((advice for extension, advice in _CONVERSIONS.items() if name.endswith(extension)), "")
+    first_line = head.partition(b"\n")[0].decode("utf-8-sig", "replace").removesuffix("\r")
+    if not advice and delimiter_between(first_line, (mapping.id_field, mapping.text_field)):
+        advice = "the file seems to be CSV; let its name end in .csv"
+    advice = advice or text_advice(head, "")
     return f"expected a name that ends in {', '.join(_FORMATS)}" + (f"; {advice}" if advice else "")
+
+
+def _head(source_uri: str, version: FileVersion) -> bytes:
+    try:
+        with open_file(source_uri, version) as opened:
+            return bytes(opened.read(HEAD_BYTES))
+    except (DamagedFileError, OSError):
+        return b""
 
 
 def _byte_ranges(source_uri: str, version: FileVersion, reading: ReadingConfig) -> list[tuple[int, int]]:

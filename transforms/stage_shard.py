@@ -21,7 +21,7 @@ from schemas.errors import BalanceError
 from schemas.reasons import Route
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
-from transforms.metadata_fields import fields_seen
+from transforms.absent_fields import fields_seen
 from transforms.receipts import Receipt, RejectedExample, StagedFile
 from transforms.run_plan import RunPlan, reporting_failures
 from transforms.warehouse.layout import Partition, write_durably

@@ -64,6 +64,15 @@ def test_a_file_with_semicolons_says_which_flag_mends_it(tiny_bundle_unchanged: 
         assert ("s.csv (1 shard)" in planned.stdout) is (delimiter == ";")
 
 
+def test_a_dry_run_says_what_is_wrong_with_the_first_records(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
+    records = [{"id": str(i), "body": f"refund {SECRET}"} for i in range(300)]
+    source = write_jsonl(tmp_path / "in.jsonl", records)
+    result = docyard(*classify_arguments(source, tiny_bundle_unchanged, tmp_path / "w"), "--dry-run")
+    assert "in.jsonl (1 shard; 100 of its first 100 records would be rejected, the first one as " in result.stdout
+    assert "missing_text: there is no field 'text'; found: id, body)" in result.stdout
+    assert SECRET not in result.output
+
+
 def test_every_reason_is_said_with_count_place_detail_and_remedy(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
     lines = [
         '{"id": "1", "text": ""}',

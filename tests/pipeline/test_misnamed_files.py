@@ -75,20 +75,28 @@ def test_content_of_another_kind_is_named(tmp_path: Path, name: str, content: by
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "content", "says"),
     [
-        ("a.json", "convert .json to .jsonl, one object per line"),
-        ("a.tsv", "--csv-delimiter tab"),
-        ("a.xlsx", "export the sheet as CSV"),
-        ("a.zip", "unpack it"),
-        ("a.bin", "the file is an Excel workbook"),
-        ("a", "the file is an Excel workbook"),
+        ("a.json", b'[{"id": "1"}]', "convert .json to .jsonl, one object per line"),
+        ("a.json", b'{"id": "1"}\n{"id": "2"}\n', "seems to be JSON Lines; let its name end in .jsonl"),
+        ("a.json", b'{\n  "id": "1"\n}\n', "a JSON object over many lines"),
+        ("a.tsv", PLAIN.replace(b",", b"\t"), "--csv-delimiter tab"),
+        ("a.xlsx", EXCEL, "the file is an Excel workbook (.xlsx); export the sheet as CSV"),
+        ("a.zip", _zip("a.csv"), "the file is a ZIP archive; unpack it"),
+        ("a.docx", WORD, "the file is a Word document"),
+        ("a", EXCEL, "the file is an Excel workbook"),
+        ("a.dat", b"\xef\xbb\xbfid;text\r\n1;swordfish\r\n", "the file seems to be CSV; let its name end in .csv"),
+        ("a", b'{"id": "1"}\n', "seems to be JSON Lines"),
+        ("a.log", b"swordfish", ".txt.gz"),
     ],
 )
-def test_a_name_that_says_no_format_is_refused_with_what_to_do(tmp_path: Path, name: str, says: str) -> None:
-    (row,) = rows_of(tmp_path / name, EXCEL)
+def test_a_name_that_says_no_format_is_refused_with_what_to_do(
+    tmp_path: Path, name: str, content: bytes, says: str
+) -> None:
+    (row,) = rows_of(tmp_path / name, content)
     assert row["reason_code"] == "unsupported_format"
     assert says in row["detail"]
+    assert "swordfish" not in row["detail"]
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32"])
@@ -108,6 +116,7 @@ def test_other_unicode_is_named_with_and_without_its_mark(tmp_path: Path, name: 
         (b"id\ttext", 'separated by tabs, not by commas; set csv_delimiter = "\\t" (--csv-delimiter tab)'),
         (b"id|text", "separated by pipes"),
         (b"\xef\xbb\xbfid;text\r", "separated by semicolons"),
+        (b"\n\r\nid;text", "separated by semicolons"),
         (b"Ticket ID;Body", "separated by semicolons, not by commas"),
         (b"Ticket ID;Body", "found: Ticket ID, Body; the closest to 'id' is 'Ticket ID'"),
         (b"ID,Text", "has no column 'id'; found: ID, Text; the closest to 'id' is 'ID'"),
@@ -123,7 +132,14 @@ def test_a_header_without_a_column_names_what_it_has(tmp_path: Path, header: byt
 
 
 @pytest.mark.parametrize(
-    "first", [b"1,swordfish", b"t-1,swordfish", b"ab,the swordfish was served cold today", b"1;swordfish;x y z"]
+    "first",
+    [
+        b"1,swordfish",
+        b"t-1,swordfish",
+        b"ab,the swordfish was served cold today",
+        b"1;swordfish;x y z",
+        b"t1;swordfish",
+    ],
 )
 def test_a_document_in_place_of_the_header_is_not_quoted(tmp_path: Path, first: bytes) -> None:
     (row,) = rows_of(tmp_path / "a.csv", first + b"\n2,b\n")

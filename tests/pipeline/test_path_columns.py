@@ -101,8 +101,23 @@ def test_a_metadata_field_that_the_first_records_lack_is_warned_of_with_those_th
         assert caplog.messages == []
         plan_shards(config_for(tmp_path, metadata_fields=("shopp",)))
     [message] = caplog.messages
-    assert "no file has 'shopp'" in message
+    assert message.startswith("document type 'ticket': none of the first records has 'shopp'")
     assert message.endswith("found: id, text, shop; the closest to 'shopp' is 'shop'")
+
+
+def test_a_field_of_a_template_and_a_time_that_the_first_records_lack_are_warned_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _write(tmp_path / "day=1", "a.jsonl", at="2026-01-31")
+    with caplog.at_level(logging.WARNING):
+        plan_shards(config_for(tmp_path, text_template="{text} on {day}", received_at_field="at"))
+        plan_shards(config_for(tmp_path, text_field="body"))  # every record is rejected for it, which says enough
+        assert caplog.messages == []
+        plan_shards(config_for(tmp_path, text_template="{text} {texxt}", received_at_field="date"))
+    [message] = caplog.messages
+    assert (
+        "none of the first records has 'texxt', 'date', and such a field is left empty; found: id, text, at" in message
+    )
 
 
 def test_a_run_says_which_metadata_field_no_document_had(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ _MISPLACED_QUOTE = (Reason.MALFORMED_RECORD, "a quote is misplaced or never clos
 _OTHER_ORDER = (
     "here is the header once more in another order: files with different columns were joined; read each by itself"
 )
+_BLANK_LINES = 100  # at most, before what is looked at as the header
 MAX_RECORD_LINES = 2**16  # bounds what is held while the end of a quoted field is looked for
 
 
@@ -112,54 +113,44 @@ def _header(records: _Records, mapping: InputConfig, in_path: Mapping[str, str |
     if not isinstance(header, list):
         reason, detail = header
         whole = reason if reason is Reason.INVALID_ENCODING else Reason.UNREADABLE_FILE
-        advice = "" if whole is reason else _advice(first_line, required, mapping.csv_delimiter)
+        advice = "" if whole is reason else _advice(first_line, required, mapping)
         raise DamagedFileError(whole, f"the header row cannot be read: {advice or detail}")
     missing = next((name for name in required if name not in header), None)
     if missing is not None:
-        advice = _advice(first_line, required, mapping.csv_delimiter) or _names_found(missing, header, mapping)
+        advice = _advice(first_line, required, mapping) or _names_found(missing, header, mapping)
         raise DamagedFileError(Reason.UNREADABLE_FILE, f"the header row has no column {missing!r}; {advice}")
     return header
 
 
-def _advice(first_line: bytes, required: list[str], configured: str) -> str:
+def _advice(first_line: bytes, required: list[str], mapping: InputConfig) -> str:
     """What the file seems to be instead of CSV as configured, and what to do; "" where it may be just that."""
     if b"\r" in first_line.rstrip(b"\r"):
         return "its lines end in carriage returns; write line feeds: tr '\\r' '\\n' < in.csv > out.csv"
     if first_line.lower().startswith(b"sep="):
         return "its first line is for Excel only; remove it"
-    return text_advice(first_line, "csv") or _other_delimiter(first_line, required, configured)
+    return text_advice(first_line, "csv") or _other_delimiter(first_line, required, mapping)
 
 
-def _other_delimiter(first_line: bytes, required: list[str], configured: str) -> str:
+def _other_delimiter(first_line: bytes, required: list[str], mapping: InputConfig) -> str:
     """That another delimiter than the configured one makes columns of the header; "" where none does."""
-    line = _header_line(first_line)
+    line = first_line.decode("utf-8", "replace").removesuffix("\r")
     delimiter = delimiter_between(line, required) or likely_delimiter(line)
-    if delimiter in ("", configured):
-        return ""
-    columns = columns_of(line, delimiter)
-    instead_of = DELIMITERS.get(configured, repr(configured))
+    columns = columns_of(line, delimiter) if delimiter else []
     missing = next((name for name in required if name not in columns), None)
+    if delimiter in ("", mapping.csv_delimiter) or (missing and not _is_header(columns, mapping)):
+        return ""
     return (
-        f"its columns are separated by {DELIMITERS[delimiter]}, not by {instead_of}; "
+        f"its columns are separated by {DELIMITERS[delimiter]}, not by "
+        f"{DELIMITERS.get(mapping.csv_delimiter, repr(mapping.csv_delimiter))}; "
         f"set csv_delimiter = {orjson.dumps(delimiter).decode()} "
         f"(--csv-delimiter {'tab' if delimiter == TAB else repr(delimiter)})"
         + (f" and name the fields; {fields_found(missing, columns)}" if missing else "")
     )
 
 
-def _header_line(first_line: bytes) -> str:
-    return first_line.decode("utf-8-sig", "replace").removesuffix("\r")
-
-
 def _names_found(missing: str, header: list[str], mapping: InputConfig) -> str:
-    """The columns that are there; not quoted where the row may be a document, as in a file without a header.
-
-    Documents are seldom words without a digit in every column.
-    """
-    known = {name.casefold() for name in mapping.mapped_fields}
-    cells = [name for name in header if name]
-    is_header = any(name.casefold() in known for name in cells) or not any(map(str.isdigit, "".join(cells)))
-    if not is_header or not all(map(looks_like_name, cells)):
+    """The columns that are there; not quoted where the row may be a document, as in a file without a header."""
+    if not _is_header(header, mapping):
         return (
             f"its {len(header)} fields do not look like names of columns; give the file a header row if it has none, "
             "else check the field names and csv_delimiter"
@@ -167,6 +158,15 @@ def _names_found(missing: str, header: list[str], mapping: InputConfig) -> str:
     if f"'{missing}'" in header:
         return "its names are in single quotes; only double quotes are known: replace or remove them"
     return fields_found(missing, header)
+
+
+def _is_header(cells: list[str], mapping: InputConfig) -> bool:
+    """Whether a row may be shown as names of columns: one of them is known, or they have no digit, as ids mostly do."""
+    known = {name.casefold() for name in mapping.mapped_fields}
+    names = [name for name in cells if name]
+    return all(map(looks_like_name, names)) and (
+        any(name.casefold() in known for name in names) or not any(map(str.isdigit, "".join(names)))
+    )
 
 
 def _columns(header: list[str], mapping: InputConfig) -> _Columns:
@@ -260,9 +260,12 @@ class _Records:
         raise StopIteration
 
     def first_line(self) -> bytes:
-        """The line in hand, before any is taken; empty where there is none that can be held."""
-        line = self._peek(0)
-        return line[1] or b"" if line is not None else b""
+        """The first line that is not blank, before any is taken; empty where there is none that can be held."""
+        for index in range(_BLANK_LINES):
+            line = self._peek(index)
+            if line is None or (line[1] or b"").strip():
+                return line[1] or b"" if line is not None else b""
+        return b""
 
     def _single_line(self, content: bytes) -> list[str] | None:
         """The fields of a record that is whole on its line, fast; None where `_quoted` must look closer."""

@@ -1,10 +1,11 @@
-"""Finds metadata fields that no file or record has: a mistyped name would otherwise leave them out in silence."""
+"""Finds configured fields that no file or record has: a mistyped name would otherwise leave them out in silence."""
 
 from __future__ import annotations
 
 import itertools
 import logging
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -26,15 +27,21 @@ logger = logging.getLogger(__name__)
 
 
 class FieldsFound:
-    """What the files of an input say of its metadata fields before the run.
+    """What the files of an input say, before the run, of the fields that a record may lack.
 
-    Headers, footers and paths say it for certain. JSON Lines are looked at where they begin: what is not found there
-    may still come, and `fields_seen` tells in the end.
+    Those are the metadata fields and, in JSON Lines, the fields of a template and the time of receipt: no other format
+    lets these be missing. Headers, footers and paths say it for certain. JSON Lines are looked at where they begin:
+    what is not found there may still come, and `fields_seen` tells of metadata in the end.
     """
 
     def __init__(self, mapping: InputConfig) -> None:
         self._mapping = mapping
         self._missing = list(mapping.metadata_fields)
+        self._missing_in_records = [
+            name
+            for name in dict.fromkeys(mapping.required_fields)
+            if name != mapping.id_field and (mapping.text_template or name != mapping.text_field)
+        ]
         self._names: dict[str, None] = {}
         self._n_files = 0
         self._n_with_records = 0
@@ -50,7 +57,9 @@ class FieldsFound:
         """Adds a file of JSON Lines."""
         self.add_columns(shard.source_uri, [])
         self._n_with_records += 1
-        if not self._missing or self._n_with_records > _FILES_LOOKED_AT:
+        in_path = path_columns(shard.source_uri, self._missing_in_records)
+        self._missing_in_records = [name for name in self._missing_in_records if name not in in_path]
+        if not (self._missing or self._missing_in_records) or self._n_with_records > _FILES_LOOKED_AT:
             return
         try:
             for _, line in itertools.islice(shard_lines(shard, reading.max_record_bytes), _RECORDS_LOOKED_AT):
@@ -64,23 +73,34 @@ class FieldsFound:
         except orjson.JSONDecodeError:
             return
         if isinstance(record, dict):
-            self._missing = [name for name in self._missing if field_value(record, name, _ABSENT) is _ABSENT]
+            self._missing = _absent(record, self._missing)
+            self._missing_in_records = _absent(record, self._missing_in_records)
             self._names |= dict.fromkeys(record)
 
     def check(self) -> None:
-        """Refuses a metadata field that no file can have, and warns of one that the first records lack.
+        """Refuses a metadata field that no file can have, and warns of fields that the first records lack.
 
         Raises:
             ConfigError: there is one; the message names the columns found.
         """
-        if not self._missing or not self._n_files:
-            return
-        missing = ", ".join(map(repr, self._missing))
-        where = f"metadata_fields of document type {self._mapping.document_type!r}"
-        found = fields_found(self._missing[0], self._names)
-        if not self._n_with_records:
-            raise ConfigError(f"{where}: no file has {missing}; {found}")
-        logger.warning("%s: no file has %s, as far as the first records tell; %s", where, missing, found)
+        where = f"document type {self._mapping.document_type!r}"
+        if self._missing and self._n_files and not self._n_with_records:
+            missing = ", ".join(map(repr, self._missing))
+            raise ConfigError(
+                f"metadata_fields of {where}: no file has {missing}; {fields_found(self._missing[0], self._names)}"
+            )
+        missing_in_records = [*self._missing_in_records, *self._missing]
+        if missing_in_records and self._names:
+            logger.warning(
+                "%s: none of the first records has %s, and such a field is left empty; %s",
+                where,
+                ", ".join(map(repr, missing_in_records)),
+                fields_found(missing_in_records[0], self._names),
+            )
+
+
+def _absent(record: dict[str, Any], names: list[str]) -> list[str]:
+    return [name for name in names if field_value(record, name, _ABSENT) is _ABSENT]
 
 
 def fields_seen(metadata: pa.ChunkedArray, fields: tuple[str, ...]) -> tuple[str, ...]:
