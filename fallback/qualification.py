@@ -201,6 +201,7 @@ def _judge(inquiry: _Inquiry, idle: bool = False) -> None:
     refusals = inquiry.trial.take(idle)
     if refusals:
         check_setup(inquiry.desk, inquiry.trial, refusals)
+        inquiry.trial.cleared()
 
 
 def _open(inquiry: _Inquiry, outgoing: Outgoing) -> Answer | str | None:

@@ -139,8 +139,12 @@ def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_
     answers = tmp_path / "answers.jsonl"
     errors = [{"custom_id": json.loads(line)["custom_id"], "response": {"status_code": 422}} for line in lines]
     write_jsonl(answers, errors)
-    taken = docyard("drain", "--config", config, "--import-batch", answers)
-    assert f"failed {len(lines)}" in taken.output
+    check_refused(
+        docyard("drain", "--config", config, "--import-batch", answers), 11, f"first {len(lines)} calls", "422"
+    )
+    figures = json.loads(docyard("drain", "--config", config, "--report", "--json").output)
+    assert {entry["code"] for entry in figures["codes"]} == {"handed_back"}
+    assert figures["calls"]["failed"] == len(lines)
     assert llm.log == []
 
 
@@ -150,6 +154,11 @@ def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_
         ("[llm]\nbase_url = 'ftp://x'\nmodel = 'm'", "llm.base_url"),
         ("[llm]\nbase_url = 'https://user:swordfish@x/v1'\nmodel = 'm'", "DOCYARD_LLM_API_KEY"),
         ("[llm]\nbase_url = 'https://x/v1'", "llm.model"),
+        ("[llm]\nbase_url = 'http://[::1/v1'\nmodel = 'm'", "malformed"),
+        ("[llm]\nbase_url = 'http://x:port/v1'\nmodel = 'm'", "malformed"),
+        ("[llm]\nbase_url = 'unix:///run/llm.sock'\nmodel = 'm'", "llm.base_url"),
+        ("[llm]\nbase_url = \"http://x/\\nv1\"\nmodel = 'm'", "llm.base_url"),
+        ('[llm]\ncontext = "two\\nlines"', "llm.context"),
         ("[llm]\nanswer = 'essay'", "llm.answer"),
         ("[llm]\nmax_tokens_field = 'tokens'", "llm.max_tokens_field"),
         ("[llm]\nnonsense = 1", "unknown key 'llm.nonsense'"),
