@@ -10,7 +10,7 @@ DocyardError                1  anything below; never raised itself
 ├── VerificationError       8  a published run is not what its manifest says
 ├── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
 ├── QueueError             10  the queue's database cannot be opened, or another version of Docyard wrote it
-└── EndpointError          11  the LLM's endpoint refuses the key, has no quota left, or stays away
+└── EndpointError          11  the LLM's endpoint refuses every call (key, quota, model, request) or stays away
 
 An error's message says what was found, what was expected, where, and what to do; it never holds document text.
 A bad document raises none of these: it becomes a Rejection (see `schemas.reasons`).
