@@ -190,6 +190,7 @@ class Drain:
             for refusal in refusals:
                 self._give_back(refusal)
             raise
+        self._trial.cleared()
         for refusal in refusals:
             book_refusal(desk.books, refusal)
         return True

@@ -83,7 +83,7 @@ class Endpoint:
         """
         try:
             status, headers, content = self._send(body)
-        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
+        except (httpx.LocalProtocolError, httpx.UnsupportedProtocol, httpx.InvalidURL, UnicodeError) as error:
             raise ConfigError(
                 f"no request can be sent to {self.route} ({type(error).__name__}); check llm.base_url and the key"
             ) from None

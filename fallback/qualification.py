@@ -200,7 +200,12 @@ def _judge(inquiry: _Inquiry, idle: bool = False) -> None:
     """
     refusals = inquiry.trial.take(idle)
     if refusals:
-        check_setup(inquiry.desk, inquiry.trial, refusals)
+        try:
+            check_setup(inquiry.desk, inquiry.trial, refusals)
+        except BaseException:
+            inquiry.stop.set()  # the others wait for the verdict
+            raise
+        inquiry.trial.cleared()
 
 
 def _open(inquiry: _Inquiry, outgoing: Outgoing) -> Answer | str | None:

@@ -172,11 +172,11 @@ def failure_of(status: int, headers: Mapping[str, str], payload: Any, words: str
 
 def words_of(payload: Any, content: bytes = b"") -> str:
     """The message of an error, wherever the common kinds of bodies have it; else the body as text, without tags."""
-    found: Any = payload[0] if isinstance(payload, list) and payload else payload
+    found = _first(payload)
     for name in ("error", "detail", "message"):
         inner = found.get(name) if isinstance(found, dict) else None
         if inner:
-            found = inner
+            found = _first(inner)
     if isinstance(found, dict):
         found = found.get("message") or found.get("msg") or found.get("code") or found.get("type")
     if isinstance(found, str) and found.strip():
@@ -228,6 +228,10 @@ def _advice(status: int, said: str) -> str:
     return f"it rejects the request ({status}); check [llm]"
 
 
+def _first(value: Any) -> Any:
+    return value[0] if isinstance(value, list) and value else value
+
+
 def _dumped(payload: Any) -> str:
     try:
         return json.dumps(payload, ensure_ascii=False)[:4096] if payload is not None else ""
@@ -249,8 +253,8 @@ def _retry_after(named: Mapping[str, str]) -> float | None:
 
 
 def _retry_info(payload: Any) -> float | None:
-    error = payload[0] if isinstance(payload, list) and payload else payload
-    error = error.get("error") if isinstance(error, dict) else None
+    body = _first(payload)
+    error = body.get("error") if isinstance(body, dict) else None
     details = error.get("details") if isinstance(error, dict) else None
     for detail in details if isinstance(details, list) else []:
         delay = detail.get("retryDelay") if isinstance(detail, dict) else None

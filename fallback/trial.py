@@ -48,12 +48,14 @@ class Trial:
         self._refused = 0
         self._waiting: list[Refusal] = []
         self._of_setup = False
+        self._judging = False
         self.succeeded_here = False
 
     def enter(self) -> bool:
         """Whether a call may begin; each that does ends with `leave`."""
         with self._lock:
-            if not self.proven and self._refused + self._under_way >= self._limit:
+            enough = self._refused + (0 if self.proven else self._under_way)
+            if enough >= self._limit:
                 return False
             self._under_way += 1
             return True
@@ -67,7 +69,7 @@ class Trial:
         """Something was answered; gives what was refused before, which belongs to its documents."""
         with self._lock:
             self.proven = self.succeeded_here = True
-            self._of_setup = False
+            self._refused, self._of_setup = 0, False
             return self._taken()
 
     def refused(self, refusal: Refusal) -> bool:
@@ -81,10 +83,19 @@ class Trial:
             return True
 
     def take(self, idle: bool = False) -> list[Refusal]:
-        """What waits for a verdict, where one is due; `idle` where there is nothing else to ask about."""
+        """What waits for a verdict, where one is due and nobody else is at it.
+
+        Whoever takes it says `cleared` or `keep` afterwards, or ends the work.
+
+        Args:
+            idle: where there is nothing else to ask about.
+        """
         with self._lock:
             due = self._of_setup or self._refused >= self._limit or (idle and not self._under_way)
-            return self._taken() if due else []
+            if not due or self._judging or not self._waiting:
+                return []
+            self._judging = True
+            return self._taken()
 
     def n_refused(self) -> int:
         """Calls that were refused since the last success."""
@@ -100,6 +111,7 @@ class Trial:
         """Puts back what was taken and is not judged yet."""
         with self._lock:
             self._waiting += refusals
+            self._judging = False
 
     def take_all(self) -> list[Refusal]:
         """What waits for a verdict that will not come any more."""
@@ -108,9 +120,13 @@ class Trial:
 
     def _taken(self) -> list[Refusal]:
         waiting, self._waiting = self._waiting, []
-        if self.proven:
-            self._refused = 0
         return waiting
+
+    def cleared(self) -> None:
+        """The verdict is that the set-up works; the counting starts anew."""
+        with self._lock:
+            self._refused = len(self._waiting)
+            self._judging = False
 
 
 def rejects(failure: Failure) -> bool:

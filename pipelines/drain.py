@@ -34,6 +34,7 @@ from fallback.work import Desk
 from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.evaluation.data import Columns, read_evaluation_data
+from pipelines.drain_progress import show_progress
 from pipelines.runs import existing_warehouse
 from review.work.decided_before import Precedents
 from review.work.in_hand import in_hand
@@ -94,8 +95,8 @@ def dry_run(engine: sa.Engine, config: DrainConfig) -> Estimate:
     return found
 
 
-def drain(engine: sa.Engine, config: DrainConfig, workers: int, limits: Limits) -> Drained:
-    """Loads, asks, decides.
+def drain(engine: sa.Engine, config: DrainConfig, workers: int, limits: Limits, quiet: bool = True) -> Drained:
+    """Loads, asks, decides; says how far it is meanwhile, unless it shall be quiet.
 
     Raises:
         ConfigError: the embedded model is asked for and not installed.
@@ -108,7 +109,8 @@ def drain(engine: sa.Engine, config: DrainConfig, workers: int, limits: Limits) 
         asker = asker_of(config, str(endpoint.route), "drain")
         _log_masking(engine, config, asker.backend)
         desk = Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
-        counts = Drain(desk, workers, limits, stop).run()
+        with contextlib.nullcontext() if quiet else show_progress(engine, config):
+            counts = Drain(desk, workers, limits, stop).run()
     return Drained(loads, counts, report(engine, config))
 
 

@@ -50,6 +50,7 @@ from schemas.queue import REQUEUEABLE
     help="Put items with this code back into the queue, if nobody has them yet.",
 )
 @click.option("--requeue-dead", is_flag=True, help="The same as --requeue workers_lost.")
+@click.option("--quiet", is_flag=True, help="Say nothing until the end.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def drain(
     config_path: Path | None,

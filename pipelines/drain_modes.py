@@ -91,6 +91,7 @@ def run_mode(engine: sa.Engine, config: DrainConfig, mode: str, flags: Mapping[s
     elif mode in ("requeue", "requeue_dead"):
         done = job.requeue(engine, config, ItemCode(flags["requeue"] or ItemCode.WORKERS_LOST))
     else:
-        done = job.drain(engine, config, flags["workers"], Limits(flags["max_items"], flags["max_seconds"]))
+        limits = Limits(flags["max_items"], flags["max_seconds"])
+        done = job.drain(engine, config, flags["workers"], limits, quiet=flags["quiet"] or flags["as_json"])
     interrupted = done.counts is not None and done.counts.stopped == "signal"
     return Outcome(describe_drained(done, config), drained_figures(done), interrupted)

@@ -10,7 +10,7 @@ DocyardError                1  anything below; never raised itself
 ├── VerificationError       8  a published run is not what its manifest says
 ├── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
 ├── QueueError             10  the queue's database cannot be opened, or another version of Docyard wrote it
-├── EndpointError          11  the LLM's endpoint refuses the key, has no quota left, or stays away
+ ├── EndpointError          11  the LLM's endpoint refuses every call (key, quota, model, request) or stays away
  ├── StorageError           12  a folder or file may not be read or written, or a mount is in the way
  └── ErasureError           13  something still holds words that were erased
 

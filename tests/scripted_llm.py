@@ -66,6 +66,7 @@ class ScriptedLlm:
         confidence: the probability of the chosen letter.
         seconds: how long an ordinary answer takes.
         stall_seconds: how long it stays silent in a timeout.
+        replies: further words of behaviour -> status, body and headers.
         log: (behaviour, request) in the order of arrival.
     """
 
@@ -74,6 +75,7 @@ class ScriptedLlm:
     confidence: float = 0.9
     seconds: float = 0.0
     stall_seconds: float = 3.0
+    replies: dict[str, tuple[int, str, dict[str, str]]] = field(default_factory=dict)
     log: list[tuple[str, Request]] = field(default_factory=list)
     url: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -92,7 +94,7 @@ class ScriptedLlm:
 
     def completion(self, request: Request, content: str | None = None) -> dict[str, Any]:
         letter = request.options.get(self.choose(request), "?") if content is None else content
-        if content is None and "response_format" in request.values:
+        if content is None and "Answer with JSON" in request.values["messages"][0]["content"]:
             letter = json.dumps({"answer": letter})
         others = [option for option in request.options.values() if option != letter]
         rest = (1 - self.confidence) / max(1, len(others))
@@ -123,6 +125,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True  # the client did not wait, or was killed
 
     def _behave(self, word: str, request: Request) -> None:
+        if word in self.script.replies:
+            self._send(*self.script.replies[word])
+            return
         if word == "timeout":
             time.sleep(self.script.stall_seconds)
             word = "answer"

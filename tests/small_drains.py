@@ -91,7 +91,7 @@ def drain(
 
 
 def desk_of(queue: sa.Engine, config: DrainConfig, endpoint: Endpoint) -> Desk:
-    asker = asker_of(config, endpoint.host, "drain")
+    asker = asker_of(config, str(endpoint.route), "drain")
     return Desk(Books(queue, config, asker.price), asker, endpoint, Masker(config.masking))
 
 

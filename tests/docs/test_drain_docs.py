@@ -11,6 +11,7 @@ from fallback.tables import metadata
 from schemas.fallback_config import (
     BudgetConfig,
     DrainConfig,
+    LabelConfig,
     LlmConfig,
     MaskingConfig,
     PriceConfig,
@@ -26,6 +27,7 @@ TABLES = {
     "Top level of a drain": DrainConfig,
     "`[queue]`": QueueConfig,
     "`[llm]`": LlmConfig,
+    "`[[llm.labels]]`": LabelConfig,
     "`[budget]`": BudgetConfig,
     "`[[budget.prices]]`": PriceConfig,
     "`[masking]`": MaskingConfig,

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from fallback.leases import reclaim_expired
 from fallback.masking import Masker
 from fallback.recording import Books
 from fallback.tables import calls, items, spend
-from schemas.errors import ConfigError, InputError
+from schemas.errors import ConfigError, EndpointError, InputError
 from schemas.fallback_config import DrainConfig
 from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.small_drains import codes_of, drain, drain_config, put_items, qualify, rows_of, with_cap
@@ -177,3 +178,65 @@ def test_what_cannot_be_a_batch_is_refused(queue: sa.Engine, tmp_path: Path) -> 
         export_batch(books_of(queue, DrainConfig()), Masker(CONFIG.masking), tmp_path)
     with pytest.raises(InputError, match="cannot be read"):
         import_batch(books_of(queue), [tmp_path / "missing.jsonl"])
+
+
+def test_the_request_file_and_an_empty_file_are_refused(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 2)
+    [requests] = export_batch(books_of(queue), Masker(CONFIG.masking), tmp_path).files
+    with pytest.raises(InputError, match=r"jsonl:1: is a request of a batch, not an answer"):
+        import_batch(books_of(queue), [requests])
+    with pytest.raises(InputError, match="is empty"):
+        import_batch(books_of(queue), [write(tmp_path / "empty.jsonl", ["\n"])])
+    assert set(codes_of(queue).values()) == {"in_batch"}
+
+
+def test_lines_of_another_queue_and_of_a_file_that_was_cut_off_are_complained_of(
+    queue: sa.Engine, tmp_path: Path
+) -> None:
+    put_items(queue, 2)
+    lines = export(queue, tmp_path / "out")
+    cut = json.dumps(answer(lines[1]))[:-20]
+    found = import_batch(books_of(queue), [write(tmp_path / "cut.jsonl", [answer(lines[0]), cut])])
+    assert (found.answered, found.unreadable) == (1, 1)
+    assert "get the whole file" in found.complaint()
+    others = [{**answer(lines[0]), "custom_id": name} for name in ("0" * 64, "request-1", "\x00")]
+    found = import_batch(books_of(queue), [write(tmp_path / "other.jsonl", others)])
+    assert found == ImportedBatch(unknown=3)
+    assert "belong to no request of this queue" in found.complaint()
+    again = import_batch(books_of(queue), [write(tmp_path / "whole.jsonl", [answer(line) for line in lines])])
+    assert (again, again.complaint()) == (ImportedBatch(answered=1, known=1), "")
+
+
+@pytest.mark.parametrize("content", ["[" * 100_000, '{"answer": ' + "9" * 5000 + "}"])
+def test_an_answer_that_breaks_readers_leaves_the_lines_after_it_to_be_imported(
+    queue: sa.Engine, tmp_path: Path, content: str
+) -> None:
+    config = replace(CONFIG, llm=replace(CONFIG.llm, answer="schema"))
+    put_items(queue, 3)
+    answers = [answer(line) for line in export(queue, tmp_path / "out", config)]
+    answers[0]["response"]["body"]["choices"][0]["message"]["content"] = content
+    found = import_batch(books_of(queue, config), [write(tmp_path / "in.jsonl", answers)])
+    assert found == ImportedBatch(answered=2, refused=1)
+    assert sorted(codes_of(queue).values()) == ["backend_unqualified"] * 2 + ["retry_invalid_answer"]
+
+
+def test_a_batch_whose_every_request_is_rejected_gives_its_items_back_and_says_why(
+    queue: sa.Engine, tmp_path: Path
+) -> None:
+    put_items(queue, 3)
+    said = {"status_code": 400, "body": {"error": {"message": "use max_completion_tokens"}}}
+    errors = [{"custom_id": line["custom_id"], "response": said, "error": None} for line in export(queue, tmp_path)]
+    with pytest.raises(EndpointError, match=r"first 3 calls.*llm.max_tokens_field.*use max_completion_tokens"):
+        import_batch(books_of(queue), [write(tmp_path / "in.jsonl", errors)])
+    assert set(codes_of(queue).values()) == {"handed_back"}
+    assert {row["attempts"] for row in rows_of(queue)} == {0}
+    assert {row["words"] for row in rows_of(queue, calls)} == {"use max_completion_tokens"}
+
+
+def test_a_quota_that_runs_out_in_a_batch_is_nobodys_document(queue: sa.Engine, tmp_path: Path) -> None:
+    put_items(queue, 3)
+    answers = [answer(line) for line in export(queue, tmp_path)]
+    answers[0]["response"] = {"status_code": 429, "body": {"error": {"code": "insufficient_quota"}}}
+    with pytest.raises(EndpointError, match="quota"):
+        import_batch(books_of(queue), [write(tmp_path / "in.jsonl", answers)])
+    assert sorted(codes_of(queue).values()) == ["backend_unqualified"] * 2 + ["handed_back"]

@@ -139,8 +139,12 @@ def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_
     answers = tmp_path / "answers.jsonl"
     errors = [{"custom_id": json.loads(line)["custom_id"], "response": {"status_code": 422}} for line in lines]
     write_jsonl(answers, errors)
-    taken = docyard("drain", "--config", config, "--import-batch", answers)
-    assert f"failed {len(lines)}" in taken.output
+    check_refused(
+        docyard("drain", "--config", config, "--import-batch", answers), 11, f"first {len(lines)} calls", "422"
+    )
+    figures = json.loads(docyard("drain", "--config", config, "--report", "--json").output)
+    assert figures["states"]["pending"] == sum(figures["states"].values())
+    assert figures["calls"]["failed"] == len(lines)
     assert llm.log == []
 
 
@@ -150,6 +154,11 @@ def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_
         ("[llm]\nbase_url = 'ftp://x'\nmodel = 'm'", "llm.base_url"),
         ("[llm]\nbase_url = 'https://user:swordfish@x/v1'\nmodel = 'm'", "DOCYARD_LLM_API_KEY"),
         ("[llm]\nbase_url = 'https://x/v1'", "llm.model"),
+        ("[llm]\nbase_url = 'http://[::1/v1'\nmodel = 'm'", "malformed"),
+        ("[llm]\nbase_url = 'http://x:port/v1'\nmodel = 'm'", "malformed"),
+        ("[llm]\nbase_url = 'unix:///run/llm.sock'\nmodel = 'm'", "llm.base_url"),
+        ("[llm]\nbase_url = \"http://x/\\nv1\"\nmodel = 'm'", "llm.base_url"),
+        ('[llm]\ncontext = "two\\nlines"', "llm.context"),
         ("[llm]\nanswer = 'essay'", "llm.answer"),
         ("[llm]\nmax_tokens_field = 'tokens'", "llm.max_tokens_field"),
         ("[llm]\nnonsense = 1", "unknown key 'llm.nonsense'"),
@@ -177,6 +186,54 @@ def test_a_missing_extra_is_named(warehouse: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     check_refused(ended, 2, pip_install("fallback"))
+
+
+def test_one_document_that_is_refused_goes_to_people_and_a_later_drain_can_ask_again(
+    warehouse: Path, llm: ScriptedLlm, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, llm)
+    llm.behaviour = lambda request: "answer" if llm.log else "403"
+    assert docyard("drain", "--config", config, "--workers", 1).exit_code == 0
+    figures = json.loads(docyard("drain", "--config", config, "--report", "--json").output)
+    codes = {entry["code"]: entry["items"] for entry in figures["codes"]}
+    assert codes["request_rejected"] == 1
+    assert codes["backend_unqualified"] >= len(llm.log) - 1 > 1
+    llm.behaviour = lambda request: "answer"
+    back = json.loads(docyard("drain", "--config", config, "--requeue", "request_rejected", "--json").output)
+    assert back["states"]["pending"] == 1
+    assert docyard("drain", "--config", config).exit_code == 0
+    figures = json.loads(docyard("drain", "--config", config, "--report", "--json").output)
+    assert {entry["code"] for entry in figures["codes"]} == {"backend_unqualified"}
+
+
+@pytest.mark.parametrize("code", ["llm_vote", "person_decided", "reopened", "withdrawn", "erased", "loaded", "x"])
+def test_what_is_decided_or_gone_cannot_be_requeued(warehouse: Path, code: str) -> None:
+    result = docyard("drain", "--warehouse", warehouse, "--requeue", code)
+    assert result.exit_code == 2
+    assert "request_rejected" in result.stderr
+
+
+def test_a_file_of_requests_is_refused_by_the_command_and_a_wrong_one_complained_of(
+    warehouse: Path, llm: ScriptedLlm, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, llm)
+    result = docyard("drain", "--config", config, "--export-batch", tmp_path / "batch", "--json")
+    [path] = json.loads(result.output)["files"]
+    check_refused(docyard("drain", "--config", config, "--import-batch", path), 3, "is a request of a batch")
+    other = write_jsonl(tmp_path / "other.jsonl", [{"custom_id": "0" * 64, "response": {"status_code": 200}}])
+    taken = docyard("drain", "--config", config, "--import-batch", other)
+    assert taken.exit_code == 3
+    assert "unknown 1" in taken.stdout
+    assert "belong to no request of this queue" in taken.stderr
+
+
+def test_a_proxy_that_cannot_be_used_is_one_line_of_configuration_error(
+    warehouse: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:1080/")
+    config = tmp_path / "drain.toml"
+    config.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = 'http://llm.invalid/v1'\nmodel = 'm'\n")
+    check_refused(docyard("drain", "--config", config), 2, "ALL_PROXY")
 
 
 def test_a_refused_key_ends_the_drain_with_its_exit_code(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:

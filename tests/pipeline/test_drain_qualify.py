@@ -117,6 +117,27 @@ def test_a_rejected_request_is_not_repeated(desk: Desk, llm: ScriptedLlm, classi
     assert llm.words()["400"] == 1
 
 
+@pytest.mark.parametrize("word", ["400", "403", "chatty", "empty_object"])
+def test_where_every_first_call_is_refused_nothing_is_recorded_against_the_model(
+    desk: Desk, llm: ScriptedLlm, classifier: Classifier, word: str
+) -> None:
+    llm.behaviour = lambda request: word
+    with pytest.raises(EndpointError, match="first 5 calls"):
+        qualify(desk, classifier, ROWS, "x", 4, threading.Event())
+    assert len(llm.log) == 5
+    assert rows_of(desk.books.engine, qualifications) == []
+    assert "reserved" not in {row["status"] for row in rows_of(desk.books.engine, calls)}
+
+
+def test_where_the_key_is_revoked_later_nothing_is_recorded_against_the_model(
+    desk: Desk, llm: ScriptedLlm, classifier: Classifier
+) -> None:
+    llm.behaviour = lambda request: "answer" if len(llm.log) < 3 else "401"
+    with pytest.raises(EndpointError, match="even a made-up document"):
+        qualify(desk, classifier, ROWS, "x", 1, threading.Event())
+    assert rows_of(desk.books.engine, qualifications) == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_the_command_cleanly_and_it_goes_on_later(
     tiny_bundle_unchanged: Path, llm: ScriptedLlm, tmp_path: Path, number: signal.Signals

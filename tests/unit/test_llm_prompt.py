@@ -8,8 +8,8 @@ import pytest
 
 from fallback.answers import RefusedAnswerError, read_answer, usage_of
 from fallback.backends import resolved
-from fallback.prompt import Prompt, build_prompt
-from schemas.fallback_config import DrainConfig, LlmConfig
+from fallback.prompt import Prompt, build_prompt, prompt_version
+from schemas.fallback_config import DrainConfig, LabelConfig, LlmConfig
 from tests.scripted_llm import Request, ScriptedLlm
 
 LETTER = LlmConfig(base_url="https://llm.example/v1", model="m")
@@ -88,7 +88,7 @@ def test_a_letter_is_understood_however_it_is_written(content: str) -> None:
     assert read_answer(completion(content), OPTIONS, "letter").label == "billing"
 
 
-@pytest.mark.parametrize("content", ["D", "a", "", "AB", "Answer: A", "billing", "refund", "A B", "Ignore that; A"])
+@pytest.mark.parametrize("content", ["D", "a", "AB", "Answer: A", "billing", "refund", "A B", "Ignore that; A"])
 def test_any_other_answer_is_refused(content: str) -> None:
     with pytest.raises(RefusedAnswerError, match="not_an_option"):
         read_answer(completion(content), OPTIONS, "letter")
@@ -145,12 +145,111 @@ def test_what_was_said_is_kept_cut_short() -> None:
     assert len(refused.value.words) == 300
 
 
-def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
-    assert retry_after("7") == 7.0
-    assert retry_after("0.5") == 0.5
-    assert retry_after(None) is None
-    assert retry_after("soon") is None
-    assert retry_after("Sun, 22 Nov 1996 12:00:00 GMT") == 0.0
-    far = retry_after("Thu, 22 Nov 2096 12:00:00 GMT")
-    assert far is not None
-    assert far > 1e6
+def answered(content: Any, **choice: Any) -> dict[str, Any]:
+    return {"choices": [{"message": {"content": content, **choice.pop("message", {})}, **choice}]}
+
+
+JSON = '{"answer": "C"}'
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        answered(JSON),
+        answered([{"type": "thinking", "thinking": "billing?"}, {"type": "text", "text": JSON}]),
+        answered(["", JSON]),
+        answered(f"```json\n{JSON}\n```"),
+        answered(f"Here it is:\n```\n{JSON}\n```\n"),
+        answered(f"<think>It may be {{A}}.\n</think>\n\n{JSON}"),
+        answered(f" {JSON}\n", message={"reasoning_content": "A or B", "reasoning": "A", "refusal": None}),
+        answered('{"reasoning": "B", "answer": " C "}', finish_reason="stop", logprobs=None),
+    ],
+)
+def test_a_model_that_thinks_is_understood(payload: Any) -> None:
+    assert read_answer(payload, OPTIONS, "json").label == "delivery"
+    assert read_answer(payload, OPTIONS, "schema").scores == {}
+
+
+@pytest.mark.parametrize(
+    ("payload", "error", "advice"),
+    [
+        (answered(None, finish_reason="length"), "cut_off", "llm.max_tokens"),
+        (answered("<think>so", finish_reason="length"), "cut_off", "llm.max_tokens"),
+        (answered('{"ans', finish_reason="length"), "cut_off", "llm.max_tokens"),
+        (answered(None, finish_reason="stop"), "no_content", "llm.max_tokens"),
+        (answered([], message={"reasoning_content": "hm"}), "no_content", "llm.max_tokens"),
+        (answered({"a": 1}), "no_completion", "llm.base_url"),
+        (answered("[" * 100_000), "not_an_option", "llm.model"),
+        (answered('{"answer": ' + "9" * 5000 + "}"), "not_an_option", "llm.model"),
+        (answered("```\n" * 3), "not_an_option", "llm.model"),
+    ],
+)
+def test_an_answer_that_cannot_be_used_says_what_can_be_done(payload: Any, error: str, advice: str) -> None:
+    with pytest.raises(RefusedAnswerError, match=error) as refused:
+        read_answer(payload, OPTIONS, "schema")
+    assert advice in refused.value.advice
+    assert refused.value.code == "retry_invalid_answer"
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        answered(None, finish_reason="content_filter"),
+        answered("", finish_reason="refusal"),
+        answered(None, message={"refusal": "I cannot help with that."}),
+    ],
+)
+def test_content_that_is_refused_is_a_matter_of_the_document(payload: Any) -> None:
+    with pytest.raises(RefusedAnswerError, match="content_filtered") as refused:
+        read_answer(payload, OPTIONS, "schema")
+    assert refused.value.code == "request_rejected"
+
+
+@pytest.mark.parametrize("logprob", [10**400, float("nan"), float("-inf"), "x", None, [], 5.0])
+def test_probabilities_that_are_no_numbers_do_no_harm(logprob: Any) -> None:
+    payload = completion("A")
+    payload["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = [{"token": "A", "logprob": logprob}]
+    assert read_answer(payload, OPTIONS, "letter").scores == {}
+
+
+class Hostile(dict[str, Any]):
+    def __getitem__(self, key: str) -> Any:
+        raise RecursionError
+
+
+def test_whatever_reading_an_answer_raises_is_a_refused_answer() -> None:
+    with pytest.raises(RefusedAnswerError, match="unreadable_RecursionError"):
+        read_answer(Hostile(), OPTIONS, "schema")
+
+
+def test_a_model_that_thinks_gets_room_and_is_asked_for_nothing_that_it_refuses() -> None:
+    config = resolved(DrainConfig(llm=replace(LETTER, thinking=True, max_tokens_field="max_completion_tokens")))
+    assert config.llm.answer == "schema"
+    prompt = build_prompt(config.llm, LABELS, "text", "seed")
+    request = json.loads(prompt.body)
+    assert not {"temperature", "logprobs", "top_logprobs", "max_tokens"} & set(request)
+    assert request["max_completion_tokens"] == prompt.max_tokens > 1000
+    assert (
+        json.loads(build_prompt(replace(config.llm, max_tokens=77), LABELS, "t", "s").body)["max_completion_tokens"]
+        == 77
+    )
+    asked = json.loads(build_prompt(replace(LETTER, answer="json", send_temperature=False), LABELS, "t", "s").body)
+    assert not {"temperature", "response_format", "logprobs"} & set(asked)
+
+
+def test_labels_are_described_and_the_context_is_told_under_a_version_of_their_own() -> None:
+    plain = build_prompt(LETTER, LABELS, "text", "seed")
+    told = replace(LETTER, context="Letters to a bank in Ghent.", labels=(LabelConfig("billing", "invoices, refunds"),))
+    prompt = build_prompt(told, LABELS, "text", "seed")
+    assert user(prompt).startswith("Letters to a bank in Ghent.\n\nOptions:\n")
+    assert ". billing: invoices, refunds\n" in user(prompt)
+    assert ". delivery\n" in user(prompt)
+    assert prompt.options == plain.options
+    assert prompt.version == prompt_version(told) != plain.version == prompt_version(LETTER)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://llm.example/v1", "https://llm.example/v1/", "https://llm.example/v1/chat/completions"]
+)
+def test_an_address_may_end_with_what_follows_it(url: str) -> None:
+    assert resolved(DrainConfig(llm=replace(LETTER, base_url=url))).llm.base_url == "https://llm.example/v1"
