@@ -30,6 +30,7 @@ from fallback.clock import SECOND
 from fallback.database import transaction
 from fallback.endpoint import CallFailedError
 from fallback.events import Event, append_event
+from fallback.masking import UnmaskableError
 from fallback.prompt import PROMPT_VERSION, build_prompt
 from fallback.recording import wait_seconds
 from fallback.tables import calls, qualifications
@@ -171,9 +172,12 @@ def _record(desk: Desk, fit: Fit, bundle: str, data_sha256: str) -> None:
 
 
 def _ask(inquiry: _Inquiry, row: LabelledText) -> Answer | None:
-    """The answer about one text, from an earlier call or a new one; None where there is none after all attempts."""
+    """The answer about one text, from an earlier call or a new one; None where the text may not leave, or none came."""
     desk = inquiry.desk
-    masked = desk.masker.mask(row.text)
+    try:
+        masked = desk.masker.mask(row.text, desk.config.llm.max_text_chars)
+    except UnmaskableError:
+        return None
     content = hashlib.sha256(row.text.encode()).hexdigest()
     for attempt in range(desk.config.queue.max_attempts):
         labels = [label for label, _ in row.candidates]

@@ -19,7 +19,7 @@ from review.refusals import Refusal, RefusalCode
 from review.tables import judgements
 from schemas.errors import ConfigError
 from tests.queue_databases import NOON, call_row
-from tests.review_cases import ANNA, BEN, HOUR, TWO_PEOPLE, actions, fill, in_review, item, label, says
+from tests.review_cases import ANNA, BEN, HOUR, actions, fill, in_review, item, label, says
 
 DAY = 24 * HOUR
 
