@@ -68,10 +68,8 @@ def _card(chance: random.Random) -> list[str]:
 def _iban(chance: random.Random) -> list[str]:
     country = chance.choice(("AT", "CH", "DE", "FR", "GB", "IT", "MT", "NL", "NO", "PL", "PT", "SE"))
     letters = {"n": "0123456789", "a": "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "c": "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
-    structure = numdb.get("iban").info(country)[0][1]["bban"]
-    account = "".join(
-        chance.choice(letters[kind]) for n, kind in re.findall("([0-9]+)!([nac])", structure) for _ in range(int(n))
-    )
+    structure = re.findall("([0-9]+)!([nac])", numdb.get("iban").info(country)[0][1]["bban"])
+    account = "".join(chance.choice(letters[kind]) for n, kind in structure for _ in range(int(n)))
     check = mod_97_10.calc_check_digits(account + country)
     return _grouped(country + check + account, (4,) * 9)
 
@@ -85,9 +83,9 @@ def _national_id(chance: random.Random) -> list[str]:
             digits = digits[:8] + chance.choice("TRWAGMYFPDXBNJZSQVHLCKE")
             digits = digits if name == "es.dni" else chance.choice("XYZ") + digits[1:]
         if name == "de.idnr":
-            body = [*chance.sample("123456789", 9)]
-            body.insert(chance.randrange(1, 9), body[0])
-            digits = "".join(body) + chance.choice("0123456789")
+            different = chance.sample("123456789", 9)
+            different.insert(chance.randrange(1, 9), different[0])
+            digits = "".join(different) + chance.choice("0123456789")
         if name == "ch.ssn":
             digits = "756" + digits[3:]
         if name == "fr.nir":
@@ -107,6 +105,7 @@ def _phone(chance: random.Random, regions: Sequence[str] = ("US", "GB", "DE", "F
     abroad = len(regions) > len(MaskingConfig().phone_regions)
     while True:
         example = phonenumbers.example_number_for_type(region, phonenumbers.PhoneNumberType.MOBILE)
+        assert example is not None
         national = str(example.national_number)
         number = phonenumbers.PhoneNumber(example.country_code, int(national[:-5] + _random_digits(chance, 5)))
         if phonenumbers.is_valid_number(number):
@@ -332,7 +331,7 @@ def main(values: int, texts: int, by: str | None) -> None:
     whole: Counter[tuple[str, ...]] = Counter()
     part: Counter[tuple[str, ...]] = Counter()
     for case in cases(values):
-        row = (case.kind, getattr(case, by)) if by else (case.kind,)
+        row: tuple[str, ...] = (case.kind, str(getattr(case, by))) if by else (case.kind,)
         left = left_in_clear(case, masker.mask(case.text).text)
         everything = sum(map(str.isalnum, case.text[case.start : case.end]))
         total[row] += 1

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from fallback.budget import Price, price_of
 from fallback.items import item_of
-from fallback.masking import Masker
+from fallback.masking import Masker, UnmaskableError
 from fallback.tables import calls, egress, items
 from fallback.work import outgoing_of, why_not
 from schemas.fallback_config import DrainConfig
@@ -60,7 +60,11 @@ def estimate(connection: sa.Connection, config: DrainConfig, backend: str) -> Es
             if why_not(item) is not None:
                 not_asked += 1
                 continue
-            prompt = outgoing_of(config, masker, item).prompt
+            try:
+                prompt = outgoing_of(config, masker, item).prompt
+            except UnmaskableError:
+                not_asked += 1
+                continue
             asked += 1
             body_bytes += len(prompt.body)
             output_tokens += prompt.max_tokens

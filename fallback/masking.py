@@ -30,6 +30,7 @@ _PLACEHOLDERS = {
     "name": "NAME",
 }
 _RANK = list(_PLACEHOLDERS)
+_MARGIN = 2000  # characters beyond the wanted ones, to see the whole of what lies on the border
 _TAKEN = "\u56d7"  # neither a digit, nor a gap between digits, nor a letter that belongs to a number
 
 Finding = tuple[int, int, str]
@@ -51,6 +52,10 @@ class MaskedText:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
+class UnmaskableError(Exception):
+    """A text cannot be masked, because the recogniser of names failed; it must not leave. The message says no more."""
+
+
 class Masker:
     """Masks texts as configured. Safe to use from several threads.
 
@@ -70,18 +75,26 @@ class Masker:
             return "off"
         return ",".join([*self._config.kinds, *(["name"] if self._recognise else [])])
 
-    def mask(self, text: str) -> MaskedText:
+    def mask(self, text: str, most: int | None = None) -> MaskedText:
         """Replaces what is found by placeholders; with masking off, returns the text as it is.
 
+        Args:
+            text: of a document.
+            most: how many of its characters are wanted; what is cut at the end is masked whole. None for all.
+
         Raises:
-            Exception: whatever the recogniser of names raises; the text must not leave then.
+            UnmaskableError: the recogniser of names failed.
         """
         if not self._config.enabled:
-            return MaskedText(text)
+            return MaskedText(text[:most])
+        most = len(text) if most is None else min(most, len(text))
+        text = text[: most + _MARGIN]
         placeholders: dict[tuple[str, str], str] = {}
         counts: Counter[str] = Counter()
         parts, last = [], 0
         for start, end, kind in _widened(self._found(text)):
+            if start >= most:
+                break
             value = text[start:end]
             same = (kind, re.sub(r"[\W_]", "", value).lower())
             if same not in placeholders:
@@ -91,19 +104,24 @@ class Masker:
             counts[kind] += 1
             last = end
         values = {placeholders[same]: same[1] for same in placeholders}
-        return MaskedText("".join([*parts, text[last:]]), values, dict(counts))
+        return MaskedText("".join([*parts, text[last:most]]), values, dict(counts))
 
     def _found(self, text: str) -> Iterator[Finding]:
         for reading in readings(text):
             for start, end, kind in self._found_in(reading.text):
                 yield *reading.place(start, end), kind
         if self._recognise:
+            yield from self._names(self._recognise, text)
+
+    def _names(self, recognise: NameRecogniser, text: str) -> list[Finding]:
+        try:
             with self._one_at_a_time:
-                names = [(int(start), int(end)) for start, end in self._recognise(text)]
-            for start, end in names:
-                if not 0 <= start < end <= len(text):
-                    raise ValueError(f"the recogniser of names found one outside the text, at {start} to {end}")
-                yield start, end, "name"
+                names = [(int(start), int(end), "name") for start, end in recognise(text)]
+        except Exception as error:  # whatever it is, its message may quote the text
+            raise UnmaskableError(f"the recogniser of names failed: {type(error).__name__}") from None
+        if not all(0 <= start < end <= len(text) for start, end, _ in names):
+            raise UnmaskableError("the recogniser of names found one outside the text")
+        return names
 
     def _found_in(self, text: str) -> Iterator[Finding]:
         """Cards and IBANs anywhere, the others in what they leave."""
@@ -117,7 +135,7 @@ class Masker:
             yield from ((start, end, "phone") for start, end in find_phones(_without(text, first), regions))
             for start, end in find_marked_phones(text, regions):
                 yield start, end, "phone"
-                if text[start] == "+":
+                if text.startswith(("+", "00"), start):
                     first.append((start, end, "phone"))
         yield from first
         text = _without(text, first)

@@ -240,6 +240,7 @@ _PHONE_DIGITS = range(6, 16)
 _HOME_DIGITS = range(9, 13)
 _NO_PHONE = re.compile("[0-9]{21,}")
 _CHUNK, _OVERLAP = 400, 80
+_ABROAD_GAP = re.compile(r"(?:[^\w$€£¥₹%+]|_){0,5}")
 _ABROAD = re.compile(r"\+[^\w\n]{0,2}\Z")
 _PHONE_GAP = re.compile(r"[ ()\[\]./_-]{1,4}")
 _ANNOUNCED = re.compile(
@@ -276,7 +277,7 @@ def _with_extension(text: str, start: int, end: int) -> Span:
 
 def _phones_abroad(text: str) -> Iterator[Span]:
     """Those with a country code, whatever parts their groups and whatever other number follows."""
-    for start, end, sizes in _windows(text, _CARD_GAP, _PHONE_DIGITS[-1] + 2):
+    for start, end, sizes in _windows(text, _ABROAD_GAP, _PHONE_DIGITS[-1] + 2):
         plus = _ABROAD.search(text, max(0, start - 3), start)
         if sum(sizes) >= _PHONE_DIGITS[0] and (plus or text.startswith("00", start)):
             digits = _digits(text[start:end])

@@ -20,6 +20,7 @@ from fallback.calls import OVER_CAP, Outgoing, close_answered, open_call, stored
 from fallback.clock import SECOND
 from fallback.database import transaction
 from fallback.events import Event, append_event
+from fallback.masking import UnmaskableError
 from fallback.prompt import build_prompt, prompt_version
 from fallback.recording import close_refusal, wait_seconds
 from fallback.refusals import CallFailedError
@@ -167,9 +168,12 @@ def _record(desk: Desk, fit: Fit, bundle: str, data_sha256: str) -> None:
 
 
 def _ask(inquiry: _Inquiry, row: LabelledText) -> Answer | None:
-    """The answer about one text, from an earlier call or a new one; None where there is none after all attempts."""
+    """The answer about one text, from an earlier call or a new one; None where the text may not leave, or none came."""
     desk = inquiry.desk
-    masked = desk.masker.mask(row.text)
+    try:
+        masked = desk.masker.mask(row.text, desk.config.llm.max_text_chars)
+    except UnmaskableError:
+        return None
     content = hashlib.sha256(row.text.encode()).hexdigest()
     attempt = 0
     while attempt < desk.config.queue.max_attempts:

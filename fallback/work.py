@@ -171,7 +171,7 @@ def prepare(books: Books, masker: Masker, item: Item) -> Outgoing | None:
 
 def outgoing_of(config: DrainConfig, masker: Masker, item: Item) -> Outgoing:
     """Masks an item's text and makes the request."""
-    masked = masker.mask(item.text or "")
+    masked = masker.mask(item.text or "", config.llm.max_text_chars)
     labels = [label for label, _ in item.candidates]
     prompt = build_prompt(config.llm, labels, masked.text, f"{item.content_hash}:{item.refusals}")
     return Outgoing(prompt, masker.description, masked.counts, masked.text)

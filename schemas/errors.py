@@ -10,9 +10,9 @@ DocyardError                1  anything below; never raised itself
 ├── VerificationError       8  a published run is not what its manifest says
 ├── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
 ├── QueueError             10  the queue's database cannot be opened, or another version of Docyard wrote it
- ├── EndpointError          11  the LLM's endpoint refuses every call (key, quota, model, request) or stays away
- ├── StorageError           12  a folder or file may not be read or written, or a mount is in the way
- └── ErasureError           13  something still holds words that were erased
+├── EndpointError          11  the LLM's endpoint refuses every call (key, quota, model, request) or stays away
+├── StorageError           12  a folder or file may not be read or written, or a mount is in the way
+└── ErasureError           13  something still holds words that were erased
 
 An error's message says what was found, what was expected, where, and what to do; it never holds document text.
 A bad document raises none of these: it becomes a Rejection (see `schemas.reasons`).

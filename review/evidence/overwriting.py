@@ -67,29 +67,39 @@ def _rewrite_sqlite(path: Path, patience: float) -> tuple[str, ...]:
 
 
 def _rewrite_postgresql(engine: sa.Engine, patience: float) -> tuple[str, ...]:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        holders = _older_transactions(connection)
-        if holders:
-            return (f"the tables {', '.join(_TABLES)}: {holders} began before and is open; let it end, or stop it",)
-        before = _files(connection)
-        connection.execute(sa.text("SELECT set_config('lock_timeout', :patience, false)"), {"patience": f"{patience}s"})
-        kept = []
-        for table in _TABLES:
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             try:
-                connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
-            except DBAPIError as error:
-                kept.append(f"the table {table}: {' '.join(str(error.orig).split())}")
-        after = _files(connection)
-        told = " ".join(kept)
-        kept += [
-            f"the table {table}: this role may not rewrite it; have its owner run VACUUM (FULL, ANALYZE) {table}"
-            for table in _TABLES
-            if before[table] == after[table] and f"table {table}:" not in told
-        ]
-        with contextlib.suppress(DBAPIError):  # frees the old files now; the server does so in a while, too
-            connection.exec_driver_sql("CHECKPOINT")
-        connection.invalidate()  # with its lock_timeout
-    return tuple(kept)
+                return _rewrite_tables(connection, patience)
+            finally:
+                connection.invalidate()  # with its lock_timeout
+    except DBAPIError as error:
+        return (f"the tables {', '.join(_TABLES)}: {_reason(error)}",)
+
+
+def _rewrite_tables(connection: sa.Connection, patience: float) -> tuple[str, ...]:
+    holders = _older_transactions(connection)
+    if holders:
+        return (f"the tables {', '.join(_TABLES)}: {holders} began before and is open; let it end, or stop it",)
+    before = _files(connection)
+    connection.execute(sa.text("SELECT set_config('lock_timeout', :patience, false)"), {"patience": f"{patience}s"})
+    kept = {}
+    for table in _TABLES:
+        try:
+            connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
+        except DBAPIError as error:
+            kept[table] = _reason(error)
+    after = _files(connection)
+    for table in _TABLES:
+        if before[table] == after[table]:  # the server only warns where it does nothing
+            kept.setdefault(table, f"this role may not rewrite it; have its owner run VACUUM (FULL, ANALYZE) {table}")
+    with contextlib.suppress(DBAPIError):  # frees the old files now; the server does so in a while, too
+        connection.exec_driver_sql("CHECKPOINT")
+    return tuple(f"the table {table}: {reason}" for table, reason in kept.items())
+
+
+def _reason(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())
 
 
 def _older_transactions(connection: sa.Connection) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,15 +34,24 @@ SOON = 0.1
 
 
 def fill_with_secrets(queue: sa.Engine) -> None:
-    """An item whose words are in every column that holds some, and were moved about before."""
+    """Items whose words are in every column that holds some."""
     metadata = json.dumps({"subject": SECRET})
-    fill(queue, *(in_review(key, text=f"{SECRET} in the text " * 30, metadata=metadata) for key in "abcdef"))
+    fill(queue, *(in_review(key, text=f"{SECRET} in the text " * 300, metadata=metadata) for key in "abc"))
     says(queue, ANNA, "a", label("billing", f"{SECRET} in a comment"), four_eyes=TWO_PEOPLE)
     with transaction(queue) as connection:
         connection.execute(sa.insert(calls), call_row("call", "a", status="answered", words=f"{SECRET} it said"))
-    for longer in (10, 300, 3000):
+
+
+def fill_and_move(queue: sa.Engine) -> None:
+    """Items that grew and shrank, so that their words stood in other places of the file before."""
+    chance = random.Random(1)
+    keys = [f"{number:03}" for number in range(40)]
+    fill(queue, *(in_review(key, text=f"{SECRET} " * chance.randint(2, 20)) for key in keys))
+    for _ in range(6):
         with transaction(queue) as connection:
-            connection.execute(sa.update(items).values(source_uri="u" * longer))
+            for key in keys:
+                uri = "u" * chance.randint(1, 2500)
+                connection.execute(sa.update(items).where(items.c.item_key == key).values(source_uri=uri))
 
 
 def files_with_secrets(folder: Path) -> list[str]:
@@ -79,6 +89,17 @@ def test_erased_words_are_in_no_page_of_a_sqlite_file(tmp_path: Path) -> None:
         fill_with_secrets(queue)
         assert files_with_secrets(tmp_path)
         erase_all(queue)
+        assert overwrite_blanked(queue, SOON) == ()
+        assert files_with_secrets(tmp_path) == []
+
+
+def test_words_that_stood_elsewhere_in_a_sqlite_file_are_gone_as_well(tmp_path: Path) -> None:
+    with opened(new_sqlite(tmp_path)) as queue:
+        fill_and_move(queue)
+        erase_all(queue)
+        with contextlib.closing(sqlite3.connect(tmp_path / "queue.sqlite")) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        assert files_with_secrets(tmp_path) == ["queue.sqlite"]
         assert overwrite_blanked(queue, SOON) == ()
         assert files_with_secrets(tmp_path) == []
 
