@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,13 +94,39 @@ def move_item(
     where = [items.c.item_key == key, items.c.state.in_([state.value for state in expected])]
     if token is not None:
         where.append(items.c.lease_token == token)
-    values = {
+    values = {**_moved(code, now), **columns}
+    return connection.execute(sa.update(items).where(*where).values(**values)).rowcount == 1
+
+
+def move_items(connection: sa.Connection, code: ItemCode, now: int, columns: Mapping[str, Mapping[str, Any]]) -> None:
+    """Gives many items a code, as `move_item` gives it to one.
+
+    Args:
+        connection: of a transaction that has read the items' states and holds them, on PostgreSQL by their locks.
+        code: why they are where they go.
+        now: microseconds.
+        columns: key of each item -> further columns to set, the same for each.
+    """
+    if not columns:
+        return
+    names = next(iter(columns.values()))
+    statement = sa.update(items).where(items.c.item_key == sa.bindparam("moved_key"))
+    statement = statement.values(
+        **_moved(code, now), **{name: sa.bindparam(f"moved_{name}", type_=items.c[name].type) for name in names}
+    )
+    rows = [
+        {"moved_key": key, **{f"moved_{name}": value for name, value in values.items()}}
+        for key, values in columns.items()
+    ]
+    connection.execute(statement, rows)
+
+
+def _moved(code: ItemCode, now: int) -> dict[str, Any]:
+    return {
         "state": CODE_DESCRIPTIONS[code][0].value,
         "code": code.value,
         "state_at": now,
         "lease_owner": None,
         "lease_token": None,
         "lease_until": None,
-        **columns,
     }
-    return connection.execute(sa.update(items).where(*where).values(**values)).rowcount == 1

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from fallback.clock import SECOND
 from fallback.database import is_postgresql, reading, transaction
 from fallback.events import Event, append_events
-from fallback.items import move_item
+from fallback.items import move_items
 from fallback.tables import items
 from models.bundle import load_bundle
 from review.tables import labels, reused_decisions, reviews
@@ -96,10 +96,9 @@ class Precedents:
         for start in range(0, len(keys), _CHUNK):
             rows = _waiting(connection, keys[start : start + _CHUNK])
             earlier = _decisions(connection, rows, None if not self.days else now - round(self.days * _DAY))
-            for row in rows:
-                decision = earlier.get(_document(row))
-                if decision is not None and self.holds(connection, decision, row):
-                    happened += settle_by(connection, row, decision, "drain", now)
+            known = [(row, decision) for row in rows if (decision := earlier.get(_document(row))) is not None]
+            held = [(row, decision) for row, decision in known if self.holds(connection, decision, row)]
+            happened += settle_by(connection, held, "drain", now)
         return happened
 
     def settle_waiting(self, engine: sa.Engine, now: int) -> int:
@@ -185,21 +184,36 @@ def waiting_alike(connection: sa.Connection, key: str, now: int, *, all_of_them:
     return [row for row in alike_rows if all_of_them or row["code"] == ItemCode.REOPENED.value]
 
 
-def settle_by(connection: sa.Connection, row: sa.RowMapping, decision: Decision, actor: str, now: int) -> list[Event]:
-    """Settles one waiting item by a decision, and closes its review, or makes a closed one by which it is found.
+def settle_by(
+    connection: sa.Connection, found: Sequence[tuple[sa.RowMapping, Decision]], actor: str, now: int
+) -> list[Event]:
+    """Settles waiting items, each by its decision, and closes their reviews; makes closed ones by which they are found.
+
+    Args:
+        connection: of the transaction that has read the items, as `waiting_alike` does.
+        found: items with the decisions they rest on.
+        actor: in whose name.
+        now: microseconds.
 
     Returns:
-        The event; none where the item no longer waits.
+        An event for each item, in order.
     """
-    key = row["item_key"]
-    settled: dict[str, Any] = {"settled_label": decision.label, "settled_by": decision.decided_by, "settled_at": now}
-    if not move_item(connection, key, ItemCode.DECIDED_BEFORE, now, expected=_WAITING, **settled):
+    if not found:
         return []
-    cycle = _close_review(connection, row, now)
-    evidence = decision.evidence()
-    connection.execute(sa.insert(reused_decisions), {"item_key": key, "cycle": cycle, "at": now, **evidence})
-    details = {"code": ItemCode.DECIDED_BEFORE.value, "cycle": cycle, **evidence}
-    return [Event(actor, EventAction.ITEM_SETTLED, key, details)]
+    columns = {
+        row["item_key"]: {"settled_label": decision.label, "settled_by": decision.decided_by, "settled_at": now}
+        for row, decision in found
+    }
+    move_items(connection, ItemCode.DECIDED_BEFORE, now, columns)
+    cycles = _close_reviews(connection, [row for row, _ in found], now)
+    reused, happened = [], []
+    for row, decision in found:
+        key, evidence = row["item_key"], decision.evidence()
+        reused.append({"item_key": key, "cycle": cycles[key], "at": now, **evidence})
+        details = {"code": ItemCode.DECIDED_BEFORE.value, "cycle": cycles[key], **evidence}
+        happened.append(Event(actor, EventAction.ITEM_SETTLED, key, details))
+    connection.execute(sa.insert(reused_decisions), reused)
+    return happened
 
 
 def rests_on(connection: sa.Connection, key: str) -> sa.RowMapping | None:
@@ -273,35 +287,39 @@ def _decisions(
     return newest
 
 
-def _close_review(connection: sa.Connection, row: sa.RowMapping, now: int) -> int:
-    """Closes the item's review, in the cycle that is open, or else in a new one; returns the cycle."""
-    key = row["item_key"]
-    known = connection.execute(
-        sa.select(reviews.c.cycle, reviews.c.closed_at).where(reviews.c.item_key == key)
-    ).one_or_none()
+def _close_reviews(connection: sa.Connection, rows: Sequence[sa.RowMapping], now: int) -> dict[str, int]:
+    """Closes the items' reviews, each in the cycle that is open, or else in a new one; gives the cycles."""
+    keys = [row["item_key"] for row in rows]
+    columns = (reviews.c.item_key, reviews.c.cycle, reviews.c.closed_at)
+    known = {row.item_key: row for row in connection.execute(sa.select(*columns).where(reviews.c.item_key.in_(keys)))}
     closed = {"stage": Stage.CLOSED.value, "closed_at": now, "claimed_by": None, "claimed_until": None}
-    if known is not None and known.closed_at is None:
-        connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**closed))
-        return int(known.cycle)
-    if known is not None:
-        connection.execute(sa.delete(reviews).where(reviews.c.item_key == key))
-    cycle = 1 if known is None else known.cycle + 1
-    review = {
-        "item_key": key,
-        "cycle": cycle,
-        "document_type": row["document_type"],
-        "code": ItemCode.DECIDED_BEFORE.value,
-        "suggestion": row["vote_label"] or row["label"],
-        "confidence": row["vote_confidence"] if row["vote_label"] else row["confidence"],
-        "four_eyes": "",
-        "urgency": row["priority"],
-        "opened_at": now,
-        "due_at": now,
-        "deferred_until": 0,
-        **closed,
-    }
-    connection.execute(sa.insert(reviews), review)
-    return int(cycle)
+    is_open = [key for key in keys if key in known and known[key].closed_at is None]
+    connection.execute(sa.update(reviews).where(reviews.c.item_key.in_(is_open)).values(**closed))
+    connection.execute(sa.delete(reviews).where(reviews.c.item_key.in_(set(known) - set(is_open))))
+    cycles = {key: known[key].cycle for key in is_open}
+    made = []
+    for row in rows:
+        key = row["item_key"]
+        if key in cycles:
+            continue
+        cycles[key] = known[key].cycle + 1 if key in known else 1
+        review = {
+            "item_key": key,
+            "cycle": cycles[key],
+            "document_type": row["document_type"],
+            "code": ItemCode.DECIDED_BEFORE.value,
+            "suggestion": row["vote_label"] or row["label"],
+            "confidence": row["vote_confidence"] if row["vote_label"] else row["confidence"],
+            "four_eyes": "",
+            "urgency": row["priority"],
+            "opened_at": now,
+            "due_at": now,
+            "deferred_until": 0,
+        }
+        made.append(review | closed)
+    if made:
+        connection.execute(sa.insert(reviews), made)
+    return cycles
 
 
 def _document(row: sa.RowMapping) -> tuple[Any, ...]:

@@ -196,12 +196,14 @@ def _settle_alike(
     connection: sa.Connection, decision: Decision, four_eyes: FourEyesConfig, by_two: bool, all_of_them: bool
 ) -> list[Event]:
     """Settles what waits of the same document by a decision of this moment, where as many have judged as must."""
-    happened = []
-    for item in waiting_alike(connection, decision.item_key, decision.decided_at, all_of_them=all_of_them):
-        enough = by_two or not _needs_two(connection, item, decision.label, four_eyes)
-        if enough and Precedents().holds(connection, decision, item):
-            happened += settle_by(connection, item, decision, decision.decided_by, decision.decided_at)
-    return happened
+    alike = waiting_alike(connection, decision.item_key, decision.decided_at, all_of_them=all_of_them)
+    settled = [
+        (item, decision)
+        for item in alike
+        if (by_two or not _needs_two(connection, item, decision.label, four_eyes))
+        and Precedents().holds(connection, decision, item)
+    ]
+    return settle_by(connection, settled, decision.decided_by, decision.decided_at)
 
 
 def _needs_two(connection: sa.Connection, item: sa.RowMapping, label: str, four_eyes: FourEyesConfig) -> bool:
