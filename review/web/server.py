@@ -18,7 +18,7 @@ from review.work.upkeep import keep_up_until, prepare
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig
 
-_BUSY_SECONDS = 5
+_BUSY_SECONDS = 2
 
 logger = logging.getLogger(__name__)
 
