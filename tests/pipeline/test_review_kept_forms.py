@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from fallback.database import transaction
+from fallback.database import is_postgresql, transaction
 from review.tables import people
-from review.web import item_pages
+from review.web import item_pages, server
 from review.web.desk import COOKIE
 from review.work.claims import claim, release
 from review.work.reopening import reopen
@@ -407,6 +407,27 @@ def test_a_locked_database_is_a_page_of_ours_with_the_form(
     assert answer.headers["retry-after"] == "5"
     assert "SQLITE_BUSY" in caplog.text
     assert "landlord" not in caplog.text
+    assert client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT}).status_code == 303
+
+
+def test_a_lock_is_waited_for_no_longer_than_people_wait_for_a_page(
+    office: sa.Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = logged_in(office, "anna")
+    send(client, "/items/a/claim")
+    client.get("/items/a")
+    csrf = token(client)
+    monkeypatch.setattr(server, "BUSY_SECONDS", 1)
+    server.wait_shortly(office)
+    with office.connect() as other:
+        if is_postgresql(other):
+            other.exec_driver_sql("SELECT * FROM items FOR UPDATE")
+        else:
+            other.exec_driver_sql("UPDATE items SET text = text")
+        answer = client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT})
+    assert answer.status_code == 503
+    assert is_kept(answer)
+    assert "the queue's database cannot be used" in caplog.text
     assert client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT}).status_code == 303
 
 
