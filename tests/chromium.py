@@ -100,7 +100,7 @@ class Chromium:
     def picture(self, path: Path) -> None:
         """What is seen, as a PNG of few colours, which is small."""
         with Image.open(io.BytesIO(base64.b64decode(self._do("GET", "screenshot")))) as image:
-            image.convert("RGB").quantize(64).save(path, optimize=True)
+            image.convert("RGB").quantize(128).save(path, optimize=True)
 
     def media(self, kind: str) -> None:
         """Shows the page as `print` would have it, or as `screen`."""

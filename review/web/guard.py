@@ -61,6 +61,7 @@ logger = logging.getLogger(__name__)
 MAX_FORM_BYTES = 64 * 1024
 _MAX_KEPT_BYTES = 1024 * 1024  # a larger form is not even read: nobody typed it
 _MAX_FIELDS = 100
+_RETRY_SECONDS = "5"
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -200,14 +201,14 @@ class _Form:
 def _safely(desk: Desk, request: Request, form: _Form, answer: Callable[[], Response]) -> Response:
     """Answers, with a page of ours where something breaks that no page expects."""
     try:
-        return answer()
+        response = answer()
     except Exception as error:
         words, status = _trouble(request, error)
         again = desk.address(with_query(request.url.path, dict(request.query_params)))
         response = refused_page(desk, status, words, _without_passwords(form.fields), again)
-        if status == HTTP_STATUS[RefusalCode.NOT_RECORDED]:
-            response.headers["retry-after"] = "5"
-        return response
+    if response.status_code == HTTP_STATUS[RefusalCode.NOT_RECORDED]:
+        response.headers["retry-after"] = _RETRY_SECONDS
+    return response
 
 
 def _in_turn(desk: Desk, way: _Way, request: Request, form: _Form) -> Response:
@@ -277,7 +278,8 @@ def _check_form(asked: Asked, form: _Form) -> None:
         logger.warning("a form without a token of its person was refused")
         raise Refusal(
             RefusalCode.FOREIGN_FORM,
-            f"This form was not shown to {asked.person.name}. If somebody else wrote it, they must log in to send it.",
+            f"This form was not shown to {asked.person.name}. Whoever wrote it must log in to send it; the way back in "
+            "the browser leads to it.",
         )
     if form.fault is not None:
         raise Refusal(form.fault, _FAULT_WORDS[form.fault])

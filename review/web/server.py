@@ -18,7 +18,7 @@ from review.work.upkeep import keep_up_until, prepare
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig
 
-_BUSY_SECONDS = 5
+BUSY_SECONDS = 2
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
         ConfigError: the address cannot be listened on.
     """
     upkeep = prepare(engine, config)
-    _wait_shortly(engine)
+    wait_shortly(engine)
     listening = _listen(config)
     host, port = listening.getsockname()[:2]
     server = uvicorn.Server(
@@ -60,14 +60,14 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
         listening.close()
 
 
-def _wait_shortly(engine: sa.Engine) -> None:
+def wait_shortly(engine: sa.Engine) -> None:
     """From now on, no page waits longer for a lock than people wait for a page; they get their form back instead."""
 
     def limit(connection: Any, _: object) -> None:
         if engine.dialect.name == "sqlite":
-            connection.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000}")
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         else:
-            connection.execute(f"SET lock_timeout = '{_BUSY_SECONDS}s'")
+            connection.execute(f"SET lock_timeout = '{BUSY_SECONDS}s'")
             connection.commit()
 
     sa.event.listen(engine, "connect", limit)

@@ -8,6 +8,7 @@ import logging
 import re
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -15,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from fallback.database import transaction
+from fallback.database import is_postgresql, transaction
 from review.tables import people
-from review.web import item_pages
+from review.web import item_pages, server
 from review.web.desk import COOKIE
 from review.work.claims import claim, release
 from review.work.reopening import reopen
@@ -322,6 +323,19 @@ def test_a_judgement_that_is_sent_twice_is_done_once_and_takes_one_next_item(off
     assert review_row(office, "c")["claimed_by"] is None
 
 
+def test_two_clicks_at_the_same_moment_are_one(office: sa.Engine) -> None:
+    first = logged_in(office, "anna")
+    send(first, "/items/a/claim")
+    form = {"csrf": token(first), **JUDGEMENT}
+    second = browser(office)
+    second.cookies.set(COOKIE, first.cookies[COOKIE])
+    with ThreadPoolExecutor(2) as pool:
+        sent = [pool.submit(client.post, "/items/a/judge", data=form) for client in (first, second)]
+    assert {each.result().headers["location"] for each in sent} == {"/items/b?done=a"}
+    assert actions(office, "a").count("judged") == 1
+    assert actions(office).count("claimed") == 2
+
+
 def test_a_judgement_that_is_sent_again_later_claims_nothing(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
     send(client, "/items/a/claim")
@@ -390,8 +404,30 @@ def test_a_locked_database_is_a_page_of_ours_with_the_form(
     assert answer.status_code == log_in_answer.status_code == 503
     assert is_kept(answer)
     assert "does not answer" in answer.text
+    assert answer.headers["retry-after"] == "5"
     assert "SQLITE_BUSY" in caplog.text
     assert "landlord" not in caplog.text
+    assert client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT}).status_code == 303
+
+
+def test_a_lock_is_waited_for_no_longer_than_people_wait_for_a_page(
+    office: sa.Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    client = logged_in(office, "anna")
+    send(client, "/items/a/claim")
+    client.get("/items/a")
+    csrf = token(client)
+    monkeypatch.setattr(server, "BUSY_SECONDS", 1)
+    server.wait_shortly(office)
+    with office.connect() as other:
+        if is_postgresql(other):
+            other.exec_driver_sql("SELECT * FROM items FOR UPDATE")
+        else:
+            other.exec_driver_sql("UPDATE items SET text = text")
+        answer = client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT})
+    assert answer.status_code == 503
+    assert is_kept(answer)
+    assert "the queue's database cannot be used" in caplog.text
     assert client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT}).status_code == 303
 
 

@@ -233,7 +233,7 @@ def test_an_adjudicator_reopens_on_the_page_and_others_cannot(settled: sa.Engine
     keep_up(settled, CONFIG, NOON)
     page = anna.get("/items/a").text
     assert "&lt;b&gt;wrong" in page
-    assert "<strong>delivery</strong> by anna" in page
+    assert "<strong><bdi>delivery</bdi></strong> by anna" in page
     assert "/items/a/reopen" not in caro.get("/items/a").text
 
 

@@ -67,6 +67,14 @@ window.addEventListener("beforeunload", (event) => {
 });
 window.addEventListener("pageshow", () => { leaving = false; });
 
+// A claim that is about to end says so while there is time to keep it.
+const notice = document.querySelector("[data-appears-in]");
+if (notice) {
+  setTimeout(() => {
+    notice.textContent = "Your claim ends in less than five minutes. “Keep it longer” keeps it, and what you wrote.";
+  }, Math.max(0, Number(notice.dataset.appearsIn)) * 1000);
+}
+
 const problem = document.getElementById("problem");
 if (problem) problem.focus();
 
