@@ -21,7 +21,7 @@ from review.work.judging import evidence_of
 from schemas.errors import ConfigError
 from schemas.review import ReviewAction
 from tests.queue_databases import NOON, call_row
-from tests.review_cases import ANNA, BEN, HOUR, actions, fill, in_review, item, label, says
+from tests.review_cases import ANNA, BEN, HOUR, TWO_PEOPLE, actions, fill, in_review, item, label, says
 
 DAY = 24 * HOUR
 
