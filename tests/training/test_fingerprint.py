@@ -111,11 +111,11 @@ def test_the_most_changed_texts_are_chosen_beside_those_given(
         confidence = classifier.classify(texts).confidence
         return confidence + np.where(["card" in text for text in texts], 0.3, 0.001)
 
-    monkeypatch.setattr(fingerprint, "saturated_confidences", turned)
-    monkeypatch.setattr(fingerprint, "disturbed_confidences", shaken)
-
     def shaken(bundle: object, texts: list[str], label_ids: np.ndarray, seed: int) -> np.ndarray:
         return classifier.classify(texts).confidence + np.where(["billing" in text for text in texts], 0.01, 0.0)
+
+    monkeypatch.setattr(fingerprint, "saturated_confidences", turned)
+    monkeypatch.setattr(fingerprint, "disturbed_confidences", shaken)
 
     given = ["please refund my card payment", "where is my parcel courier"]
     texts = fingerprint_texts(classifier, given)
