@@ -16,7 +16,7 @@ import numpy as np
 from models.bundle import ModelBundle, load_bundle, write_bundle_manifest
 from models.classifier import FINGERPRINT_TOLERANCE, Classifier
 from models.session import int8_products
-from models.training.saturation import saturated_confidences
+from models.training.saturation import disturbed_confidences, saturated_confidences
 from schemas.errors import BundleError
 
 logger = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ TEXTS = 8
 SENSITIVE_TEXTS = 3
 _MIN_LEAD = 0.2  # over the second-best label, in confidence; ten times what another machine may differ by
 _SENTENCES = ("{}", "This is about {}.", "I have a question about {}, please.")
-_CANDIDATES = 40
+_CANDIDATES = 24
+_DISTURBANCES = 4
+_STEADY = FINGERPRINT_TOLERANCE / 4  # the most that other rounding may move a text that is chosen for its sensitivity
 _MIXTURES = 3000
 _MOST_TOKENS = 64  # the memory for a text's saturated products grows with them
 _UNDECIDED = 0.6  # where an answer is easily turned, and yet of one label
@@ -68,30 +70,35 @@ def made_up_texts(classifier: Classifier) -> list[str]:
 
 
 def sensitive_texts(classifier: Classifier, given: Sequence[str]) -> list[str]:
-    """Chooses the three texts whose answers change most where int8 products saturate, the most changed first.
+    """Chooses up to three texts whose answers change most where int8 products saturate, the most changed first.
 
     They are looked for among sentences made of label names and mixtures of the given texts, near to those whose answer
-    is neither decided nor open between two labels. A machine whose products saturate is refused where one of the three
-    differs by more than a fingerprint may; a warning says when none does.
+    is neither decided nor open between two labels. Texts that other rounding moves as well are left out: a machine that
+    only rounds otherwise must not be refused. Each of the three differs by more than a fingerprint may where products
+    saturate; a warning says when no text does.
     """
     pool = list(dict.fromkeys([*_sentences(classifier), *_mixtures(given)]))
     scores = classifier.classify(pool, encoder_only=True)
     leads = np.nan_to_num(scores.top_confidences[:, 0] - np.nan_to_num(scores.top_confidences[:, 1]))
     fit = ~scores.failed & (scores.n_tokens <= min(_MOST_TOKENS, classifier.bundle.max_tokens)) & (leads >= _LEAST_LEAD)
     rows = np.flatnonzero(fit)
-    rows = rows[np.argsort(np.abs(scores.confidence[rows] - _UNDECIDED), kind="stable")][:_CANDIDATES]
+    rows = rows[np.argsort(np.abs(scores.confidence[rows] - _UNDECIDED), kind="stable")][: 16 * _CANDIDATES]
+    for seed in range(_DISTURBANCES):
+        disturbed = disturbed_confidences(classifier.bundle, [pool[row] for row in rows], scores.label_ids[rows], seed)
+        rows = rows[np.abs(disturbed - scores.confidence[rows]) <= _STEADY]
+    rows = rows[:_CANDIDATES]
     candidates = [pool[row] for row in rows]
     saturated = saturated_confidences(classifier.bundle, candidates, scores.label_ids[rows])
     changes = np.abs(saturated - scores.confidence[rows])
-    chosen = np.argsort(-changes, kind="stable")[:SENSITIVE_TEXTS]
-    if not len(chosen) or changes[chosen[0]] <= FINGERPRINT_TOLERANCE:
+    chosen = [row for row in np.argsort(-changes, kind="stable").tolist() if changes[row] > FINGERPRINT_TOLERANCE]
+    if not chosen:
         logger.warning(
             "%s: of %d texts, none is answered otherwise by a machine whose int8 products saturate: the fingerprint "
             "lets such a machine pass",
             classifier.bundle.name,
             len(candidates),
         )
-    return [candidates[row] for row in chosen]
+    return [candidates[row] for row in chosen[:SENSITIVE_TEXTS]]
 
 
 def renew_fingerprint(folder: Path) -> ModelBundle:
