@@ -27,6 +27,7 @@ from schemas.system_errors import is_explained, system_error
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"
+_DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 _NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")
 
 
@@ -43,9 +44,9 @@ def open_database(url: str) -> sa.Engine:
     """Opens the queue's database, makes it if it is a new SQLite file, and brings its tables up to date.
 
     Raises:
-        ConfigError: the URL names neither SQLite nor PostgreSQL.
-        QueueError: the database cannot be reached, or a newer version of Docyard wrote it.
-        StorageError: this user may not write the file.
+        ConfigError: the URL names neither SQLite nor PostgreSQL, or another version of Docyard wrote the database.
+        QueueError: the database cannot be reached.
+        StorageError: this user may not write the file, its folder is not there, or it is no database.
     """
     engine = _engine(url)
     try:
@@ -56,7 +57,7 @@ def open_database(url: str) -> sa.Engine:
     except DBAPIError as error:
         engine.dispose()
         raise database_error(engine, error) from None
-    except QueueError:
+    except DocyardError:
         engine.dispose()
         raise
     return engine
@@ -80,9 +81,12 @@ def database_error(engine: sa.Engine, error: DBAPIError) -> DocyardError:
     """The error of the user's that an error of the database comes to.
 
     Returns:
-        StorageError where this user may not write the file of SQLite, QueueError for what may pass.
+        StorageError where the file of SQLite is damaged or may not be written, QueueError for what may pass.
     """
-    if getattr(error.orig, "sqlite_errorname", "").startswith(_NOT_WRITABLE):
+    name = getattr(error.orig, "sqlite_errorname", "")
+    if name.startswith(_DAMAGED):
+        return StorageError(f"{engine.url.database}: {error.orig}; restore it from a backup, or name another database")
+    if name.startswith(_NOT_WRITABLE):
         return StorageError(
             f"{engine.url.database}: {error.orig}; give this user the right to write it, and the folder it lies in"
         )
@@ -142,6 +146,8 @@ def _make_private(engine: sa.Engine) -> None:
     """A new file is for its owner alone, and so are the files SQLite puts beside it: the queue holds texts."""
     try:
         Path(engine.url.database or "").touch(mode=0o600)
+    except FileNotFoundError:
+        raise StorageError(f"{engine.url.database}: the folder of the queue's database is not there; make it") from None
     except OSError as error:
         if is_explained(error):
             raise system_error(error) from None
@@ -158,13 +164,11 @@ def _use_write_ahead_log(engine: sa.Engine) -> None:
                 cursor.execute("PRAGMA journal_mode = WAL")
                 if cursor.fetchone() == ("wal",):
                     return
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             if "locked" in str(error) and time.monotonic() < give_up_at:
                 time.sleep(0.01)
                 continue
-            if error.sqlite_errorname.startswith(_NOT_WRITABLE):
-                raise database_error(engine, DBAPIError(None, None, error)) from None
-            raise _unopened(str(engine.url), str(error)) from None
+            raise database_error(engine, DBAPIError(None, None, error)) from None
         raise QueueError(
             f"{shown(str(engine.url))}: SQLite cannot keep a write-ahead log there, as on a network drive; put the "
             "database on a local disk, or use PostgreSQL"

@@ -9,7 +9,7 @@ DocyardError                1  anything below; never raised itself
 ├── LockedError             7  another run holds the partition, or took it over
 ├── VerificationError       8  a published run is not what its manifest says
 ├── RunFailedError          9  a worker failed for a reason outside the documents (disk full, killed, a defect)
-├── QueueError             10  the queue's database cannot be opened, or another version of Docyard wrote it
+├── QueueError             10  the queue's database cannot be reached or has no room
 ├── EndpointError          11  the LLM's endpoint refuses every call (key, quota, model, request) or stays away
 ├── StorageError           12  a folder or file may not be read or written, or a mount is in the way
 └── ErasureError           13  something still holds words that were erased

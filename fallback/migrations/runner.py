@@ -13,7 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from schemas.errors import QueueError
+from schemas.errors import ConfigError, QueueError
 
 FOLDER = Path(__file__).parent
 _LOCK = 0x446F6379  # any number that nobody else uses, for PostgreSQL's advisory locks
@@ -58,7 +58,7 @@ def migrate(engine: sa.Engine, steps: tuple[Migration, ...] | None = None) -> in
     """Applies what is missing; safe when several processes start at once. Returns the database's version.
 
     Raises:
-        QueueError: the database was written by a newer version, or by other steps of the same numbers.
+        ConfigError: the database was written by a newer version, or by other steps of the same numbers.
     """
     steps = migrations_for(engine.dialect.name) if steps is None else steps
     with engine.begin() as connection:
@@ -72,14 +72,14 @@ def migrate(engine: sa.Engine, steps: tuple[Migration, ...] | None = None) -> in
         applied = {int(row.version): str(row.sha256) for row in rows}
         newest = max(applied, default=0)
         if newest > len(steps):
-            raise QueueError(
+            raise ConfigError(
                 f"the queue's database has version {newest}, this Docyard knows {len(steps)}; use the newer Docyard "
                 "that wrote it"
             )
         for step in steps:
             if step.version in applied:
                 if applied[step.version] != step.sha256:
-                    raise QueueError(
+                    raise ConfigError(
                         f"step {step.version} ({step.name}) of the queue's database is not the one this Docyard has; "
                         "use the Docyard that made the database"
                     )

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from fallback.database import default_url, open_database, reading, shown, transaction
 from fallback.migrations.runner import Migration, migrate, migrations_for
 from fallback.tables import items, metadata
-from schemas.errors import ConfigError, QueueError
+from schemas.errors import ConfigError, QueueError, StorageError
 from tests.queue_databases import item_row, opened
 
 
@@ -53,14 +53,14 @@ def test_many_may_open_a_new_database_at_once(queue_url: str) -> None:
 def test_a_newer_database_is_refused(queue_url: str) -> None:
     with opened(queue_url) as engine, transaction(engine) as connection:
         connection.exec_driver_sql("INSERT INTO schema_version VALUES (999, 'of_tomorrow', 'x')")
-    with pytest.raises(QueueError, match="version 999"):
+    with pytest.raises(ConfigError, match="version 999"):
         open_database(queue_url)
 
 
 def test_a_database_made_by_other_steps_is_refused(queue_url: str) -> None:
     with opened(queue_url) as engine, transaction(engine) as connection:
         connection.exec_driver_sql("UPDATE schema_version SET sha256 = 'x' WHERE version = 1")
-    with pytest.raises(QueueError, match=r"step 1 \(queue\)"):
+    with pytest.raises(ConfigError, match=r"step 1 \(queue\)"):
         open_database(queue_url)
 
 
@@ -92,8 +92,11 @@ def test_another_kind_of_database_is_refused(url: str) -> None:
 
 
 def test_a_database_that_cannot_be_reached_is_one_error(tmp_path: Path) -> None:
-    with pytest.raises(QueueError, match="cannot be opened"):
+    with pytest.raises(StorageError, match="the folder of the queue's database is not there"):
         open_database(default_url(tmp_path / "missing"))
+    (tmp_path / "queue.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(StorageError, match="file is not a database; restore it"):
+        open_database(default_url(tmp_path))
     with pytest.raises(QueueError, match="cannot be opened"):
         open_database(f"postgresql:///queue?host={tmp_path}")
 
