@@ -42,12 +42,18 @@ def parse_json(line: bytes) -> Any:
         ValueError: it is, but nested too deep for its numbers.
     """
     value = orjson.loads(line)
-    if _UNUSUAL_NUMBER.search(line):
+    if _may_hold_float(value) and _UNUSUAL_NUMBER.search(line):
         try:
             return json.loads(line, parse_int=int, parse_float=_exact_number)
         except RecursionError:
             raise ValueError("nested too deep") from None
     return value
+
+
+def _may_hold_float(value: Any) -> bool:
+    """False for a record of strings and short integers, as most are: to look through its text would take longer."""
+    items = value.values() if type(value) is dict else (value,)
+    return any(type(item) in (float, dict, list) for item in items)
 
 
 def _exact_number(digits: str) -> float | decimal.Decimal:

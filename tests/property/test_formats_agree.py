@@ -46,7 +46,7 @@ def _json_lines(spelt: Sequence[str]) -> bytes:
 
 def _csv(spelt: Sequence[str]) -> bytes:
     lines = io.StringIO(newline="")
-    writer = csv.writer(lines, lineterminator="\n")
+    writer = csv.writer(lines, quoting=csv.QUOTE_ALL, lineterminator="\n")
     writer.writerows([["id", "label", "v"], *([i, "l", value] for i, value in enumerate(spelt))])
     return lines.getvalue().encode()
 
