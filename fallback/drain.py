@@ -21,7 +21,7 @@ from fallback.refusals import CallFailedError
 from fallback.tables import items
 from fallback.trial import Refusal, fault_of_setup, rejects
 from fallback.work import Desk, check_setup, trial_of, work_item
-from schemas.errors import EndpointError, QueueError
+from schemas.errors import DocyardError, QueueError
 from schemas.queue import ItemCode, ItemState
 
 _POLL_SECONDS = 0.25
@@ -130,7 +130,8 @@ class Drain:
             return True
         self._reclaim_now_and_then(desk)
         if not self._trial.enter():  # others' calls decide whether there will be more
-            self._wait(_TRIAL_POLL_SECONDS)
+            if not self._judge(desk):
+                self._wait(_TRIAL_POLL_SECONDS)
             return True
         try:
             if not self._take_one():
@@ -186,7 +187,7 @@ class Drain:
                 return True
         try:
             check_setup(desk, self._trial, refusals)
-        except EndpointError:
+        except DocyardError:
             for refusal in refusals:
                 self._give_back(refusal)
             raise

@@ -24,7 +24,7 @@ class Item:
     Attributes:
         text: None once the document was erased.
         candidates: labels with the small model's confidence, best first.
-        attempts: calls that gave no valid answer.
+        attempts: calls that gave no valid answer, but for those that asked to wait or were not reached.
         refusals: those of them that gave an invalid one.
         token: of the lease; "" where it is not leased.
     """

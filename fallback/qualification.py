@@ -255,6 +255,8 @@ def _may_call(inquiry: _Inquiry) -> bool:
         pause = inquiry.breaker.pause()
         if not pause and inquiry.trial.enter():
             return True
+        if not pause:
+            _judge(inquiry)
         inquiry.stop.wait(pause or _TRIAL_POLL_SECONDS)
     return False
 

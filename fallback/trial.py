@@ -143,9 +143,8 @@ def fault_of_setup(host: str, refusals: list[Refusal], n_calls: int) -> Endpoint
         n_calls: how many calls it refused since it was first asked; 0 where it has answered before.
     """
     last = max(refusals, key=lambda refusal: refusal.failure.of_setup)
-    errors = [
-        refusal for refusal in refusals if isinstance(refusal.failure, CallFailedError)
-    ]  # not a model's own words
+    # A model's own words would speak of the document.
+    errors = [refusal for refusal in refusals if isinstance(refusal.failure, CallFailedError)]
     said = (without_quotes(refusal.failure.words, refusal.document) for refusal in errors)
     words = min(filter(None, said), key=lambda text: text.count("…"), default="")
     which = "the first call" if n_calls == 1 else f"the first {n_calls} calls" if n_calls else "even a made-up document"

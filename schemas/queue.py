@@ -56,7 +56,10 @@ class ItemCode(StrEnum):
 CODE_DESCRIPTIONS: dict[ItemCode, tuple[ItemState, str]] = {
     ItemCode.LOADED: (ItemState.PENDING, "Taken from the escalations; nobody has worked on it yet."),
     ItemCode.REQUEUED: (ItemState.PENDING, "Put back by an operator, or escalated once more after it was withdrawn."),
-    ItemCode.HANDED_BACK: (ItemState.PENDING, "Its worker stopped before the call."),
+    ItemCode.HANDED_BACK: (
+        ItemState.PENDING,
+        "Its worker stopped before the call, or the endpoint refused every call.",
+    ),
     ItemCode.LEASE_EXPIRED: (ItemState.PENDING, "Its worker, or its batch, did not come back in time."),
     ItemCode.SAME_PROMPT_IN_FLIGHT: (
         ItemState.PENDING,
