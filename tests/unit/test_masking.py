@@ -64,6 +64,11 @@ def test_the_same_value_has_the_same_placeholder_in_a_document() -> None:
     assert set(masked.values) == {"[EMAIL_1]", "[EMAIL_2]", "[PHONE_1]"}
 
 
+def test_a_value_in_other_characters_is_the_same_value() -> None:
+    masked = MASKER.mask("4111 1111 1111 1111, \uff14111-1111-1111-1111, anna&#64;x.org, anna@x.org")
+    assert masked.text == "[CARD_1], [CARD_1], [EMAIL_1], [EMAIL_2]"  # encoded, it may be another one
+
+
 def test_a_text_without_anything_to_mask_is_unchanged() -> None:
     text = "Where is my parcel? It is late.\n\n\tÄöü 你好 \u200b" * 20
     assert MASKER.mask(text).text == text
