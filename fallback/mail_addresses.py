@@ -32,8 +32,10 @@ def find_mail_addresses(text: str) -> Iterator[tuple[int, int]]:
     free = 0  # what lies before belongs to an earlier @
     at = text.find("@")
     while at >= 0:
-        domain = _DOMAIN.match(text, at + 1, at + 1 + _LONGEST)
-        if domain and (start := _start(text[max(free, at - _LONGEST) : at], at)) < at:
+        behind = at + 2 if text.startswith(" ", at + 1) else at + 1  # anna @ example.org
+        domain = _DOMAIN.match(text, behind, behind + _LONGEST)
+        before = at - 1 if text.startswith(" ", at - 1, at) else at
+        if domain and (start := _start(text[max(free, before - _LONGEST) : before], before)) < before:
             yield start, domain.end()
         free = at + 1
         at = text.find("@", free)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from fallback.folding import readings
+from fallback.folding import Reading, readings
 from fallback.mail_addresses import find_mail_addresses
 from fallback.personal_numbers import find_cards, find_ibans, find_marked_phones, find_national_ids, find_phones
 from schemas.errors import ConfigError
@@ -91,15 +91,15 @@ class Masker:
         text = text[: most + _MARGIN]
         placeholders: dict[tuple[str, str], str] = {}
         counts: Counter[str] = Counter()
+        different: Counter[str] = Counter()
         parts, last = [], 0
         for start, end, kind in _widened(self._found(text)):
             if start >= most:
                 break
-            value = text[start:end]
-            same = (kind, re.sub(r"[\W_]", "", value).lower())
+            same = kind, re.sub(r"[\W_]", "", Reading(text[start:end]).folded().text).lower()
             if same not in placeholders:
-                number = 1 + sum(other == kind for other, _ in placeholders)
-                placeholders[same] = f"[{_PLACEHOLDERS[kind]}_{number}]"
+                different[kind] += 1
+                placeholders[same] = f"[{_PLACEHOLDERS[kind]}_{different[kind]}]"
             parts += [text[last:start], placeholders[same]]
             counts[kind] += 1
             last = end
@@ -148,10 +148,10 @@ def _recogniser(name: str) -> NameRecogniser:
     module, _, function = name.partition(":")
     try:
         found: NameRecogniser = getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # it may load a model as well
         raise ConfigError(
-            f"masking.names: {name!r} cannot be imported ({type(error).__name__}); expected module:function of an "
-            "installed package, or of a file in a folder on PYTHONPATH"
+            f"masking.names: {name!r} cannot be imported: {' '.join(str(error).split())}; expected module:function of "
+            "an installed package, or of a file in a folder on PYTHONPATH"
         ) from None
     return found
 

@@ -20,8 +20,8 @@ Span = tuple[int, int]
 
 _GROUP = re.compile("[0-9]+")
 _NO_DIGITS = re.compile("[^0-9]+")
-# Money and percentages are never parts of a card or an IBAN.
-_GAP = r"(?:[^\w$€£¥₹%]|_){0,5}"
+# Any number of spaces is one gap; money and percentages are never parts of a card or an IBAN.
+_GAP = r"(?:[^\w$€£¥₹% ]|_| {1,40}+){0,5}+"
 _CARD_GAP = re.compile(_GAP)
 _ID_GAP = re.compile(r"[ ./_-]{1,3}")
 
@@ -95,13 +95,13 @@ def _has_issuer(digits: str) -> bool:
 
 # IBANs
 
-_IBAN_START = re.compile(rf"([A-Za-z]{{2}}){_GAP}[0-9]{_GAP}[0-9]")
+_IBAN_START = re.compile(rf"([A-Za-z]){_GAP}([A-Za-z]){_GAP}[0-9]{_GAP}[0-9]")
 
 
 def find_ibans(text: str) -> Iterator[Span]:
     """Every IBAN by its country's length and form and its check digits, wherever it begins and whatever follows."""
     for start in _IBAN_START.finditer(text):
-        written = _iban_forms().get(start[1].upper())
+        written = _iban_forms().get((start[1] + start[2]).upper())
         match = written.match(text, start.start()) if written else None
         if match and iban.is_valid(re.sub("[^0-9A-Za-z]", "", match[0]), check_country=False):
             yield match.span()
@@ -240,7 +240,7 @@ _PHONE_DIGITS = range(6, 16)
 _HOME_DIGITS = range(9, 13)
 _NO_PHONE = re.compile("[0-9]{21,}")
 _CHUNK, _OVERLAP = 400, 80
-_ABROAD_GAP = re.compile(r"(?:[^\w$€£¥₹%+]|_){0,5}")
+_ABROAD_GAP = re.compile(r"(?:[^\w$€£¥₹%+ ]|_| {1,40}+){0,5}+")
 _ABROAD = re.compile(r"\+[^\w\n]{0,2}\Z")
 _PHONE_GAP = re.compile(r"[ ()\[\]./_-]{1,4}")
 _ANNOUNCED = re.compile(

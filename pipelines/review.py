@@ -127,16 +127,18 @@ def erase_texts(
     with reading(engine) as connection:
         copies = find_copies(connection, place, which, asked_for)
     done = plan_erasure(engine, which) if dry_run else erase(engine, which, now)
-    if done.known:
-        verb = "would erase" if dry_run else "erased"
-        yield f"{verb} the words of {done.items:,} items ({done.still_open:,} undecided) and {done.comments:,} comments"
-        yield f"reached: {shown(str(engine.url))}, its tables and files, {done.answers:,} answers of an LLM among them"
     held = () if dry_run or not done.known else overwrite_blanked(engine, PATIENCE_SECONDS)
+    if done.known or document_id is None:
+        verb = "would erase" if dry_run else "blanked" if held else "erased"
+        yield f"{verb} the words of {done.items:,} items ({done.still_open:,} undecided) and {done.comments:,} comments"
+        if not held:
+            reached = shown(str(engine.url))
+            yield f"reached: {reached}, its tables and files, {done.answers:,} answers of an LLM among them"
     yield from (f"not reached: {copy.place}: {copy.found}; {copy.remedy}" for copy in copies)
     if done.known:
         yield from (f"not reached: {place}" for place in kept_elsewhere(engine))
         yield "not reached: the source, and copies that others made; the cache and the logs hold no text"
-    if not done.known and document_id is not None:
+    elif document_id is not None:
         raise InputError("the queue holds nothing of this document; look for it under its id and type")
     if held:
         raise ErasureError(

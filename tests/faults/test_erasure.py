@@ -114,6 +114,8 @@ def test_an_erasure_that_a_reader_holds_up_ends_with_an_error_and_is_completed_b
     with reader(place.root / "queue.sqlite"):
         held = docyard(place.root, *words)
         assert held.exit_code == ErasureError.exit_code
+        assert held.output.startswith("blanked the words of 3 items")
+        assert "reached: sqlite" not in held.output
         assert "blanked, and not yet gone: queue.sqlite-wal and queue.sqlite: another process" in held.output
         assert held.output.endswith("run `docyard erase` again with the same options\n")
         assert files_with_secrets(place.root)
@@ -128,6 +130,14 @@ def test_a_second_erasure_of_a_document_completes_the_first(place: Warehouse) ->
         erase(queue, of_document("id-b", None), NOON)  # killed before it had overwritten anything
     assert docyard(place.root, *words).exit_code == 0
     assert docyard(place.root, "erase", "--document-id", "nobody").exit_code == InputError.exit_code
+
+
+def test_an_erasure_by_age_that_finds_nothing_says_so(place: Warehouse) -> None:
+    done = docyard(place.root, "erase", "--older-than", "30000")
+    assert (done.exit_code, done.output.splitlines()[0]) == (
+        0,
+        "erased the words of 0 items (0 undecided) and 0 comments",
+    )
 
 
 def test_a_database_that_cannot_be_rewritten_says_so(tmp_path: Path) -> None:
