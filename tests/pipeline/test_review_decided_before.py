@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from fallback.database import reading, transaction
+from fallback.loading import load_partition
 from fallback.tables import calls, events, items
 from pipelines import drain as job
 from review.evidence.audit import audit
@@ -54,7 +55,7 @@ from tests.review_cases import (
 from tests.review_pages import logged_in
 from tests.small_drains import rows_of
 from tests.small_runs import RUN_DATE, classify_arguments, documents, docyard, write_jsonl
-from transforms.warehouse.layout import Warehouse, open_warehouse
+from transforms.warehouse.layout import Partition, Warehouse, open_warehouse
 
 DAY = 24 * HOUR
 SAME = {"document_id": "doc", "content_hash": "hash"}
@@ -412,6 +413,39 @@ def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
     assert docyard(*arguments).exit_code == 0
     [again] = job.load(queue, config)
     assert (again.new, again.decided_before, again.withdrawn) == (0, 0, 0)
+
+
+def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
+    queue: sa.Engine, one_run: Path, tiny_bundle_unchanged: Path, tmp_path: Path
+) -> None:
+    warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
+    job.load(queue, DrainConfig(str(warehouse)))
+    row = rows_of(queue)[0]
+    keep_up(queue, CONFIG, NOON)
+    job.to_people(queue, DrainConfig(str(warehouse)))
+    keep_up(queue, CONFIG, NOON)
+    says(queue, ANNA, row["item_key"], label(row["label"]))
+    source = write_jsonl(tmp_path / "b.jsonl", documents(40))
+    arguments = classify_arguments(source, tiny_bundle_unchanged, warehouse)
+    arguments[arguments.index(RUN_DATE)] = "2026-11-23"
+    assert docyard(*arguments).exit_code == 0
+    before, happened = rows_of(queue), actions(queue)
+
+    def cut_off() -> None:
+        settle = Precedents(Warehouse(warehouse)).settle
+        with transaction(queue) as connection:
+            place = Partition("2026-11-23", "ticket")
+            found = load_partition(connection, Warehouse(warehouse), place, (), NOON, settle)
+            assert found is not None
+            assert found.decided_before == 1
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        cut_off()
+    assert (rows_of(queue), actions(queue), rows_of(queue, reused_decisions)) == (before, happened, [])
+    [load] = job.load(queue, DrainConfig(str(warehouse)))
+    assert load.decided_before == 1
+    assert is_sound(queue)
 
 
 def test_a_withdrawn_item_that_comes_back_is_settled_by_what_was_decided_meanwhile(
