@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import io
 import re
 import shutil
 import subprocess
@@ -17,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from PIL import Image
 
 DRIVER = shutil.which("chromedriver")
 CHROMIUM = shutil.which("chromium")
@@ -98,9 +96,8 @@ class Chromium:
             time.sleep(0.05)
 
     def picture(self, path: Path) -> None:
-        """What is seen, as a PNG of few colours, which is small."""
-        with Image.open(io.BytesIO(base64.b64decode(self._do("GET", "screenshot")))) as image:
-            image.convert("RGB").quantize(128).save(path, optimize=True)
+        """What is seen, as PNG."""
+        path.write_bytes(base64.b64decode(self._do("GET", "screenshot")))
 
     def media(self, kind: str) -> None:
         """Shows the page as `print` would have it, or as `screen`."""

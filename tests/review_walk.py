@@ -348,6 +348,16 @@ def phone(ben: Chromium, url: str, pictures: Path) -> None:
             assert ben.run("return document.documentElement.scrollWidth") == width, path  # nothing sticks out
 
 
+def shrink(picture: Path) -> None:
+    """Leaves a picture few colours, which makes it small. Needs Pillow, which comes with the extra `benchmarks`."""
+    from PIL import Image
+
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(128).save(picture, optimize=True)
+
+
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place, server(Path(place)) as address, browsers(Path(place)) as new:
         print(walk(address, new, Path(sys.argv[1])))
+    for made in Path(sys.argv[1]).glob("review-*.png"):
+        shrink(made)

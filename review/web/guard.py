@@ -32,7 +32,7 @@ from urllib.parse import parse_qsl, urlsplit
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoConnectionError
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -115,6 +115,8 @@ class WithHeaders:
 
         try:
             await self.app(scope, receive, send_with_headers)
+        except ClientDisconnect:
+            return  # nobody is there to be told
         except Exception as error:
             if scope["type"] != "http":
                 raise
@@ -205,7 +207,10 @@ def _safely(desk: Desk, request: Request, form: _Form, answer: Callable[[], Resp
     except Exception as error:
         words, status = _trouble(request, error)
         again = desk.address(with_query(request.url.path, dict(request.query_params)))
-        response = refused_page(desk, status, words, _without_passwords(form.fields), again)
+        kept = _without_passwords(form.fields)
+        # Without its password a form is sent again in vain, and a log-in would count as a failed one.
+        again = again if len(kept) == len(form.fields) or INLINE_NAME in form.fields else ""
+        response = refused_page(desk, status, words, kept, again)
     if response.status_code == HTTP_STATUS[RefusalCode.NOT_RECORDED]:
         response.headers["retry-after"] = _RETRY_SECONDS
     return response
@@ -349,7 +354,11 @@ def _wrong_place(desk: Desk, request: Request) -> Response | None:
     if request.method == "POST" and not _from_our_page(request, host):
         logger.warning("a form from another site was refused")
         return refused_page(desk, 403, "This form does not come from a page of this server.")
-    path_and_query = (request.url.path, *(part for pair in request.query_params.multi_items() for part in pair))
+    path_and_query = (
+        request.url.path,
+        request.scope["path"],
+        *(part for pair in request.query_params.multi_items() for part in pair),
+    )
     if any("\0" in value for value in path_and_query):
         return refused_page(desk, 400, _FAULT_WORDS[RefusalCode.BAD_CHARACTER])
     return None
@@ -399,8 +408,8 @@ def _log_in_leading_to(back: str) -> str:
 
 
 def _without_passwords(fields: Mapping[str, str]) -> dict[str, str]:
-    """A form as it may be shown again."""
-    return {name: value for name, value in fields.items() if "password" not in name}
+    """A form as it may be shown again: without passwords, and without the log-in it was carried through."""
+    return {name: value for name, value in fields.items() if "password" not in name and name != INLINE_NAME}
 
 
 def _trouble(request: Request, error: Exception) -> tuple[str, int]:
@@ -408,7 +417,7 @@ def _trouble(request: Request, error: Exception) -> tuple[str, int]:
 
     The log holds kinds of errors and places in the code, and no message: messages hold values, and values hold text.
     """
-    where = f"{request.method} {request.url.path}"
+    where = f"{request.method} {ascii(request.url.path)[1:-1]}"  # no line of the log is anybody else's
     kept = _KEPT_WORDS if request.method == "POST" else ""
     if isinstance(error, OperationalError | InterfaceError | NoConnectionError):
         logger.warning("%s: the queue's database cannot be used: %s", where, _database_error(error))

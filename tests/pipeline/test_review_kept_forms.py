@@ -150,10 +150,11 @@ def test_an_item_that_was_reopened_since_it_was_shown_must_be_looked_at_again(of
         ({"comment": "x" * 5000}, 422),
         ({"comment": "x" * 100_000}, 413),
         ({"comment": "one\0two"}, 400),
+        ({"comment": "x", "other_label": "gone"}, 422),
         ({"comment": "x", "choice": ""}, 422),
         ({"comment": "x", "reason": ""}, 422),
     ],
-    ids=["long", "too large", "nul", "no label", "no reason"],
+    ids=["long", "too large", "nul", "no such label", "no label", "no reason"],
 )
 def test_a_comment_that_cannot_be_taken_is_kept(office: sa.Engine, form: dict[str, str], status: int) -> None:
     client = logged_in(office, "anna")
@@ -161,6 +162,7 @@ def test_a_comment_that_cannot_be_taken_is_kept(office: sa.Engine, form: dict[st
     answer = send(client, "/items/a/judge", **{**JUDGEMENT, **form})
     assert answer.status_code == status
     assert filled_in(answer.text)["comment"] == form["comment"].replace("\0", "")
+    assert filled_in(answer.text)["other_label"] == form.get("other_label", "refund")
     assert review_row(office, "a")["claimed_by"] == "anna"
 
 
@@ -402,6 +404,7 @@ def test_a_locked_database_is_a_page_of_ours_with_the_form(
         log_in_answer = log_in(client, "anna")
         other.execute("ROLLBACK")
     assert answer.status_code == log_in_answer.status_code == 503
+    assert "<form" not in log_in_answer.text  # to be sent again without its password, as a failed attempt
     assert is_kept(answer)
     assert "does not answer" in answer.text
     assert answer.headers["retry-after"] == "5"
