@@ -18,6 +18,7 @@ _ADVICE = {
     errno.EXDEV: "all of it must lie on one file system, without a mount in between",
     errno.EBUSY: "a mount lies on it, or a program holds it; unmount or end that",
     errno.ENOTDIR: "a file lies where a folder is expected; move it away",
+    errno.EEXIST: "a file lies where a folder is expected; move it away",
     errno.EISDIR: "a folder lies where a file is expected; name another file",
     errno.ELOOP: "its links lead in a circle; correct them",
     errno.ENAMETOOLONG: "give it a shorter name",

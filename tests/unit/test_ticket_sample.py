@@ -21,7 +21,7 @@ from pipelines.sampling.ticket_banking import BANKING_PHRASES
 from pipelines.sampling.ticket_noise import NOISE_PHRASES
 from pipelines.sampling.tickets import MIN_DOCUMENTS, write_ticket_sample
 from pipelines.sampling.writing import fill
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, StorageError
 from schemas.reasons import Reason
 
 COLUMNS = {"id", "text", "received_at", "channel", "customer_ref"}
@@ -211,7 +211,7 @@ def test_a_link_named_like_a_sample_file_is_not_written_through(tmp_path: Path) 
 
 def test_a_file_in_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("")
-    with pytest.raises(ConfigError, match="taken"):
+    with pytest.raises(StorageError, match="taken: File exists; a file lies where a folder is expected"):
         write_ticket_sample(tmp_path / "taken", 120)
 
 
