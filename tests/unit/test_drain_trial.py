@@ -76,3 +76,16 @@ def test_the_error_shows_words_of_the_endpoint_but_not_those_of_a_model() -> Non
     assert "words of a model" not in str(fault_of_setup("host", [NONSENSE], 1))
     assert 'It says: "no"' in str(fault_of_setup("host", [NONSENSE, REJECTED], 2))
     assert "DOCYARD_LLM_API_KEY" in str(fault_of_setup("host", [REJECTED, KEY, REJECTED], 3))
+
+
+def test_what_was_refused_while_a_verdict_was_under_way_is_due_for_the_next_one() -> None:
+    trial = Trial(proven=True, limit=2)
+    for _ in range(2):
+        trial.refused(REJECTED)
+    assert len(trial.take()) == 2
+    for _ in range(3):
+        trial.refused(KEY)
+    assert trial.take() == []
+    trial.cleared()
+    assert not trial.enter()
+    assert len(trial.take()) == 3
