@@ -35,7 +35,8 @@ def office(queue: sa.Engine) -> sa.Engine:
     """Every way in which a person may have touched an item."""
     now = now_micros()
     hire(queue)
-    fill(queue, *(in_review(key, code="over_budget") for key in ITEMS), in_review("other"), now=now - HOUR)
+    left = (in_review(key, code="over_budget", state_at=now - HOUR) for key in ITEMS)
+    fill(queue, *left, in_review("other"), now=now - HOUR)
     for key, at in (("claimed", now), ("claim_is_over", now - HOUR), ("put_off", now)):
         with transaction(queue) as connection:
             claim(connection, ANNA, key, at, DUE)
