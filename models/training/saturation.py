@@ -7,6 +7,7 @@ The texts that change their answers most by that make a fingerprint which no suc
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +24,7 @@ _LOW, _HIGH = -(2**15), 2**15 - 1
 
 
 def saturated_confidences(
-    bundle: ModelBundle, texts: Sequence[str], label_ids: npt.NDArray[np.intp]
+    bundle: ModelBundle, texts: Sequence[str], label_ids: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64]:
     """The confidence, with products that saturate, in the label that each text has without: (n_texts,) in [0, 1].
 
@@ -33,7 +34,7 @@ def saturated_confidences(
 
 
 def disturbed_confidences(
-    bundle: ModelBundle, texts: Sequence[str], label_ids: npt.NDArray[np.intp], seed: int
+    bundle: ModelBundle, texts: Sequence[str], label_ids: npt.NDArray[np.integer], seed: int
 ) -> npt.NDArray[np.float64]:
     """The same with exact products, each result off by up to a millionth: as if another processor rounded it.
 
@@ -43,7 +44,7 @@ def disturbed_confidences(
 
 
 def _confidences(
-    bundle: ModelBundle, graph: bytes, texts: Sequence[str], label_ids: npt.NDArray[np.intp]
+    bundle: ModelBundle, graph: bytes, texts: Sequence[str], label_ids: npt.NDArray[np.integer]
 ) -> npt.NDArray[np.float64]:
     session = new_session(graph)
     tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, None, "tokenizer.json")
@@ -87,7 +88,7 @@ def saturating_graph(content: bytes) -> bytes:
 
 
 def _saturating_product(
-    product: onnx.NodeProto, constants: dict[str, npt.NDArray[np.generic]], graph: onnx.GraphProto
+    product: onnx.NodeProto, constants: dict[str, npt.NDArray[Any]], graph: onnx.GraphProto
 ) -> list[onnx.NodeProto]:
     values, weights_name, scale, weight_scale, zero, _, *bias = product.input
     weights = constants[weights_name].astype(np.int32)
