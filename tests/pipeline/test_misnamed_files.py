@@ -46,7 +46,7 @@ WORD = _zip("[Content_Types].xml", "word/document.xml")
         ("a.csv", _zip("a.csv"), "a ZIP archive; unpack it"),
         ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100), "Office document of old (.xls, .doc)"),
         ("a.csv", b"%PDF-1.7\n%\xe2\xe3", "a PDF document"),
-        ("a.csv", gzip.compress(PLAIN), "gzip; let its name end in .gz"),
+        ("a.csv", gzip.compress(PLAIN, mtime=0), "gzip; let its name end in .gz"),
         ("a.csv", _parquet(), "a Parquet file; let its name end in .parquet"),
         ("a.csv", b"<!DOCTYPE html><html>", "XML or HTML"),
         ("a.csv", b'[{"id": "1", "text": "swordfish"}]', "seems to be JSON"),
