@@ -84,7 +84,7 @@ class QualityReport:
         ]
 
     def explanation(self) -> str:
-        """What failed and why records were rejected, in one line."""
+        """The failures and the reasons of the rejections, in one line."""
         told = [group.words() for group in self.rejected[:REASONS_TOLD]]
         if more := self.rejected[REASONS_TOLD:]:
             told.append("Also " + ", ".join(f"{group.reason.value} {group.count:,}" for group in more) + ".")
@@ -163,7 +163,7 @@ def _observed(result: Any) -> str | None:
 
 
 def _about_types(counts: pd.DataFrame, column: str, max_rejected_share: float) -> str:
-    """How the counts of each document type fall short of what is required of a column."""
+    """Sentences on each document type whose counts fall short of what is required of a column."""
     told = []
     for row in counts.to_dict("records"):
         about = f"{row['document_type']}: "

@@ -105,5 +105,5 @@ def _column_expectations(column: Column) -> list[Any]:
 
 
 def _requires(sentence: str) -> dict[str, str]:
-    """What an expectation is about, in words for those who do not know its library."""
+    """The subject of an expectation, in words for those who do not know its library."""
     return {"requires": sentence}

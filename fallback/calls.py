@@ -83,7 +83,7 @@ def stored_answer(connection: sa.Connection, prompt_hash: str, backend: str) -> 
 
 
 def ever_succeeded(connection: sa.Connection, backend: str, setup: str) -> bool:
-    """Whether a backend has answered anything with this key, address and these settings."""
+    """True where a backend has answered at least once with this key, address and these settings."""
     answered = sa.select(calls.c.call_id).where(
         calls.c.backend == backend, calls.c.setup == setup, calls.c.status == CallStatus.ANSWERED.value
     )

@@ -41,7 +41,7 @@ _LOCK = 0x6C6F6164
 
 @dataclass(frozen=True)
 class Load:
-    """What loading a partition came to; `new` counts revived items, too.
+    """Counts of a partition's loading; `new` includes revived items.
 
     Attributes:
         decided_before: those of the new items that an earlier decision of people settled at once.
@@ -184,7 +184,7 @@ def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[st
 
 
 def _published_rows(warehouse: Warehouse, partition: Partition, run_id: str) -> int | None:
-    """What the run's manifest says it published; None where there is none, or not yet."""
+    """Number of escalations in the run's manifest for a partition; None if the run is not published, or not yet."""
     try:
         manifest = read_manifest(warehouse, run_id)
     except VerificationError:

@@ -82,7 +82,7 @@ def _even(sizes: tuple[int, ...]) -> bool:
 
 
 def _has_issuer(digits: str) -> bool:
-    """Whether a network issues such numbers: those of banks and travel (3 to 6), and what others use in between."""
+    """True for digits that begin as a network's numbers: those of banks and travel (3 to 6), or ranges in between."""
     n = len(digits)
     if digits[0] in "3456":
         return True

@@ -98,7 +98,7 @@ def most_tokens(llm: LlmConfig) -> int:
 
 
 def request_settings(llm: LlmConfig) -> dict[str, Any]:
-    """What a request holds besides the prompt: the same for every document."""
+    """Fields of a request besides the prompt, the same for every document."""
     settings: dict[str, Any] = {"temperature": 0} if llm.send_temperature and not llm.thinking else {}
     settings[llm.max_tokens_field] = most_tokens(llm)
     if llm.answer == "letter":

@@ -197,7 +197,7 @@ def _store(connection: sa.Connection, item: Item, call_id: str, now: int) -> Non
 
 
 def _too_often(connection: sa.Connection, item: Item, failure: CallFailedError, config: DrainConfig) -> bool:
-    """Whether an endpoint that asks to wait does so for this one item again and again, so that it never ends."""
+    """True where an endpoint has asked for so many waits on this one item that they would never end."""
     told = sa.select(sa.func.count()).where(calls.c.item_key == item.item_key, calls.c.error == failure.error)
     most = _WAITS_PER_ATTEMPT * config.queue.max_attempts
     return failure.retry_after is not None and (connection.scalar(told) or 0) >= most

@@ -95,7 +95,7 @@ class CallFailedError(Exception):
 
     @property
     def refuses(self) -> bool:
-        """Whether the endpoint was there and said no, so that asking the same again would not help."""
+        """True where the endpoint answered with a refusal, so that repeating the same request would not help."""
         return self.code in (ItemCode.REQUEST_REJECTED, ItemCode.RETRY_INVALID_ANSWER)
 
 

@@ -17,7 +17,7 @@ _PROXY_SCHEMES = ("http", "https")
 
 @dataclass(frozen=True)
 class Route:
-    """Where the bytes of a request really go.
+    """The real way of a request's bytes: directly to the endpoint, or by a proxy.
 
     Attributes:
         host: of the endpoint, with its port if it has one.
@@ -57,7 +57,7 @@ def route_to(base_url: str) -> Route:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine: localhost, 127.0.0.0/8 or ::1."""
+    """True for a host that is this machine: localhost, 127.0.0.0/8 or ::1."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -69,7 +69,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _excepted(host: str, port: int | None) -> bool:
-    """Whether NO_PROXY names the host: by name, by a domain it lies in, by address, or by a network of addresses."""
+    """True where NO_PROXY names the host: by name, by a domain it lies in, by address, or by a network of addresses."""
     name, address = host.rstrip(".").lower(), _address(host)
     listed = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     for entry in (part.strip().lower() for part in listed.split(",")):

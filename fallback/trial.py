@@ -52,7 +52,7 @@ class Trial:
         self.succeeded_here = False
 
     def enter(self) -> bool:
-        """Whether a call may begin; each that does ends with `leave`."""
+        """True where a call may begin, which is then counted; each that begins ends with `leave`."""
         with self._lock:
             enough = self._refused + (0 if self.proven else self._under_way)
             if enough >= self._limit:
@@ -83,7 +83,7 @@ class Trial:
             return True
 
     def take(self, idle: bool = False) -> list[Refusal]:
-        """What waits for a verdict, where one is due and nobody else is at it.
+        """Takes the refusals that wait for a verdict, where one is due and no other worker is judging them.
 
         Whoever takes it says `cleared` or `keep` afterwards, or ends the work.
 
@@ -103,7 +103,7 @@ class Trial:
             return self._refused
 
     def has_room(self) -> bool:
-        """Whether more calls may be refused before that is enough for a verdict."""
+        """True where more calls may be refused before a verdict is due."""
         with self._lock:
             return not self._of_setup and self._refused < self._limit
 
@@ -114,7 +114,7 @@ class Trial:
             self._judging = False
 
     def take_all(self) -> list[Refusal]:
-        """What waits for a verdict that will not come any more."""
+        """Takes the refusals whose verdict will no longer come."""
         with self._lock:
             return self._taken()
 
@@ -130,7 +130,7 @@ class Trial:
 
 
 def rejects(failure: Failure) -> bool:
-    """Whether the endpoint rejected the request, rather than answering it in a way that cannot be used."""
+    """True where the endpoint rejected the request, rather than giving an answer that cannot be used."""
     return isinstance(failure, CallFailedError) and failure.refuses
 
 

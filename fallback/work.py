@@ -115,7 +115,7 @@ def check_setup(desk: Desk, trial: Trial, refusals: list[Refusal]) -> None:
 
 
 def _ask_about_made_up(desk: Desk) -> Failure | None:
-    """How a call about a harmless document fails; None where it does not, or the cap does not allow it."""
+    """The failure of a call about a harmless document; None where it succeeds, or the cap does not allow it."""
     now = desk.books.clock()
     prompt = build_prompt(desk.config.llm, _MADE_UP_LABELS, f"{_MADE_UP} {iso_time(now)}", "")
     with transaction(desk.books.engine) as connection:

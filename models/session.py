@@ -46,7 +46,7 @@ def open_session(model: bytes, n_labels: int, where: str) -> ort.InferenceSessio
 
 @dataclass(frozen=True)
 class Int8Products:
-    """How int8 products come out on this machine.
+    """Results of int8 products on this machine.
 
     Attributes:
         plain: what the probe found with ONNX Runtime's fastest products.

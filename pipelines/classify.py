@@ -136,7 +136,7 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:
 
 
 def _first_rejections(config: RunConfig, shards: list[Shard]) -> dict[str, str]:
-    """What would be rejected of the first records of the first files: a wrong field name shows there."""
+    """Rejections among the first records of the first files, by file: a wrong field name shows there."""
     reading = replace(config.reading, shard_rows=_RECORDS_TRIED)
     trial = replace(config, reading=reading)
     found = {}
@@ -183,7 +183,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
 
 
 def _check_apart(config: RunConfig) -> None:
-    """What a run publishes must not be what it, or the next one, reads; decided by names, whatever is there yet."""
+    """Refuses a run that publishes what it, or the next one, reads; decided by names, whatever exists yet."""
     tables = _tables(config)
     files = [table / _A_PARTITION / "part-00000-0000.parquet" for table in tables]
     for path in (path for item in config.inputs for path in item.paths):

@@ -202,7 +202,7 @@ def parse_toml(content: bytes) -> dict[str, Any]:
 
 
 def _plainer(message: str, text: str) -> str:
-    """What tomllib says, always with line and column, and with what it means where its words are those of a parser."""
+    """A message of tomllib, always with line and column, and with its meaning where the words are a parser's."""
     end = f"at line {text.count(chr(10)) + 1}, column {len(text) - text.rfind(chr(10))}, the end of the file"
     placed = message.replace("at end of document", end)
     return next((f"{placed}: {meaning}" for words, meaning in _TOML_MISTAKES if message.startswith(words)), placed)

@@ -1,4 +1,4 @@
-"""What a file holds by its first bytes, whatever its name says, and what to do with it."""
+"""Kinds of file by their first bytes, whatever their names say, and the remedy for each."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ _MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_BE)  # UTF-
 
 
 def foreign_content(head: bytes) -> str:
-    """What a file is that is no text, and what to do: "a PDF document; extract its text …"; "" where it may be text."""
+    """The kind of a file that is not text, and a remedy: "a PDF document; extract its text …"; "" for possible text."""
     if head.startswith(_ZIP):
         found = next((kind for mark, *kind in _ZIP_MEMBERS if mark in head), None)
         if found is None and _OFFICE in head:
@@ -82,7 +82,7 @@ def is_utf_16_or_32(head: bytes) -> bool:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether the bytes are UTF-8 without control characters, but for a character that is cut at their end."""
+    """True for UTF-8 without control characters; the last character may be cut."""
     text = head.decode("utf-8", "replace").removesuffix("\ufffd")
     return (
         bool(text)
@@ -92,7 +92,7 @@ def is_text(head: bytes) -> bool:
 
 
 def text_advice(head: bytes, expected: str) -> str:
-    """What a text seems to be that is not the `expected` "csv" or "jsonl", and what to do; "" where nobody knows."""
+    """The apparent kind of a text that is not the `expected` "csv" or "jsonl", and the remedy; "" if unknown."""
     start = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")
     if start.startswith((b"<?xml", b"<!DOCTYPE", b"<!doctype", b"<html", b"<HTML")):
         return "the file seems to be XML or HTML; export it as CSV or JSON Lines"

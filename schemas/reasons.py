@@ -110,7 +110,7 @@ REASON_REMEDIES: dict[Reason, str] = {
         "Name a field for the id that differs in every record (`--id-field`), and read no document from two files."
     ),
 }
-"""What probably mends it."""
+"""The probable remedy for each reason."""
 
 
 class Route(StrEnum):

@@ -27,7 +27,7 @@ DOCUMENT_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class FileVersion:
-    """What tells one state of a file from another without reading it; an object store knows only size and change time.
+    """Signs of a file's state that need no reading of it; an object store knows only size and change time.
 
     Attributes:
         modified_ns: when the content changed last, in nanoseconds since 1970.

@@ -46,7 +46,7 @@ def system_error(error: OSError, place: Path | None = None) -> DocyardError:
 
 
 def describe(error: OSError, place: Path | None = None) -> str:
-    """Where it happened and what it was; of a full disk, how much is free by now."""
+    """The place and the cause of an error; for a full disk, also its free space by now."""
     path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else place
     where = f"{path}: " if path else ""
     why = os.strerror(error.errno) if error.errno else type(error).__name__
@@ -54,12 +54,12 @@ def describe(error: OSError, place: Path | None = None) -> str:
 
 
 def is_explained(error: OSError) -> bool:
-    """Whether `system_error` knows more of it than the system's own words."""
+    """True where `system_error` knows more of the error than the system's own words."""
     return error.errno in _FULL or error.errno in _ADVICE
 
 
 def _space(path: Path | None) -> str:
-    """How much is free on the disk that the path lies on."""
+    """Free space of the disk that the path lies on, in words."""
     if path is None:
         return ""
     folder = next((parent for parent in (path, *path.absolute().parents) if parent.is_dir()), Path("/"))

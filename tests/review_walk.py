@@ -171,7 +171,7 @@ def choose(browser: Chromium, key: str, reason: str, comment: str = "") -> None:
 
 
 def decide_is_seen(browser: Chromium, height: int) -> bool:
-    """Whether the button lies in the window, however far the page is scrolled."""
+    """True where the button lies in the window, however far the page is scrolled."""
     place = browser.run("return document.querySelector('[data-key=d]').getBoundingClientRect().toJSON()")
     return bool(place["top"] > 0 and place["bottom"] <= height)
 
@@ -266,7 +266,7 @@ def reopening(caro: Chromium, url: str, pictures: Path) -> None:
 
 
 def session_over(anna: Chromium, url: str, pictures: Path) -> None:
-    """What was written goes through the log-in, and is sent only when the button is pressed again."""
+    """Written words go through the log-in, and are sent only when the button is pressed again."""
     anna.open(f"{url}/items/{17:064x}?document_type=ticket")
     choose(anna, "2", "rule", "Paying by card, not taking out cash.")
     anna.forget_cookies()

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class FieldsFound:
-    """What the files of an input say, before the run, of the fields that a record may lack.
+    """Findings in an input's files, before the run, about the fields that a record may lack.
 
     Those are the metadata fields and, in JSON Lines, the fields of a template and the time of receipt: no other format
     lets these be missing. Headers, footers and paths say it for certain. JSON Lines are looked at where they begin:

@@ -172,7 +172,7 @@ def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
 
 
 def rejected_groups(receipts: list[Receipt]) -> list[RejectedGroup]:
-    """Why records were rejected, by document type and reason code.
+    """Rejected records in groups, by document type and reason code.
 
     Args:
         receipts: in the order of the plan, which decides the example that a group gives.

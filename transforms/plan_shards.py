@@ -149,7 +149,7 @@ def _header(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> list[
 
 
 def _why_unsupported(file: InputFile, version: FileVersion, mapping: InputConfig) -> str:
-    """What is expected, and what the file seems to be by its name and its first bytes."""
+    """The expected formats, and the file's apparent kind by its name and its first bytes."""
     name = _name_of(file.source_uri)
     head = _head(file.source_uri, version)
     content = foreign_content(head)

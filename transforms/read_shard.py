@@ -54,7 +54,7 @@ def read_shard(shard: Shard, config: RunConfig) -> Iterator[Shard]:
 
 
 def _sources(shard: Shard) -> Iterator[tuple[str, FileVersion]]:
-    """What the shard is read from, with the versions that were planned."""
+    """The files that the shard is read from, with the versions that were planned."""
     if shard.version is not None:
         yield shard.source_uri, shard.version
     for file in shard.files:

@@ -107,6 +107,6 @@ def leave_warning(plan: RunPlan, about: str, message: str) -> None:
 
 
 def left_warnings(plan: RunPlan) -> tuple[str, ...]:
-    """What workers were warned of, each thing once."""
+    """Warnings of the workers, each only once."""
     folder = plan.warehouse.staging(plan.run_id) / _WARNINGS_FOLDER
     return tuple(json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json")))

@@ -170,7 +170,7 @@ def _settled_faults(connection: sa.Connection) -> tuple[list[ChainFault], int]:
 
 
 def _rests_on_nothing(row: sa.RowMapping, said: Mapping[str, Any], decided: Mapping[str, tuple[str, str, int]]) -> bool:
-    """Whether the decision was reopened that an item rests on; one that was erased cannot be judged anew, and stays."""
+    """True where the decision that an item rests on was reopened; an erased item cannot be judged anew, and stays."""
     reused = row["code"] == ItemCode.DECIDED_BEFORE.value and row["text"] is not None
     return reused and decided.get(said["rests_on"]) != _decision(said)
 

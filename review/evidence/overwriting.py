@@ -39,7 +39,7 @@ def overwrite_blanked(engine: sa.Engine, patience: float) -> tuple[str, ...]:
 
 
 def kept_elsewhere(engine: sa.Engine) -> tuple[str, ...]:
-    """What may hold the words and is out of Docyard's reach: files beside SQLite's, or what the server keeps."""
+    """Places out of Docyard's reach that may hold the words: files beside SQLite's, or what the server keeps."""
     if engine.dialect.name != "sqlite":
         return (_SERVER_KEEPS,)
     path = Path(engine.url.database or "")
@@ -103,7 +103,7 @@ def _reason(error: DBAPIError) -> str:
 
 
 def _older_transactions(connection: sa.Connection) -> str:
-    """What keeps rows that were replaced before now, in words, or ""."""
+    """Transactions that keep rows which were replaced before now, in words; "" without any."""
     now = connection.scalar(sa.text("SELECT pg_current_xact_id()::xid::text"))
     found = connection.execute(
         sa.text(

@@ -71,7 +71,7 @@ class _Annotation:
 
     @property
     def source(self) -> str:
-        """What the judgement records: the annotation's id, which another Label Studio may also give, and the item."""
+        """The judgement's source: the annotation's id, which another Label Studio may also give, and the item."""
         number = self.fields.get("unique_id") or self.fields.get("id")
         if number is None:
             raise Refusal(RefusalCode.BAD_INPUT, "It has no id.")
@@ -254,7 +254,7 @@ def _taken_before(connection: sa.Connection, annotation: _Annotation) -> sa.RowM
 
 
 def _difference(before: sa.RowMapping, annotation: _Annotation, accounts: Mapping[str, str]) -> str:
-    """What an annotation says otherwise than the judgement that it became; "" where it says the same."""
+    """The difference between an annotation and the judgement it became; "" if there is none."""
     remedy = "if that is right, an adjudicator reopens the item"
     was = f"was taken as {before['label']!r} by {before['person']}"
     if annotation.skipped:

@@ -218,7 +218,7 @@ def _check_known(connection: sa.Connection, root: Path, partitions: dict[Partiti
 
 
 def _holds(root: Path, place: Partition, content: bytes) -> bool:
-    """Whether a partition is there already, byte for byte."""
+    """True where a partition is in place already, byte for byte."""
     folder = _folder(root, place)
     return (folder / SUCCESS_FILE).is_file() and (folder / FILE).is_file() and (folder / FILE).read_bytes() == content
 

@@ -18,5 +18,5 @@ def person_key(name: str) -> str:
 
 
 def same_person(name: str | None, other: str | None) -> bool:
-    """Whether two names, as stored or as typed, mean one person; no name means nobody."""
+    """True where two names, as stored or as typed, mean one person; no name means nobody."""
     return name is not None and other is not None and person_key(name) == person_key(other)

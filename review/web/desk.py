@@ -39,7 +39,7 @@ class Desk:
 
     @cached_property
     def form_key(self) -> bytes:
-        """What the tokens of forms are made with."""
+        """The key that the tokens of forms are made with."""
         return load_form_key(self.engine)
 
     def address(self, path: str) -> str:
@@ -129,7 +129,7 @@ def plain_page(desk: Desk, template: str, status: int = 200, **values: Any) -> R
 
 
 def see_other(address: str) -> Response:
-    """What follows a POST, so that reloading does not repeat it."""
+    """The answer to a POST: a redirect, so that reloading does not repeat the POST."""
     return RedirectResponse(address, SEE_OTHER)
 
 

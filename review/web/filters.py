@@ -36,7 +36,7 @@ def filter_fields(person: Person, filters: Filters) -> dict[str, str]:
 
 
 def kept_filters(person: Person, values: Mapping[str, str]) -> dict[str, str]:
-    """What another page passes on of an address; nothing of one that is not ours."""
+    """Filters of an address that another page passes on; none if the address is not one of ours."""
     try:
         return filter_fields(person, filters_of(person, values))
     except Refusal:

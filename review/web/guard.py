@@ -1,4 +1,4 @@
-"""What stands before every page: who asks, from where, whether the request may be meant, and what is done if it fails.
+"""Checks before every page: the person, the origin and the intent of a request; and the answer where one fails.
 
 A request that changes something must come from one of our own pages. Two things must hold, and either would do:
 
@@ -413,7 +413,7 @@ def _without_passwords(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def _trouble(request: Request, error: Exception) -> tuple[str, int]:
-    """What a person is told of an error, and the status; those who run the server find it in the log.
+    """The words on an error for a person, and the status; those who run the server find the error in the log.
 
     The log holds kinds of errors and places in the code, and no message: messages hold values, and values hold text.
     """

@@ -136,12 +136,12 @@ def code_meaning(code: str) -> str:
 
 
 def route_words(reason: str) -> str:
-    """Why the small model's policy escalated a document, as a short phrase."""
+    """The reason for which the small model's policy escalated a document, as a short phrase."""
     return ROUTE_WORDS.get(reason, plain(reason))
 
 
 def route_meaning(reason: str) -> str:
-    """What a reason of the small model's policy means."""
+    """The meaning of a reason of the small model's policy."""
     meaning = ROUTE_REASON_DESCRIPTIONS[RouteReason(reason)].removeprefix("Escalated: ")
     return meaning[:1].upper() + meaning[1:]
 
@@ -157,17 +157,17 @@ def stage_words(stage: str) -> str:
 
 
 def action_meaning(action: str) -> str:
-    """What an action of the audit trail records; "" for those of the queue, whose names say it."""
+    """The meaning of an action of the audit trail; "" for those of the queue, whose names say it."""
     return next((words for known, words in ACTION_DESCRIPTIONS.items() if known.value == action), "")
 
 
 def state_words(state: str) -> str:
-    """Where an item stands."""
+    """An item's state, in words."""
     return STATE_WORDS.get(state, plain(state))
 
 
 def tier_words(tier: str) -> str:
-    """Which of a bundle's models answered."""
+    """The one of a bundle's models that answered, in words."""
     return TIER_WORDS.get(tier, plain(tier))
 
 
@@ -178,7 +178,7 @@ def decider(settled_by: str) -> str:
 
 
 def actor_words(actor: str) -> str:
-    """Who did something, as the audit trail names them."""
+    """An actor of the audit trail, by name."""
     return actor.removeprefix("person:")
 
 
@@ -215,7 +215,7 @@ def details_words(text: str | None) -> tuple[list[tuple[str, str]], list[tuple[s
 
 
 def typed_fields(form: Mapping[str, str]) -> list[tuple[str, str]]:
-    """What somebody filled in, by the names that the pages give the fields."""
+    """Values that a person filled in, under the names that the pages give the fields."""
     return [(FIELD_WORDS[name], _typed(name, value)) for name, value in form.items() if name in FIELD_WORDS and value]
 
 

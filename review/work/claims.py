@@ -96,7 +96,7 @@ def defer(connection: sa.Connection, person: Person, key: str, until: int, now: 
 
 
 def check_is_awaited(connection: sa.Connection, person: Person, review: sa.RowMapping) -> None:
-    """Whether the person's judgement is the one that the review waits for.
+    """Checks that the review waits for this person's judgement.
 
     Raises:
         Refusal: it is not; see `check_may_judge`.

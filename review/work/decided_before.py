@@ -45,7 +45,7 @@ _BY_PEOPLE: sa.ColumnElement[bool] = sa.literal_column(f"earlier.code IN {_CODES
 
 @dataclass(frozen=True)
 class Decision:
-    """What people settled of a document, in one cycle of judgements.
+    """A decision of people on a document, in one cycle of judgements.
 
     Attributes:
         item_key: of the item that they judged.
@@ -61,7 +61,7 @@ class Decision:
     bundle: str
 
     def evidence(self) -> dict[str, Any]:
-        """What the audit trail and the table `reused_decisions` hold of it."""
+        """The decision's entries in the audit trail and in the table `reused_decisions`."""
         return {
             "rests_on": self.item_key,
             "rests_on_cycle": self.cycle,
@@ -133,7 +133,7 @@ class Precedents:
         return sorted(connection.scalars(waiting))
 
     def holds(self, connection: sa.Connection, decision: Decision, row: sa.RowMapping) -> bool:
-        """Whether the decision's label is one that the item's bundle has, or that people adopted."""
+        """True where the decision's label is one of the item's bundle, or one that people adopted."""
         if decision.bundle == row["bundle"] or decision.label in dict(json.loads(row["candidates"])):
             return True
         adopted = sa.select(labels.c.label).where(

@@ -126,12 +126,12 @@ def judge(
 
 
 def version_of(review: sa.RowMapping) -> str:
-    """What a judgement is about: the cycle of the review, and its stage. Another version may show other things."""
+    """The version a judgement is about: the review's cycle and stage. Another version may show other things."""
     return f"{review['cycle']}.{review['stage']}"
 
 
 def was_said(connection: sa.Connection, person: Person, key: str, said: Said) -> bool:
-    """Whether the person has handed in this very judgement of this cycle before: twice is once.
+    """True where the person has handed in this very judgement of this cycle before; it counts only once.
 
     Raises:
         Refusal: there is no such item.
@@ -207,7 +207,7 @@ def _settle_alike(
 
 
 def _needs_two(connection: sa.Connection, item: sa.RowMapping, label: str, four_eyes: FourEyesConfig) -> bool:
-    """Whether two people must judge an item, so that a judgement by one, of the same document, does not settle it."""
+    """True where two people must judge an item, so that one judgement of the same document does not settle it."""
     asked = connection.scalar(sa.select(reviews.c.four_eyes).where(reviews.c.item_key == item["item_key"]))
     reopened = item["code"] == ItemCode.REOPENED.value
     return bool(reopened or asked or why_four_eyes(item["item_key"], label, four_eyes))

@@ -56,7 +56,7 @@ def reopen(connection: sa.Connection, person: Person, key: str, comment: str, no
 def _was_reopened(
     connection: sa.Connection, person: Person, review: sa.RowMapping, item: sa.RowMapping, comment: str
 ) -> bool:
-    """Whether this person reopened the item with these words, and nothing came of it yet."""
+    """True where this person reopened the item with these words, and nothing came of it yet."""
     begun = reopening_of(connection, item["item_key"], review["cycle"] + 1)
     return (
         item["code"] == ItemCode.REOPENED.value

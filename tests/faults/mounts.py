@@ -1,4 +1,4 @@
-"""What mounts do to a warehouse; each function is a scenario, run as root of a namespace of its own.
+"""Mounts in a warehouse: each function is a scenario, run as root of a namespace of its own.
 
 unshare --map-root-user --mount python -m tests.faults.mounts FOLDER SCENARIO
 """

@@ -43,7 +43,7 @@ def permitted(*command: str) -> bool:
 
 @dataclass(frozen=True)
 class Walk:
-    """What was there before every command ran once, and after.
+    """The state of the machine before every command ran once, and after.
 
     Attributes:
         place: the folder that holds all that the commands were told to write, and nothing else.
@@ -195,6 +195,6 @@ def written(trace: list[str], here: str) -> list[str]:
 
 
 def written_elsewhere(trace: list[str], here: str, allowed: tuple[str, ...]) -> list[str]:
-    """What was written below none of the allowed folders, devices and this process's own entries in /proc left out."""
+    """Paths written outside the allowed folders, except devices and this process's own entries in /proc."""
     own = ("/dev/", "/proc/", "pipe:", "socket:", "anon_inode:", "/memfd:")
     return [path for path in written(trace, here) if not path.startswith((*allowed, *own))]

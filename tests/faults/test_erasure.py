@@ -1,4 +1,4 @@
-"""What was erased is in no file of the database, or the command says what still holds it, and ends with an error."""
+"""Erased text is in no file of the database, or the command says what still holds it, and ends with an error."""
 
 from __future__ import annotations
 

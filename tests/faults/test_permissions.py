@@ -1,4 +1,4 @@
-"""Who may read what a run stages and publishes, and what a run may replace."""
+"""Permissions of what a run stages and publishes, and limits of what a run may replace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What takes a command's output, a full disk or a reader that goes, decides nothing about the work."""
+"""A full disk or a closed pipe, which takes a command's output, decides nothing about the work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What leaves for an LLM is the masked text and labels: from a drain, in a batch, in a qualification; or nothing."""
+"""Only masked text and labels leave for an LLM: from a drain, in a batch, in a qualification; or nothing leaves."""
 
 from __future__ import annotations
 

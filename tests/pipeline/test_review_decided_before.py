@@ -1,4 +1,4 @@
-"""What people settled of a document settles the same document again: visibly, revocably, and without asking anybody."""
+"""Decisions of people settle the same document again: visibly, revocably, and without asking anybody."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def office(queue: sa.Engine) -> sa.Engine:
 
 
 def filled_in(page: str) -> dict[str, str]:
-    """What the judgement's form on a page holds."""
+    """The values in the judgement's form on a page."""
     form = page.split('id="judge"')[1].split("</form>")[0]
     found = {
         "comment": re.search(r'<textarea id="comment"[^>]*>\n(.*?)</textarea>', form, re.DOTALL),
@@ -206,7 +206,7 @@ def test_a_refused_change_of_an_account_comes_back_as_it_was_chosen(office: sa.E
 
 
 def over(office: sa.Engine, form: dict[str, str] = JUDGEMENT) -> tuple[TestClient, httpx.Response]:
-    """What somebody sees who decides after the session has ended."""
+    """The browser and the answer of somebody who decides after the session has ended."""
     clock = Clock()
     client = logged_in(office, "anna", clock=clock)
     send(client, "/items/a/claim")

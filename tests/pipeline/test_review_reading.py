@@ -1,4 +1,4 @@
-"""What people read on the pages: words instead of codes, a document's other paragraphs, the trail, and who decided."""
+"""Texts of the pages: words instead of codes, a document's other paragraphs, the trail, and names of deciders."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ EXACT, SATURATED = Int8Probe(True, True, 0.0), Int8Probe(False, False, 6_144_576
 
 @pytest.fixture
 def probes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[bool, Int8Probe]]:
-    """What the probe finds without and with the option for exact products; the test sets it."""
+    """The probe's findings without and with the option for exact products; the test sets them."""
     found = {False: EXACT, True: EXACT}
     monkeypatch.setattr(session_module, "_probe", lambda exact_option: found[exact_option])
     int8_products.cache_clear()

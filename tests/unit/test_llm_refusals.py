@@ -1,4 +1,4 @@
-"""What an endpoint's error says: the kind of failure, when to come back, and words that may be shown."""
+"""Errors of an endpoint: the kind of failure, the time to come back, and the words that may be shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where requests really go: direct, or by a proxy of the environment, but never by one to this machine."""
+"""Real routes of requests: direct, or by a proxy of the environment; requests to this machine never use a proxy."""
 
 from __future__ import annotations
 

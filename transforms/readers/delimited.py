@@ -123,7 +123,7 @@ def _header(records: _Records, mapping: InputConfig, in_path: Mapping[str, str |
 
 
 def _advice(first_line: bytes, required: list[str], mapping: InputConfig) -> str:
-    """What the file seems to be instead of CSV as configured, and what to do; "" where it may be just that."""
+    """The apparent kind of a file that is not CSV as configured, and the remedy; "" where it may be just that."""
     if b"\r" in first_line.rstrip(b"\r"):
         return "its lines end in carriage returns; write line feeds: tr '\\r' '\\n' < in.csv > out.csv"
     if first_line.lower().startswith(b"sep="):
@@ -161,7 +161,7 @@ def _names_found(missing: str, header: list[str], mapping: InputConfig) -> str:
 
 
 def _is_header(cells: list[str], mapping: InputConfig) -> bool:
-    """Whether a row may be shown as names of columns: one of them is known, or they have no digit, as ids mostly do."""
+    """True for a row that may be shown as names of columns: one is known, or none has a digit, as ids mostly do."""
     known = {name.casefold() for name in mapping.mapped_fields}
     names = [name for name in cells if name]
     return all(map(looks_like_name, names)) and (

@@ -134,7 +134,7 @@ def _why_unparsed(line: bytes, error: orjson.JSONDecodeError, offset: int) -> tu
 
 
 def _advice(line: bytes, offset: int) -> str:
-    """What the file seems to be, by its first line."""
+    """The file's apparent kind, by its first line."""
     advice = text_advice(line, "jsonl") if offset <= len(codecs.BOM_UTF8) else ""
     return f"; {advice}" if advice else ""
 

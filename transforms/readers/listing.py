@@ -71,7 +71,7 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
 
 
 def reaches(path: str, names: Iterable[Path]) -> bool:
-    """Whether a configured path means one of the files `names`, if they were there, or lies in one of their folders.
+    """True where a configured path means one of the files `names`, if they existed, or lies in one of their folders.
 
     Args:
         path: file, folder or glob; local or a `file://` URI, any other URI reaches nothing here.

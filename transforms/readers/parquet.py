@@ -73,7 +73,7 @@ def _checked(file: pa.NativeFile, source_uri: str, mapping: InputConfig) -> pq.P
 
 
 def _content(file: pa.NativeFile) -> str:
-    """What a file seems to be that is no Parquet, and what to do."""
+    """The apparent kind of a file that is not Parquet, and the remedy."""
     try:
         file.seek(0)
         head = bytes(file.read(HEAD_BYTES))
@@ -227,7 +227,7 @@ def _top_level(schema: pa.Schema, field: str) -> str:
 
 
 def has_field(schema: pa.Schema, field: str) -> bool:
-    """Whether there is such a column, or such a field "a.b" of a struct column."""
+    """True where there is such a column, or such a field "a.b" of a struct column."""
     if field in schema.names:
         return True
     top, *path = field.split(".")

@@ -85,7 +85,7 @@ def check_tokens(warehouse: Warehouse, partitions: Sequence[Partition], run_id: 
 
 
 def is_held(warehouse: Warehouse, run_id: str) -> bool:
-    """Whether a living launcher holds a partition for this run; who may not look at the locks sees every run alive."""
+    """True where a living launcher holds a partition for this run, or where this user may not look at the locks."""
     try:
         tokens = [path for path in warehouse.locks.glob("*.token") if _read_token(path.read_bytes()) == run_id]
         return any(_is_locked(path.with_suffix(".lock")) for path in tokens)
@@ -94,7 +94,7 @@ def is_held(warehouse: Warehouse, run_id: str) -> bool:
 
 
 def _is_locked(path: Path) -> bool:
-    """Whether another process, or another part of this one, holds the lock; looks without writing anything."""
+    """True where another process, or another part of this one, holds the lock; looks without writing anything."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

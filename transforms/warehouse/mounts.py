@@ -1,4 +1,4 @@
-"""Where something is mounted: what lies below belongs to somebody else, and cannot be exchanged with the rest."""
+"""Mount points: a folder below one belongs to somebody else, and cannot be exchanged with the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may read what Docyard writes: what is published follows the folder it goes to, all else is its owner's.
+"""Permissions of written files: published files follow the folder they go to, all others are their owner's.
 
 A folder made inside another one takes over its mode, its group and its access control lists, whatever the umask. A
 partition that is replaced hands its own on to its successor. What a run stages lies in a folder that only its owner

@@ -133,7 +133,7 @@ def finish_interrupted(warehouse: Warehouse, needed: Sequence[Partition] = ()) -
 
 
 def is_decided(warehouse: Warehouse, run_id: str) -> bool:
-    """Whether the run was decided and is not yet all in place, as far as this user may see."""
+    """True where the run was decided and is not yet all in place, as far as this user may see."""
     try:
         return (warehouse.staging(run_id) / JOURNAL_FILE).exists()
     except OSError:

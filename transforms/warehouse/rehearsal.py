@@ -95,7 +95,7 @@ def try_replacing(target: Path, scratch: Path) -> None:
 
 
 def in_the_way(error: OSError, source: Path, target: Path) -> DocyardError:
-    """What keeps a folder from being put in the place of another one, as an error of the user's."""
+    """The obstacle to putting a folder in the place of another one, as an error of the user's."""
     if error.errno not in (errno.EXDEV, errno.EBUSY):
         found = system_error(error, target)
         return type(found)(f"a partition cannot be replaced: {found}")
