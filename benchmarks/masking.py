@@ -36,10 +36,10 @@ class Case:
     Attributes:
         kind: of the value.
         form: name of the way it is written.
-        context: name of what stands around it.
+        context: name of the text around it.
         text: all of it.
-        start: where the value begins.
-        end: where it ends.
+        start: offset of the value's first character.
+        end: offset behind its last character.
     """
 
     kind: str
@@ -199,7 +199,7 @@ _SPELLINGS: dict[str, Callable[[str, str], str]] = {
 }
 
 
-# Contexts: what stands before and behind
+# Contexts: text before and behind a value
 
 _AROUND_ANY = {
     "alone": ("", ""),

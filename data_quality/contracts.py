@@ -26,8 +26,8 @@ class RejectedGroup:
     Attributes:
         count: records, and files that could not be read.
         source_uri: the file of the first of them.
-        place: where in that file, such as "byte 120"; "" where the whole file is meant.
-        detail: what was found there and what was expected; never text of the document.
+        place: position in that file, such as "byte 120"; "" where the whole file is meant.
+        detail: the content found there and the one expected; never text of the document.
     """
 
     document_type: str
@@ -63,7 +63,7 @@ class QualityReport:
     """The outcome of every check; `to_dict` is what quality.json holds.
 
     Attributes:
-        rejected: why records were rejected, the most frequent reason first.
+        rejected: reasons of rejections, the most frequent first.
     """
 
     suites: dict[str, dict[str, Any]]
@@ -108,7 +108,7 @@ def check_contracts(
         counts: one row per document type: document_type, read, documents, rejected_share.
         samples: rows of each published table, by its name.
         quality: the run's limits.
-        rejected: why records were rejected; nothing is judged by it.
+        rejected: reasons of rejections, for the report only; nothing is judged by them.
     """
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     settle_home()  # a worker of Dask or of a job service was not started by the command, which does it too

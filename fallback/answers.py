@@ -46,9 +46,9 @@ class RefusedAnswerError(Exception):
     """The answer is none of the options.
 
     Attributes:
-        code: what the item waits for: another attempt, or people where the document is what is refused.
-        words: what was said.
-        advice: what an operator can do about it, where it happens with every document.
+        code: the item's next step: another attempt, or people if the document itself is refused.
+        words: those of the answer, cut short.
+        advice: an operator's remedy, if it happens with every document.
     """
 
     of_setup = False
@@ -78,7 +78,7 @@ def read_answer(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
         kind: "letter", "schema" or "json".
 
     Raises:
-        RefusedAnswerError: it is no completion, or chooses none of the options, or cannot be read for any reason.
+        RefusedAnswerError: it is not a completion, or chooses none of the options, or cannot be read for any reason.
     """
     try:
         return _read(payload, options, kind)
@@ -123,7 +123,7 @@ def _without_content(finish: Any) -> RefusedAnswerError:
 
 
 def _text(content: Any) -> str:
-    """The text of a message: a string, or a list of parts, of which thoughts are no text."""
+    """The text of a message: a string, or a list of parts, of which thoughts are not text."""
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):

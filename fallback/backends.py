@@ -92,7 +92,7 @@ def asker_of(config: DrainConfig, endpoint: str, purpose: str, batch_id: str | N
     """In whose name this process makes calls.
 
     Args:
-        config: who is asked.
+        config: settings of the LLM that is asked.
         endpoint: the way the requests go.
         purpose: of the calls.
         batch_id: of the batch they go into; whoever sends a batch has the key.

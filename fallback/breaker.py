@@ -39,8 +39,8 @@ class Breaker:
         """The endpoint failed.
 
         Args:
-            retry_after: how long it asks to be left alone, if it does.
-            began: when the call began. Calls that were under way together when the last failure was counted are one
+            retry_after: seconds it asks to be left alone, if it does.
+            began: time the call began. Calls that were under way together when the last failure was counted are one
                 failure, not as many as there are workers.
             why: the failure's code, for the error that may end the work.
         """

@@ -46,7 +46,7 @@ def open_database(url: str) -> sa.Engine:
     Raises:
         ConfigError: the URL names neither SQLite nor PostgreSQL, or another version of Docyard wrote the database.
         QueueError: the database cannot be reached.
-        StorageError: this user may not write the file, its folder is not there, or it is no database.
+        StorageError: this user may not write the file, its folder is not there, or it is not a database.
     """
     engine = _engine(url)
     try:

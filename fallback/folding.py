@@ -31,7 +31,7 @@ class Reading:
     def __init__(self, text: str, source: Reading | None = None) -> None:
         self.text = text
         self._source = source
-        # Where this reading differs: begin and end here, begin and end in the source, in the order of the text.
+        # The places where this reading differs: begin and end here and in the source, in the order of the text.
         self._here = array("q"), array("q")
         self._there = array("q"), array("q")
 
@@ -94,7 +94,7 @@ def readings(text: str) -> Iterator[Reading]:
 
 
 class _Folds(dict[int, str]):
-    """For str.translate: what a character is read as, worked out when it is met first."""
+    """A table for str.translate: the reading of each character, worked out when it is met first."""
 
     def __missing__(self, code: int) -> str:
         self[code] = folded = _fold(chr(code))

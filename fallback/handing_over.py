@@ -40,7 +40,7 @@ def requeue_from_people(engine: sa.Engine, code: ItemCode, kept: Kept, now: int)
         now: microseconds.
 
     Returns:
-        How many.
+        Number of items.
     """
     return _move_all(engine, ItemState.IN_REVIEW, code, ItemCode.REQUEUED, EventAction.ITEM_REQUEUED, now, kept)
 

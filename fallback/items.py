@@ -103,7 +103,7 @@ def move_items(connection: sa.Connection, code: ItemCode, now: int, columns: Map
 
     Args:
         connection: of a transaction that has read the items' states and holds them, on PostgreSQL by their locks.
-        code: why they are where they go.
+        code: the reason of the move.
         now: microseconds.
         columns: key of each item -> further columns to set, the same for each.
     """

@@ -78,7 +78,7 @@ def load_partition(
         connection: of the transaction.
         warehouse: that the partition was published in.
         partition: of the escalations.
-        priorities: what a mistake costs, by document type.
+        priorities: cost of a mistake, by document type.
         now: microseconds.
         settle: settles those of the new items whose document was decided before; None to have all judged.
 

@@ -29,7 +29,7 @@ _DOMAIN = re.compile(
 
 def find_mail_addresses(text: str) -> Iterator[tuple[int, int]]:
     """Begin and end of every mail address, in the order of the text, which was folded before."""
-    free = 0  # what lies before belongs to an earlier @
+    free = 0  # all before it belongs to an earlier @
     at = text.find("@")
     while at >= 0:
         behind = at + 2 if text.startswith(" ", at + 1) else at + 1  # anna @ example.org

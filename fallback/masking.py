@@ -20,7 +20,7 @@ from fallback.personal_numbers import find_cards, find_ibans, find_marked_phones
 from schemas.errors import ConfigError
 from schemas.fallback_config import MaskingConfig
 
-# What a place is called where several kinds overlap: the first of them.
+# Placeholders by kind; where several kinds overlap, the first of them.
 _PLACEHOLDERS = {
     "email": "EMAIL",
     "iban": "IBAN",
@@ -80,7 +80,7 @@ class Masker:
 
         Args:
             text: of a document.
-            most: how many of its characters are wanted; what is cut at the end is masked whole. None for all.
+            most: number of characters wanted; a value cut at the end is masked whole. None for all.
 
         Raises:
             UnmaskableError: the recogniser of names failed.

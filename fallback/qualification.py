@@ -248,7 +248,7 @@ def _open_now(desk: Desk, outgoing: Outgoing) -> Answer | str | None:
 def _may_call(inquiry: _Inquiry) -> bool:
     """Waits while the endpoint fails, asks to be left alone, or is on trial; False where it is time to stop.
 
-    Where True, a call may begin, which `Trial.leave` ends.
+    After True, a call may begin, which `Trial.leave` ends.
     """
     while not inquiry.stop.is_set():
         inquiry.breaker.check(inquiry.desk.endpoint.host)

@@ -58,15 +58,15 @@ class CallFailedError(Exception):
     """The call gave nothing to read.
 
     Attributes:
-        code: what the item waits for, or why people take over.
+        code: the item's next step, or the reason for which people take over.
         error: a short code for the record.
         http_status: if there was one.
         retry_after: seconds the endpoint asks to wait, or None.
-        perhaps_billed: whether it may have cost something all the same.
+        perhaps_billed: True where it may have cost something all the same.
         words: the endpoint's own, cut; they may quote the document.
-        of_setup: whether no document can be the reason.
-        advice: what an operator can do about it, where it happens with every document.
-        costs_attempt: whether it counts as one of the item's attempts.
+        of_setup: True where no document can be the reason.
+        advice: an operator's remedy, if it happens with every document.
+        costs_attempt: True where it counts as one of the item's attempts.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Decides whose fault a refused call is: the set-up's or the document's.
 
-As long as nothing has ever succeeded with a key, address and settings, they are on trial: what is refused waits. The
-first success shows that the set-up works, and what was refused before belongs to its documents. Without any success,
+As long as nothing has ever succeeded with a key, address and settings, they are on trial: refused calls wait. The
+first success shows that the set-up works, and earlier refusals belong to their documents. Without any success,
 the set-up is at fault after so many refused calls, or at once where no document can be the reason; no more calls are
 made at a time than that takes.
 
@@ -24,7 +24,7 @@ Failure = CallFailedError | RefusedAnswerError
 
 @dataclass(frozen=True)
 class Refusal:
-    """A refused call whose item waits for the verdict; a qualification's texts are no items."""
+    """A refused call whose item waits for the verdict; a qualification's texts are not items."""
 
     failure: Failure
     item: Item | None = None
@@ -36,7 +36,7 @@ class Trial:
     """Counts refused calls until something succeeds. Shared by the workers of one drain.
 
     Args:
-        proven: whether the set-up has ever succeeded.
+        proven: True once the set-up has succeeded.
         limit: refused calls in a row that are enough for a verdict.
     """
 
@@ -88,7 +88,7 @@ class Trial:
         Whoever takes it says `cleared` or `keep` afterwards, or ends the work.
 
         Args:
-            idle: where there is nothing else to ask about.
+            idle: True where there is nothing else to ask about.
         """
         with self._lock:
             due = self._of_setup or self._refused >= self._limit or (idle and not self._under_way)
@@ -139,8 +139,8 @@ def fault_of_setup(host: str, refusals: list[Refusal], n_calls: int) -> Endpoint
 
     Args:
         host: that refused.
-        refusals: why.
-        n_calls: how many calls it refused since it was first asked; 0 where it has answered before.
+        refusals: the reasons.
+        n_calls: number of calls it refused since it was first asked; 0 where it has answered before.
     """
     last = max(refusals, key=lambda refusal: refusal.failure.of_setup)
     # A model's own words would speak of the document.

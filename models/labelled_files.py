@@ -75,7 +75,7 @@ def name_of(value: Any, where: str) -> str:
     """A value that names a row, a group or a slice, as text; "" where there is none.
 
     Raises:
-        InputError: it is a list, an object or another kind that is no text; `where` is named.
+        InputError: it is a list, an object or another kind that is not text; `where` is named.
     """
     try:
         return "" if value is None else value_text(value)

@@ -49,9 +49,9 @@ class Int8Products:
     """Results of int8 products on this machine.
 
     Attributes:
-        plain: what the probe found with ONNX Runtime's fastest products.
-        exact_option: whether sessions here are opened with ONNX Runtime's option for exact products.
-        used: what the probe found with the products that sessions here compute.
+        plain: the probe's findings with ONNX Runtime's fastest products.
+        exact_option: True where sessions here are opened with ONNX Runtime's option for exact products.
+        used: the probe's findings with the products that sessions here compute.
     """
 
     plain: Int8Probe
@@ -61,9 +61,9 @@ class Int8Products:
 
 @functools.cache
 def int8_products() -> Int8Products:
-    """Probes this machine, once a process: its fastest products where they are exact, the exact ones elsewhere.
+    """Probes this machine, once per process: its fastest products where they are exact, the exact ones elsewhere.
 
-    Where neither are exact, the fastest are used, and a bundle's fingerprint shows what that does to it.
+    If neither are exact, the fastest are used, and a bundle's fingerprint shows the effect on it.
     """
     plain = _probe(exact_option=False)
     if plain.saturates:

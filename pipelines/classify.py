@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 _RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxruntime", "pyarrow", "tokenizers")
 
-# What a partition is called stands for all of them.
+# One partition's name stands for all of them.
 _A_PARTITION = Partition("2026-11-22", "ticket").path
 _FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
 
@@ -90,7 +90,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
         try:
             make_staging(warehouse, plan.partitions, plan.run_id)
             ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
-            if trouble := _compact(plan):  # what a killed run left
+            if trouble := _compact(plan):  # leftovers of a killed run
                 leave_warning(plan, "cache", trouble)
             with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
                 _run(plan, shards, options)
@@ -111,7 +111,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
 
 
 def _compact(plan: RunPlan) -> str:
-    """Tends the result cache; gives what kept it from that, or "". What is published does not depend on the cache."""
+    """Tends the result cache; returns the obstacle to that, or "". Published tables do not depend on the cache."""
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:

@@ -63,7 +63,7 @@ def _follow(engine: sa.Engine, config: DrainConfig, done: threading.Event) -> No
     before: dict[str, int] | None = None
     wait = 0.0
     while not done.wait(wait):
-        # A busy database shows no progress now; that is no reason to end the drain.
+        # A busy database shows no progress now; that is not a reason to end the drain.
         with contextlib.suppress(sa.exc.DBAPIError):
             states, spent_so_far = _snapshot(engine, config)
             if before is None:

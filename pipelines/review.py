@@ -177,7 +177,7 @@ def import_label_studio(
     """Takes annotations.
 
     Raises:
-        InputError: the file is no export, or an annotation was refused or has changed; the others were taken.
+        InputError: the file is not an export, or an annotation was refused or has changed; the others were taken.
         ConfigError: an annotator is mapped to an account that there is not.
     """
     keep_up(engine, config, now_micros())

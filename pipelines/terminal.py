@@ -1,4 +1,4 @@
-"""Prints; what takes the output, a pipe or a full disk, decides nothing about the work that was done."""
+"""Prints; a closed pipe or a full disk, which takes the output, decides nothing about the work that was done."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def complain(text: str) -> None:
 def open_missing_streams() -> None:
     """Fills the places of standard streams that are closed: the next file that is opened would take them otherwise.
 
-    What a library prints would then end up in that file.
+    Output of a library would then end up in that file.
     """
     for descriptor in (0, 1, 2):
         try:

@@ -29,7 +29,7 @@ form_key = Table(
     "form_key",
     metadata,
     Column("id", Integer, primary_key=True),
-    Column("secret", Text, nullable=False),  # what the tokens of forms are made with
+    Column("secret", Text, nullable=False),  # makes the tokens of forms
 )
 
 log_in_failures = Table(

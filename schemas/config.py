@@ -29,7 +29,7 @@ SPLITS = ("none", "paragraphs")
 FIRST_TIER_CRITERIA = ("strict", "equal_average")
 FIRST_TIER_CHOICES = (*FIRST_TIER_CRITERIA, "off")
 
-# How tomllib's messages begin, and the mistake that is probably behind each.
+# Beginnings of tomllib's messages, and the mistake that is probably behind each.
 _TOML_MISTAKES = (
     ("Cannot overwrite a value", "a key is there twice; remove one"),
     ("Cannot declare", "a table is there twice; remove one, or write [[…]] where several are meant"),

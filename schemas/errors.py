@@ -27,7 +27,7 @@ class DocyardError(Exception):
     """A run cannot be done; `str(error)` is the one line the user sees.
 
     Attributes:
-        may_pass: whether the same command can succeed later though nobody changed anything, so that a schedule may
+        may_pass: True where the same command can succeed later though nobody changed anything, so that a schedule may
             try again.
     """
 

@@ -26,18 +26,18 @@ NATIONAL_IDS = (
 
 @dataclass(frozen=True)
 class QueueConfig:
-    """Where the queue lies, and how patient it is.
+    """The queue's place and its patience.
 
     Attributes:
         database: URL of SQLite or PostgreSQL; "" for queue.sqlite in the warehouse.
-        lease_seconds: how long a worker may hold an item.
+        lease_seconds: longest time a worker may hold an item.
         max_attempts: calls without a valid answer after which people take over.
         max_losses: vanished workers after which an item is dead.
         retry_seconds: shortest wait after a failure; doubles with each.
         max_retry_seconds: longest wait, whatever the endpoint asks for.
-        batch_hours: how long an exported batch may take.
-        reuse_decisions: whether what people settled settles the same document, with the same text, in later items.
-        reuse_days: how old such a decision may be; 0 for any age.
+        batch_hours: longest time an exported batch may take.
+        reuse_decisions: True where a decision of people also settles later items of the same document and text.
+        reuse_days: greatest age of such a decision; 0 for any age.
     """
 
     database: DatabaseUrl = ""
@@ -57,7 +57,7 @@ class LabelConfig:
 
     Attributes:
         label: as the small model has it.
-        description: what it stands for.
+        description: its meaning.
     """
 
     label: str
@@ -66,7 +66,7 @@ class LabelConfig:
 
 @dataclass(frozen=True)
 class LlmConfig:
-    """Who is asked, and how.
+    """The LLM that is asked, and the way it is asked.
 
     Attributes:
         base_url: of an OpenAI-compatible API, up to where /chat/completions follows; "embedded" for the one that
@@ -74,19 +74,19 @@ class LlmConfig:
         model: its name there.
         answer: "letter" for one token with its probabilities, "schema" for JSON held to a schema, "json" for JSON that
             is only asked for.
-        thinking: whether the model thinks before it answers: it gets room for that, no temperature, and answers by
+        thinking: True for a model that thinks before it answers: it gets room for that, no temperature, and answers by
             schema, because such models give no probabilities.
-        max_tokens_field: what the endpoint calls the bound on the answer's tokens.
+        max_tokens_field: the endpoint's name for the bound on the answer's tokens.
         max_tokens: most tokens of an answer, thoughts included; 0 for as many as the kind of answer needs.
-        send_temperature: whether a temperature of 0 is asked for; some models refuse it.
+        send_temperature: True to ask for a temperature of 0; some models refuse it.
         context: a sentence for every prompt, on where the documents come from.
         labels: descriptions of label names that do not say enough.
         timeout_seconds: for a whole call.
-        max_text_chars: how much of a text is sent.
+        max_text_chars: most characters of a text that are sent.
         max_error: largest share of errors among the items that a qualified vote may settle.
         breaker_failures: failures in a row after which calls pause.
-        breaker_seconds: how long, at first; doubles with each failure that follows.
-        max_outage_seconds: how long nothing may succeed before the drain ends.
+        breaker_seconds: the first pause; doubles with each failure that follows.
+        max_outage_seconds: time without any success after which the drain ends.
         trial_calls: refused calls without any success after which the set-up is at fault, not the documents.
     """
 
@@ -260,7 +260,7 @@ def _check_endpoint(llm: LlmConfig) -> None:
         parts = urlsplit(llm.base_url)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
         found = f"{parts.scheme}://{parts.hostname or ''}"
-    except ValueError:  # brackets that do not close, a port that is no number
+    except ValueError:  # brackets that do not close, a port that is not a number
         raise ConfigError(
             'llm.base_url: expected "embedded" or a URL such as https://llm.example/v1, found one that is malformed'
         ) from None

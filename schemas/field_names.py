@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 _MOST_NAMED = 20
 _LONGEST_NAME = 64  # characters
-# What people call a column: at most four words that begin with a letter. A sentence, a number or a date is none of it.
+# A column's name: at most four words that begin with a letter. A sentence, a number or a date is not one.
 _NAME = re.compile(r"[^\W\d][\w.$/#()-]*(?: [\w.$/#()-]+){0,3}")
 
 

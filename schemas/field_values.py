@@ -25,7 +25,7 @@ UNWRITABLE = object()
 INT96_UNIT = "us"
 """The unit that reads the times of old Parquet files whole: pyarrow's default turns the year 9999 into 1816."""
 
-# What a float would round or write otherwise: a number of 16 digits or more, a tiny one, or one that ends in zeros.
+# Numbers that a float would round or write otherwise: 16 digits or more, tiny ones, or those that end in zeros.
 _UNUSUAL_NUMBER = re.compile(rb"[0-9][0-9.]{15}|[0-9][eE]-[0-9]{3}|\.0000|\.[0-9]+0(?![0-9])")
 _EPOCH = datetime.datetime(1970, 1, 1)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}

@@ -17,7 +17,7 @@ def expand_path(path: str, where: str) -> str:
 
     Args:
         path: as it was given.
-        where: what it is, for messages.
+        where: name of the setting or argument, for messages.
 
     Raises:
         ConfigError: the home folder is not known, or the path holds a variable such as $HOME.

@@ -112,7 +112,7 @@ CODE_DESCRIPTIONS: dict[ItemCode, tuple[ItemState, str]] = {
     ItemCode.ERASED: (ItemState.DEAD, "Its document was erased before it was decided."),
 }
 
-# What an operator may put back into the queue: all that went to people or died for a reason that is no decision.
+# Codes an operator may put back into the queue: of items that went to people or died for a reason not a decision.
 REQUEUEABLE: tuple[ItemCode, ...] = (
     ItemCode.WORKERS_LOST,
     *(code for code, (state, _) in CODE_DESCRIPTIONS.items() if state is ItemState.IN_REVIEW and code != "reopened"),

@@ -39,7 +39,7 @@ STAGE_DESCRIPTIONS: dict[Stage, str] = {
 }
 
 
-# Where a label comes from that people may give: a model's, or a category that an adjudicator adopted.
+# Origins of labels that people may give: a model's, or a category that an adjudicator adopted.
 FROM_MODEL = "model"
 ADOPTED = "adopted"
 

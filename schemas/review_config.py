@@ -100,8 +100,8 @@ class ReviewConfig:
     Attributes:
         warehouse: folder of the published tables.
         database: URL of the queue; "" for queue.sqlite in the warehouse.
-        bundles: folders of ModelBundles; people may choose among all their labels, not the candidates alone.
-        reuse_decisions: whether a judgement also settles other items that wait with the same document and text.
+        bundles: folders of ModelBundles; people may choose among all their labels, not only the candidates.
+        reuse_decisions: True where a judgement also settles other items that wait with the same document and text.
     """
 
     warehouse: PathText = "warehouse"

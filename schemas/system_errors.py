@@ -31,7 +31,7 @@ def system_error(error: OSError, place: Path | None = None) -> DocyardError:
 
     Args:
         error: as the system gave it.
-        place: where it happened, if the error does not say.
+        place: path of the error, if the error does not name it.
 
     Returns:
         RunFailedError for what may pass (a full disk, a lost device), StorageError for what stays until someone

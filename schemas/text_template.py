@@ -152,7 +152,7 @@ def value_text(value: Any) -> str:
     """The one way in which a value is written without a format.
 
     Raises:
-        ValueError: it is no text, number, boolean, date or time.
+        ValueError: it is not text, a number, a boolean, a date or a time.
     """
     if isinstance(value, str):
         return str(value)

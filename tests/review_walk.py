@@ -238,7 +238,7 @@ def new_category(anna: Chromium, caro: Chromium, url: str, pictures: Path) -> No
     anna.press("c")
     anna.wait_for("Reason")
     anna.press("9")
-    anna.write("input[name=category]", f"card for a child{ENTER}")  # which sends nothing
+    anna.write("input[name=category]", f"card for a child{ENTER}")  # Enter sends nothing
     choose(anna, "9", "no_label_fits", "Asks for a card for a minor; none of the labels is about that.")
     anna.picture(pictures / "review-category.png")
     anna.press(CONTROL, ENTER)

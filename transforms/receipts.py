@@ -34,8 +34,8 @@ class RejectedExample:
     """One rejection, to show what others like it are about.
 
     Attributes:
-        place: where in the file, such as "byte 120"; "" where the whole file is meant.
-        detail: what was found and what was expected; never text of the document.
+        place: position in the file, such as "byte 120"; "" where the whole file is meant.
+        detail: the content found and the one expected; never text of the document.
     """
 
     source_uri: str

@@ -30,7 +30,7 @@ _DISTURBANCES = 4
 _STEADY = FINGERPRINT_TOLERANCE / 4  # the most that other rounding may move a text that is chosen for its sensitivity
 _MIXTURES = 3000
 _MOST_TOKENS = 64  # the memory for a text's saturated products grows with them
-_UNDECIDED = 0.6  # where an answer is easily turned, and yet of one label
+_UNDECIDED = 0.6  # confidence at which an answer is easily turned, and yet of one label
 _LEAST_LEAD = 0.1  # of such an answer; five times what another machine may differ by
 
 

@@ -76,7 +76,7 @@ def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, li
     The files of an earlier sample are replaced; those that this one no longer has are removed.
 
     Raises:
-        ConfigError: the folder holds anything that is no file of a sample.
+        ConfigError: the folder holds anything that is not a file of a sample.
         StorageError: the folder cannot be made or written.
     """
     try:

@@ -138,7 +138,7 @@ def _same_person_faults(connection: sa.Connection) -> list[ChainFault]:
 def _settled_faults(connection: sa.Connection) -> tuple[list[ChainFault], int]:
     """Settled items against the event that settled each, and reused decisions against the decisions they rest on."""
     last: dict[str, tuple[int, dict[str, Any], str]] = {}
-    decided: dict[str, tuple[str, str, int]] = {}  # what people decided, until it is reopened
+    decided: dict[str, tuple[str, str, int]] = {}  # people's decisions, until they are reopened
     faults = []
     actions = [EventAction.ITEM_SETTLED.value, ReviewAction.REOPENED.value]
     for event in connection.execute(sa.select(events).where(events.c.action.in_(actions)).order_by(events.c.seq)):

@@ -32,9 +32,9 @@ class Copy:
     """A place that holds words of the documents and that an erasure does not reach.
 
     Attributes:
-        place: where, as a path in the warehouse or as what was exported.
-        found: how much of what lies there, in words.
-        remedy: what to do about it.
+        place: a path in the warehouse, or the name of an export.
+        found: amount and kind of the content there, in words.
+        remedy: advice to the operator.
     """
 
     place: str
@@ -49,7 +49,7 @@ def find_copies(
 
     Args:
         connection: of the queue; reading is enough.
-        warehouse: where tables are published and staged.
+        warehouse: place of the published and staged tables.
         which: the documents' items.
         asked_for: documents to look for in the files, be they in the queue or not.
     """
@@ -74,7 +74,7 @@ def _in_files(warehouse: Warehouse, documents: Set[Document], paths: list[Path],
             rows[folder] += _rows(path, documents)
         except FileNotFoundError:  # a run published meanwhile
             continue
-        except (OSError, pa.ArrowException):  # cut off by a kill: who knows
+        except (OSError, pa.ArrowException):  # perhaps cut off by a kill
             unreadable[folder] += 1
     copies = [Copy(str(folder), f"{n:,} rows", remedy) for folder, n in rows.items() if n]
     return copies + [Copy(str(folder), f"{n:,} files that cannot be read", remedy) for folder, n in unreadable.items()]

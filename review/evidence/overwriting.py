@@ -27,11 +27,11 @@ def overwrite_blanked(engine: sa.Engine, patience: float) -> tuple[str, ...]:
     """Rewrites the files in which blanked words may still lie.
 
     Args:
-        engine: of the queue; what is to go was blanked and committed before.
+        engine: of the queue; the words that are to go were blanked and committed before.
         patience: seconds to wait for others who use the database.
 
     Returns:
-        What still holds the words, and why, a line each; empty where nothing does that Docyard can reach.
+        Places that still hold the words, and the reason, a line each; empty where Docyard can reach none.
     """
     if engine.dialect.name == "sqlite":
         return _rewrite_sqlite(Path(engine.url.database or ""), patience)
@@ -52,7 +52,7 @@ def _rewrite_sqlite(path: Path, patience: float) -> tuple[str, ...]:
     try:
         with contextlib.closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as connection:
             connection.execute("PRAGMA secure_delete = ON")
-            for statement in (None, "VACUUM"):  # what the log holds is worth the second step only once it can be cut
+            for statement in (None, "VACUUM"):  # the second step is worth it only once the log can be cut
                 if statement:
                     connection.execute(statement)
                 busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -224,7 +224,7 @@ def _holds(root: Path, place: Partition, content: bytes) -> bool:
 
 
 def _replace(root: Path, place: Partition, content: bytes, n_rows: int) -> None:
-    """Puts a partition into place; who may read it follows the one it replaces, or the folder it will lie in."""
+    """Puts a partition into place; its permissions follow the one it replaces, or the folder it will lie in."""
     target = _folder(root, place)
     new = root / f"{_NEW}{secrets.token_hex(4)}"
     make_private_folder(new)

@@ -1,7 +1,7 @@
 """Tokens of forms: they say to whom a form was shown, and when.
 
 A form is taken from the person it was shown to, and from nobody else. The token is bound to the person and not to the
-session: what somebody writes outlives the session it was begun in, a second log-in, and a restart of the server.
+session: a form outlives the session it was begun in, a second log-in, and a restart of the server.
 """
 
 from __future__ import annotations

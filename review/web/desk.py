@@ -55,7 +55,7 @@ class Asked:
         form: the fields of a POST, the last value of each; {} of a GET.
         now: microseconds; the same for the whole request.
         page_path: path of the page that holds the form, or that is asked for.
-        problem: why the form was refused; the page then shows it as it was filled in. "" where it was not.
+        problem: reason of the form's refusal; the page then shows the form as it was filled in. "" without a refusal.
         status: of the answer.
     """
 

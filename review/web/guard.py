@@ -94,7 +94,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class WithHeaders:
-    """Puts the headers on every answer, those to errors included; what nobody caught ends here, in the log."""
+    """Puts the headers on every answer, those to errors included; uncaught errors end here, in the log."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -269,7 +269,7 @@ def _answer_person(asked: Asked, way: _Way, form: _Form) -> Response:
         try:
             return way.shown_by(replace(asked, form=_without_passwords(form.fields), problem=words, status=status))
         except (Refusal, DBAPIError):
-            pass  # that page cannot be made either: what was written stands on a page of its own
+            pass  # that page cannot be made either: the form's values stand on a page of their own
     kept = _without_passwords(form.fields) if own else {}
     again = "" if status < 500 else asked.link(asked.request.url.path)
     asked = replace(asked, form={}, problem=words, status=status)
@@ -372,7 +372,7 @@ def _from_our_page(request: Request, host: str) -> bool:
 
 
 async def _read_form(request: Request) -> _Form:
-    """The form of a POST; what cannot be taken of it is left out, and named."""
+    """The form of a POST; parts that cannot be taken are left out, and named."""
     if request.method != "POST":
         return _Form({})
     content = b""

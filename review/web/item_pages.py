@@ -52,7 +52,7 @@ def item_page(asked: Asked) -> Response:
 
 
 def claim_item(asked: Asked) -> Response:
-    """Takes the item, or takes it for longer; what was filled in meanwhile stays."""
+    """Takes the item, or takes it for longer; a form that was filled in meanwhile stays."""
     key = _key(asked)
     with transaction(asked.desk.engine) as connection:
         claim(connection, asked.person, key, asked.now, asked.desk.config.due)

@@ -96,10 +96,10 @@ def log_in_form(
 
     Args:
         desk: the server.
-        refused: why the attempt before was refused.
+        refused: reason of the previous attempt's refusal.
         way: path of the page it leads to.
         name: as it was typed before.
-        logged_in: who is logged in already.
+        logged_in: the person who is logged in already.
         kept: the fields of another form that is carried through the log-in.
         action: address that form was sent to, which also takes the log-in then.
         status: of the answer, where nothing was refused.

@@ -172,7 +172,7 @@ def tier_words(tier: str) -> str:
 
 
 def decider(settled_by: str) -> str:
-    """Who settled an item, by name: a person, or a backend of the drain."""
+    """The name of an item's decider: a person, or a backend of the drain."""
     name = settled_by.removeprefix("person:")
     return name if name != settled_by else f"the LLM {backend_words(settled_by)}"
 
@@ -183,7 +183,7 @@ def actor_words(actor: str) -> str:
 
 
 def backend_words(backend: str) -> str:
-    """An LLM by its model and where it runs: what a backend is called, without how it was asked."""
+    """An LLM by its model and the place it runs at: a backend's name without the settings of its calls."""
     place, _, model = backend.partition("#")[0].rpartition("/")
     return f"{model} at {place}" if place else model
 

@@ -61,7 +61,7 @@ def claim(connection: sa.Connection, person: Person, key: str, now: int, config:
 
 
 def release(connection: sa.Connection, person: Person, key: str, now: int) -> None:
-    """Gives an item back; an admin can end the claim of another person. What nobody holds was given back before.
+    """Gives an item back; an admin can end the claim of another person. An item that nobody holds is left as it is.
 
     Raises:
         Refusal: somebody else holds it.

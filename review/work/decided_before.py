@@ -1,8 +1,8 @@
-"""Decisions that hold for the same document: what people settled of it is settled again without asking anybody.
+"""Decisions that hold for the same document: once people settled it, it is settled again without asking anybody.
 
 The same document is one of the same type, id and text; a paragraph must also come from the same place of the same
-document. Only judgements of people are reused: what an LLM said of a text is stored with its call, and its vote is
-weighed anew under today's qualification. The drain asks this file as well, which runs without what the review's pages
+document. Only judgements of people are reused: an LLM's answer on a text is stored with its call, and its vote is
+weighed anew under today's qualification. The drain uses this file as well, and runs without what the review's pages
 and passwords need.
 """
 
@@ -76,7 +76,7 @@ class Precedents:
 
     Attributes:
         warehouse: whose manifests name the bundles of items; without one, only the candidates show a bundle's labels.
-        days: how old a decision may be; 0 for any age.
+        days: greatest age of a decision; 0 for any age.
     """
 
     def __init__(self, warehouse: Warehouse | None = None, days: float = 0.0) -> None:

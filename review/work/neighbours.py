@@ -19,9 +19,9 @@ class Neighbour:
 
     Attributes:
         text: its end, where it stands before; else its beginning; "" where it was erased.
-        cut: whether that is not all of it.
+        cut: True where that is not all of it.
         gap: characters of the document in between, which are not in the queue.
-        reviewed: whether it reached people, and has a page.
+        reviewed: True where it reached people, and has a page.
     """
 
     item_key: str

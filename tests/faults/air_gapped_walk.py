@@ -1,6 +1,6 @@
 """Every command once, in small, as one process and its children: `python air_gapped_walk.py FOLDER BUNDLE`.
 
-What it may write lies in FOLDER. `test_air_gap.py` runs it where nobody answers, and looks at what it touched.
+All it may write lies in FOLDER. `test_air_gap.py` runs it without a network, and looks at the files it touched.
 """
 
 from __future__ import annotations

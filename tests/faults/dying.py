@@ -1,7 +1,7 @@
 """Stops this thread before its n-th step on the file system, as a kill would, and runs that are only published.
 
 An audit hook sees every call that opens for writing, makes, links, renames or removes, and the call that exchanges two
-folders; raising from it leaves the file system as it was just before that step. What runs after a step runs before
+folders; raising from it leaves the file system as it was just before that step. Code after one step runs before
 the next one, so every state a reader or the next run could find is met once.
 """
 

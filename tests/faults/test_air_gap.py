@@ -50,7 +50,7 @@ class Walk:
         home: HOME, in which nothing lay.
         here: the working directory, likewise.
         temporary: TMPDIR, likewise.
-        audit: what Python's own sockets were asked for.
+        audit: requests to Python's own sockets.
         trace: the system calls; None where strace or a network namespace is not permitted.
     """
 

@@ -51,7 +51,7 @@ def test_what_changes_the_queue_is_a_success_and_what_only_tells_is_not(warehous
         done = _command(">/dev/full", *command, "--warehouse", warehouse)
         assert done.returncode == 0, done.stderr
         assert "the work is done" in done.stderr
-    assert (warehouse / "views.sql").is_file()  # which comes after the first line that could not be printed
+    assert (warehouse / "views.sql").is_file()  # it comes after the first line that could not be printed
     for command in (("runs", "--json"), ("drain", "--report")):
         done = _command(">/dev/full", *command, "--warehouse", warehouse)
         assert done.returncode == 9

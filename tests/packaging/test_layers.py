@@ -106,7 +106,7 @@ def test_libraries_for_training_are_imported_in_training_alone(library: str) -> 
     assert all(path.is_relative_to(TRAINING) for path in users)
 
 
-# What opens sessions of its own, to be compared with: float graphs, as their own documentation advises.
+# Contenders open sessions of their own: float graphs, as their own documentation advises.
 CONTENDERS = {"benchmarks/contenders.py", "benchmarks/beam_contender.py"}
 
 

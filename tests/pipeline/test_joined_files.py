@@ -1,4 +1,4 @@
-"""Files that were joined with `cat`: the header of each is no document, and a byte order mark is not part of an id."""
+"""Files that were joined with `cat`: the header of each is not a document, and no id begins with a byte order mark."""
 
 from __future__ import annotations
 

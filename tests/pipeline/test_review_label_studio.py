@@ -116,7 +116,7 @@ def test_tasks_carry_the_prediction_and_annotations_come_back_once(staffed: sa.E
     assert review_row(staffed, "b")["claimed_by"] is None
 
 
-# Who it was
+# The annotator
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_closed_account_judges_nothing_from_label_studio(staffed: sa.Engine, t
     with transaction(staffed) as connection:
         change_person(connection, ADA, KIM.name, Role.REVIEWER, False, NOON)
     found = imported(staffed, tmp_path, done, task("b", annotation(KIM.name, "delivery", number=2)))
-    assert counts(found) == (0, 1, 0, 0, 1)  # what was taken while it was open stays as it is
+    assert counts(found) == (0, 1, 0, 0, 1)  # judgements taken while it was open stay as they are
     assert "The account of kim@example.org is closed" in found.refused[0]
 
 
@@ -240,7 +240,7 @@ def test_an_adjudicator_decides_on_the_page_where_both_judgements_can_be_read(
     assert review_row(staffed, "a")["stage"] == "adjudication"
 
 
-# What it says
+# The annotation's content
 
 
 def test_a_cancelled_annotation_says_nothing_and_is_counted(staffed: sa.Engine, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_look_up_tells_the_second_person_nothing_of_the_first(office: sa.Engin
     assert "anna" not in seen
 
 
-# Who decided, and when
+# The decider, and the time
 
 
 def test_closed_items_say_who_decided_and_when(office: sa.Engine) -> None:

@@ -122,7 +122,7 @@ def probes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[bool, Int8Probe]]:
 def precision_of(session: ort.InferenceSession) -> str:
     try:
         return str(session.get_session_options().get_session_config_entry("session.x64quantprecision"))
-    except RuntimeError:  # what is not set
+    except RuntimeError:  # the entry is not set
         return ""
 
 

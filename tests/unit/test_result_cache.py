@@ -232,7 +232,7 @@ def test_a_machine_whose_products_saturate_shares_no_answers_with_one_whose_do_n
     )
     names = []
     classifier = Classifier(load_bundle(tiny_bundle_unchanged), threads=1)
-    for machine in machines:  # which give the probe's texts the same scores, to the last bit
+    for machine in machines:  # all give the probe's texts the same scores, to the last bit
         monkeypatch.setattr(identity, "int8_products", lambda machine=machine: machine)
         names.append(identity.answers_identity(classifier, "off"))
     classifier.close()

@@ -45,7 +45,7 @@ class DocumentRows:
 
         Args:
             n_bytes: about what it takes up.
-            absence: why it has no id, or no text, where the record lacks the very field; `validate_documents` says it.
+            absence: the reason it has no id, or no text, if the record lacks the very field; for `validate_documents`.
         """
         if absence:
             self._absences[len(self._offsets)] = absence

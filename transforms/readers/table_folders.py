@@ -45,7 +45,7 @@ def _refuse(folders: Iterable[str], names_in: Callable[[str], set[str]]) -> None
     """Looks at the folders of the files and at all above them.
 
     Args:
-        folders: where files lie.
+        folders: those that hold files.
         names_in: the names directly in a folder, none where it cannot be listed.
     """
     seen: set[str] = set()

@@ -115,7 +115,7 @@ class ResultCache:
             scores: their n answers.
 
         Raises:
-            OSError: they cannot be kept; what the cache holds is as it was.
+            OSError: they cannot be kept; the cache's content is as it was.
         """
         good = np.flatnonzero(~scores.failed)
         if not len(good):

@@ -18,8 +18,8 @@ _PACKAGES = ("docyard", "numpy", "onnxruntime", "tokenizers")
 def answers_identity(classifier: Classifier, first_tier: str) -> str:
     """Names all that the answers depend on: 32 hexadecimal digits.
 
-    That is the bundle with its policy, the criterion of its first tier, the packages that compute, and how this
-    machine computes: whether its int8 products saturate, which only some texts tell, and the encoder's scores for some
+    These are the bundle with its policy, the criterion of its first tier, the packages that compute, and the way this
+    machine computes: saturation of its int8 products, which only some texts tell, and the encoder's scores for some
     texts, to the last bit.
     """
     texts = [_PROBE, *(row.text for row in classifier.bundle.fingerprint)]

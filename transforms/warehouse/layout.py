@@ -116,7 +116,7 @@ def open_warehouse(folder: str) -> Warehouse:
 
 
 def _make_staging_folder(root: Path) -> None:
-    """For its owner only, or for the users who share the warehouse; what a run stages in it is its owner's anyway."""
+    """Makes a folder for its owner, or for all who share the warehouse; files staged in it are only their owner's."""
     folder = root / "_staging"
     if folder.is_dir():
         return
@@ -163,7 +163,7 @@ def sync_folder(folder: Path) -> None:
 def remove_folder(folder: Path) -> None:
     """Deletes a folder and all it holds, if it is there; says so where something of it stays.
 
-    What is mounted inside of it is somebody else's, and keeps it from being deleted.
+    A mount inside of it is somebody else's, and keeps it from being deleted.
     """
     if not mounts_below(folder):
         shutil.rmtree(folder, ignore_errors=True)

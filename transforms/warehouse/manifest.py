@@ -52,7 +52,7 @@ class Manifest:
         seconds: worker seconds by step, and the whole run's wall clock.
         bundles: per document type, the bundle's reference and full digest.
         error: name and message of what ended a failed run.
-        warnings: what went wrong and changed nothing that was published, such as a cache that could not be written.
+        warnings: failures that changed nothing that was published, such as a cache that could not be written.
     """
 
     run_id: str

@@ -1,7 +1,7 @@
 """Permissions of written files: published files follow the folder they go to, all others are their owner's.
 
 A folder made inside another one takes over its mode, its group and its access control lists, whatever the umask. A
-partition that is replaced hands its own on to its successor. What a run stages lies in a folder that only its owner
+partition that is replaced hands its own on to its successor. Staged files lie in a folder that only its owner
 may enter.
 """
 
@@ -74,7 +74,7 @@ def _take_over(path: Path, model: Path, access: bytes | None, default: bytes | N
     if path.stat().st_gid != wanted.st_gid:
         try:
             os.chown(path, -1, wanted.st_gid)
-        except PermissionError:  # not of that group: what it may do, our own group must not
+        except PermissionError:  # not of that group: our own group must not get its rights
             mode, access, default = mode & ~0o2070, None, None
     with contextlib.suppress(PermissionError):  # a file system without modes
         path.chmod(mode)

@@ -104,7 +104,7 @@ def finish_interrupted(warehouse: Warehouse, needed: Sequence[Partition] = ()) -
     """Completes runs that were killed while publishing, and clears what dead runs staged.
 
     Args:
-        warehouse: where they were to publish.
+        warehouse: the one they were to publish in.
         needed: partitions that the caller is about to replace. A run that cannot be completed and is to be put into
             one of them is an error; any other one is left to a later command, with a warning.
 
@@ -144,7 +144,7 @@ def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
     """Leaves a failed run on record and clears what it staged, unless it was decided before it failed.
 
     Args:
-        warehouse: where the run was to publish.
+        warehouse: the one the run was to publish in.
         failed: the run's manifest, with status "failed".
 
     Returns:
@@ -198,7 +198,7 @@ def _status_on_record(warehouse: Warehouse, run_id: str) -> RunStatus | None:
 def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) -> None:
     """Builds each partition's new folder beside the warehouse's tables, down to its `_SUCCESS`.
 
-    Who may read it follows the folder it will replace, or the one it will lie in.
+    Its permissions follow the folder it will replace, or the one it will lie in.
     """
     ready = warehouse.staging(manifest.run_id) / _READY
     remove_folder(ready)

@@ -28,8 +28,8 @@ def rehearse(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str)
     """Tries to put something in the place of each partition, in every table; call it under the commit lock.
 
     Args:
-        warehouse: where the run will publish.
-        partitions: what it will replace.
+        warehouse: the one the run will publish in.
+        partitions: those it will replace.
         run_id: of the run, whose folders for staging and for its manifest exist.
 
     Raises:
