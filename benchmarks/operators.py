@@ -1,4 +1,4 @@
-"""Where an encoder's time goes, operator by operator: `python -m benchmarks.operators MODEL...`."""
+"""An encoder's time, operator by operator: `python -m benchmarks.operators MODEL...`."""
 
 from __future__ import annotations
 

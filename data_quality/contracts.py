@@ -71,7 +71,7 @@ class QualityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every check of every suite held."""
+        """True where every check of every suite held."""
         return all(suite["passed"] for suite in self.suites.values())
 
     def failures(self) -> list[str]:
@@ -145,7 +145,7 @@ def _check(result: Any) -> dict[str, Any]:
         "requires": result.expectation_config.meta["requires"],
         "column": ", ".join(columns),
         "passed": bool(result.success),
-        # What failed to run at all counts as failed, with the exception's name instead of a share.
+        # A check that could not run counts as failed, with the exception's name instead of a share.
         "unexpected": _finite(outcome.get("unexpected_count")),
         "observed": _observed(result),
     }

@@ -11,7 +11,7 @@ _SHA256 = r"^[0-9a-f]{64}$"
 
 
 def documents_suite(max_rejected_share: float) -> list[Any]:
-    """What must hold for the documents that came in, judged on one row of counts per document type.
+    """Expectations of the documents that came in, judged on one row of counts per document type.
 
     Args:
         max_rejected_share: of the records, in [0, 1].
@@ -36,7 +36,7 @@ def documents_suite(max_rejected_share: float) -> list[Any]:
 
 
 def table_suite(table: Table) -> list[Any]:
-    """What must hold for the rows of one published table, from its column definitions."""
+    """Expectations of the rows of one published table, from its column definitions."""
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column as Condition
 

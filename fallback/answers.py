@@ -34,7 +34,7 @@ class Answer:
     Attributes:
         label: one of the options; "" for none of them.
         scores: label -> probability over the options, or {} where the endpoint gives none.
-        words: what it said, cut short.
+        words: the model's own, cut short.
     """
 
     label: str

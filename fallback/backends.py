@@ -1,4 +1,4 @@
-"""Who is asked: an endpoint of the configuration or the embedded model, and under which name its answers are kept."""
+"""The LLM that is asked, of the configuration or embedded, and the name under which its answers are kept."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def resolved(config: DrainConfig) -> DrainConfig:
 
 
 def backend_name(llm: LlmConfig) -> str:
-    """What an answer depends on besides its prompt: model, place and kind of answer. Qualifications go by it."""
+    """The name of all that an answer depends on besides its prompt: model, place and kind. Qualifications go by it."""
     parts = urlsplit(llm.base_url)
     place = EMBEDDED if llm.base_url == EMBEDDED else f"{parts.netloc}{parts.path.rstrip('/')}"
     return f"{place}/{llm.model}#{llm.answer}"

@@ -37,7 +37,7 @@ _CHUNK = 100
 
 @dataclass(frozen=True)
 class ExportedBatch:
-    """What was written.
+    """The files and requests of an export.
 
     Attributes:
         files: in the order they were written; none where nothing was to be asked.
@@ -93,8 +93,8 @@ def export_batch(
 
     Args:
         books: of the queue, at the price of a batch.
-        masker: what masks the texts.
-        folder: where the files go; made if missing.
+        masker: masks the texts.
+        folder: for the files; made if missing.
         max_items: most items to take.
         max_requests: most lines of a file.
         max_bytes: most bytes of a file.

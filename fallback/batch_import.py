@@ -30,7 +30,7 @@ _MAX_QUOTED = 8000
 
 @dataclass(frozen=True)
 class ImportedBatch:
-    """What the lines of the files were.
+    """Counts of the lines of the imported files.
 
     Attributes:
         answered: valid answers.
@@ -175,7 +175,7 @@ def _fail(books: Books, item: Item | None, call_id: str, failure: CallFailedErro
 
 
 def _failure(response: Any, error: Any) -> CallFailedError | None:
-    """Why a request of the batch has no answer, if it has none; a provider bills no failed request."""
+    """The reason a request of the batch has no answer; None if it has one. A provider bills no failed request."""
     if error:
         words = words_of({"error": error})
         return CallFailedError(ItemCode.RETRY_SERVER_ERROR, "batch_error", words=words)

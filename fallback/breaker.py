@@ -62,7 +62,7 @@ class Breaker:
             return max(0.0, self._until - self._clock())
 
     def gave_up(self) -> bool:
-        """Whether nothing has succeeded for too long."""
+        """True where nothing has succeeded for too long."""
         with self._lock:
             long = self._clock() - self._since > self._llm.max_outage_seconds
             return self._failures >= self._llm.breaker_failures and long

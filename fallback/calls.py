@@ -31,11 +31,11 @@ class Asker:
     Attributes:
         backend: the LLM's name in all records.
         endpoint: host the requests go to, or the folder of a batch.
-        worker: who makes them.
+        worker: makes the calls.
         purpose: "drain", "batch", "qualify" or "probe".
         price: None where it is unknown.
-        cap: what may be spent.
-        lease_micros: how long a call may be under way at most; one that is older has lost its worker.
+        cap: limit of spending.
+        lease_micros: longest time a call may be under way; one that is older has lost its worker.
         setup: a hash of key, address and settings, as `fallback.backends.setup_of` makes it.
         batch_id: of the batch they go into.
     """
@@ -53,11 +53,11 @@ class Asker:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """What leaves with a call.
+    """The content that leaves with a call.
 
     Attributes:
-        masking: what was masked, or "off".
-        counts: kind -> how many places were masked.
+        masking: the masked kinds, or "off".
+        counts: kind -> number of masked places.
         text: the masked document.
     """
 
@@ -140,7 +140,7 @@ def open_call(
 
 
 def _calls_under_way(connection: sa.Connection, since: int) -> bool:
-    """Whether a living worker may soon know that its call cost less than it reserved."""
+    """True where a living worker may soon know that its call cost less than it reserved."""
     open_calls = sa.select(calls.c.call_id).where(
         calls.c.status == CallStatus.RESERVED.value,
         calls.c.batch_id.is_(None),

@@ -102,7 +102,7 @@ def shown(url: str) -> str:
 
 
 def is_postgresql(connection: sa.Connection) -> bool:
-    """Whether the database is PostgreSQL, which can lock single rows."""
+    """True for PostgreSQL, which can lock single rows."""
     return connection.dialect.name == "postgresql"
 
 
@@ -134,7 +134,7 @@ def _on_sqlite_connect(connection: sqlite3.Connection, _: Any) -> None:
     # The driver's own transactions begin too late; see _on_sqlite_begin.
     connection.isolation_level = None
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA synchronous = FULL")  # what was paid for survives a power cut
+    connection.execute("PRAGMA synchronous = FULL")  # paid answers survive a power cut
 
 
 def _on_sqlite_begin(connection: sa.Connection) -> None:

@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class DrainCounts:
-    """What one drain did.
+    """Counts of one drain.
 
     Attributes:
         items: leases worked on.
@@ -57,8 +57,8 @@ class Drain:
     """One drain: any number of workers in this process, beside any number of others on the same queue.
 
     Args:
-        desk: what the workers share.
-        workers: how many calls may be under way at once.
+        desk: shared by the workers.
+        workers: most calls under way at once.
         limits: when to stop.
         stop: set it, and every worker ends after the call it makes.
     """

@@ -20,7 +20,7 @@ MAX_ANSWER_BYTES = 2**20
 
 @dataclass(frozen=True)
 class Completion:
-    """What came back: decoded JSON."""
+    """An answer of the endpoint: decoded JSON."""
 
     payload: Any
     http_status: int

@@ -1,4 +1,4 @@
-"""What asking about every pending item would cost, before anybody is asked."""
+"""Cost estimate of asking about every pending item, before anybody is asked."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ class Range:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a drain would ask for.
+    """The requests that a drain would make.
 
     Attributes:
         items: pending items that would be asked about.
         not_asked: those that would go to people without a call.
-        input_tokens: of all requests. `low` and `expected` go by bytes a token, as measured on this backend's earlier
+        input_tokens: of all requests. `low` and `expected` go by bytes per token, as measured on this backend's earlier
             calls where there are enough of them; `high` takes each byte for a token, which is what the cap counts.
         cost: in billionths of the currency, each item asked once; None where the price is unknown.
-        measured: whether `expected` rests on earlier calls.
+        measured: True where `expected` rests on earlier calls.
     """
 
     items: int

@@ -1,4 +1,4 @@
-"""What an operator can do with many items at once: hand them to people, or put them back into the queue."""
+"""An operator's work on many items at once: hand them to people, or put them back into the queue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from schemas.queue import EventAction, ItemCode, ItemState
 
 _CHUNK = 500
 
-# Which of some items stay where they are.
+# Picks those of some items that stay in their places.
 Kept = Callable[[sa.Connection, Sequence[str]], set[str]]
 
 

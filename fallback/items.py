@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from fallback.tables import items
 from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
 
-# What a later run of the date can still take back.
+# States from which a later run of the date can still take an item back.
 OPEN_STATES = (ItemState.PENDING, ItemState.LEASED, ItemState.ANSWERED, ItemState.IN_REVIEW)
 
 
 @dataclass(frozen=True)
 class Item:
-    """What a worker needs of an item.
+    """The fields of an item that a worker needs.
 
     Attributes:
         text: None once the document was erased.
@@ -82,7 +82,7 @@ def move_item(
     Args:
         connection: of a transaction, which then also appends the event.
         key: of the item.
-        code: why it is where it goes.
+        code: the reason of the move.
         now: microseconds.
         expected: the states it may come from.
         token: of the lease the caller holds, where it must still hold one.

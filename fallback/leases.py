@@ -28,11 +28,11 @@ def lease_items(
 
     Args:
         connection: of a transaction.
-        owner: who takes them, as people read it.
+        owner: the worker that takes them, as people read it.
         now: microseconds.
         until: when the lease ends.
         limit: most items to take.
-        code: what they are taken for.
+        code: the reason they are taken.
         token: of the lease; a new one if none is given.
         refused_last: a backend; the items that it refused before come after all others.
     """
@@ -101,7 +101,7 @@ def reclaim_expired(connection: sa.Connection, now: int, max_losses: int, limit:
     An item that outlived `max_losses` workers is dead: it may be what ends them. A batch is no worker.
 
     Returns:
-        How many leases had run out.
+        Number of leases that had run out.
     """
     expired = sa.select(items).where(items.c.lease_until < now).order_by(items.c.item_key).limit(limit)
     if is_postgresql(connection):

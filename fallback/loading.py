@@ -232,7 +232,7 @@ def _item_row(
 
 
 def priority_of(confidence: float, metadata: str | None, priority: PriorityConfig | None) -> float:
-    """What a mistake is expected to cost: weight * value * the probability that the small model is wrong."""
+    """The expected cost of a mistake: weight * value * the probability that the small model is wrong."""
     risk = 1.0 - confidence
     if priority is None:
         return risk

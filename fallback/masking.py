@@ -70,7 +70,7 @@ class Masker:
 
     @property
     def description(self) -> str:
-        """What is masked, for the egress log."""
+        """The masked kinds, for the egress log."""
         if not self._config.enabled:
             return "off"
         return ",".join([*self._config.kinds, *(["name"] if self._recognise else [])])

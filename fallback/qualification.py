@@ -51,7 +51,7 @@ class LabelledText:
 
 @dataclass(frozen=True)
 class _Inquiry:
-    """What the calls of one qualification share."""
+    """State shared by the calls of one qualification."""
 
     desk: Desk
     breaker: Breaker
@@ -61,7 +61,7 @@ class _Inquiry:
 
 @dataclass(frozen=True)
 class Qualified:
-    """What came of a qualification.
+    """The result of a qualification.
 
     Attributes:
         unanswered: texts on which the backend gave no valid answer; they count as the small model has them.
@@ -117,7 +117,7 @@ def qualify(
         stop: set it, and it ends after the calls under way; what was answered is kept.
 
     Returns:
-        What came of it; None where it was stopped, and nothing is recorded.
+        The result; None where it was stopped, and nothing is recorded.
 
     Raises:
         InputError: fewer texts than can be told apart.

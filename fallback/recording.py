@@ -42,7 +42,7 @@ _GIVEN_UP = (ItemCode.ANSWERS_REFUSED, ItemCode.ENDPOINT_FAILED, ItemCode.REQUES
 
 @dataclass(frozen=True)
 class Books:
-    """Where calls are recorded, and by which rules.
+    """The database that calls are recorded in, and the rules of that.
 
     Attributes:
         price: of the calls; None where it is unknown.
@@ -65,7 +65,7 @@ def open_or_reuse(
         books: where.
         asker: in whose name.
         item: leased.
-        outgoing: what would leave.
+        outgoing: the content that would leave.
         until: new end of the lease.
         again_at: when to look again if somebody else is asking the very same.
 
@@ -171,12 +171,12 @@ def finish(connection: sa.Connection, item: Item, code: ItemCode, now: int, **co
 
 
 def wait_seconds(books: Books, attempts: int, asked: float | None) -> float:
-    """How long to leave a prompt alone after a failed call.
+    """Seconds to leave a prompt alone after a failed call.
 
     Args:
         books: with the bounds.
         attempts: failed calls before this one.
-        asked: what the endpoint asks for, or None.
+        asked: the wait that the endpoint asks for, or None.
     """
     queue = books.config.queue
     wait = queue.retry_seconds * 2**attempts * (0.5 + books.jitter()) if asked is None else asked
@@ -184,7 +184,7 @@ def wait_seconds(books: Books, attempts: int, asked: float | None) -> float:
 
 
 def _after_failure(config: DrainConfig, item: Item, code: ItemCode) -> ItemCode:
-    """What a failed attempt leads to: another one, or people."""
+    """The code after a failed attempt: for another one, or for people."""
     if code is ItemCode.REQUEST_REJECTED or item.attempts + 1 < config.queue.max_attempts:
         return code
     return ItemCode.ANSWERS_REFUSED if code is ItemCode.RETRY_INVALID_ANSWER else ItemCode.ENDPOINT_FAILED

@@ -71,14 +71,14 @@ calls = Table(
     Column("finished_at", BigInteger),
     Column("spend_day", Text, nullable=False),
     Column("reserved_nanos", BigInteger),  # null where the price is unknown
-    Column("cost_nanos", BigInteger),  # what counts: as reserved until it is known better
+    Column("cost_nanos", BigInteger),  # as reserved until it is known better
     Column("input_tokens", Integer),
     Column("output_tokens", Integer),
     Column("http_status", Integer),
     Column("error", Text),
     Column("answer", Text),  # a label, or "" for none of the candidates
     Column("scores", Text),  # {label: probability}, "" for none of the candidates
-    Column("words", Text),  # what it said, cut; null once it was erased
+    Column("words", Text),  # the answer's own, cut; null once erased
     Column("setup", Text),  # a hash of what all requests of a backend have in common, the key included
 )
 

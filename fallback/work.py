@@ -32,7 +32,7 @@ from schemas.queue import ItemCode
 
 logger = logging.getLogger(__name__)
 
-# How soon to look again whether the calls of others made way.
+# Seconds until the next look for room that others' calls have left.
 _OTHERS_SECONDS = 0.5
 _BUDGET_POLL_SECONDS = 0.05
 _MADE_UP = "Good morning, when do you open today? Sent at"
@@ -41,7 +41,7 @@ _MADE_UP_LABELS = ("opening hours", "prices")
 
 @dataclass(frozen=True)
 class Desk:
-    """What a worker works with."""
+    """A worker's tools: records, endpoint and masker."""
 
     books: Books
     asker: Asker
@@ -50,7 +50,7 @@ class Desk:
 
     @property
     def config(self) -> DrainConfig:
-        """What decides how it works."""
+        """The configuration that decides how it works."""
         return self.books.config
 
 
@@ -155,7 +155,7 @@ def _open(desk: Desk, item: Item, outgoing: Outgoing) -> str:
 
 
 def prepare(books: Books, masker: Masker, item: Item) -> Outgoing | None:
-    """What would leave for a leased item; None where nothing can, and the item was moved accordingly."""
+    """The content to send for a leased item; None where nothing can leave, and the item was moved accordingly."""
     code = why_not(item)
     if code is None:
         try:
@@ -178,7 +178,7 @@ def outgoing_of(config: DrainConfig, masker: Masker, item: Item) -> Outgoing:
 
 
 def why_not(item: Item) -> ItemCode | None:
-    """Why an item cannot be asked about, if it cannot."""
+    """The reason that an item cannot be asked about; None where it can."""
     if item.text is None:
         return ItemCode.ERASED
     return ItemCode.TOO_FEW_CANDIDATES if len(item.candidates) < 2 else None

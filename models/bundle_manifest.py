@@ -30,7 +30,7 @@ _BUILD_AGAIN = "restore it from where it was published, or build the bundle agai
 
 @dataclass(frozen=True)
 class FileRecord:
-    """What a file of the bundle must be: its hash in hexadecimal and its size."""
+    """The required state of a file of the bundle: its hash in hexadecimal and its size."""
 
     sha256: str
     bytes: int
@@ -53,10 +53,10 @@ class FingerprintRow:
 
 @dataclass(frozen=True)
 class ReadingRules:
-    """How a document becomes what the model reads; what the model was trained for.
+    """Rules that make a document into the model's input; those the model was trained for.
 
     Attributes:
-        template: how a text is made of a record's fields; "" for the text field as it is.
+        template: makes a text of a record's fields; "" for the text field as it is.
         split: "none", or "paragraphs" where every paragraph is classified by itself.
         window_overlap: tokens that neighbouring windows of a text longer than `max_tokens` share; None where such a
             text is cut.
@@ -78,11 +78,11 @@ class BundleManifest:
         name: of the bundle; with the digest it is how classifications refer to it.
         created: ISO 8601 date.
         document_type: the kind of document it was trained on.
-        max_tokens: how many tokens the model reads, special tokens included.
+        max_tokens: number of tokens the model reads, special tokens included.
         files: file name -> what it must be.
         training: free facts about how it came about.
         fingerprint: answers that every machine must reproduce.
-        reading: how a document becomes what the model reads.
+        reading: rules that make a document into the model's input.
     """
 
     name: str

@@ -21,11 +21,11 @@ WIDTH, COLUMNS = 384, 16
 
 @dataclass(frozen=True)
 class Int8Probe:
-    """What came of the probe.
+    """The probe's findings.
 
     Attributes:
-        integer_exact: whether the plain integer product is exact.
-        bundle_exact: whether the product that bundles run on is.
+        integer_exact: True where the plain integer product is exact.
+        bundle_exact: True where the product that bundles run on is exact.
         largest_error: of both, in units of the integer result, which goes up to 12,435,840.
     """
 
@@ -35,7 +35,7 @@ class Int8Probe:
 
     @property
     def saturates(self) -> bool:
-        """Whether int8 arithmetic here differs from what the numbers say."""
+        """True where int8 arithmetic here differs from the exact one."""
         return not (self.integer_exact and self.bundle_exact)
 
 

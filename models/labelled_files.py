@@ -1,4 +1,4 @@
-"""What every reader of labelled files shares: the endings it knows, the errors it gives, JSON and lists of labels."""
+"""Code that all readers of labelled files share: the known endings, the errors, JSON and lists of labels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def reading(path: Path, advice: str) -> Iterator[None]:
 
     Args:
         path: the file that is about to be read.
-        advice: what to do when it does not exist.
+        advice: remedy for a file that does not exist.
 
     Raises:
         ConfigError: its name has another ending than SUFFIXES.

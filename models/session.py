@@ -27,7 +27,7 @@ def open_session(model: bytes, n_labels: int, where: str) -> ort.InferenceSessio
 
     Args:
         model: content of `model.onnx`.
-        n_labels: how many labels the bundle has.
+        n_labels: number of the bundle's labels.
         where: names the file in errors.
 
     Raises:
@@ -80,8 +80,8 @@ def new_session(
 
     Args:
         model: content of an ONNX file, or its path.
-        optimized: where to write the graph as it will run, for looking at it.
-        profile: how the file begins to which the session's `end_profiling` writes the time of each operator.
+        optimized: path to write the graph to as it will run, for looking at it.
+        profile: beginning of the file's name to which `end_profiling` of the session writes each operator's time.
     """
     options = _session_options(int8_products().exact_option)
     if optimized is not None:

@@ -61,7 +61,7 @@ _STEP = re.compile(r"\[while running '([^'\n]+)'")
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a run would do.
+    """The work that a run would do.
 
     Attributes:
         replaced: partition -> id of the run whose data it would replace, or None.
@@ -277,7 +277,7 @@ def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
 
 
 def _worker_message(error: BaseException) -> str:
-    """What failed and in which step; not the error's own words, which may quote a document."""
+    """The failure and its step; without the error's own words, which may quote a document."""
     text = str(error)
     if lost := _LOST.search(text):
         return f"a worker failed: {lost[0]}"

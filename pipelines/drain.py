@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Drained:
-    """What a drain left behind.
+    """The outcome of a drain.
 
     Attributes:
         counts: None where nobody was asked.
@@ -80,7 +80,7 @@ def load(engine: sa.Engine, config: DrainConfig) -> tuple[Load, ...]:
 
 
 def dry_run(engine: sa.Engine, config: DrainConfig) -> Estimate:
-    """What a drain would ask for; everything it does to the queue is undone."""
+    """The requests that a drain would make; everything it does to the queue is undone."""
     config = resolved(config)
     warehouse = existing_warehouse(Path(config.warehouse))
     precedents = _precedents(config, warehouse)
@@ -135,14 +135,14 @@ def qualify_backend(
 
     Args:
         engine: the queue.
-        config: who is asked.
+        config: settings of the LLM that is asked.
         labelled: .parquet, .csv or .jsonl.
         bundle_folder: of the bundle whose escalations the LLM shall settle.
         columns: of the file.
         workers: calls at once.
 
     Returns:
-        What came of it; None where a signal stopped it.
+        The result; None where a signal stopped it.
 
     Raises:
         ConfigError: the embedded model is configured, which never settles anything; or the cap is too low.

@@ -32,11 +32,11 @@ from schemas.queue import ItemCode
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is printed.
+    """The output of a mode.
 
     Attributes:
         figures: the same as `words`, as plain values.
-        interrupted: whether a signal stopped it.
+        interrupted: True where a signal stopped it.
         complaint: about the input, "" for none.
     """
 

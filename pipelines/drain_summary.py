@@ -19,7 +19,7 @@ _LOADED = ("escalated", "new", "decided_before", "withdrawn")
 
 
 def describe_drained(done: Drained, config: DrainConfig) -> str:
-    """What was loaded and asked, and the state of the queue."""
+    """A summary of the loading, the asking, and the state of the queue."""
     lines = [
         f"loaded {load.partition}: {load.escalated:,} escalated, {load.new:,} new, {load.decided_before:,} of them "
         f"decided before, {load.withdrawn:,} withdrawn"
@@ -35,7 +35,7 @@ def describe_drained(done: Drained, config: DrainConfig) -> str:
 
 
 def describe_estimate(found: Estimate, config: DrainConfig) -> str:
-    """What a drain would ask and cost."""
+    """A summary of the requests and costs that a drain would make."""
     tokens = found.input_tokens
     lines = [
         f"items   {found.items:,} to ask about, {found.not_asked:,} straight to people",
@@ -55,7 +55,7 @@ def describe_estimate(found: Estimate, config: DrainConfig) -> str:
 
 
 def describe_export(done: ExportedBatch) -> str:
-    """What a batch holds and what to do with it."""
+    """A summary of a batch, and the next step."""
     if not done.requests:
         return "nothing to export: no item is pending that may be asked about"
     lines = [f"{done.batch_id}: {done.requests:,} requests", *(f"  {path}" for path in done.files)]
@@ -63,12 +63,12 @@ def describe_export(done: ExportedBatch) -> str:
 
 
 def describe_import(found: ImportedBatch) -> str:
-    """What the lines of a batch's answers were."""
+    """A summary of the lines of a batch's answers."""
     return "  ".join(f"{name} {count:,}" for name, count in asdict(found).items())
 
 
 def describe_qualified(found: Qualified) -> str:
-    """Whether a backend has shown to be better, and what it may settle."""
+    """A summary of a qualification: proof that the backend is better, and the items it may settle."""
     fit = found.fit
     may = (
         "it settles nothing: its items go to people"

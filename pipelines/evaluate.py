@@ -33,13 +33,13 @@ def evaluate_file(
     Args:
         bundle_folder: of the bundle.
         data: .parquet, .csv or .jsonl.
-        columns: which columns of it to read; without a text column, the bundle's template makes the text, or else it
+        columns: those of its columns to read; without a text column, the bundle's template makes the text, or else it
             is the column "text".
         none_label: as for `evaluate`.
         positive_label: as for `evaluate`.
         first_tier: as for `Classifier`.
-        json_path: where every figure goes.
-        html_path: where the page goes.
+        json_path: file for all figures.
+        html_path: file for the page.
 
     Raises:
         BundleError: the bundle cannot be used.

@@ -1,4 +1,4 @@
-"""What the commands say on a terminal."""
+"""The commands' words on a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from transforms.warehouse.manifest import Manifest
 
 
 def describe_run(manifest: Manifest, warehouse: Path) -> str:
-    """Where a run's results are, and what became of how many."""
+    """A summary of a run: the place of its results, and counts of its documents by their outcome."""
     counts, seconds = manifest.counts, manifest.seconds
     wall = max(seconds["wall"], 1e-9)
     split_off = counts.get("split_off", 0)  # runs of earlier versions have none
@@ -59,7 +59,7 @@ def _why_rejected(manifest: Manifest, warehouse: Path) -> list[str]:
 
 
 def describe_dry_run(dry: DryRun) -> str:
-    """What a run would read, who would answer, and what it would replace."""
+    """A summary of a dry run: the files to read, the models to answer, and the partitions to replace."""
     files: dict[tuple[int, str], int] = {}
     texts: dict[int, list[int]] = {}  # input -> how many text files each of its shards has
     for shard in dry.shards:

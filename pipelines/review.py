@@ -74,7 +74,7 @@ def change_password(engine: sa.Engine, name: str, password: str) -> None:
 
 
 def verify_trail(engine: sa.Engine, checkpoint: str | None) -> str:
-    """What was checked, and the end of the trail.
+    """A report on the checks that were made, with the end of the trail.
 
     Raises:
         VerificationError: something is not as it was written; it says at which event.

@@ -16,7 +16,7 @@ from transforms.warehouse.publication import finish_interrupted, is_decided, pub
 
 logger = logging.getLogger(__name__)
 
-# What a manifest cannot know of itself.
+# A status that a manifest cannot know of itself.
 DERIVED_STATUSES = ("abandoned", "incomplete", "superseded", "partly superseded")
 ABANDONED, INCOMPLETE, SUPERSEDED, PARTLY_SUPERSEDED = DERIVED_STATUSES
 
@@ -34,7 +34,7 @@ def existing_warehouse(folder: Path) -> Warehouse:
         if not all(is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()):
             finish_interrupted(warehouse)
     except OSError as error:
-        # Who may only read must still be able to look; the next run completes what is left.
+        # A user with only read access must be able to look, too; the next run completes what is left.
         logger.info("%s: what dead runs left is not cleared up: %s", folder, error.strerror)
     return warehouse
 

@@ -22,7 +22,7 @@ _COLUMNS = ["document_id", "label", "confidence", "route", "route_reason"]
 
 
 def show_run(folder: Path, run_date: str | None, rows: int) -> str:
-    """Where the results are, what became of how many, example rows, and a query to try next.
+    """The place of a run's results, counts of its documents, example rows, and a query to try next.
 
     Raises:
         InputError: nothing was published for that date.

@@ -28,7 +28,7 @@ def train(config: Path, data: Path | None, work: Path | None, out: Path | None, 
         data: folder that the data's paths start from; None for $DOCYARD_DATA, else the folder of `config`.
         work: folder of what is kept for the next try; None for build/NAME.
         out: folder of the bundle; None for bundles/NAME.
-        check_only: whether to stop after the report on the data.
+        check_only: True to stop after the report on the data.
     """
     return _make(config, None, data, work, out, check_only)
 

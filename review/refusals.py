@@ -1,4 +1,4 @@
-"""What people may not do: raised in the data layer, so that no page can forget to ask."""
+"""Refusals of actions of people: raised in the data layer, so that no page can forget to ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class RefusalCode(StrEnum):
-    """Why something was refused."""
+    """The reason of a refusal."""
 
     NO_SUCH_ITEM = "no_such_item"
     ROLE = "role"

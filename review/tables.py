@@ -55,7 +55,7 @@ reviews = Table(
     Column("item_key", Text, primary_key=True),
     Column("cycle", Integer, nullable=False),  # from 1; more where an item came back
     Column("document_type", Text, nullable=False),
-    Column("code", Text, nullable=False),  # why the item reached people
+    Column("code", Text, nullable=False),  # the reason the item reached people
     Column("suggestion", Text, nullable=False),  # of the combined vote, else of the small model
     Column("confidence", Double, nullable=False),  # of that suggestion
     Column("stage", Text, nullable=False),
@@ -86,7 +86,7 @@ judgements = Table(
     Column("suggestion", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("comment", Text),  # null where there is none, or once it was erased
-    Column("comment_key", Text),  # what the comment is hashed with in the audit trail; erased with it
+    Column("comment_key", Text),  # hashes the comment in the audit trail; erased with it
     Column("source", Text, nullable=False),  # page, or the annotation it was imported from
     Column("at", BigInteger, nullable=False),
 )
@@ -99,7 +99,7 @@ reopenings = Table(
     Column("person", Text, nullable=False),
     Column("comment", Text),  # null once it was erased
     Column("comment_key", Text),
-    Column("settled_label", Text, nullable=False),  # what held until the item is settled again
+    Column("settled_label", Text, nullable=False),  # the label that held until the item is settled again
     Column("settled_by", Text, nullable=False),
     Column("settled_at", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),

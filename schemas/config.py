@@ -46,7 +46,7 @@ _DOCUMENT_TYPE = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 @dataclass(frozen=True)
 class InputConfig:
-    """Where documents of one type lie, which of their fields matter, and who classifies them.
+    """Documents of one type: their place, the fields that matter, and the bundle that classifies them.
 
     Attributes:
         paths: files, folders (read recursively) or globs; local paths or URIs.
@@ -57,7 +57,7 @@ class InputConfig:
         received_at_field: likewise, an ISO 8601 date or time; "" where there is none.
         metadata_fields: further fields to carry along as JSON.
         csv_delimiter: one character.
-        text_template: what the text is made of, such as "{merchant} | {amount:.2f}"; "" as the bundle says.
+        text_template: makes the text, such as "{merchant} | {amount:.2f}"; "" as the bundle says.
         split: "paragraphs" classifies every paragraph by itself, "none" the text as a whole; "" as the bundle says.
     """
 
@@ -97,7 +97,7 @@ class ReadingConfig:
 
 @dataclass(frozen=True)
 class ClassificationConfig:
-    """How the model runs.
+    """Settings of the model's work.
 
     Attributes:
         batch_tokens: about how many tokens go through the model at once; changes no answer.
@@ -105,7 +105,7 @@ class ClassificationConfig:
         first_tier: when a bundle's first tier answers instead of its encoder: "strict" where it makes no more errors
             than the encoder would among as many texts, "equal_average" where both together make no more than the
             encoder alone, "off" never.
-        cache_megabytes: how large the warehouse's cache of answers may grow; 0 for none; changes no answer.
+        cache_megabytes: largest size of the warehouse's cache of answers; 0 for none; changes no answer.
     """
 
     batch_tokens: int = 1024

@@ -54,7 +54,7 @@ class BundleError(DocyardError):
 
 
 class ContractError(DocyardError):
-    """What the run staged breaks the data contract; nothing was published."""
+    """Staged data breaks the data contract; nothing was published."""
 
     exit_code = 5
 

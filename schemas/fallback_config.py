@@ -110,14 +110,14 @@ class LlmConfig:
 
 @dataclass(frozen=True)
 class PriceConfig:
-    """What a model costs, and since when that was known.
+    """A model's price, and the date it was known on.
 
     Attributes:
         model: its name at the endpoint.
         as_of: the date the price was looked up.
         input_per_million: for a million tokens sent, in the budget's currency.
         output_per_million: for a million tokens received.
-        batch_share: what a batch costs of that.
+        batch_share: a batch's share of those prices.
     """
 
     model: str
@@ -129,7 +129,7 @@ class PriceConfig:
 
 @dataclass(frozen=True)
 class BudgetConfig:
-    """What may be spent.
+    """Limits of spending.
 
     Attributes:
         max_spend: cap on the whole queue for a period; none without it.
@@ -146,13 +146,13 @@ class BudgetConfig:
 
 @dataclass(frozen=True)
 class MaskingConfig:
-    """What is masked before a text leaves.
+    """Masking of a text before it leaves.
 
     Attributes:
         enabled: False sends texts as they are, and says so in the audit trail.
-        kinds: what is looked for.
+        kinds: kinds of values to look for.
         phone_regions: countries whose phone numbers are known without a country code.
-        national_ids: which ones, by country and name.
+        national_ids: those to look for, by country and name.
         names: a recogniser of names, as `module:function`; "" for none.
     """
 
@@ -165,11 +165,11 @@ class MaskingConfig:
 
 @dataclass(frozen=True)
 class PriorityConfig:
-    """What a mistake on a document of one type costs, relative to others.
+    """The cost of a mistake on a document of one type, relative to others.
 
     Attributes:
         document_type: the kind of document.
-        weight: what it counts.
+        weight: cost relative to other types.
         value_field: a metadata field with a number that it counts times, such as an amount.
     """
 

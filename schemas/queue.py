@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ItemState(StrEnum):
-    """Where an escalated document stands."""
+    """The state of an escalated document."""
 
     PENDING = "pending"
     LEASED = "leased"
@@ -17,7 +17,7 @@ class ItemState(StrEnum):
 
 
 class ItemCode(StrEnum):
-    """Why an item is in its state."""
+    """The reason for an item's state."""
 
     LOADED = "loaded"
     REQUEUED = "requeued"
@@ -120,7 +120,7 @@ REQUEUEABLE: tuple[ItemCode, ...] = (
 
 
 class CallStatus(StrEnum):
-    """What became of one call to an LLM."""
+    """The state of one call to an LLM."""
 
     RESERVED = "reserved"
     ANSWERED = "answered"
@@ -139,7 +139,7 @@ CALL_STATUS_DESCRIPTIONS: dict[CallStatus, str] = {
 
 
 class EventAction(StrEnum):
-    """What an event of the audit trail records."""
+    """Actions that events of the audit trail record."""
 
     PARTITION_LOADED = "partition_loaded"
     ITEM_WITHDRAWN = "item_withdrawn"

@@ -15,7 +15,7 @@ class Stage(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a document, a record or a whole file was rejected."""
+    """The reason a document, a record or a whole file was rejected."""
 
     UNREADABLE_FILE = "unreadable_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
@@ -114,14 +114,14 @@ REASON_REMEDIES: dict[Reason, str] = {
 
 
 class Route(StrEnum):
-    """What happens to a classification."""
+    """The route of a classification."""
 
     ACCEPTED = "accepted"
     ESCALATED = "escalated"
 
 
 class RouteReason(StrEnum):
-    """Why a classification took its route."""
+    """The reason a classification took its route."""
 
     CERTAIN = "certain"
     LOW_CONFIDENCE = "low_confidence"

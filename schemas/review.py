@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a person may do."""
+    """A role, which decides a person's rights."""
 
     REVIEWER = "reviewer"
     ADJUDICATOR = "adjudicator"
@@ -45,14 +45,14 @@ ADOPTED = "adopted"
 
 
 class JudgementKind(StrEnum):
-    """What a person says of a document."""
+    """The kind of a person's judgement."""
 
     LABEL = "label"
     NEW_CATEGORY = "new_category"
 
 
 class JudgementReason(StrEnum):
-    """Why a person says so."""
+    """A person's reason for a judgement."""
 
     TEXT_SAYS_SO = "text_says_so"
     RULE = "rule"
@@ -73,7 +73,7 @@ REASON_WORDS: dict[JudgementReason, str] = {
 
 
 class ReviewAction(StrEnum):
-    """What an event of the audit trail records of people."""
+    """Actions of people that events of the audit trail record."""
 
     PERSON_ADDED = "person_added"
     PERSON_CHANGED = "person_changed"

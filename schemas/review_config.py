@@ -18,14 +18,14 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 @dataclass(frozen=True)
 class ServerConfig:
-    """Where the pages are served, and who vouches for people.
+    """The server of the pages, and the proxy or log-in that vouches for people.
 
     Attributes:
         host: address to listen on.
         port: 0 for any free one.
         allowed_hosts: names under which browsers may ask for the pages.
         base_path: path below which a proxy offers the pages, such as "/review"; "" for the top of its host.
-        https: people reach the pages through a proxy that speaks HTTPS; cookies are then sent over HTTPS alone.
+        https: people reach the pages through a proxy that speaks HTTPS; cookies are then sent over HTTPS only.
         trusted_user_header: header in which a proxy names the person it has authenticated; "" for passwords.
         trusted_proxies: addresses from which that header is believed.
     """
@@ -41,7 +41,7 @@ class ServerConfig:
 
 @dataclass(frozen=True)
 class SessionConfig:
-    """How long people stay logged in, and how often they may fail to.
+    """Limits of a session's length and of failed log-ins.
 
     Attributes:
         idle_minutes: without a request, after which a session ends.
@@ -59,7 +59,7 @@ class SessionConfig:
 
 @dataclass(frozen=True)
 class FourEyesConfig:
-    """Which items two people must judge.
+    """The items that two people must judge.
 
     Attributes:
         labels: an item for which one of these is suggested or given.
@@ -72,16 +72,16 @@ class FourEyesConfig:
 
 @dataclass(frozen=True)
 class DueConfig:
-    """How long things may take, and what happens then.
+    """Time limits, and the reaction to their end.
 
     Attributes:
-        claim_minutes: how long a claim lasts.
+        claim_minutes: length of a claim.
         hours: from reaching people until an item is due.
-        max_defer_days: how far an item can be put off.
-        check_seconds: how often the server looks for new, overdue and withdrawn items.
+        max_defer_days: longest time an item can be put off.
+        check_seconds: time between the server's looks for new, overdue and withdrawn items.
         notify_command: program and arguments that get a JSON object of overdue items on standard input.
         notify_url: address on this machine to which the same object is posted.
-        notify_seconds: how long either may take.
+        notify_seconds: longest time either may take.
     """
 
     claim_minutes: float = 30.0

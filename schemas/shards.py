@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
-# What ReadShard fills for every record, good or bad. A row keeps its seat from here to StageShard: a row that
+# Columns that ReadShard fills for every record, good or bad. A row keeps its seat from here to StageShard: a row that
 # is rejected gets `stage`, `reason_code` and `detail`, and every later step passes it by. A `detail` without a
 # `reason_code` says why the id or the text is null, for ValidateDocuments to use when it rejects the row.
 DOCUMENT_SCHEMA = pa.schema(
@@ -69,7 +69,7 @@ class Shard:
     Attributes:
         index: position among the shards of the run; decides file names and which duplicate is the first.
         part: position among the tables read from this shard (a compressed file is one shard and many tables).
-        input_index: which of the configured inputs it belongs to.
+        input_index: number of the configured input it belongs to.
         source_uri: the file; the first of `files`, where there are several.
         format: "jsonl", "csv", "parquet" or "text"; "" where the file cannot be read and `problem` says why.
         compression: "gzip" or "".
@@ -80,7 +80,7 @@ class Shard:
         planned_rows: rows of these row groups by the footer; 0 for every other format.
         problem: (reason code, detail) of a file that planning already found unreadable.
         files: the text files to read, in order; empty for every other format and once they are read.
-        is_last: whether no further table follows from this shard; tells a lost table from one that never was.
+        is_last: True where no further table follows from this shard; tells a lost table from one that never was.
         records: rows of `table` when it was read, good and bad; what must come out again at the end.
         split_off: rows that came on top when documents were cut into paragraphs.
         table: the documents, once read; columns of DOCUMENT_SCHEMA and whatever later steps add.

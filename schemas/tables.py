@@ -17,11 +17,11 @@ class Column:
 
     Attributes:
         unit: of the values, or "" where they have none.
-        nullable: whether a value may be missing.
+        nullable: True where a value may be missing.
         values: the closed set of values, or () where the set is open.
         minimum: the least value allowed, or None.
         maximum: the greatest value allowed, or None.
-        unique: whether no value may occur twice in a partition.
+        unique: True where no value may occur twice in a partition.
     """
 
     name: str
@@ -289,6 +289,6 @@ RESOLUTIONS = Table(
 )  # fmt: skip
 
 PUBLISHED_TABLES: tuple[Table, ...] = (CLASSIFICATIONS, ESCALATIONS, REJECTIONS)
-"""What a run publishes."""
+"""The tables that a run publishes."""
 
 DOCUMENTED_TABLES: tuple[Table, ...] = (*PUBLISHED_TABLES, RESOLUTIONS)

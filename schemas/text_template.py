@@ -23,9 +23,9 @@ class Piece:
     """A literal, or the place of a field.
 
     Attributes:
-        literal: what stands there as it is; "" for a field.
+        literal: text that stands there as it is; "" for a field.
         field: its name, or "" for a literal.
-        format: how its number is written, such as ",.2f"; "" to write any value as it is.
+        format: of its number, such as ",.2f"; "" to write any value as it is.
     """
 
     literal: str = ""

@@ -82,7 +82,7 @@ class Chromium:
         self._do("POST", "actions", actions=[{"type": "key", "id": "keyboard", "actions": [*down, *up]}])
 
     def run(self, script: str) -> Any:
-        """What a script returns."""
+        """The return value of a script."""
         return self._do("POST", "execute/sync", script=script, args=[])
 
     def text(self) -> str:
@@ -96,7 +96,7 @@ class Chromium:
             time.sleep(0.05)
 
     def picture(self, path: Path) -> None:
-        """What is seen, as PNG."""
+        """Saves a picture of the page, as PNG."""
         path.write_bytes(base64.b64decode(self._do("GET", "screenshot")))
 
     def media(self, kind: str) -> None:
@@ -114,7 +114,7 @@ class Chromium:
         self._do("DELETE", "cookie")
 
     def complaints(self) -> list[str]:
-        """What the browser logged as an error since it was asked last, the content policy's refusals among it."""
+        """Errors that the browser logged since the last call, the content policy's refusals among them."""
         return [entry["message"] for entry in self._do("POST", "se/log", type="browser") if entry["level"] == "SEVERE"]
 
     def close(self) -> None:

@@ -58,14 +58,14 @@ def first_candidate(request: Request) -> str:
 
 @dataclass
 class ScriptedLlm:
-    """What the endpoint does, and what it saw.
+    """The endpoint's script, and a record of the requests it saw.
 
     Attributes:
         behaviour: request -> one of the words that `_Handler` knows.
         choose: request -> the label it answers.
         confidence: the probability of the chosen letter.
-        seconds: how long an ordinary answer takes.
-        stall_seconds: how long it stays silent in a timeout.
+        seconds: time of an ordinary answer.
+        stall_seconds: time it stays silent in a timeout.
         replies: further words of behaviour -> status, body and headers.
         log: (behaviour, request) in the order of arrival.
     """

@@ -26,7 +26,7 @@ from transforms.result_cache.identity import answers_identity
 from transforms.result_cache.segments import keys_of
 from transforms.run_plan import RunPlan, leave_warning, reporting_failures
 
-# Which part of the bundle answered.
+# The part of the bundle that answered.
 ENCODER, FIRST_TIER = "encoder", "first_tier"
 
 
@@ -44,7 +44,7 @@ def classify_documents(
     Args:
         table: validated documents, rejected rows among them.
         classifier: of the bundle that answers for this document type.
-        cache: what it answered before, if that is kept; answers are added to it.
+        cache: earlier answers, if they are kept; answers are added to it.
         stem: names the run and the part of its input; what is added is named after it.
         on_cache_failure: hears of it when the cache cannot keep new answers, which changes none of them.
 

@@ -177,7 +177,7 @@ def _byte_ranges(source_uri: str, version: FileVersion, reading: ReadingConfig) 
     """Ranges of bytes; each owns the lines that start in it."""
     size_bytes, shard_bytes = version.size_bytes, reading.shard_bytes
     ranges = [(start, min(start + shard_bytes, size_bytes)) for start in range(0, size_bytes, shard_bytes)]
-    if len(ranges) > 1:  # what refuses the file as a whole must be known before it is cut, to be said once
+    if len(ranges) > 1:  # a file's refusal as a whole must be known before it is cut, to be said once
         with open_file(source_uri, version) as opened:
             check_content(opened.read(HEAD_BYTES))
     return ranges or [(0, 0)]

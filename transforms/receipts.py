@@ -45,13 +45,13 @@ class RejectedExample:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What became of one table of documents.
+    """The outcome of one table of documents.
 
     Attributes:
         name: stem of the shard's files.
-        shard_index: which planned shard.
-        part: which table of that shard.
-        is_last: whether it is the shard's last table.
+        shard_index: number of the planned shard.
+        part: number of the table in that shard.
+        is_last: True where it is the shard's last table.
         document_type: of all its documents.
         read: records read, good and bad.
         split_off: rows that came on top when documents were cut into paragraphs.
@@ -121,7 +121,7 @@ class MergeReceipts(beam.CombineFn):  # type: ignore[misc]
 
 
 def position(receipt: Receipt) -> tuple[int, int]:
-    """Where the receipt's documents stand among all documents of the run."""
+    """The place of the receipt's documents among all documents of the run."""
     return receipt.shard_index, receipt.part
 
 

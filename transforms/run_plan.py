@@ -1,4 +1,4 @@
-"""What every step of one run has to know, decided once by the launcher."""
+"""The plan of one run, decided once by the launcher, that every step has to know."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RunPlan:
     Attributes:
         warehouse_root: absolute path, the same on every worker.
         bundles: one per `config.inputs`.
-        n_shards: how many shards must come back.
+        n_shards: number of shards that must come back.
     """
 
     run_id: str
@@ -62,7 +62,7 @@ class RunPlan:
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
-        """What the run replaces."""
+        """The partitions that the run replaces."""
         return tuple(Partition(self.config.run_date, document_type) for document_type in self.document_types)
 
 

@@ -78,7 +78,7 @@ def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:
 
 
 def ids_folder(folder: Path) -> Path:
-    """Where the run's shards keep the hashes of their document ids; the launcher makes it.
+    """The folder in which the run's shards keep the hashes of their document ids; the launcher makes it.
 
     A worker that outlived its run finds it gone and stages nothing.
     """
@@ -86,7 +86,7 @@ def ids_folder(folder: Path) -> Path:
 
 
 def ids_file(folder: Path, name: str) -> Path:
-    """Where one shard keeps the sorted hashes of its document ids."""
+    """The file in which one shard keeps the sorted hashes of its document ids."""
     return ids_folder(folder) / f"{name}.npy"
 
 
@@ -152,7 +152,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
 
 
 def count_values(column: pa.ChunkedArray) -> dict[str, int]:
-    """How often each value occurs."""
+    """The number of times that each value occurs."""
     return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
 
 

@@ -26,7 +26,7 @@ class Migration:
 
     Attributes:
         version: from 1, without gaps.
-        name: what it is about.
+        name: its subject.
         statements: the SQL, for one kind of database.
         sha256: of the file, in hexadecimal.
     """

@@ -24,7 +24,7 @@ from schemas.text_template import TextTemplate
 
 @dataclass(frozen=True)
 class Columns:
-    """Which columns, or keys, of a file mean what.
+    """Columns, or keys, of a file by their meaning.
 
     Attributes:
         text: with the text; "" where `template` makes it.
@@ -63,7 +63,7 @@ def read_evaluation_data(path: Path, columns: Columns = Columns()) -> Evaluation
 
     Args:
         path: ends in .parquet, .csv (with a header, UTF-8) or .jsonl.
-        columns: which columns to read.
+        columns: the columns to read.
 
     Raises:
         InputError: no such file, it is not what its name says, it has no rows, or a text or label is missing.

@@ -1,4 +1,4 @@
-"""How a ModelBundle is made: fine-tune, export, quantize, calibrate. Needs the `train` extra."""
+"""Makes ModelBundles: fine-tune, export, quantize, calibrate. Needs the `train` extra."""
 
 import os
 

@@ -22,7 +22,7 @@ from schemas.paths import PathText
 
 @dataclass(frozen=True)
 class Export:
-    """How the int8 ranges are fixed.
+    """Settings that fix the int8 ranges.
 
     Attributes:
         calibration_texts: most training texts to fix them with.
@@ -51,7 +51,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Reading:
-    """What the bundle demands of a run, besides the template of the data.
+    """The bundle's demands on a run, besides the template of the data.
 
     Attributes:
         split: "paragraphs" where every paragraph of a document is to be classified by itself, else "none".
@@ -71,19 +71,19 @@ class TrainingConfig:
         document_type: the kind of document it is for.
         data: the labelled rows.
         base_model: the encoder to start from.
-        max_tokens: what the deployed model reads of a text at once, special tokens included.
+        max_tokens: number of tokens the deployed model reads at once, special tokens included.
         fingerprint: texts, free to publish, that every machine must answer alike; () for made-up ones.
-        card: what the model card says.
-        hygiene: what is refused.
-        fine_tuning: how the network is trained.
+        card: content of the model card.
+        hygiene: limits beyond which data are refused.
+        fine_tuning: training of the network.
         lora: low-rank adaptation instead of full fine-tuning.
         distillation: learning from teachers.
-        pruning: what is left out of the encoder.
-        export: how it is quantized.
-        parity: how much the quantization may change.
-        policy: how the thresholds are chosen.
+        pruning: parts left out of the encoder.
+        export: quantization of the network.
+        parity: limits of the quantization's effect.
+        policy: choice of the thresholds.
         first_tier: the model in front of the encoder.
-        reading: what the bundle demands of a run.
+        reading: the bundle's demands on a run.
     """
 
     name: str
@@ -106,7 +106,7 @@ class TrainingConfig:
 
     @property
     def reading_rules(self) -> ReadingRules:
-        """What goes into the bundle's manifest."""
+        """The rules for the bundle's manifest."""
         return ReadingRules(self.data.template, self.reading.split, self.reading.window_overlap)
 
 

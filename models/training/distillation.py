@@ -24,14 +24,14 @@ TOKENIZER_NAME = "tokenizer.json"
 
 @dataclass(frozen=True)
 class Distillation:
-    """Who teaches, and how much that counts.
+    """The teachers, and the weight of their answers.
 
     Attributes:
         teachers: folders of trained networks (the `network` folder of a training's work folder); their
             probabilities are averaged. They may be deeper than the student, or have another vocabulary.
-        train_teachers: how many further teachers to train first, alike but for the seed, from the whole base encoder.
+        train_teachers: number of further teachers to train first, alike but for the seed, from the whole base encoder.
         teacher_epochs: epochs of those; 0 for as many as the student has.
-        linear_teacher: whether a linear model of word counts teaches, too. It answers each row after being trained on
+        linear_teacher: True where a linear model of word counts also teaches. It answers each row after being trained on
             the others only, so that it does not repeat a wrong label: worth a try on few rows with noisy labels.
         weight: share of the loss that comes from the teachers, in [0, 1].
         temperature: softens the probabilities of both sides, > 0.
@@ -93,7 +93,7 @@ def teach(
         texts: the student's training texts.
         n_labels: of the student; a teacher must have as many, in the same order.
         max_tokens: longer texts are cut.
-        temperature: what their logits are divided by.
+        temperature: divisor of their logits.
         cache: file that keeps the answer for a training that is started again.
 
     Raises:

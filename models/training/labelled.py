@@ -27,7 +27,7 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Where the labelled rows lie and what their columns are called.
+    """The files of labelled rows, and the names of their columns.
 
     Attributes:
         train: files, or folders that hold one file named train with a known ending.
@@ -40,7 +40,7 @@ class DataConfig:
         id_column: column that names a row; a file without a column "id" has its rows numbered.
         group_column: rows with one value of it belong together and are never held out in part; "" for none.
         source_column: column that names the data set a row comes from; "" for the file or folder.
-        template: how a text is made of several columns, instead of `text_column`.
+        template: makes a text of several columns, instead of `text_column`.
         validation_share: part of the rows to hold out where there is no validation data, in (0, 1).
         out_of_scope_label: label of rows that belong to no label; they choose and test the policy, nothing else.
         votes: files of further opinions on training rows, one a line: `id_column`, `label_column` and, if there is
@@ -79,7 +79,7 @@ class LabelledData:
     Attributes:
         train: rows to learn from.
         validation: rows to choose, calibrate and measure with.
-        is_held_out: whether the validation rows were taken out of the training files.
+        is_held_out: True where the validation rows were taken out of the training files.
         votes: (id, label, weight) of rows of `train`.
     """
 
@@ -93,9 +93,9 @@ def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -
     """Reads all rows of both splits, and holds some out where there is no validation data.
 
     Args:
-        config: what to read.
+        config: the files and columns to read.
         root: folder that relative paths start from.
-        min_rows_per_label: how many rows of a label must be left to learn from when rows are held out.
+        min_rows_per_label: least rows of a label left to learn from when rows are held out.
 
     Raises:
         ConfigError: a file has no such column, or not every folder has a file for validation.
@@ -126,12 +126,12 @@ def hold_out(rows: pd.DataFrame, share: float, min_rows_per_label: int) -> tuple
 
 
 def split_keys(rows: pd.DataFrame) -> pd.Series:
-    """What rows that must stay on one side of a split have in common: their group, else their text."""
+    """The key that rows on one side of a split have in common: their group, else their text."""
     return rows["group"].where(rows["group"].notna(), rows["same_text"])
 
 
 def hash_below(keys: pd.Series, share: float, salt: str) -> pd.Series:
-    """Whether each key falls into the first `share` of all hashes; never depends on the other keys."""
+    """True for each key in the first `share` of all hashes; never depends on the other keys."""
     return keys.map(lambda key: unit_hash(f"{salt}:{key}") < share).astype(bool)
 
 

@@ -26,7 +26,7 @@ _BYTES_AFTER_CUT = 12  # too few for a decompressor to yield anything more
 
 
 class Outcome(StrEnum):
-    """What ought to become of a record."""
+    """The right outcome of a record."""
 
     IN_SCOPE = "in_scope"
     OUT_OF_SCOPE = "out_of_scope"
@@ -53,7 +53,7 @@ class Record:
 
 @dataclass(frozen=True)
 class SampleSummary:
-    """What a generator wrote.
+    """Counts of a generator's work.
 
     Attributes:
         files: the export files, sorted by name, without the truth file.

@@ -29,9 +29,9 @@ class Kind:
     """A kind of document.
 
     Attributes:
-        folder: where its files lie below the sample's folder; its bundle has the same name.
+        folder: that of its files below the sample's folder; its bundle has the same name.
         write: folder, number of documents and seed → the files.
-        settings: what its `[[inputs]]` need besides type, paths and bundle.
+        settings: of its `[[inputs]]`, besides type, paths and bundle.
         share: of how many documents asked for it has one.
     """
 
@@ -57,7 +57,7 @@ def write_samples(folder: Path, kinds: Iterable[str], n_documents: int, seed: in
         n_documents: of each kind; of contracts a tenth, and at least MIN_CONTRACTS.
 
     Returns:
-        What was written, by kind, in the order of KINDS.
+        A summary of the files by kind, in the order of KINDS.
 
     Raises:
         ConfigError: `n_documents` is too small, or a folder holds other files.

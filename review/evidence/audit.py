@@ -23,10 +23,10 @@ from schemas.review import ReviewAction
 
 @dataclass(frozen=True)
 class Audit:
-    """What was checked.
+    """The checks that were made.
 
     Attributes:
-        end: of the trail, to be kept elsewhere; a trail that was cut off is found with it alone.
+        end: of the trail, to be kept elsewhere; only with it is a cut-off trail found.
         faults: none where all is as it was written.
     """
 

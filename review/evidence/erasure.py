@@ -29,7 +29,7 @@ DAY = 86_400 * SECOND
 
 @dataclass(frozen=True)
 class Erasure:
-    """What was, or would be, erased.
+    """Counts of an erasure, done or only planned.
 
     Attributes:
         items: with text.
@@ -47,19 +47,19 @@ class Erasure:
 
 
 def of_document(document_id: str, document_type: str | None) -> sa.ColumnElement[bool]:
-    """Which items belong to a document: its own, and those of its paragraphs."""
+    """A condition for the items of a document: its own, and those of its paragraphs."""
     named = (items.c.document_id == document_id) | (items.c.parent_id == document_id)
     return named if document_type is None else named & (items.c.document_type == document_type)
 
 
 def older_than(days: float, now: int) -> sa.ColumnElement[bool]:
-    """Which items were settled, or died, so long ago; never those that wait for a decision."""
+    """A condition for items settled, or dead, for more than `days`; never those that wait for a decision."""
     ended = items.c.state.in_([ItemState.SETTLED.value, ItemState.DEAD.value])
     return ended & (items.c.state_at < now - round(days * DAY))
 
 
 def plan_erasure(engine: sa.Engine, which: sa.ColumnElement[bool]) -> Erasure:
-    """What an erasure would do; changes nothing."""
+    """The effect that an erasure would have; changes nothing."""
     with reading(engine) as connection:
         return _count(connection, which)
 

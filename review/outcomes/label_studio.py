@@ -40,7 +40,7 @@ _KEY_DIGITS = 16
 
 @dataclass(frozen=True)
 class Import:
-    """What an import came to.
+    """The result of an import.
 
     Attributes:
         taken: annotations that became judgements.
@@ -96,7 +96,7 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
     Only items that wait for a first or second judgement: an adjudicator needs to see both, which is done on the page.
 
     Returns:
-        How many tasks.
+        Number of tasks.
 
     Raises:
         InputError: there is none.
@@ -128,7 +128,7 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
 
 
 def interface_path(path: Path) -> Path:
-    """Where the labelling interface of a task file lies."""
+    """The path of the labelling interface of a task file."""
     return path.with_suffix(".xml")
 
 

@@ -44,7 +44,7 @@ Partition = tuple[str, str]
 
 @dataclass(frozen=True)
 class Publication:
-    """What publishing came to.
+    """The result of publishing.
 
     Attributes:
         rows: in all partitions together.
@@ -91,7 +91,7 @@ def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Pu
 
 
 def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
-    """What is settled, by day and document type, in the published schema."""
+    """The settled items, by day and document type, in the published schema."""
     settled = (
         sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version, reviews.c.cycle)
         .outerjoin(calls, calls.c.call_id == items.c.call_id)
@@ -118,7 +118,7 @@ def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
 
 
 def _superseded(connection: sa.Connection) -> list[dict[str, Any]]:
-    """What items were settled as before they were reopened, in order; it holds until they are settled again."""
+    """The resolutions of items before they were reopened, in order; each holds until the item is settled again."""
     earlier = (
         sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version)
         .add_columns(*(column.label(f"then_{column.name}") for column in reopenings.columns))

@@ -26,7 +26,7 @@ _HASHER = PasswordHasher()
 
 @dataclass(frozen=True)
 class Person:
-    """Who asks.
+    """The person who asks.
 
     Attributes:
         name: in the form of `person_key`, however it is given; in the audit trail it stands after `person:`.
@@ -45,7 +45,7 @@ class Person:
 
     @property
     def judges(self) -> bool:
-        """Whether the person may judge documents at all."""
+        """True where the person may judge documents at all."""
         return self.role in (Role.REVIEWER, Role.ADJUDICATOR)
 
 
@@ -126,7 +126,7 @@ def hash_password(password: str) -> str:
 
 
 def password_fits(hashed: str, password: str) -> bool:
-    """Whether a password is the one that was hashed; takes as long for a wrong one."""
+    """True for the password that was hashed; takes as long for a wrong one."""
     if len(password.encode()) > MAX_PASSWORD_BYTES:
         return False
     try:

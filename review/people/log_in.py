@@ -46,13 +46,13 @@ def stored_hash(connection: sa.Connection, name: str) -> str | None:
 
 
 def check_password(hashed: str | None, password: str) -> bool:
-    """Whether the password is right; call it outside of any transaction, because it is slow on purpose."""
+    """True for the right password; call it outside of any transaction, because it is slow on purpose."""
     fits = password_fits(hashed or _nobody(), password)
     return fits and hashed is not None
 
 
 def blocked(connection: sa.Connection, name: str, client: str, now: int, config: SessionConfig) -> Blocked | None:
-    """Whether the name or the address has failed too often."""
+    """The block of a name or an address that has failed too often; None without one."""
     since = now - round(config.failure_minutes * 60 * SECOND)
     limits = (
         (log_in_failures.c.name_sha256 == _digest(name), config.max_failures),
@@ -76,7 +76,7 @@ def take_attempt(connection: sa.Connection, name: str, client: str, now: int, co
     """Counts an attempt as failed before its password is looked at: many at once get no more tries than one by one.
 
     Returns:
-        What stands in its way, if something does; then it was not counted.
+        The block in its way, if there is one; then it was not counted.
     """
     old = now - round(config.failure_minutes * 60 * SECOND)
     connection.execute(sa.delete(log_in_failures).where(log_in_failures.c.at <= old))
@@ -110,7 +110,7 @@ def record_success(connection: sa.Connection, name: str, client: str, now: int) 
 
 @functools.cache
 def _nobody() -> str:
-    """What a password is checked against where there is no account, so that this takes as long."""
+    """A hash to check a password against where there is no account, so that this takes as long."""
     return hash_password(secrets.token_hex())
 
 

@@ -22,7 +22,7 @@ class Session:
 
     Attributes:
         began_at: microseconds.
-        stale: whether the time of the last request should be written again.
+        stale: True where the time of the last request should be written again.
     """
 
     person: Person
@@ -36,7 +36,7 @@ def begin_session(connection: sa.Connection, person: Person, now: int, replaces:
 
     Args:
         connection: of a transaction.
-        person: who logged in.
+        person: the one who logged in.
         now: microseconds.
         replaces: the token in the cookie that the browser sent, whoever it came from.
 

@@ -1,4 +1,4 @@
-"""What every page has at hand: the database, the configuration, the clock, the templates, and who asks."""
+"""Things every page has at hand: the database, the configuration, the clock, the templates, and the person who asks."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Asked:
 
     @property
     def person(self) -> Person:
-        """Who asks."""
+        """The person who asks."""
         return self.session.person
 
     def link(self, path: str, **more: str) -> str:

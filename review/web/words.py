@@ -131,7 +131,7 @@ def plain(code: str) -> str:
 
 
 def code_meaning(code: str) -> str:
-    """What a code of the queue means."""
+    """The meaning of a code of the queue."""
     return CODE_DESCRIPTIONS[ItemCode(code)][1]
 
 
@@ -147,12 +147,12 @@ def route_meaning(reason: str) -> str:
 
 
 def reason_words(reason: str) -> str:
-    """Why a person said so."""
+    """A person's reason, in words."""
     return REASON_WORDS[JudgementReason(reason)]
 
 
 def stage_words(stage: str) -> str:
-    """Whose judgement a review waits for."""
+    """The judge that a review waits for, in words."""
     return STAGE_WORDS[stage]
 
 

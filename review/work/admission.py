@@ -1,4 +1,4 @@
-"""Which items are in review: takes in what the queue hands to people, and lets go of what it takes back."""
+"""The set of items in review: takes in what the queue hands to people, and lets go of what it takes back."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def take_in(connection: sa.Connection, four_eyes: FourEyesConfig, due: DueConfig
     opened, happened, known = [], [], set()
     for row in rows:
         suggestion = row["vote_label"] or row["label"]
-        reopened = row["code"] == ItemCode.REOPENED.value  # what people settled, no single person changes
+        reopened = row["code"] == ItemCode.REOPENED.value  # no single person changes a decision of people
         why = "reopened" if reopened else why_four_eyes(row["item_key"], suggestion, four_eyes)
         opened.append(
             {

@@ -26,12 +26,12 @@ from schemas.review import JudgementKind, Role, Stage
 
 @dataclass(frozen=True)
 class LlmAnswer:
-    """What one LLM said.
+    """The answer of one LLM.
 
     Attributes:
         answer: a label; "" for none of the candidates.
         scores: labels with their probability, best first; "" for none of the candidates.
-        words: what it said; None once it was erased.
+        words: the model's own; None once erased.
         options: the letters it could choose from, each with its label; "" for none of the candidates.
     """
 
@@ -55,10 +55,10 @@ class Case:
         before: the nearest escalated paragraph before this one, if it is one.
         behind: likewise after it.
         rests_on: the earlier decision that settled the item, if one did.
-        hidden: whether there are judgements that the person must not see.
-        obstacle: why the person cannot judge it, or "".
-        mine: whether the person holds it at this moment.
-        holder: who else holds it, or "".
+        hidden: True where there are judgements that the person must not see.
+        obstacle: the reason the person cannot judge it, or "".
+        mine: True where the person holds it at this moment.
+        holder: the other person who holds it, or "".
     """
 
     item: sa.RowMapping

@@ -109,16 +109,16 @@ def check_is_awaited(connection: sa.Connection, person: Person, review: sa.RowMa
 
 
 def held_by_another(review: sa.RowMapping, person: Person, now: int) -> bool:
-    """Whether somebody else holds the item at this moment."""
+    """True where somebody else holds the item at this moment."""
     holder = review["claimed_by"]
     return holder is not None and not same_person(holder, person.name) and review["claimed_until"] > now
 
 
 def check_holds(review: sa.RowMapping, person: Person, now: int) -> None:
-    """Whether the person holds the item at this moment.
+    """Checks that the person holds the item at this moment.
 
     Raises:
-        Refusal: not, or not any more.
+        Refusal: the person does not hold it, or no longer.
     """
     if review["closed_at"] is not None:
         raise Refusal(RefusalCode.NOT_OPEN, "This item is settled, or was taken back.")

@@ -50,7 +50,7 @@ class Said:
 
     @property
     def judgement(self) -> Judgement:
-        """What is compared between two people."""
+        """The values that are compared between two people."""
         return Judgement(self.kind, self.label)
 
 
@@ -170,13 +170,13 @@ def _judgement_by(connection: sa.Connection, person: Person, key: str, cycle: in
 
 
 def judgements_of(connection: sa.Connection, key: str, cycle: int) -> Sequence[sa.RowMapping]:
-    """What was said of an item in one cycle, in order. Not for the eyes of whoever is still to judge it."""
+    """The judgements of an item in one cycle, in order. Not for the eyes of whoever is still to judge it."""
     said = sa.select(judgements).where(judgements.c.item_key == key, judgements.c.cycle == cycle)
     return sorted(connection.execute(said).mappings(), key=lambda row: list(Stage).index(Stage(row["stage"])))
 
 
 def evidence_of(row: sa.RowMapping | dict[str, object]) -> dict[str, object]:
-    """What the audit trail holds of a judgement: all but its comment, of which it holds a keyed hash.
+    """The audit trail's record of a judgement: all but its comment, of which it holds a keyed hash.
 
     Erasing the comment erases the key, too; then nobody can try out whether a comment said this or that.
     """

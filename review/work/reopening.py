@@ -93,13 +93,13 @@ def _send_back(
 
 
 def reopening_of(connection: sa.Connection, key: str, cycle: int) -> sa.RowMapping | None:
-    """Why a cycle was begun, if an adjudicator began it."""
+    """The reopening with which an adjudicator began a cycle; None where none did."""
     ended = sa.select(reopenings).where(reopenings.c.item_key == key, reopenings.c.cycle == cycle - 1)
     return connection.execute(ended).mappings().one_or_none()
 
 
 def reopening_evidence(row: Mapping[Any, Any]) -> dict[str, object]:
-    """What the audit trail holds of a reopening: all but its comment, of which it holds a keyed hash."""
+    """The audit trail's record of a reopening: all but its comment, of which it holds a keyed hash."""
     evidence = {name: row[name] for name in ("cycle", "settled_label", "settled_by", "settled_at")}
     if row["comment"] is not None:
         evidence["comment_hmac"] = comment_hmac(str(row["comment_key"]), str(row["comment"]))

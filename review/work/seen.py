@@ -1,4 +1,4 @@
-"""Who has read what: an event when a person sees an item's text, once in a session, written before it is shown."""
+"""A record of readers: an event when a person sees an item's text, once per session, written before it is shown."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class SimilarCase:
 
     Attributes:
         shared: share of the two texts' different words that are in both, 0 to 1.
-        excerpt: how its text begins.
+        excerpt: beginning of its text.
     """
 
     item_key: str

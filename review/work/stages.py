@@ -15,7 +15,7 @@ from schemas.review_config import FourEyesConfig
 
 @dataclass(frozen=True)
 class Judgement:
-    """What one person says of an item.
+    """One person's judgement of an item.
 
     Attributes:
         label: the label, or the name of the category that is proposed.
@@ -27,11 +27,11 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Next:
-    """What follows from a judgement.
+    """The consequence of a judgement.
 
     Attributes:
-        stage: whose judgement is waited for.
-        settled_label: what holds from now on, where it is closed.
+        stage: names the judge that is waited for.
+        settled_label: the label that holds from now on, where it is closed.
     """
 
     stage: Stage
@@ -39,9 +39,9 @@ class Next:
 
 
 def why_four_eyes(item_key: str, label: str, config: FourEyesConfig) -> str:
-    """Why two people must judge an item for which `label` is suggested or given: "label", "sample" or "".
+    """The reason two people must judge an item for which `label` is suggested or given: "label", "sample" or "".
 
-    The sample hangs on the item's key alone: nobody can draw again, and a later look finds the same items.
+    The sample depends only on the item's key: nobody can draw again, and a later look finds the same items.
     """
     if label in config.labels:
         return "label"
@@ -52,7 +52,7 @@ def why_four_eyes(item_key: str, label: str, config: FourEyesConfig) -> str:
 def check_may_judge(
     person: Person, stage: Stage, first_by: str | None, second_by: str | None, reopened_by: str | None
 ) -> None:
-    """Whether the person's judgement is the one that is waited for.
+    """Checks that the review waits for this person's judgement.
 
     Raises:
         Refusal: the role does not judge, or the person has judged this item before, or has reopened it.
@@ -70,13 +70,13 @@ def check_may_judge(
 
 
 def after(stage: Stage, said: Judgement, before: Sequence[Judgement], four_eyes: bool) -> Next:
-    """What follows from a judgement.
+    """The consequence of a judgement.
 
     Args:
         stage: at which it is made.
         said: the judgement.
         before: those of the stages before, in order.
-        four_eyes: whether two people must judge the item.
+        four_eyes: True where two people must judge the item.
 
     Raises:
         Refusal: an adjudicator would adopt a category that nobody else has proposed.

@@ -21,7 +21,7 @@ MAX_COUNTED = 1000  # counting all of them takes longer than everything else on 
 
 
 class View(StrEnum):
-    """Which items a list holds."""
+    """The kinds of lists, by the items they hold."""
 
     WAITING = "todo"
     MINE = "mine"
@@ -44,7 +44,7 @@ VIEW_WORDS: dict[View, str] = {
 
 
 class Order(StrEnum):
-    """What comes first in a list."""
+    """Sort orders of a list."""
 
     URGENCY = "urgency"
     AGE = "age"
@@ -66,14 +66,14 @@ _SORTED_BY: dict[Order, tuple[sa.Column[Any], bool]] = {
 
 @dataclass(frozen=True)
 class Filters:
-    """What is asked for.
+    """Filters of a list.
 
     Attributes:
         document_type: "" for any.
-        code: why the item reached people; "" for any.
-        stage: whose judgement is waited for; "" for any.
+        code: the reason the item reached people; "" for any.
+        stage: names the judge that is waited for; "" for any.
         suggestion: the suggested label; "" for any.
-        after: where the page before ended, as `Worklist.next_after` gave it; "" for the first page.
+        after: end of the previous page, as `Worklist.next_after` gave it; "" for the first page.
     """
 
     view: View = View.WAITING
@@ -92,7 +92,7 @@ class Worklist:
     Attributes:
         rows: of the reviews, with `document_id`, `run_date`, `settled_label`, `settled_by` and `item_code` of their
             items.
-        total: how many items the filters let through; MAX_COUNTED + 1 stands for any number above.
+        total: number of items that the filters let through; MAX_COUNTED + 1 stands for any number above.
         next_after: for the next page; "" where this is the last.
     """
 
@@ -103,7 +103,7 @@ class Worklist:
 
 @dataclass(frozen=True)
 class Counts:
-    """How many open items there are."""
+    """Counts of open items."""
 
     total: int
     overdue: int
@@ -168,7 +168,7 @@ def held_since(connection: sa.Connection, person: Person, since: int, now: int, 
 
 
 def count_open(connection: sa.Connection) -> Counts:
-    """How many open items there are, by kind, by why they are here, and by whom they wait for."""
+    """Counts of open items, by kind, by the reason they are here, and by the people they wait for."""
     columns = (reviews.c.document_type, reviews.c.code, reviews.c.stage)
     overdue = sa.func.count(reviews.c.overdue_at)
     groups = connection.execute(

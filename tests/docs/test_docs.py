@@ -1,4 +1,4 @@
-"""What can be checked of the documents is checked here, against the code they describe."""
+"""Statements of the documents that can be checked against the code they describe."""
 
 from __future__ import annotations
 

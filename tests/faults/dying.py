@@ -92,7 +92,7 @@ class SmallRun:
         return tuple(Partition(self.run_date, document_type) for document_type in sorted(self.n_files))
 
     def content(self, table: str, partition: Partition) -> Content:
-        """What a published partition folder holds, but for `_SUCCESS`."""
+        """The content of a published partition folder, without `_SUCCESS`."""
         names = (f"part-{i:05d}-0000.parquet" for i in range(self.n_files[partition.document_type]))
         return {name: f"{self.run_id} {table} {partition} {name}".encode() for name in names}
 
@@ -140,7 +140,7 @@ class SmallRun:
         return death
 
     def is_decided(self, warehouse: Warehouse) -> bool:
-        """Whether its journal is there or it is on record as published."""
+        """True where its journal is there or it is on record as published."""
         if (warehouse.staging(self.run_id) / JOURNAL_FILE).exists():
             return True
         try:

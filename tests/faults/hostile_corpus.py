@@ -28,7 +28,7 @@ GOOD_TEXT = "where is my card, please"
 
 @dataclass(frozen=True)
 class FileExpectation:
-    """What one file must yield.
+    """The right yield of one file.
 
     Attributes:
         good_ids: ids of the documents that pass, in order of the source; duplicates are found only at commit.
@@ -41,7 +41,7 @@ class FileExpectation:
 
 @dataclass(frozen=True)
 class Expectation:
-    """What the whole folder must yield.
+    """The right yield of the whole folder.
 
     Attributes:
         files: source URI → what that file must yield.

@@ -1,4 +1,4 @@
-"""What the first ten of OWASP's list would try."""
+"""Attacks of the first ten kinds of OWASP's list."""
 
 from __future__ import annotations
 
@@ -235,7 +235,7 @@ def test_the_first_judgement_leaks_into_no_page_of_the_second_person(queue: sa.E
 
 
 class Tags(HTMLParser):
-    """What a browser would make of a page."""
+    """A browser's view of a page: its tags."""
 
     def __init__(self) -> None:
         super().__init__()

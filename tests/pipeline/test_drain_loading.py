@@ -97,7 +97,7 @@ def test_a_rerun_withdraws_what_it_escalates_no_more_and_revives_what_it_does(
     assert docyard(*classify_arguments(empty, tiny_bundle_unchanged, warehouse)).exit_code == 0
     [load] = job.load(queue, config)
     codes = codes_of(queue)
-    assert codes.pop(settled) == "person_decided"  # what was decided stays
+    assert codes.pop(settled) == "person_decided"  # the decided one stays
     assert set(codes.values()) == {"withdrawn"}
     assert load.withdrawn == len(before) - 1
     source = write_jsonl(tmp_path / "again.jsonl", documents(120))

@@ -1,4 +1,4 @@
-"""What the cap left to people comes back when there is money again, unless somebody has taken it up."""
+"""Items that the cap left to people come back when there is money again, unless somebody has taken them up."""
 
 from __future__ import annotations
 

@@ -165,4 +165,4 @@ def test_a_signal_ends_the_command_cleanly_and_it_goes_on_later(
     assert json.loads((tmp_path / "out").read_text(encoding="utf-8")) == {"stopped": "signal"}
     llm.behaviour = lambda request: "answer"
     figures = json.loads(docyard(*arguments, "--json").output)
-    assert llm.words()["answer"] == figures["n"] > 5  # what was answered before was not asked again
+    assert llm.words()["answer"] == figures["n"] > 5  # texts answered before were not asked again

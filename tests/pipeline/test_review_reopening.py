@@ -1,4 +1,4 @@
-"""What was settled is judged again, by two people: the earlier decision is in force until then, and on record after."""
+"""A settled item is judged again, by two people: the earlier decision is in force until then, and on record after."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ MAX_RECORD_LINES = 2**16  # bounds what is held while the end of a quoted field 
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the header puts the mapped columns; `text` has those of the template, or the text column alone."""
+    """Positions of the mapped columns in the header; `text` has those of the template, or only the text column."""
 
     width: int
     document_id: int
@@ -375,7 +375,7 @@ class _Records:
 
 
 def _why_broken(line: bytes) -> tuple[Reason, str]:
-    """Why a line of a record that cannot be parsed is rejected."""
+    """The reason to reject a line of a record that cannot be parsed."""
     return _MISPLACED_QUOTE if _decode(line)[1] else (Reason.INVALID_ENCODING, "the line is not UTF-8")
 
 

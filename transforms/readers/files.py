@@ -29,7 +29,7 @@ class DamagedFileError(Exception):
     """The rest of a file cannot be read: becomes one rejection and never leaves the readers.
 
     Attributes:
-        offset: where reading stopped; None where the whole file is meant. A stream of bytes says 0, because only
+        offset: place where reading stopped; None where the whole file is meant. A stream of bytes says 0, because only
             `transforms.readers.lines` knows where the unfinished record starts.
     """
 
@@ -131,7 +131,7 @@ def source_changed(source_uri: str, how: str) -> RunFailedError:
 
 
 def error_kind(error: Exception) -> str:
-    """What went wrong, without the message: that may quote the file's name or its content."""
+    """The kind of an error, without its message, which may quote the file's name or its content."""
     number = getattr(error, "errno", None)
     return os.strerror(number) if number else type(error).__name__
 

@@ -80,7 +80,7 @@ def split_lines(chunks: Iterable[bytes], offset: int, stop: int, max_line_bytes:
         offset: position of the first chunk's first byte.
         stop: lines that start here or later are not yielded; -1 for none.
     """
-    held: list[bytes] = []  # what earlier chunks hold of the line that starts at `offset`
+    held: list[bytes] = []  # earlier chunks of the line that starts at `offset`
     held_bytes = 0
     try:
         for chunk in chunks:

@@ -1,4 +1,4 @@
-"""Which files the configured paths mean."""
+"""The files that the configured paths mean."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class InputFile:
 
     Attributes:
         version: the state it is in; None where that is not known.
-        problem: why it cannot be read, or "".
+        problem: the reason it cannot be read, or "".
         name: its path below the deepest folder that all the given paths lie in, such as "2024/lease.txt"; the same on
             every machine, and no other file's.
     """
@@ -95,7 +95,7 @@ def _source_uri(file: InputFile) -> str:
 
 
 def _common_depth(folders: list[str]) -> int:
-    """How many leading components the URIs share."""
+    """The number of leading components that the URIs share."""
     depth = 0
     for components in zip(*(folder.rstrip("/").split("/") for folder in folders), strict=False):
         if len(set(components)) > 1:
@@ -221,7 +221,7 @@ def files_on(filesystem: fs.FileSystem, root: str, pattern: tuple[str, ...]) -> 
 
 
 def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """Whether the pattern names the path or a folder above it."""
+    """True where the pattern names the path or a folder above it."""
     if not pattern:
         return True
     if pattern[0] == "**":

@@ -67,7 +67,7 @@ class DocumentRows:
         self._n_bytes += len(document_id or "")
 
     def full(self) -> bool:
-        """Whether the table has reached one of its limits and should be taken."""
+        """True where the table has reached one of its limits and should be taken."""
         return self._n_bytes >= self._reading.shard_bytes or len(self._offsets) >= self._reading.shard_rows
 
     def take(self) -> pa.Table:

@@ -27,7 +27,7 @@ def classify_with_cache(
         classifier: of the identity that the cache is of.
         texts: n of them, each once.
         keys: (n, 2) uint64, their keys.
-        cache: where to look, and what to add to.
+        cache: is searched, and takes new answers.
         stem: names the run and the part of its input that the texts are of.
         on_failure: hears of it when new answers cannot be kept, which changes none of them.
 

@@ -77,7 +77,7 @@ class ResultCache:
                 os.utime(folder / BASE_FILE)  # says that this cache is in use
 
     def __len__(self) -> int:
-        """How many answers it holds."""
+        """The number of answers it holds."""
         return sum(batch.num_rows for batch in self._base)
 
     def find(self, keys: npt.NDArray[np.uint64]) -> KnownScores:

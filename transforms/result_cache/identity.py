@@ -1,4 +1,4 @@
-"""What decides an answer besides the text: a cache is of one such identity, and useless to any other."""
+"""The identity of answers: all that decides them besides the text. A cache is of one, and useless to any other."""
 
 from __future__ import annotations
 

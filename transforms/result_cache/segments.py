@@ -54,7 +54,7 @@ def keys_of(content_hashes: pa.Array) -> npt.NDArray[np.uint64]:
 
 
 def range_bounds(high: npt.NDArray[np.uint64]) -> npt.NDArray[np.intp]:
-    """Where each range begins among sorted first halves of keys, and where the last one ends: (N_RANGES + 1,)."""
+    """Beginnings of the ranges among sorted first halves of keys, and the end of the last one: (N_RANGES + 1,)."""
     starts = np.arange(1, N_RANGES, dtype=np.uint64) << np.uint64(64 - RANGE_BITS)
     return np.concatenate([[0], np.searchsorted(high, starts), [len(high)]])
 
@@ -63,8 +63,8 @@ def write_segment(folder: Path, stem: str, batches: Iterable[pa.RecordBatch]) ->
     """Writes a segment durably under a name that ends in the hash of its content.
 
     Args:
-        folder: where to.
-        stem: what the name begins with.
+        folder: for the file.
+        stem: beginning of the name.
         batches: one per range, in SCHEMA, sorted by key.
 
     Returns:
@@ -88,6 +88,6 @@ def write_segment(folder: Path, stem: str, batches: Iterable[pa.RecordBatch]) ->
 
 
 def is_whole(file: Path) -> bool:
-    """Whether the file is to the bit what was written under its name."""
+    """True where the file holds, to the bit, what was written under its name."""
     with file.open("rb") as content:
         return file.name.split(".")[-2] == hashlib.file_digest(content, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Where everything lies in a warehouse.
+"""Paths of all files and folders in a warehouse.
 
 <warehouse>/
   classifications/run_date=D/document_type=T/part-….parquet, _SUCCESS
@@ -34,7 +34,7 @@ SUCCESS_FILE = "_SUCCESS"
 
 @dataclass(frozen=True, order=True)
 class Partition:
-    """What a run replaces as a whole, in every published table."""
+    """The unit that a run replaces as a whole, in every published table."""
 
     run_date: str
     document_type: str

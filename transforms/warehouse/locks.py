@@ -1,9 +1,9 @@
-"""Who may replace a partition.
+"""Locks on partitions: only the run that holds one may replace its partition.
 
 Two things guard a partition. The *partition lock* is held by the launcher from start to end of a run and is let go
 by the operating system however the process ends. The *token* is the run id written into the lock file: a worker on
 another machine cannot hold the launcher's lock, so the commit, wherever it runs, checks under the *commit lock* that
-the token is still its own. A run that lost its launcher, and was overtaken by another one, cannot publish any more.
+the token is still its own. A run that lost its launcher, and was overtaken by another one, can no longer publish.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ COUNTS = ("read", "classified", "rejected", "accepted", "escalated", "reasons", 
 
 
 class RunStatus(StrEnum):
-    """How far a run got."""
+    """The state that a run has reached."""
 
     RUNNING = "running"
     PUBLISHED = "published"
@@ -73,7 +73,7 @@ class Manifest:
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
-        """What the run replaces."""
+        """The partitions that the run replaces."""
         return tuple(Partition(self.run_date, document_type) for document_type in self.document_types)
 
     def to_json(self) -> bytes:

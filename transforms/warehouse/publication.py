@@ -73,7 +73,7 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
     """Replaces the manifest's partitions by the files it names; can be called again after a kill at any point.
 
     Args:
-        warehouse: where to publish.
+        warehouse: the one to publish in.
         manifest: of the run, with status "published" and every file of its partitions.
         sources: for each `PublishedFile.path`, the staged file.
 
@@ -118,7 +118,7 @@ def finish_interrupted(warehouse: Warehouse, needed: Sequence[Partition] = ()) -
     finished = []
     with commit_lock(warehouse):
         for staging in sorted(warehouse.all_staging.iterdir()):
-            # Who publishes holds the commit lock from the journal on: a journal found here was left behind, even
+            # A publisher holds the commit lock from the journal on: a journal found here was left behind, even
             # where the partition seems to be held, because the next run takes the lock before it leaves its token.
             try:
                 if _complete(warehouse, staging.name):
@@ -148,7 +148,7 @@ def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
         failed: the run's manifest, with status "failed".
 
     Returns:
-        Whether the run is published after all, as a whole.
+        True where the run is published after all, as a whole.
     """
     with commit_lock(warehouse):
         published = _complete(warehouse, failed.run_id) or is_published(warehouse, failed.run_id)
@@ -184,7 +184,7 @@ def _partitions_on_record(warehouse: Warehouse, run_id: str) -> tuple[Partition,
 
 
 def is_published(warehouse: Warehouse, run_id: str) -> bool:
-    """Whether the run is on record as published."""
+    """True where the run is on record as published."""
     return _status_on_record(warehouse, run_id) is RunStatus.PUBLISHED
 
 
