@@ -12,9 +12,10 @@ from typing import Any
 from fallback.refusals import storable
 from schemas.queue import ItemCode
 
-_LETTER = re.compile(r"[\s\"'(\[*]*([A-Z])[\s\"')\].:*]*")
-_THOUGHT = re.compile(r"\s*<(think|thinking|reasoning)>.*?</\1>", re.DOTALL)
-_FENCE = re.compile(r"```[a-zA-Z]*[ \t]*\n(.*?)```", re.DOTALL)
+_LETTER = re.compile(r"[\s\"'(\[*`]*([A-Z])[\s\"')\].:*`]*")
+# Templates that begin the thought for the model leave only its end in the answer.
+_THOUGHT = re.compile(r"\s*<(think|thinking|thought|reasoning)>.*?</\1>|(?:(?!<think>).)*?</think>", re.DOTALL)
+_FENCE = re.compile(r"(```|~~~)[a-zA-Z]*(?![a-zA-Z])(.*?)\1", re.DOTALL)
 _MORE_ROOM = "its answer has no room, as of a model that thinks first; set llm.thinking = true, or raise llm.max_tokens"
 MAX_TOKENS = 10**9
 
@@ -145,7 +146,7 @@ def _letter_of_json(content: str) -> str:
     """The letter of a JSON answer, which may stand in a fence; "" where there is none."""
     fenced = _FENCE.findall(content)
     try:
-        values = json.loads(fenced[0] if len(fenced) == 1 else content)
+        values = json.loads(fenced[0][1] if len(fenced) == 1 else content)
     except (ValueError, RecursionError):
         return ""
     letter = values.get("answer") if isinstance(values, dict) else None

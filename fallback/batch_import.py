@@ -72,17 +72,12 @@ def import_batch(books: Books, paths: list[Path]) -> ImportedBatch:
     """
     counts: Counter[str] = Counter()
     refusals: list[Refusal] = []
-    for path in paths:
-        before = counts.total()
-        try:
-            with path.open("rb") as lines:
-                for number, line in enumerate(lines, start=1):
-                    if line.strip():
-                        counts[_take(books, line, f"{path}:{number}", refusals)] += 1
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}; give the output files of a batch") from None
-        if counts.total() == before:
-            raise InputError(f"{path}: is empty; give the output files of a batch, whole")
+    try:
+        for path in paths:
+            _take_all(books, path, counts, refusals)
+    except InputError:
+        _judge(books, refusals)
+        raise
     found = ImportedBatch(**counts)
     now = books.clock()
     with transaction(books.engine) as connection:
@@ -92,6 +87,20 @@ def import_batch(books: Books, paths: list[Path]) -> ImportedBatch:
         append_event(connection, Event("operator", EventAction.BATCH_IMPORTED, None, dict(counts)), now)
     _judge(books, refusals)
     return found
+
+
+def _take_all(books: Books, path: Path, counts: Counter[str], refusals: list[Refusal]) -> None:
+    """Records the lines of a file."""
+    before = counts.total()
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    counts[_take(books, line, f"{path}:{number}", refusals)] += 1
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}; give the output files of a batch") from None
+    if counts.total() == before:
+        raise InputError(f"{path}: is empty; give the output files of a batch, whole")
 
 
 def _take(books: Books, line: bytes, where: str, refusals: list[Refusal]) -> str:
@@ -182,10 +191,9 @@ def _failure(response: Any, error: Any) -> CallFailedError | None:
     status, body = response.get("status_code"), response.get("body")
     if status == 200:
         return error_inside(body, {})
-    try:
-        return failure_of(int(status), {}, body, words_of(body))
-    except (TypeError, ValueError):
-        return CallFailedError(ItemCode.RETRY_SERVER_ERROR, "batch_error", words=words_of(body))
+    if type(status) is int and 100 <= status <= 599:
+        return failure_of(status, {}, body, words_of(body))
+    return CallFailedError(ItemCode.RETRY_SERVER_ERROR, "batch_error", words=words_of(body))
 
 
 def _call(engine: sa.Engine, custom_id: str) -> sa.RowMapping | None:

@@ -137,7 +137,7 @@ def record_failure(books: Books, item: Item, call_id: str, failure: CallFailedEr
     """Records a call that failed for the moment; the item is tried again, or goes to people."""
     now = books.clock()
     with transaction(books.engine) as connection:
-        counts = failure.costs_attempt or _too_often(connection, item, failure, books.config)
+        counts = failure.costs_attempt or _always_waits(connection, item, failure, books.config)
         code = _after_failure(books.config, item, failure.code) if counts else failure.code
         moved = _move_on(books, connection, item, code, failure.retry_after, now, attempts=item.attempts + counts)
         close_failed(connection, call_id, failure, now)
@@ -179,8 +179,9 @@ def wait_seconds(books: Books, attempts: int, asked: float | None) -> float:
         asked: the wait that the endpoint asks for, or None.
     """
     queue = books.config.queue
-    wait = queue.retry_seconds * 2**attempts * (0.5 + books.jitter()) if asked is None else asked
-    return min(wait, queue.max_retry_seconds)
+    wait = queue.retry_seconds * (0.5 + books.jitter())
+    # Longer than asked, so that others come first once the endpoint may be asked again.
+    return min(wait * 2**attempts if asked is None else asked + wait, queue.max_retry_seconds)
 
 
 def _after_failure(config: DrainConfig, item: Item, code: ItemCode) -> ItemCode:
@@ -196,11 +197,29 @@ def _store(connection: sa.Connection, item: Item, call_id: str, now: int) -> Non
     move_item(connection, item.item_key, code, now, expected=leased, token=item.token, call_id=call_id)
 
 
+<<<<<<< HEAD
 def _too_often(connection: sa.Connection, item: Item, failure: CallFailedError, config: DrainConfig) -> bool:
     """True where an endpoint has asked for so many waits on this one item that they would never end."""
     told = sa.select(sa.func.count()).where(calls.c.item_key == item.item_key, calls.c.error == failure.error)
     most = _WAITS_PER_ATTEMPT * config.queue.max_attempts
     return failure.retry_after is not None and (connection.scalar(told) or 0) >= most
+=======
+def _always_waits(connection: sa.Connection, item: Item, failure: CallFailedError, config: DrainConfig) -> bool:
+    """Whether an endpoint asks to wait for this item again and again while it answers others, so that it never ends.
+
+    Where most calls about others are told to wait as well, the endpoint is short of room, and no item is at fault.
+    """
+    if failure.retry_after is None:
+        return False
+    told = calls.c.error == failure.error
+    mine = sa.select(sa.func.count(), sa.func.min(calls.c.started_at)).where(calls.c.item_key == item.item_key, told)
+    n_told, since = connection.execute(mine).one()
+    if n_told < _WAITS_PER_ATTEMPT * config.queue.max_attempts:
+        return False
+    others = sa.select(sa.func.count()).where(calls.c.item_key != item.item_key, calls.c.finished_at >= since)
+    n_answered = connection.scalar(others.where(calls.c.status == CallStatus.ANSWERED.value)) or 0
+    return n_answered > 0 and (connection.scalar(others.where(told)) or 0) <= n_answered
+>>>>>>> fix-llm
 
 
 def _move_on(

@@ -42,7 +42,7 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", re.IGNORECASE)
 _DURATIONS = re.compile(rf"(?:{_DURATION.pattern})+", re.IGNORECASE)
 _IN_WORDS = re.compile(
-    r"(?:retry|try(?:ing)? again|available again|wait|resets?)\b[^.\d]{0,40}?\b(?:in|after|for|again)\s+"
+    r"(?:wait\s+|(?:retry|try(?:ing)? again|available|wait|resets?)\b[^.\d]{0,40}?\b(?:in|after|for|again)[\s:]+)"
     r"(?:about |approximately )?(\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d)(?:\d{1,9}(?:\.\d{1,9})?(?:ms|s|m|h|d))*"
     r"|\d{1,9}(?:\.\d{1,9})?\s*(?:milliseconds?|msecs?|seconds?|secs?|minutes?|mins?|hours?|days?|ms|s|m|h|d)?)\b",
     re.IGNORECASE,
@@ -202,8 +202,8 @@ def status_of_error(error: Any) -> int:
 def seconds_to_wait(headers: Mapping[str, str], payload: Any, words: str) -> float | None:
     """When an endpoint wants to be asked again, in whichever form it says so; None where it does not say.
 
-    The forms: `retry-after-ms`, `Retry-After` as seconds or date, RetryInfo in the body, words such as "try again in
-    6m0s", and `x-ratelimit-reset-*` as durations.
+    The forms: `retry-after-ms`, `Retry-After` as seconds or date, RetryInfo or `retry_after` in the body, words such as
+    "try again in 6m0s", and `x-ratelimit-reset-*` and its kin as durations or times.
     """
     named = {name.lower(): value.strip() for name, value in headers.items()}
     found = _number(named.get("retry-after-ms", ""))
@@ -244,7 +244,7 @@ def _retry_after(named: Mapping[str, str]) -> float | None:
     seconds = _number(value)
     if seconds is not None or not value:
         return seconds
-    when = _date(value)
+    when = _date(value) or _iso_date(value)
     if when is None:
         return _duration(value)
     # By the endpoint's own clock where it tells it: this machine's may be wrong.
@@ -255,11 +255,25 @@ def _retry_after(named: Mapping[str, str]) -> float | None:
 def _retry_info(payload: Any) -> float | None:
     body = _first(payload)
     error = body.get("error") if isinstance(body, dict) else None
-    details = error.get("details") if isinstance(error, dict) else None
-    for detail in details if isinstance(details, list) else []:
-        delay = detail.get("retryDelay") if isinstance(detail, dict) else None
-        if isinstance(delay, str):
-            return _duration(delay)
+    for found in (error, body):
+        details = found.get("details") if isinstance(found, dict) else None
+        listed = details if isinstance(details, list) else []
+        metadata = found.get("metadata") if isinstance(found, dict) else None
+        for detail in (*listed, metadata, found):
+            seconds = _named_delay(detail) if isinstance(detail, dict) else None
+            if seconds is not None:
+                return seconds
+    return None
+
+
+def _named_delay(values: Mapping[str, Any]) -> float | None:
+    for name in ("retryDelay", "retry_after", "retry_after_seconds", "retryAfter"):
+        value = values.get(name)
+        if isinstance(value, dict):  # a duration as protocol buffers have it
+            value = value.get("seconds")
+        if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+            seconds = _number(str(value))
+            return _duration(str(value)) if seconds is None else seconds
     return None
 
 
@@ -280,14 +294,18 @@ def _reset(named: Mapping[str, str]) -> float | None:
     """Of the limits that are used up, the latest; of all of them where none says that it is."""
     resets: dict[bool, list[float]] = {True: [], False: []}
     for name, value in named.items():
-        if "ratelimit-reset" not in name:
+        if "ratelimit" not in name or "reset" not in name:
             continue
         seconds = _duration(value)
         seconds = _number(value) if seconds is None else seconds
+        when = _iso_date(value) if seconds is None else None
+        if when is not None:
+            seconds = when.timestamp()
         if seconds is not None and seconds > _A_TIME:
+            seconds = seconds / 1000 if seconds > 1000 * _A_TIME else seconds
             seconds -= datetime.datetime.now(datetime.UTC).timestamp()
         if seconds is not None:
-            used_up = named.get(name.replace("ratelimit-reset", "ratelimit-remaining")) in ("0", "0.0")
+            used_up = named.get(name.replace("reset", "remaining")) in ("0", "0.0")
             resets[used_up].append(seconds)
     return max(resets[True] or resets[False], default=None)
 
@@ -310,5 +328,13 @@ def _date(value: str) -> datetime.datetime | None:
     try:
         when = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError, TypeError, IndexError):
+        return None
+    return when if when.tzinfo else None
+
+
+def _iso_date(value: str) -> datetime.datetime | None:
+    try:
+        when = datetime.datetime.fromisoformat(value)
+    except ValueError:
         return None
     return when if when.tzinfo else None

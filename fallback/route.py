@@ -5,8 +5,10 @@ The variables are those of other programs: HTTP_PROXY, HTTPS_PROXY, ALL_PROXY an
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
+import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -57,7 +59,11 @@ def route_to(base_url: str) -> Route:
 
 
 def is_loopback(host: str) -> bool:
+<<<<<<< HEAD
     """True for a host that is this machine: localhost, 127.0.0.0/8 or ::1."""
+=======
+    """Whether a host is this machine: localhost, 127.0.0.0/8, ::1, or the addresses without one, 0.0.0.0 and ::."""
+>>>>>>> fix-llm
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True
@@ -65,7 +71,7 @@ def is_loopback(host: str) -> bool:
     if address is None:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return (mapped or address).is_loopback
+    return (mapped or address).is_loopback or address.is_unspecified
 
 
 def _excepted(host: str, port: int | None) -> bool:
@@ -115,7 +121,8 @@ def _checked(variable: str, value: str) -> str:
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
+    with contextlib.suppress(ValueError):
         return ipaddress.ip_address(host.strip("[]").partition("%")[0])
-    except ValueError:
-        return None
+    with contextlib.suppress(OSError, ValueError):  # as resolvers read 127.1 and 2130706433
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    return None

@@ -220,6 +220,29 @@ def test_an_answer_that_breaks_readers_leaves_the_lines_after_it_to_be_imported(
     assert sorted(codes_of(queue).values()) == ["backend_unqualified"] * 2 + ["retry_invalid_answer"]
 
 
+@pytest.mark.parametrize("status", ["1e400", "1" + "0" * 400, "-1", "true", '"200"', "null", "[]"])
+def test_a_status_that_is_none_leaves_the_lines_after_it_to_be_imported(
+    queue: sa.Engine, tmp_path: Path, status: str
+) -> None:
+    put_items(queue, 3)
+    answers = [answer(line) for line in export(queue, tmp_path / "out")]
+    broken = json.dumps(answers[0]).replace('"status_code": 200', f'"status_code": {status}') + "\n"
+    found = import_batch(books_of(queue), [write(tmp_path / "in.jsonl", [broken, *answers[1:]])])
+    assert found == ImportedBatch(answered=2, failed=1)
+    assert sorted(codes_of(queue).values()) == ["backend_unqualified"] * 2 + ["retry_server_error"]
+
+
+def test_what_was_refused_before_a_file_that_cannot_be_read_does_not_stay_leased(
+    queue: sa.Engine, tmp_path: Path
+) -> None:
+    put_items(queue, 2)
+    answers = [answer(line) for line in export(queue, tmp_path / "out")]
+    answers[1]["response"] = {"status_code": 400, "body": {"error": {"message": "no"}}}
+    with pytest.raises(InputError, match="cannot be read"):
+        import_batch(books_of(queue), [write(tmp_path / "in.jsonl", answers), tmp_path / "missing.jsonl"])
+    assert sorted(codes_of(queue).values()) == ["backend_unqualified", "request_rejected"]
+
+
 def test_a_batch_whose_every_request_is_rejected_gives_its_items_back_and_says_why(
     queue: sa.Engine, tmp_path: Path
 ) -> None:

@@ -246,18 +246,34 @@ def test_calls_that_were_under_way_together_are_one_refusal(queue: sa.Engine) ->
     assert set(codes_of(queue).values()) == {"backend_unqualified"}
 
 
-def test_an_endpoint_that_asks_to_wait_for_one_item_for_ever_comes_to_an_end(queue: sa.Engine) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_item_that_others_are_answered_beside_and_that_waits_for_ever_comes_to_an_end(
+    queue: sa.Engine, workers: int
+) -> None:
     script = ScriptedLlm(behaviour=poisoned("later"), replies={"later": (429, "{}", {"Retry-After": "0"})})
     with scripted_llm(script) as llm:
         put_items(queue, 3)
         put_poison(queue, "k00000")
-        config = drain_config(llm.url, queue=QueueConfig(lease_seconds=2.0, retry_seconds=0.001, max_attempts=2))
-        drain(queue, config)
+        config = drain_config(llm.url, queue=QueueConfig(lease_seconds=2.0, retry_seconds=0.05, max_attempts=1))
+        drain(queue, config, workers=workers)
     assert codes_of(queue) == {
         "k00000": "endpoint_failed",
         "k00001": "backend_unqualified",
         "k00002": "backend_unqualified",
     }
+
+
+def test_a_rate_that_is_far_too_low_for_the_workers_costs_no_attempt(queue: sa.Engine) -> None:
+    script = ScriptedLlm(replies={"later": (429, "{}", {"Retry-After": "0"})})
+    script.behaviour = lambda request: "later" if len(script.log) % 16 else "answer"
+    with scripted_llm(script) as llm:
+        put_items(queue, 8)
+        config = drain_config(llm.url, queue=QueueConfig(lease_seconds=2.0, retry_seconds=0.001, max_attempts=1))
+        drain(queue, config, workers=8)
+    assert set(codes_of(queue).values()) == {"backend_unqualified"}
+    told = Counter(row["item_key"] for row in calls_of(queue) if row["error"] == "rate_limited")
+    assert max(told.values()) > 4
+    assert {row["attempts"] for row in rows_of(queue)} == {0}
 
 
 def test_an_endpoint_that_is_not_reached_costs_no_attempt(queue: sa.Engine) -> None:

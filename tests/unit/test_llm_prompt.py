@@ -83,7 +83,7 @@ def completion(content: Any, kind: str = "letter") -> dict[str, Any]:
     return ScriptedLlm().completion(request, content)
 
 
-@pytest.mark.parametrize("content", ["A", " A", "A.", "(A)", '"A"', "A)"])
+@pytest.mark.parametrize("content", ["A", " A", "A.", "(A)", '"A"', "A)", "`A`", "```\nA\n```", "B or A?</think>\nA"])
 def test_a_letter_is_understood_however_it_is_written(content: str) -> None:
     assert read_answer(completion(content), OPTIONS, "letter").label == "billing"
 
@@ -160,7 +160,10 @@ JSON = '{"answer": "C"}'
         answered(["", JSON]),
         answered(f"```json\n{JSON}\n```"),
         answered(f"Here it is:\n```\n{JSON}\n```\n"),
+        answered(f"```json {JSON}```"),
+        answered(f"~~~JSON\r\n{JSON}\r\n~~~\r\n"),
         answered(f"<think>It may be {{A}}.\n</think>\n\n{JSON}"),
+        answered(f"It may be {{A}}.\n</think>\n\n{JSON}"),
         answered(f" {JSON}\n", message={"reasoning_content": "A or B", "reasoning": "A", "refusal": None}),
         answered('{"reasoning": "B", "answer": " C "}', finish_reason="stop", logprobs=None),
     ],

@@ -54,6 +54,15 @@ def retry_info(delay: str) -> dict[str, Any]:
         ({}, None, "Please retry after 20 seconds.", 20.0),
         ({}, None, "Try again in 350ms", 0.35),
         ({}, None, "try again in 2 minutes", 120.0),
+        ({}, None, "Too many requests. Please wait 30 seconds before you try again.", 30.0),
+        ({}, None, "Request was throttled. Expected available in 46 seconds.", 46.0),
+        ({}, None, "Limit reached. Retry after: 20s", 20.0),
+        ({}, {"retry_after": 1.5}, "", 1.5),
+        ({}, {"error": {"message": "no", "retry_after": "3"}}, "", 3.0),
+        ({}, {"error": {"metadata": {"retry_after_seconds": 3}}}, "", 3.0),
+        ({}, {"error": {"details": [{"retryDelay": {"seconds": "21"}}]}}, "", 21.0),
+        ({}, {"error": {"details": [7, {"retryDelay": True}], "retry_after": [1]}}, "", None),
+        ({}, {"error": {"details": {"retry_after": float("nan")}}}, "", None),
         ({}, None, "Limit 10000, requested 12000. See page 5.", None),
         ({}, None, "", None),
     ],
@@ -68,6 +77,21 @@ def test_when_to_come_back_is_read_in_every_common_form(
 def test_a_date_counts_by_the_clock_of_the_endpoint() -> None:
     skewed = {"Retry-After": http_date(3630), "Date": http_date(3600)}
     assert seconds_to_wait(skewed, None, "") == 30.0
+
+
+@pytest.mark.parametrize("name", ["anthropic-ratelimit-requests-reset", "X-RateLimit-Reset", "retry-after"])
+def test_a_reset_as_a_date_counts_from_now(name: str) -> None:
+    when = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=90)).isoformat()
+    seconds = seconds_to_wait({name: when.replace("+00:00", "Z")}, None, "")
+    assert seconds is not None
+    assert 60 < seconds <= 90
+
+
+def test_a_reset_as_a_time_in_milliseconds_counts_from_now() -> None:
+    when = datetime.datetime.now(datetime.UTC).timestamp() + 90
+    seconds = seconds_to_wait({"X-RateLimit-Reset": str(round(when * 1000))}, None, "")
+    assert seconds is not None
+    assert 60 < seconds <= 91
 
 
 def test_a_reset_as_a_time_counts_from_now() -> None:

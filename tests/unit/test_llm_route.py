@@ -19,7 +19,11 @@ def no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.1"]
+    "host",
+    [
+        *("localhost", "LOCALHOST.", "a.localhost", "127.0.0.1", "127.9.8.7", "127.1", "0x7f.1", "2130706433"),
+        *("0.0.0.0", "0", "::1", "::", "::ffff:127.0.0.1"),
+    ],
 )
 def test_this_machine_is_asked_directly_whatever_the_proxies(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert is_loopback(host)
@@ -30,7 +34,9 @@ def test_this_machine_is_asked_directly_whatever_the_proxies(host: str, monkeypa
     assert (route.proxy, str(route)) == ("", f"{named}:8000")
 
 
-@pytest.mark.parametrize("host", ["llm.example", "128.0.0.1", "localhost.example", "::2", "notlocalhost"])
+@pytest.mark.parametrize(
+    "host", ["llm.example", "128.0.0.1", "128.1", "127.example", "localhost.example", "::2", "notlocalhost"]
+)
 def test_another_machine_is_not_this_one(host: str) -> None:
     assert not is_loopback(host)
 
