@@ -43,6 +43,7 @@ class FieldsFound:
             if name != mapping.id_field and (mapping.text_template or name != mapping.text_field)
         ]
         self._names: dict[str, None] = {}
+        self._names_in_records: dict[str, None] = {}
         self._n_files = 0
         self._n_with_records = 0
 
@@ -75,7 +76,7 @@ class FieldsFound:
         if isinstance(record, dict):
             self._missing = _absent(record, self._missing)
             self._missing_in_records = _absent(record, self._missing_in_records)
-            self._names |= dict.fromkeys(record)
+            self._names_in_records |= dict.fromkeys(record)
 
     def check(self) -> None:
         """Refuses a metadata field that no file can have, and warns of fields that the first records lack.
@@ -90,12 +91,12 @@ class FieldsFound:
                 f"metadata_fields of {where}: no file has {missing}; {fields_found(self._missing[0], self._names)}"
             )
         missing_in_records = [*self._missing_in_records, *self._missing]
-        if missing_in_records and self._names:
+        if missing_in_records and self._names_in_records:
             logger.warning(
                 "%s: none of the first records has %s, and such a field is left empty; %s",
                 where,
                 ", ".join(map(repr, missing_in_records)),
-                fields_found(missing_in_records[0], self._names),
+                fields_found(missing_in_records[0], self._names_in_records),
             )
 
 

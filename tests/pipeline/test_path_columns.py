@@ -120,6 +120,27 @@ def test_a_field_of_a_template_and_a_time_that_the_first_records_lack_are_warned
     )
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet"])
+def test_nothing_is_warned_of_where_columns_say_for_certain_that_all_is_there(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    _write(tmp_path, name, at="2026-01-31", shop="Graz")
+    with caplog.at_level(logging.WARNING):
+        plan_shards(config_for(tmp_path, text_template="{text} {shop}", received_at_field="at"))
+    assert caplog.messages == []
+
+
+def test_a_field_that_only_columns_have_is_not_offered_as_one_that_the_records_have(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    _write(tmp_path, "a.csv", shop="Graz")
+    _write(tmp_path, "b.jsonl")
+    with caplog.at_level(logging.WARNING):
+        plan_shards(config_for(tmp_path, text_template="{text} {shop}"))
+    [message] = caplog.messages
+    assert message.endswith("none of the first records has 'shop', and such a field is left empty; found: id, text")
+
+
 def test_a_run_says_which_metadata_field_no_document_had(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
     source = write_jsonl(tmp_path / "in.jsonl", [document | {"shop": "Graz"} for document in documents(3)])
     mapped = InputConfig((str(source),), "ticket", str(tiny_bundle_unchanged), metadata_fields=("shop", "shopp"))

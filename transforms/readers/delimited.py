@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -23,8 +23,9 @@ from transforms.readers.path_columns import path_columns
 from transforms.readers.rows import DocumentRows
 
 _MISPLACED_QUOTE = (Reason.MALFORMED_RECORD, "a quote is misplaced or never closed")
-_OTHER_ORDER = (
-    "here is the header once more in another order: files with different columns were joined; read each by itself"
+_OTHER_HEADER = (
+    "here is another header, with the columns in another order: files with different columns were joined; read each by "
+    "itself"
 )
 _BLANK_LINES = 100  # at most, before what is looked at as the header
 MAX_RECORD_LINES = 2**16  # bounds what is held while the end of a quoted field is looked for
@@ -49,8 +50,8 @@ def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -
     like its end, every line up to that one: a stray quote does not swallow the good rows after it, and the inside of a
     broken record is not read as rows. A record that parses to its end but has the wrong number of fields is one
     rejection, however many lines it spans. A record that is still open where a file is damaged is part of the damage.
-    The header once more, as joined files have it, is a rejection; a header in another order ends the reading, because
-    the columns change their places there.
+    The header once more, as joined files have it, is a rejection, whatever the columns that are not mapped are called;
+    one that moves the mapped columns ends the reading.
     """
     rows = DocumentRows(shard.source_uri, reading)
     records = _records(shard, mapping.csv_delimiter, reading)
@@ -59,17 +60,15 @@ def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -
         header = _header(records, mapping, in_path)
         if header is not None:
             records.width = len(header)
-            names = frozenset(header)
-            added = [name for name in in_path if name not in names]
+            added = [name for name in in_path if name not in header]
             constants = [in_path[name] for name in added]
             columns = _columns(header + added, mapping)
+            is_header_again = _header_again(header, mapping)
             for offset, record, n_bytes in records:
                 if not isinstance(record, list):
                     rows.reject(offset, *record)
-                elif record[0] in names and record == header:
+                elif is_header_again(record, offset):
                     rows.reject(offset, Reason.REPEATED_HEADER, "the row is the header once more")
-                elif record[0] in names and sorted(record) == sorted(header):
-                    raise DamagedFileError(Reason.UNREADABLE_FILE, _OTHER_ORDER, offset)
                 else:
                     _add_record(rows, offset, [*record, *constants], columns, n_bytes)
                 if rows.full():
@@ -77,6 +76,35 @@ def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -
     except DamagedFileError as damage:
         rows.reject(damage.offset, damage.reason, damage.detail)
     yield rows.take()
+
+
+def _header_again(header: list[str], mapping: InputConfig) -> Callable[[list[str], int], bool]:
+    """Tells whether the row at an offset is a header, in whatever case: it holds the names of all required columns.
+
+    What it gives raises DamagedFileError where such a header has a mapped column in another place.
+    """
+    folded = [name.casefold() for name in header]
+    required = [name for name in mapping.required_fields if name in header]
+    if len(required) < 2:  # a document may well consist of that one word
+        return lambda record, _: record == header
+    wanted = {name.casefold() for name in required}
+    name, place = required[0], header.index(required[0])
+    mapped = [position for position, name in enumerate(header) if name in mapping.mapped_fields]
+
+    def is_header_again(record: list[str], offset: int) -> bool:
+        if record == header:
+            return True
+        # A glance that nearly every document fails, because the rest costs time.
+        if not (record[0].casefold() in folded or name in record or record[place].casefold() == folded[place]):
+            return False
+        found = [cell.casefold() for cell in record]
+        if not wanted <= set(found):
+            return False
+        if any(found[position] != folded[position] for position in mapped):
+            raise DamagedFileError(Reason.UNREADABLE_FILE, _OTHER_HEADER, offset)
+        return True
+
+    return is_header_again
 
 
 def read_header(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> list[str]:
