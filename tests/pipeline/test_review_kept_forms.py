@@ -22,6 +22,7 @@ from review.web import item_pages, server
 from review.web.desk import COOKIE
 from review.work.claims import claim, release
 from review.work.reopening import reopen
+from review.work.upkeep import keep_up
 from schemas.review_config import ReviewConfig, SessionConfig
 from tests.queue_databases import NOON, SECOND, new_sqlite, opened
 from tests.review_cases import (
@@ -374,6 +375,16 @@ def test_every_other_button_can_be_pressed_twice(office: sa.Engine, what: str) -
     assert answers[0].headers == answers[1].headers or what == "claim"
     if what != "claim":
         assert len(actions(office, "a")) == before + 1
+
+
+def test_reopening_twice_is_once_though_its_review_was_opened_in_between(office: sa.Engine) -> None:
+    says(office, BEN, "a", label("delivery"))
+    client = logged_in(office, "dan")
+    assert send(client, "/items/a/reopen", comment=WRITTEN).status_code == 303
+    keep_up(office, CONFIG, NOON)
+    answer = send(client, "/items/a/reopen", comment=WRITTEN)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?note=reopened")
+    assert actions(office, "a").count("reopened") == 1
 
 
 # The database is busy, full, or something is broken
