@@ -197,15 +197,8 @@ def _store(connection: sa.Connection, item: Item, call_id: str, now: int) -> Non
     move_item(connection, item.item_key, code, now, expected=leased, token=item.token, call_id=call_id)
 
 
-<<<<<<< HEAD
-def _too_often(connection: sa.Connection, item: Item, failure: CallFailedError, config: DrainConfig) -> bool:
-    """True where an endpoint has asked for so many waits on this one item that they would never end."""
-    told = sa.select(sa.func.count()).where(calls.c.item_key == item.item_key, calls.c.error == failure.error)
-    most = _WAITS_PER_ATTEMPT * config.queue.max_attempts
-    return failure.retry_after is not None and (connection.scalar(told) or 0) >= most
-=======
 def _always_waits(connection: sa.Connection, item: Item, failure: CallFailedError, config: DrainConfig) -> bool:
-    """Whether an endpoint asks to wait for this item again and again while it answers others, so that it never ends.
+    """True where an endpoint asks to wait for this item again and again while it answers others: it never ends.
 
     Where most calls about others are told to wait as well, the endpoint is short of room, and no item is at fault.
     """
@@ -219,7 +212,6 @@ def _always_waits(connection: sa.Connection, item: Item, failure: CallFailedErro
     others = sa.select(sa.func.count()).where(calls.c.item_key != item.item_key, calls.c.finished_at >= since)
     n_answered = connection.scalar(others.where(calls.c.status == CallStatus.ANSWERED.value)) or 0
     return n_answered > 0 and (connection.scalar(others.where(told)) or 0) <= n_answered
->>>>>>> fix-llm
 
 
 def _move_on(

@@ -59,11 +59,7 @@ def route_to(base_url: str) -> Route:
 
 
 def is_loopback(host: str) -> bool:
-<<<<<<< HEAD
-    """True for a host that is this machine: localhost, 127.0.0.0/8 or ::1."""
-=======
-    """Whether a host is this machine: localhost, 127.0.0.0/8, ::1, or the addresses without one, 0.0.0.0 and ::."""
->>>>>>> fix-llm
+    """True for a host that is this machine: localhost, 127.0.0.0/8, ::1, or no certain address: 0.0.0.0 and ::."""
     name = host.rstrip(".").lower()
     if name == "localhost" or name.endswith(".localhost"):
         return True

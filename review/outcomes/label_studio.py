@@ -263,7 +263,11 @@ def _difference(before: sa.RowMapping, annotation: _Annotation, accounts: Mappin
     if label != before["label"]:
         return f"{was}, says {label!r} now; {remedy}"
     name = _annotator(annotation, accounts)
-    return "" if same_person(name, before["person"]) else f"{was}, is by {name} now; {remedy}"
+    if not same_person(name, before["person"]):
+        return f"{was}, is by {name} now; {remedy}"
+    if before["comment"] not in (None, _said(annotation).comment):  # none once it was erased
+        return f"{was}, has another comment now; {remedy}"
+    return ""
 
 
 def _take(

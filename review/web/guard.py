@@ -265,6 +265,8 @@ def _answer_person(asked: Asked, way: _Way, form: _Form) -> Response:
         if not is_form:
             raise
         (words, status), own = _trouble(asked.request, error), True
+    if not own and typed_fields(form.fields) and not asked.desk.config.server.trusted_user_header:
+        return _for_its_writer(asked, form, words)
     if is_form and own and way.shown_by is not None:
         try:
             return way.shown_by(replace(asked, form=_without_passwords(form.fields), problem=words, status=status))
@@ -276,6 +278,18 @@ def _answer_person(asked: Asked, way: _Way, form: _Form) -> Response:
     return page(asked, "refused.html", words=words, kept=kept, shown=typed_fields(kept), again=again)
 
 
+def _for_its_writer(asked: Asked, form: _Form, words: str) -> Response:
+    """A log-in that carries a form of somebody else; only who wrote it is shown it again."""
+    action = asked.link(asked.request.url.path)
+    return log_in_form(
+        asked.desk,
+        LogInRefused(words, 403),
+        logged_in=asked.person.name,
+        kept=_without_passwords(form.fields),
+        action=action,
+    )
+
+
 def _check_form(asked: Asked, form: _Form) -> None:
     """Refuses a form that was not shown to this person, or too long ago, or that cannot be taken as it is."""
     at = shown_at(asked.desk.form_key, asked.person.name, form.fields.get("csrf", ""))
@@ -283,8 +297,7 @@ def _check_form(asked: Asked, form: _Form) -> None:
         logger.warning("a form without a token of its person was refused")
         raise Refusal(
             RefusalCode.FOREIGN_FORM,
-            f"This form was not shown to {asked.person.name}. Whoever wrote it must log in to send it; the way back in "
-            "the browser leads to it.",
+            f"This form was not shown to {asked.person.name}, so it was not taken.",
         )
     if form.fault is not None:
         raise Refusal(form.fault, _FAULT_WORDS[form.fault])

@@ -14,6 +14,20 @@ from schemas.reasons import ROUTE_REASON_DESCRIPTIONS, RouteReason
 from schemas.review import ACTION_DESCRIPTIONS, REASON_WORDS, JudgementReason, Stage
 
 CODE_WORDS: dict[str, str] = {
+    ItemCode.LOADED: "new",
+    ItemCode.REQUEUED: "put back into the queue",
+    ItemCode.HANDED_BACK: "handed back by its worker",
+    ItemCode.LEASE_EXPIRED: "its worker did not come back",
+    ItemCode.SAME_PROMPT_IN_FLIGHT: "another item asks the same now",
+    ItemCode.AWAITING_BUDGET: "until the budget is known",
+    ItemCode.RETRY_RATE_LIMITED: "again later, as the LLM asked",
+    ItemCode.RETRY_SERVER_ERROR: "again later, the LLM failed",
+    ItemCode.RETRY_TIMEOUT: "again later, the LLM did not answer in time",
+    ItemCode.RETRY_CONNECTION: "again later, the LLM was not reached",
+    ItemCode.RETRY_INVALID_ANSWER: "again later, the LLM gave no valid answer",
+    ItemCode.IN_CALL: "being asked",
+    ItemCode.IN_BATCH: "in a batch",
+    ItemCode.ANSWER_STORED: "answer stored",
     ItemCode.BACKEND_UNQUALIFIED: "LLM not yet proven",
     ItemCode.VOTE_UNCERTAIN: "models too unsure",
     ItemCode.NOT_COVERED: "outside what the LLM may settle",
@@ -28,6 +42,7 @@ CODE_WORDS: dict[str, str] = {
     ItemCode.REOPENED: "reopened",
     ItemCode.LLM_VOTE: "settled by the models",
     ItemCode.PERSON_DECIDED: "settled by people",
+    ItemCode.DECIDED_BEFORE: "decided before",
     ItemCode.WITHDRAWN: "withdrawn by a later run",
     ItemCode.ERASED: "erased",
     ItemCode.WORKERS_LOST: "given up: its workers were lost",
@@ -83,6 +98,7 @@ DETAIL_WORDS = {
     "until": "until",
     "due_at": "due",
     "settled_at": "settled",
+    "decided_at": "decided",
     "settled_label": "settled as",
     "settled_by": "settled by",
     "by": "by",
@@ -90,7 +106,7 @@ DETAIL_WORDS = {
     "beside": "beside item",
     "n": "number",
 }
-_TIMES = {"until", "due_at", "settled_at"}
+_TIMES = {"until", "due_at", "settled_at", "decided_at"}
 _HASH = re.compile(r"[0-9a-f]{24,}")
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
@@ -234,7 +250,7 @@ def _detail(key: str, value: str) -> str:
         return STAGE_WORDS.get(value, value)
     if key == "reason" and value in set(JudgementReason):
         return reason_words(value)
-    if key == "settled_by":
+    if key in ("settled_by", "decided_by"):
         return decider(value)
     return {"true": "yes", "false": "no"}.get(value, value)
 

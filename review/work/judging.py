@@ -15,8 +15,9 @@ from fallback.events import Event, append_events
 from fallback.items import move_item
 from fallback.tables import items
 from review.people.accounts import Person
+from review.people.identity import same_person
 from review.refusals import Refusal, RefusalCode
-from review.tables import judgements, reviews
+from review.tables import judgements, reopenings, reviews
 from review.work.admission import adopt_label, labels_of
 from review.work.claims import check_holds, check_is_awaited, review_of
 from review.work.decided_before import Decision, Precedents, settle_by, waiting_alike
@@ -117,7 +118,8 @@ def judge(
         settled = _settle(connection, person, review, row, then.settled_label, now)
         bundle = str(connection.scalar(sa.select(items.c.bundle).where(items.c.item_key == key)))
         decision = Decision(key, review["cycle"], then.settled_label, person.actor, now, bundle)
-        settled += _settle_alike(connection, decision, four_eyes, bool(why), reuse_decisions)
+        judged_by = [person.name, *(str(each["person"]) for each in earlier)]
+        settled += _settle_alike(connection, decision, judged_by, four_eyes, bool(why), reuse_decisions)
     connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**columns))
     connection.execute(sa.insert(judgements), row)
     judged = Event(person.actor, ReviewAction.JUDGED, key, evidence_of(row))
@@ -193,14 +195,20 @@ def comment_hmac(key: str, comment: str) -> str:
 
 
 def _settle_alike(
-    connection: sa.Connection, decision: Decision, four_eyes: FourEyesConfig, by_two: bool, all_of_them: bool
+    connection: sa.Connection,
+    decision: Decision,
+    judged_by: Sequence[str],
+    four_eyes: FourEyesConfig,
+    by_two: bool,
+    all_of_them: bool,
 ) -> list[Event]:
-    """Settles what waits of the same document by a decision of this moment, where as many have judged as must."""
+    """Settles what waits of the same document by a decision of this moment, where those have judged who must."""
     alike = waiting_alike(connection, decision.item_key, decision.decided_at, all_of_them=all_of_them)
     settled = [
         (item, decision)
         for item in alike
         if (by_two or not _needs_two(connection, item, decision.label, four_eyes))
+        and not _reopened_by_any(connection, item, judged_by)
         and Precedents().holds(connection, decision, item)
     ]
     return settle_by(connection, settled, decision.decided_by, decision.decided_at)
@@ -211,6 +219,15 @@ def _needs_two(connection: sa.Connection, item: sa.RowMapping, label: str, four_
     asked = connection.scalar(sa.select(reviews.c.four_eyes).where(reviews.c.item_key == item["item_key"]))
     reopened = item["code"] == ItemCode.REOPENED.value
     return bool(reopened or asked or why_four_eyes(item["item_key"], label, four_eyes))
+
+
+def _reopened_by_any(connection: sa.Connection, item: sa.RowMapping, names: Sequence[str]) -> bool:
+    """Whether one of these people reopened the item, who then has no say in it by way of another item either."""
+    if item["code"] != ItemCode.REOPENED.value:
+        return False
+    newest = sa.select(reopenings.c.person).where(reopenings.c.item_key == item["item_key"])
+    person = connection.scalar(newest.order_by(reopenings.c.cycle.desc()).limit(1))
+    return any(same_person(person, name) for name in names)
 
 
 def _check_words(

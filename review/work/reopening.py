@@ -57,12 +57,11 @@ def _was_reopened(
     connection: sa.Connection, person: Person, review: sa.RowMapping, item: sa.RowMapping, comment: str
 ) -> bool:
     """True where this person reopened the item with these words, and nothing came of it yet."""
-    begun = reopening_of(connection, item["item_key"], review["cycle"] + 1)
-    return (
-        item["code"] == ItemCode.REOPENED.value
-        and begun is not None
-        and (begun["person"], begun["comment"]) == (person.name, comment)
-    )
+    if item["code"] != ItemCode.REOPENED.value:
+        return False
+    opened_since = review["closed_at"] is None  # by the upkeep, as the next cycle
+    begun = reopening_of(connection, item["item_key"], review["cycle"] + (not opened_since))
+    return begun is not None and (begun["person"], begun["comment"]) == (person.name, comment)
 
 
 def _obstacle(item: sa.RowMapping) -> str:

@@ -231,6 +231,24 @@ def test_what_somebody_has_in_hand_is_not_settled_meanwhile(decided: sa.Engine) 
     assert is_sound(decided)
 
 
+def test_who_reopened_a_decision_has_no_say_in_it_by_way_of_another_item(decided: sa.Engine) -> None:
+    sends_back(decided, "first")  # by Caro
+    later = NOON + 3 * DAY
+    arrives(decided, "d", later)
+    with transaction(decided) as connection:
+        connection.execute(
+            sa.update(items).where(items.c.item_key == "d").values(state="in_review", code="vote_uncertain")
+        )
+    keep_up(decided, ReviewConfig(four_eyes=TWO_PEOPLE), later)
+    for person in (CARO, BEN):
+        says(decided, person, "d", label("delivery"), later, TWO_PEOPLE, reuse_decisions=True)
+    assert [item(decided, key)["code"] for key in ("first", "d")] == ["reopened", "person_decided"]
+    for person in (DAN, BEN):
+        says(decided, person, "first", label("account", "the log-in"), later)
+    assert item(decided, "first")["settled_by"] == "person:ben"
+    assert is_sound(decided)
+
+
 def test_an_item_that_was_decided_before_is_reopened_by_its_text_where_the_earlier_one_was_erased(
     decided: sa.Engine,
 ) -> None:

@@ -270,6 +270,7 @@ def test_drafts_and_predictions_are_no_annotations(staffed: sa.Engine, tmp_path:
         (annotation(KIM.name, "nonsense"), "says 'nonsense' now"),
         (annotation(KIM.name, "delivery", was_cancelled=True), "is skipped now"),
         (annotation("anna", "delivery"), "is by anna now"),
+        (annotation(KIM.name, "delivery", comment="or rather a refund"), "has another comment now"),
     ],
 )
 def test_an_annotation_that_changed_after_it_was_taken_is_reported_and_changes_nothing(
