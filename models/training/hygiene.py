@@ -23,15 +23,15 @@ _NO_WORD = re.compile(r"\W+")
 
 @dataclass(frozen=True)
 class Hygiene:
-    """What is reported, and what is refused.
+    """Limits beyond which data are reported or refused.
 
     Attributes:
         min_rows_per_label: a label with fewer training rows is refused.
         min_validation_rows: fewer labelled validation rows are refused: half of them calibrate, half choose the policy.
-        leaks: what becomes of training rows whose text or group is in the validation rows too: "drop" or "keep".
+        leaks: treatment of training rows whose text or group is in the validation rows too: "drop" or "keep".
         max_leaked_share: part of the training rows, in [0, 1], above which "drop" is refused.
         max_rows_per_label: training rows of one label beyond this are left out, chosen by hash; 0 for no limit.
-        find_mislabelled: whether to look for likely mislabelled rows, which takes seconds to a minute.
+        find_mislabelled: True to look for likely mislabelled rows, which takes seconds to a minute.
     """
 
     min_rows_per_label: int = 2
