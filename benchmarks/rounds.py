@@ -22,7 +22,7 @@ _LIMIT_S = 1800.0  # of one contender's turn
 
 @dataclass(frozen=True)
 class Measured:
-    """What one contender did.
+    """The result of one contender.
 
     Attributes:
         seconds: of each round, text in to label out.

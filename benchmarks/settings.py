@@ -1,4 +1,4 @@
-"""What is measured: sets of texts, each with the network that answers them, in one TOML file."""
+"""Benchmark settings: sets of texts, each with the network that answers them, in one TOML file."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Texts:
-    """What a set holds: (n,) texts, and the right labels of the first of them; none where they are pieces."""
+    """The content of a set: (n,) texts, and the right labels of the first of them; none where they are pieces."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...]

@@ -64,17 +64,17 @@ class ModelBundle:
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens the model reads, special tokens included."""
+        """The number of tokens the model reads, special tokens included."""
         return self.manifest.max_tokens
 
     @property
     def reading(self) -> ReadingRules:
-        """How a document becomes what the model reads."""
+        """The rules that make a document into the model's input."""
         return self.manifest.reading
 
     @property
     def first_tier_temperature(self) -> float:
-        """What the first tier's logits are divided by before the softmax, > 0."""
+        """The divisor of the first tier's logits before the softmax, > 0."""
         return float(self.calibration.get("first_tier", {}).get("temperature", 1.0))
 
     @property
@@ -186,7 +186,7 @@ def write_bundle_manifest(
 
 
 def bundle_reference(bundle: ModelBundle) -> str:
-    """How a classification names the bundle that made it: "tickets@0123456789ab"."""
+    """The bundle's name in the classifications that it made: "tickets@0123456789ab"."""
     return f"{bundle.name}@{bundle.digest[:12]}"
 
 

@@ -34,7 +34,7 @@ class AnswerDifference:
 
 @dataclass(frozen=True)
 class Examination:
-    """What came of examining one bundle.
+    """The result of examining one bundle.
 
     Attributes:
         folder: as it was named.
@@ -56,7 +56,7 @@ class Examination:
 
     @property
     def sound(self) -> bool:
-        """Whether a run would use the bundle on this machine."""
+        """True where a run would use the bundle on this machine."""
         return self.problem is None and not self.differences
 
 

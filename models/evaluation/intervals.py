@@ -1,4 +1,4 @@
-"""How sure a figure is: 95% intervals, by formula for a share and by resampling for anything else."""
+"""The certainty of a figure: 95% intervals, by formula for a share and by resampling for anything else."""
 
 from __future__ import annotations
 

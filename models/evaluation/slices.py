@@ -15,7 +15,7 @@ COLUMN_VALUES = 20  # values of a column that get a slice of their own
 
 
 def group_figures(right: npt.NDArray[np.bool_], accepted: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """How often a group of rows is right and accepted; both (n,) bool. Shares of no rows are None."""
+    """Shares of a group's rows that are right and accepted; both (n,) bool. Shares of no rows are None."""
     accepted_rows, hits_accepted = int(accepted.sum()), int(right[accepted].sum())
     return {
         "rows": len(right),

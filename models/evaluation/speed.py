@@ -1,4 +1,4 @@
-"""How fast a classifier is on this machine, now; never part of the figures that two machines must agree on."""
+"""A classifier's speed on this machine, now; never part of the figures that two machines must agree on."""
 
 from __future__ import annotations
 

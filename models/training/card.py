@@ -15,13 +15,13 @@ _CONFUSIONS = 10
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says besides what was measured.
+    """The content of a card besides the measurements.
 
     Attributes:
         bundle: as deployed, but for the card itself and the fingerprint.
         techniques: sentences on how the network was made, in the order of doing.
         parity: figures of the int8 model against its float parent, as plain values; {} where none were taken.
-        split: which rows were measured.
+        split: the rows that were measured.
     """
 
     bundle: ModelBundle

@@ -74,13 +74,13 @@ class FineTuning:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What the network is to answer.
+    """The answers that the network is to learn.
 
     Attributes:
         label_ids: (n_rows,) int64; UNLABELLED where only `soft` is known.
         soft: (n_rows, n_labels) float32 probabilities of a teacher at `temperature`; NaN rows have none. Or None.
         soft_weight: share of the loss that comes from `soft`, in [0, 1], on rows that have both.
-        temperature: what the network's logits are divided by before they are compared with `soft`.
+        temperature: divisor of the network's logits before they are compared with `soft`.
     """
 
     label_ids: np.ndarray

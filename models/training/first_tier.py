@@ -21,7 +21,7 @@ Windows = Sequence[npt.NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class FirstTierTraining:
-    """What a first tier is made of, and how it is taught.
+    """Settings of a first tier's size and of its training.
 
     Attributes:
         width: channels of a vector; 0 for a bundle without a first tier.
@@ -191,7 +191,7 @@ def _bags(features: list[npt.NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Te
 
 
 def _loss(logits: torch.Tensor, taught: torch.Tensor, label_ids: torch.Tensor, temperature: float) -> torch.Tensor:
-    """What the encoder says of every text, and the label where there is one."""
+    """The encoder's answer on every text, and the label where there is one."""
     loss = torch.nn.functional.kl_div(
         (logits / temperature).log_softmax(dim=1), (taught / temperature).softmax(dim=1), reduction="batchmean"
     ) * (temperature * temperature)

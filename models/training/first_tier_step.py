@@ -43,7 +43,7 @@ class MadeFirstTier:
     thresholds: dict[str, FirstTierThreshold]
 
     def calibration(self) -> dict[str, float]:
-        """What goes into the bundle's calibration.json."""
+        """The values for the bundle's calibration.json."""
         return {"temperature": self.temperature, "rows": self.rows}
 
 

@@ -152,7 +152,7 @@ def _with_text(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _votes(data: LabelledData, used: pd.DataFrame) -> dict[str, int]:
-    """How many votes were given, how many are on rows to learn from, and how many name no row at all."""
+    """Counts of all votes, of those on rows to learn from, and of those that name no row at all."""
     known = {*data.train["id"], *data.validation["id"]}
     return {"given": len(data.votes), "used": len(used), "unknown": int((~data.votes["id"].isin(known)).sum())}
 
@@ -174,7 +174,7 @@ def _leaked(train: pd.DataFrame, validation: pd.DataFrame) -> pd.Series:
 
 
 def _surplus(train: pd.DataFrame, most: int) -> pd.Series:
-    """Whether a row is one too many of its label; the rows that stay are those with the lowest hashes."""
+    """True for a row that is one too many of its label; the rows that stay are those with the lowest hashes."""
     if not most:
         return pd.Series(False, index=train.index)
     return (

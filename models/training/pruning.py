@@ -18,7 +18,7 @@ _EMBEDDING = "embeddings.word_embeddings.weight"
 
 @dataclass(frozen=True)
 class Pruning:
-    """What is left out of the base encoder.
+    """The parts that are left out of the base encoder.
 
     Attributes:
         layers: the encoder layers to keep, counted from 0, in rising order; () for all.

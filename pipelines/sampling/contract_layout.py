@@ -1,4 +1,4 @@
-"""How contracts look as text files: numbering, line width, page numbers."""
+"""Layout of contracts as text files: numbering, line width, page numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a purchasing card pays for, by ledger code: merchants as card statements print them, and usual amounts.
+"""Payments by purchasing card, by ledger code: merchants as card statements print them, and usual amounts.
 
 The codes are those of the bundle `transactions`; every merchant is invented. `{store}` is a branch number, `{town}` a
 made-up place; web addresses end in `.example`, which belongs to nobody.
