@@ -41,7 +41,7 @@ def run_rounds(jobs: Mapping[str, Job], texts: Sequence[str], rounds: int, cores
     Args:
         jobs: by contender.
         texts: (n,).
-        rounds: how often.
+        rounds: number of rounds.
         cores: the processor's cores to run on, the same for all.
 
     Raises:

@@ -19,7 +19,7 @@ class Qualification:
     """A backend's proven quality on labelled texts, together with one bundle.
 
     Attributes:
-        weight: what the LLM's log probabilities count beside the small model's.
+        weight: weight of the LLM's log probabilities relative to the small model's.
         min_confidence: least combined confidence that settles an item; None if it settles nothing.
     """
 

@@ -33,14 +33,14 @@ class ModelBundle:
     """A bundle whose files were all found to be what `bundle.json` says.
 
     Attributes:
-        folder: where it lies.
+        folder: the folder it lies in.
         digest: sha256 of the bytes of bundle.json, in hexadecimal; it pins every other file.
         manifest: the content of bundle.json.
         labels: names in the order of the model's outputs.
         label_sources: for each label, the data sets its training rows came from.
-        temperature: what the logits are divided by before the softmax, > 0.
+        temperature: divisor of the logits before the softmax, > 0.
         calibration: the whole of calibration.json.
-        policy: which answers hold by themselves.
+        policy: decides on the answers that hold by themselves.
     """
 
     folder: Path
@@ -149,10 +149,10 @@ def write_bundle_manifest(
         name: of the bundle: lower-case letters, digits, `_`, `.` and `-`.
         created: ISO 8601 date.
         document_type: the kind of document it was trained on.
-        max_tokens: how many tokens the model reads, special tokens included.
+        max_tokens: number of tokens the model reads, special tokens included.
         training: free facts, as JSON values.
         fingerprint: answers that every machine must reproduce.
-        reading: how a document becomes what the model reads.
+        reading: rules that make a document into the model's input.
 
     Raises:
         BundleError: what lies in the folder does not make a bundle.

@@ -89,8 +89,8 @@ class Classifier:
 
         Args:
             texts: any number of strings; bounded by the caller, all their scores are held at once.
-            with_embeddings: whether to return the text embeddings as well.
-            encoder_only: whether to leave the first tier out.
+            with_embeddings: True to return the text embeddings as well.
+            encoder_only: True to leave the first tier out.
 
         Raises:
             RunFailedError: the model fails on a text that it is known to read, so that the documents are not to blame.

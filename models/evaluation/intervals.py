@@ -54,7 +54,7 @@ def bootstrap_interval(
 
     Args:
         figure: gives the figure of the rows whose numbers, (n_rows,) with repetitions, it is called with.
-        n_rows: how many rows there are.
+        n_rows: number of rows.
 
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """

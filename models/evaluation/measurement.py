@@ -54,7 +54,7 @@ def evaluate(
         columns: name -> (n_rows,) values to slice by.
         none_label: the label that says "none of these"; given it, the rows with another gold label are measured apart.
         positive_label: the label to look for, in a bundle of at most five labels.
-        with_speed: whether to take the time, which classifies up to 200 of the texts once more.
+        with_speed: True to take the time, which classifies up to 200 of the texts once more.
 
     Raises:
         ConfigError: `none_label` or `positive_label` is none of the bundle's, or the bundle has too many labels.

@@ -40,7 +40,7 @@ def length_slices(
 
     Args:
         n_tokens: (n,) int32.
-        max_tokens: what the model reads at once.
+        max_tokens: number of tokens that the model reads at once.
         right: (n,) bool.
         accepted: (n,) bool.
 

@@ -34,7 +34,7 @@ def write_card(path: Path, template: str, results: Mapping[str, dict[str, Any]],
     """Writes the card; the same arguments give the same bytes. It holds labels and slices, and no text of the data.
 
     Args:
-        path: where it goes.
+        path: the file to write.
         template: Markdown that ends where the measurements begin: what the model is, data, licences, intended use and
             limits.
         results: `evaluate` of the deployed bundle by data set. The first, for their union, also gives slices,

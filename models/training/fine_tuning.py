@@ -100,8 +100,8 @@ def fine_tune(
     Args:
         network: with its starting weights; only parameters that require gradients are trained.
         token_ids: one list per row, special tokens included, cut to `recipe.max_tokens`.
-        targets: what each row is to be answered with.
-        recipe: how to train.
+        targets: the answers to learn, one per row.
+        recipe: settings of the training.
         progress: file of the interrupted state; removed at the end.
     """
     torch.manual_seed(recipe.seed)

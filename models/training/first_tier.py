@@ -26,7 +26,7 @@ class FirstTierTraining:
     Attributes:
         width: channels of a vector; 0 for a bundle without a first tier.
         pairs: groups of hashed pairs of word pieces, a power of two.
-        variations: how many variations of every training text the encoder labels besides the text itself.
+        variations: number of variations of every training text that the encoder labels besides the text itself.
         epochs: passes over texts and variations.
         batch_documents: texts per step.
         learning_rate: peak rate.
@@ -94,7 +94,7 @@ def train_first_tier(
         label_ids: (n_texts,) their labels.
         teach: gives the encoder's logits, (n, n_labels).
         n_pieces: of the tokenizer.
-        n_labels: how many labels there are.
+        n_labels: number of labels.
         config: how.
 
     Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.

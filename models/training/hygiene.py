@@ -67,7 +67,7 @@ class InspectedData:
         votes: (id, label, weight) of rows of `train`.
         labels: the taxonomy, sorted.
         report: plain values, fit for JSON; rows by id, without their text.
-        refused: why the data cannot be trained on, one sentence each; empty where it can.
+        refused: the reasons the data cannot be trained on, one sentence each; empty where it can.
     """
 
     train: pd.DataFrame
@@ -92,8 +92,8 @@ def inspect_data(
     Args:
         data: rows as read.
         out_of_scope_label: label of the rows that belong to none; "" for no such rows.
-        rules: what is refused.
-        max_tokens: what the deployed model reads of a text, special tokens included.
+        rules: limits beyond which data are refused.
+        max_tokens: number of tokens that the deployed model reads of a text, special tokens included.
         count_tokens: texts -> how many tokens each has, special tokens included.
     """
     empty = {split: rows["id"][rows["same_text"] == ""] for split, rows in _splits(data.train, data.validation)}

@@ -16,7 +16,7 @@ class Account:
     """A ledger code.
 
     Attributes:
-        weight: how often it is booked, relative to the others.
+        weight: frequency of its bookings, relative to the others.
         median: of the amounts, in pounds.
         vat: share of bookings with the standard rate; the others are zero rated.
     """
