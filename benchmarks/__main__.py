@@ -82,7 +82,7 @@ def _measure(
 
 
 def _job(text_set: TextSet, data: Path, out: Path, cores: int) -> Job:
-    """What every contender is given."""
+    """The input of every contender."""
     network = network_folder(text_set)
     graphs = out / "graphs" / text_set.name
     export_graphs(network, graphs)

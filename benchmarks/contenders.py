@@ -23,15 +23,15 @@ DISTILLED = "distilled"  # in the name of who runs the bundle of fewer layers
 
 @dataclass(frozen=True)
 class Job:
-    """What a contender is given.
+    """A contender's input.
 
     Attributes:
         bundle: folder of the bundle.
         network: folder of the PyTorch checkpoint.
         graphs: folder with what `benchmarks.graphs` exported.
         labels: the network's labels in its order.
-        max_tokens: where a text is cut.
-        cores: how many it runs on.
+        max_tokens: length at which a text is cut.
+        cores: number of cores it runs on.
         train: training rows for the linear model, "" without.
         distilled: folder of a bundle with fewer layers, taught by the network; "" without.
     """
@@ -46,7 +46,7 @@ class Job:
     distilled: str = ""
 
     def has(self, contender: str) -> bool:
-        """Whether the contender has what it needs."""
+        """True where the contender has what it needs."""
         return bool(
             self.train if contender.startswith("scikit-learn") else DISTILLED not in contender or self.distilled
         )

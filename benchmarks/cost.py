@@ -1,4 +1,4 @@
-"""What a million documents cost: here, and asked of a large language model one by one."""
+"""The cost of a million documents: here, and asked of a large language model one by one."""
 
 from __future__ import annotations
 

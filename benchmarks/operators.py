@@ -41,7 +41,7 @@ def operators_markdown(found: Mapping[str, Mapping[int, Mapping[str, float]]]) -
     """A table: operators down, models and lengths across; milliseconds of 1,024 tokens and their share.
 
     Args:
-        found: model -> tokens a text -> operator -> seconds.
+        found: model -> tokens per text -> operator -> seconds.
     """
     passes = [(model, n_tokens, spent) for model, lengths in found.items() for n_tokens, spent in lengths.items()]
     totals = [sum(spent.values()) for _, _, spent in passes]

@@ -1,4 +1,4 @@
-"""How near an encoder comes to what one core can do: `python -m benchmarks.peak BUNDLE`."""
+"""An encoder's speed beside the peak of one core: `python -m benchmarks.peak BUNDLE`."""
 
 from __future__ import annotations
 

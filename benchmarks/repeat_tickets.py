@@ -30,9 +30,9 @@ def write_tickets(sources: list[Path], rows: int, out: Path, alike: bool = False
 
     Args:
         sources: Parquet files with a column `text`.
-        rows: how many to write.
+        rows: number of rows to write.
         out: the file.
-        alike: whether texts come again as they are, under new ids.
+        alike: True where texts come again as they are, under new ids.
     """
     texts = [text for source in sources for text in pd.read_parquet(source)["text"]]
     with out.open("w", encoding="utf-8") as file:

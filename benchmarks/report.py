@@ -1,4 +1,4 @@
-"""What was measured, as JSON and as a Markdown table."""
+"""Measurements as JSON and as a Markdown table."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def summary(measured: Mapping[str, Measured], gold: Sequence[str], n_tokens: flo
         measured: by contender; the first is the one the others are compared with.
         gold: the right labels of the first texts, "" for a text of no label; accuracy is that of the others.
         n_tokens: mean length of the texts.
-        cores: how many each contender had.
+        cores: number of cores of each contender.
     """
     ours = next(iter(measured.values()))
     n_texts = len(ours.labels)

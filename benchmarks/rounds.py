@@ -22,7 +22,7 @@ _LIMIT_S = 1800.0  # of one contender's turn
 
 @dataclass(frozen=True)
 class Measured:
-    """What one contender did.
+    """The result of one contender.
 
     Attributes:
         seconds: of each round, text in to label out.
@@ -41,7 +41,7 @@ def run_rounds(jobs: Mapping[str, Job], texts: Sequence[str], rounds: int, cores
     Args:
         jobs: by contender.
         texts: (n,).
-        rounds: how often.
+        rounds: number of rounds.
         cores: the processor's cores to run on, the same for all.
 
     Raises:

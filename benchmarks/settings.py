@@ -1,4 +1,4 @@
-"""What is measured: sets of texts, each with the network that answers them, in one TOML file."""
+"""Benchmark settings: sets of texts, each with the network that answers them, in one TOML file."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class TextSet:
         data: Parquet file with `text` and `label`, from the folder of the labelled data.
         bundle: folder of the bundle, from the current folder.
         network: folder of the trained network it was made of, from the current folder.
-        max_tokens: how many tokens every contender reads of a text.
-        rows: how many rows to take, evenly spread over the file; 0 for all.
+        max_tokens: number of tokens every contender reads of a text.
+        rows: number of rows to take, evenly spread over the file; 0 for all.
         piece_tokens: cut the texts into pieces of so many tokens, which have no label; 0 to leave them whole.
         train: Parquet file of training rows, for the contender that learns from words.
         distilled: folder of a bundle with the same labels and fewer layers, taught by the network.
@@ -90,7 +90,7 @@ class Settings:
     """A benchmark.
 
     Attributes:
-        rounds: how often every contender runs, one after the other within each round.
+        rounds: number of times that every contender runs, one after the other within each round.
         sets: what they classify.
         job: what the whole job is measured with.
         cost: what it costs.
@@ -107,7 +107,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Texts:
-    """What a set holds: (n,) texts, and the right labels of the first of them; none where they are pieces."""
+    """The content of a set: (n,) texts, and the right labels of the first of them; none where they are pieces."""
 
     texts: tuple[str, ...]
     labels: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""What the first tier costs in right answers: `python -m benchmarks.tiers BUNDLE LABELLED...`.
+"""The first tier's cost in right answers: `python -m benchmarks.tiers BUNDLE LABELLED...`.
 
 The encoder alone and each criterion of the policy answer the same rows, so that their differences are of pairs.
 """
@@ -25,7 +25,7 @@ from schemas.errors import DocyardError
 
 @dataclass(frozen=True)
 class Answers:
-    """What one criterion came to, row by row: (n,) bool each.
+    """The result of one criterion, row by row: (n,) bool each.
 
     Attributes:
         right: the label is the right one; never for a stranger, a row of no label of the bundle.

@@ -38,7 +38,7 @@ class ImportedBatch:
         failed: requests that came back with an error.
         known: lines whose call was finished before.
         unknown: lines that belong to no call of this queue.
-        unreadable: lines that are no answer of a batch.
+        unreadable: lines that are not an answer of a batch.
     """
 
     answered: int = 0

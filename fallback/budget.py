@@ -1,4 +1,4 @@
-"""What calls cost, and the cap that no number of workers can exceed.
+"""Costs of calls, and the cap that no number of workers can exceed.
 
 Money is whole billionths of the currency, so that sums are exact. A call is reserved at the most it can cost before it
 is made, in the same transaction in which the cap is checked; afterwards the reservation becomes what it did cost.
@@ -23,7 +23,7 @@ _TEMPLATE_TOKENS = 256
 
 @dataclass(frozen=True)
 class Price:
-    """What a token costs, in billionths.
+    """The price of a token, in billionths.
 
     Attributes:
         as_of: the date it was looked up; "" for a model of one's own.
@@ -55,7 +55,7 @@ class Cap:
     period: str
 
     def days(self, now: int) -> str:
-        """What the UTC dates of the current period begin with."""
+        """The beginning of all UTC dates in the current period."""
         return utc_day(now)[: {"day": 10, "month": 7, "ever": 0}[self.period]]
 
 
@@ -89,7 +89,7 @@ def reserve(connection: sa.Connection, nanos: int, cap: Cap, now: int) -> bool:
 
 
 def spent(connection: sa.Connection, cap: Cap, now: int) -> int:
-    """What the current period has cost so far, reservations included."""
+    """The cost of the current period so far, reservations included."""
     days = spend.c.day.startswith(cap.days(now), autoescape=True)
     return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(spend.c.nanos), 0)).where(days)) or 0)
 

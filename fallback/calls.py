@@ -26,12 +26,12 @@ OPEN, OVER_CAP, CAP_IN_USE, IN_FLIGHT = "open", "over_cap", "cap_in_use", "in_fl
 
 @dataclass(frozen=True)
 class Asker:
-    """On whose behalf calls are made.
+    """The work on whose behalf calls are made.
 
     Attributes:
         backend: the LLM's name in all records.
         endpoint: host the requests go to, or the folder of a batch.
-        worker: makes the calls.
+        worker: name of the one that makes the calls.
         purpose: "drain", "batch", "qualify" or "probe".
         price: None where it is unknown.
         cap: limit of spending.

@@ -1,4 +1,4 @@
-"""What becomes of answered items: the vote settles them where it has earned that, everything else goes to people."""
+"""Decisions on answered items: the vote settles them where it has earned that, everything else goes to people."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from schemas.queue import EventAction, ItemCode, ItemState
 
 
 def qualification_of(connection: sa.Connection, backend: str, prompt_version: str, bundle: str) -> Qualification | None:
-    """What the backend last showed with this prompt and bundle; None for the embedded model, which never settles."""
+    """The backend's last proof with this prompt and bundle; None for the embedded model, which never settles."""
     if backend.startswith(EMBEDDED):
         return None
     row = connection.execute(

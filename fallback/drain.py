@@ -30,7 +30,7 @@ _TRIAL_POLL_SECONDS = 0.02
 
 @dataclass(frozen=True)
 class Limits:
-    """When to stop although there is more to do; None for no limit."""
+    """Limits at which a drain stops although there is more to do; None for no limit."""
 
     max_items: int | None = None
     max_seconds: float | None = None
@@ -270,7 +270,7 @@ def _anything_pending(connection: sa.Connection) -> bool:
 
 
 def _next_due(connection: sa.Connection) -> int | None:
-    """When the next item is due or its lease over, in microseconds; None where no item is pending or in a call."""
+    """The time the next item is due or its lease over, in microseconds; None where no item is pending or in a call."""
     due = sa.select(sa.func.min(items.c.not_before)).where(items.c.state == ItemState.PENDING.value)
     over = sa.select(sa.func.min(items.c.lease_until)).where(
         items.c.state == ItemState.LEASED.value, items.c.code == ItemCode.IN_CALL.value

@@ -24,8 +24,8 @@ class Event:
     """Something that happened.
 
     Attributes:
-        actor: who did it: `drain`, `operator`, or `person:NAME`.
-        action: what was done; `schemas.queue.EventAction` lists what the queue itself does.
+        actor: the one who did it: `drain`, `operator`, or `person:NAME`.
+        action: the action; `schemas.queue.EventAction` lists those of the queue itself.
         item_key: of the item it was done to, if it was one.
         details: JSON values; never document text or ids.
     """
@@ -55,7 +55,7 @@ class ChainFault:
 
     Attributes:
         seq: number of the event.
-        problem: what is wrong there.
+        problem: the fault found there.
     """
 
     seq: int

@@ -98,7 +98,7 @@ def hand_back(connection: sa.Connection, item: Item, code: ItemCode, now: int, n
 def reclaim_expired(connection: sa.Connection, now: int, max_losses: int, limit: int = 1000) -> int:
     """Frees items whose lease ran out; a call that was under way counts as lost, at its reserved price.
 
-    An item that outlived `max_losses` workers is dead: it may be what ends them. A batch is no worker.
+    An item that outlived `max_losses` workers is dead: it may be what ends them. A batch is not a worker.
 
     Returns:
         Number of leases that had run out.

@@ -20,7 +20,7 @@ from fallback.personal_numbers import find_cards, find_ibans, find_marked_phones
 from schemas.errors import ConfigError
 from schemas.fallback_config import MaskingConfig
 
-# Placeholders by kind; where several kinds overlap, the first of them.
+# Placeholders by kind; where several kinds overlap, the first of them names the place.
 _PLACEHOLDERS = {
     "email": "EMAIL",
     "iban": "IBAN",

@@ -200,7 +200,7 @@ def status_of_error(error: Any) -> int:
 
 
 def seconds_to_wait(headers: Mapping[str, str], payload: Any, words: str) -> float | None:
-    """When an endpoint wants to be asked again, in whichever form it says so; None where it does not say.
+    """The seconds to wait that an endpoint asks for, in any form it gives; None where it gives none.
 
     The forms: `retry-after-ms`, `Retry-After` as seconds or date, RetryInfo or `retry_after` in the body, words such as
     "try again in 6m0s", and `x-ratelimit-reset-*` and its kin as durations or times.

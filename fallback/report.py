@@ -29,7 +29,7 @@ class CodeCount:
 
 @dataclass(frozen=True)
 class QueueReport:
-    """What the queue holds and what it has cost.
+    """The queue's content and its cost so far.
 
     Attributes:
         calls: status -> calls.

@@ -22,7 +22,7 @@ _STEPS = 20  # thresholds tried
 
 @dataclass(frozen=True)
 class LabelledVote:
-    """What both said of one labelled text.
+    """The answers of both on one labelled text.
 
     Attributes:
         gold: the right label, perhaps none of the candidates.
@@ -39,7 +39,7 @@ class LabelledVote:
 
 @dataclass(frozen=True)
 class Fit:
-    """What the vote has shown.
+    """The proven quality of the vote.
 
     Attributes:
         n: texts.

@@ -16,10 +16,10 @@ _FLOOR = 1e-4
 
 @dataclass(frozen=True)
 class Qualification:
-    """What a backend has shown on labelled texts, together with one bundle.
+    """A backend's proven quality on labelled texts, together with one bundle.
 
     Attributes:
-        weight: what the LLM's log probabilities count beside the small model's.
+        weight: weight of the LLM's log probabilities relative to the small model's.
         min_confidence: least combined confidence that settles an item; None if it settles nothing.
     """
 
@@ -29,10 +29,10 @@ class Qualification:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What becomes of an answered item.
+    """The decision on an answered item.
 
     Attributes:
-        code: LLM_VOTE, or why people decide.
+        code: LLM_VOTE, or the reason that people decide.
         label: the best label by the combined vote; "" for none of the candidates.
         confidence: the vote's share for it.
     """

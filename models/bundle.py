@@ -33,14 +33,14 @@ class ModelBundle:
     """A bundle whose files were all found to be what `bundle.json` says.
 
     Attributes:
-        folder: where it lies.
+        folder: the folder it lies in.
         digest: sha256 of the bytes of bundle.json, in hexadecimal; it pins every other file.
         manifest: the content of bundle.json.
         labels: names in the order of the model's outputs.
         label_sources: for each label, the data sets its training rows came from.
-        temperature: what the logits are divided by before the softmax, > 0.
+        temperature: divisor of the logits before the softmax, > 0.
         calibration: the whole of calibration.json.
-        policy: which answers hold by themselves.
+        policy: decides on the answers that hold by themselves.
     """
 
     folder: Path
@@ -64,17 +64,17 @@ class ModelBundle:
 
     @property
     def max_tokens(self) -> int:
-        """How many tokens the model reads, special tokens included."""
+        """The number of tokens the model reads, special tokens included."""
         return self.manifest.max_tokens
 
     @property
     def reading(self) -> ReadingRules:
-        """How a document becomes what the model reads."""
+        """The rules that make a document into the model's input."""
         return self.manifest.reading
 
     @property
     def first_tier_temperature(self) -> float:
-        """What the first tier's logits are divided by before the softmax, > 0."""
+        """The divisor of the first tier's logits before the softmax, > 0."""
         return float(self.calibration.get("first_tier", {}).get("temperature", 1.0))
 
     @property
@@ -149,10 +149,10 @@ def write_bundle_manifest(
         name: of the bundle: lower-case letters, digits, `_`, `.` and `-`.
         created: ISO 8601 date.
         document_type: the kind of document it was trained on.
-        max_tokens: how many tokens the model reads, special tokens included.
+        max_tokens: number of tokens the model reads, special tokens included.
         training: free facts, as JSON values.
         fingerprint: answers that every machine must reproduce.
-        reading: how a document becomes what the model reads.
+        reading: rules that make a document into the model's input.
 
     Raises:
         BundleError: what lies in the folder does not make a bundle.
@@ -186,7 +186,7 @@ def write_bundle_manifest(
 
 
 def bundle_reference(bundle: ModelBundle) -> str:
-    """How a classification names the bundle that made it: "tickets@0123456789ab"."""
+    """The bundle's name in the classifications that it made: "tickets@0123456789ab"."""
     return f"{bundle.name}@{bundle.digest[:12]}"
 
 

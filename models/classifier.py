@@ -89,8 +89,8 @@ class Classifier:
 
         Args:
             texts: any number of strings; bounded by the caller, all their scores are held at once.
-            with_embeddings: whether to return the text embeddings as well.
-            encoder_only: whether to leave the first tier out.
+            with_embeddings: True to return the text embeddings as well.
+            encoder_only: True to leave the first tier out.
 
         Raises:
             RunFailedError: the model fails on a text that it is known to read, so that the documents are not to blame.
@@ -122,7 +122,7 @@ class Classifier:
 
     @property
     def has_first_tier(self) -> bool:
-        """Whether a first tier answers before the encoder."""
+        """True where a first tier answers before the encoder."""
         return self._first_tier is not None
 
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -136,7 +136,7 @@ class Classifier:
         return self._run(TokenizedTexts(list(windows), ones, lengths, no, {}), no, ["logits"])[0][0]
 
     def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], LabelScores]:
-        """Which texts the first tier answers, and its scores of those."""
+        """The texts that the first tier answers, and its scores of those."""
         n_texts = len(tokenized.n_tokens)
         easy = np.zeros(n_texts, dtype=np.bool_)
         if self._first_tier is None or encoder_only:

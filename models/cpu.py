@@ -1,4 +1,4 @@
-"""What this machine offers a model: cores, memory, and the processor's instructions for small integers."""
+"""This machine's means for a model: cores, memory, and the processor's instructions for small integers."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _ARM = {"dot product": ("asimddp",), "i8mm": ("i8mm",), "bf16": ("bf16",)}
 
 @dataclass(frozen=True)
 class Machine:
-    """What a process here may use.
+    """The means that a process here may use.
 
     Attributes:
         processor: the model's name; "unknown" where the system does not tell.
         architecture: such as x86_64 or aarch64.
         cores: that this process may run on.
         memory_bytes: of the machine, or of the container if that is less; None if unknown.
-        features: instructions that matter for int8 -> whether they are there; None if unknown.
+        features: instructions that matter for int8 -> True where they are there; None if unknown.
     """
 
     processor: str
@@ -68,7 +68,7 @@ def parse_cpuinfo(content: str, architecture: str) -> tuple[str, dict[str, bool]
 
 
 def usable_cores() -> int:
-    """How many cores this process may run on."""
+    """The number of cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

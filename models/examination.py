@@ -19,9 +19,9 @@ class AnswerDifference:
 
     Attributes:
         text: its number in bundle.json, from 0.
-        recorded_label: what it must be.
+        recorded_label: the label it must be.
         recorded_confidence: likewise.
-        label: what this machine says.
+        label: the one that this machine gives.
         confidence: likewise.
     """
 
@@ -34,13 +34,13 @@ class AnswerDifference:
 
 @dataclass(frozen=True)
 class Examination:
-    """What came of examining one bundle.
+    """The result of examining one bundle.
 
     Attributes:
         folder: as it was named.
         reference: name and digest; None where the bundle does not load, like all that follows but `problem`.
-        problem: why it does not load or run; None where it does.
-        fingerprint_texts: how many texts its fingerprint has.
+        problem: the reason it does not load or run; None where it does.
+        fingerprint_texts: number of texts its fingerprint has.
         differences: those that are answered otherwise, so that a run would refuse the bundle here.
         largest_difference: in confidence, over all texts with the recorded label.
         documents_per_second: roughly, of short texts such as those of the fingerprint.
@@ -56,7 +56,7 @@ class Examination:
 
     @property
     def sound(self) -> bool:
-        """Whether a run would use the bundle on this machine."""
+        """True where a run would use the bundle on this machine."""
         return self.problem is None and not self.differences
 
 

@@ -25,7 +25,7 @@ _LEFT, _RIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # 
 
 @dataclass(frozen=True, eq=False)
 class FirstTierWeights:
-    """What a first tier knows; with n_pieces word pieces, n_pairs hashed pairs, and vectors of `width` channels.
+    """The weights of a first tier; with n_pieces word pieces, n_pairs hashed pairs, and vectors of `width` channels.
 
     Attributes:
         pieces: (n_pieces, width) int8, a vector of every word piece.
@@ -114,7 +114,7 @@ class FirstTier:
 
     @property
     def n_pieces(self) -> int:
-        """How many word pieces it knows."""
+        """The number of word pieces it knows."""
         return self._n_pieces
 
     def logits(self, windows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:

@@ -66,7 +66,7 @@ def probe_activations(rows: int) -> npt.NDArray[np.int64]:
 def probe_weights() -> npt.NDArray[np.int64]:
     """(WIDTH, COLUMNS) in -127 to 127: all highest, all lowest, both in turn, in pairs, then mixtures of extremes.
 
-    The graph holds them too. They are made by arithmetic alone, so that no other version of numpy makes others.
+    The graph holds them too. They are made by arithmetic only, so that no other version of numpy makes others.
     """
     place, column = np.ogrid[:WIDTH, :COLUMNS]
     weights: npt.NDArray[np.int64] = np.array([127, -127, 126, 0, -126, 1, 127], dtype=np.int64)[

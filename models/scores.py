@@ -65,7 +65,7 @@ def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> LabelSc
 
     Args:
         logits: (n_documents, n_labels) float32.
-        temperature: what the logits are divided by before the softmax, > 0.
+        temperature: divisor of the logits before the softmax, > 0.
     """
     n_documents, n_labels = logits.shape
     k = min(TOP_LABELS, n_labels)

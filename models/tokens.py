@@ -39,7 +39,7 @@ class TextTokenizer:
 
     Args:
         content: of `tokenizer.json`.
-        max_tokens: how many tokens the model reads, special tokens included.
+        max_tokens: number of tokens the model reads, special tokens included.
         window_overlap: tokens that neighbouring windows of a longer text share, at most half of a window; None for one
             window, cut at `max_tokens`.
         where: names the file in errors.

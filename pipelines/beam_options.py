@@ -27,7 +27,7 @@ class BeamOptions:
 
     @property
     def on_dask(self) -> bool:
-        """Whether Dask runs the job."""
+        """True where Dask runs the job."""
         return type(self.runner).__name__ == "DaskRunner"
 
 

@@ -63,7 +63,7 @@ def evaluation_page(result: dict[str, Any], data_name: str) -> str:
 
     Args:
         result: of `models.evaluation.evaluate`.
-        data_name: what the figures were measured on, for the heading.
+        data_name: name of the data that the figures were measured on, for the heading.
     """
     title = f"{result['bundle']} on {data_name}"
     rows = f"{result['rows']:,} rows, {result['in_scope_rows']:,} of them in scope"

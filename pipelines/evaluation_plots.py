@@ -63,7 +63,7 @@ def reliability_plot(bins: Sequence[dict[str, Any]]) -> str:
 
 
 def confidence_plot(bins: Sequence[dict[str, Any]]) -> str:
-    """Where the right answers lie and where the wrong ones, each as shares of their own number.
+    """Places of the right answers and of the wrong ones, each as shares of their own number.
 
     Args:
         bins: `reliability` of an evaluation.

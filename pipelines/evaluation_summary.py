@@ -1,4 +1,4 @@
-"""What `docyard evaluate` says on a terminal: the figures that matter first."""
+"""Words of `docyard evaluate` on a terminal: the figures that matter first."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> No
 def reach_loopback_directly() -> None:
     """Keeps gRPC, by which Beam talks to its workers, from asking the proxy of http_proxy for this very machine.
 
-    gRPC alone reads no_grpc_proxy, and reads it instead of no_proxy; both stay as they are for everyone else.
+    Only gRPC reads no_grpc_proxy, and reads it instead of no_proxy; both stay as they are for everyone else.
     """
     excepted = os.environ.get(_NOT_BY_PROXY_IN_GRPC) or os.environ.get(_NOT_BY_PROXY) or ""
     names = [name for name in excepted.split(",") if name]

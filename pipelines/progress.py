@@ -20,7 +20,7 @@ def show_progress(receipts: Path, n_shards: int) -> Iterator[None]:
 
     Args:
         receipts: folder with one file per staged table.
-        n_shards: how many shards the run has.
+        n_shards: number of shards the run has.
     """
     if not sys.stderr.isatty():
         yield

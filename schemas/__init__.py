@@ -1,1 +1,1 @@
-"""What everything else agrees on: tables, reason codes, errors and configuration. Imports nothing of Docyard."""
+"""Facts that all other code agrees on: tables, reason codes, errors and configuration. Imports nothing of Docyard."""

@@ -24,8 +24,8 @@ T = TypeVar("T")
 
 DEFAULT_TEXT_FIELD = "text"
 SPLITS = ("none", "paragraphs")
-# When a bundle's first tier may answer: it makes no more errors than the encoder would among as many texts of its own
-# choice, or the two together make no more than the encoder alone.
+# Criteria of a first tier's answers: it makes no more errors than the encoder would among as many texts of its own
+# choice, or the two together make no more than the encoder by itself.
 FIRST_TIER_CRITERIA = ("strict", "equal_average")
 FIRST_TIER_CHOICES = (*FIRST_TIER_CRITERIA, "off")
 
@@ -102,9 +102,9 @@ class ClassificationConfig:
     Attributes:
         batch_tokens: about how many tokens go through the model at once; changes no answer.
         threads: batches in flight per process; 0 for one per core; changes no answer.
-        first_tier: when a bundle's first tier answers instead of its encoder: "strict" where it makes no more errors
+        first_tier: criterion for a first tier to answer instead of its encoder: "strict" where it makes no more errors
             than the encoder would among as many texts, "equal_average" where both together make no more than the
-            encoder alone, "off" never.
+            encoder by itself, "off" never.
         cache_megabytes: largest size of the warehouse's cache of answers; 0 for none; changes no answer.
     """
 

@@ -1,4 +1,4 @@
-"""How a missing extra is installed: from the checkout that runs, or into the installed product."""
+"""Advice to install a missing extra: from the checkout that runs, or into the installed product."""
 
 from __future__ import annotations
 

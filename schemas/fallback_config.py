@@ -169,7 +169,7 @@ class PriorityConfig:
 
     Attributes:
         document_type: the kind of document.
-        weight: cost relative to other types.
+        weight: factor of the cost.
         value_field: a metadata field with a number that it counts times, such as an amount.
     """
 

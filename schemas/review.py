@@ -23,7 +23,7 @@ ROLE_DESCRIPTIONS: dict[Role, str] = {
 
 
 class Stage(StrEnum):
-    """Whose judgement a review waits for."""
+    """The judge that a review waits for."""
 
     FIRST = "first"
     SECOND = "second"

@@ -30,7 +30,7 @@ class FileVersion:
     """Signs of a file's state that need no reading of it; an object store knows only size and change time.
 
     Attributes:
-        modified_ns: when the content changed last, in nanoseconds since 1970.
+        modified_ns: time of the content's last change, in nanoseconds since 1970.
         changed_ns: when anything of the file changed last, its name included: a program may set the time above back,
             not this one.
         inode: differs where another file was put in the place of the first.

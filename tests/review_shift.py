@@ -81,7 +81,7 @@ class _Person:
     right: Mapping[str, str]
 
     def judge_next(self) -> str:
-        """What came of the next item's judgement; "" where nothing waits."""
+        """The result of the next item's judgement; "" where nothing waits."""
         page = self._send("/next", self._page("/help"))
         return "" if page == "/?note=none" else self._judge(page)
 

@@ -37,7 +37,7 @@ def classify_documents(
     stem: str = "",
     on_cache_failure: Callable[[OSError], None] = lambda _: None,
 ) -> pa.Table:
-    """Adds the model's answers to every valid row; a row the model fails on alone becomes a rejection.
+    """Adds the model's answers to every valid row; a row that the model fails on by itself becomes a rejection.
 
     Rows with the same text are answered once, and those that the cache knows not at all.
 

@@ -23,7 +23,7 @@ def route_documents(table: pa.Table, bundle: ModelBundle, first_tier: str = "str
 
     Args:
         table: classified documents.
-        bundle: which classified them.
+        bundle: the one that classified them.
         first_tier: the criterion by which its first tier answered.
     """
     rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)

@@ -75,7 +75,7 @@ def split_documents(table: pa.Table, split: str) -> pa.Table:
 
 
 def paragraphs(text: str, least_characters: int = 0) -> list[tuple[int, int]]:
-    """Where the paragraphs of a text lie: every character that is not white space is in exactly one of them.
+    """Places of a text's paragraphs: every character that is not white space is in exactly one of them.
 
     A paragraph is what stands between blank lines; where there is no blank line and the lines are too long to be
     wrapped ones, each line is. One of more than 2,000 characters is cut, at the end of a sentence if there is one.
@@ -104,7 +104,7 @@ def paragraphs(text: str, least_characters: int = 0) -> list[tuple[int, int]]:
 
 
 def _pieces(text: str, most: int) -> Iterator[tuple[int, int]]:
-    """What stands between the breaks of a text, none of it longer than `most`."""
+    """Parts between the breaks of a text, none of them longer than `most`."""
     breaks = list(_BLANK_LINE.finditer(text))
     if not breaks and len(text) > _MEAN_LINE * (1 + max(text.count("\n"), text.count("\r"))):
         breaks = list(_LINE_END.finditer(text))
@@ -143,7 +143,7 @@ def _after_white(text: str, position: int) -> int:
 
 
 def _count_words(text: str, start: int, stop: int) -> int:
-    """How many words there are, up to as many as matter."""
+    """The number of words, up to as many as matter."""
     words = 0
     for _ in _WORD.finditer(text, start, stop):
         words += 1
@@ -153,7 +153,7 @@ def _count_words(text: str, start: int, stop: int) -> int:
 
 
 def _carried_bytes(table: pa.Table) -> list[int]:
-    """What each row of a document repeats. Its rows are kept long enough that this stays within bounds."""
+    """Bytes that each row of a document repeats; its rows are long enough to keep their sum within bounds."""
     lengths = [pc.fill_null(pc.binary_length(table[name]), 0) for name in ("document_id", "metadata", "source_uri")]
     total: list[int] = pc.add(pc.add(lengths[0], lengths[1]), lengths[2]).to_pylist()
     return total

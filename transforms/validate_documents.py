@@ -20,7 +20,7 @@ _TIMESTAMP = pa.timestamp("us", "UTC")
 # Not only digits: fromisoformat takes any character for the "T", and so reads a Unix time as a year of old.
 _ISO_8601 = re.compile(r"\d{4}-?\d\d-?\d\d([Tt ].+)?")
 
-# RE2 patterns. Letters that are drawn as nothing are no content either: Hangul fillers, the empty Braille cell.
+# RE2 patterns. Letters that are drawn as nothing are not content either: Hangul fillers, the empty Braille cell.
 _CONTROL = r"\p{Cc}"
 _CONTROL_BEYOND_SPACE = r"[\x00-\x08\x0E-\x1F\x7F-\x{84}\x{86}-\x{9F}]"
 _VISIBLE = r"[^\p{Z}\p{Cc}\p{Cf}\x{034F}\x{115F}\x{1160}\x{2800}\x{3164}\x{FE00}-\x{FE0F}\x{FFA0}]"

@@ -44,7 +44,7 @@ def reliability(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_
 
 
 def expected_calibration_error(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> float | None:
-    """How far confidence lies from accuracy: the mean over the bins of `reliability`, weighted by rows.
+    """The distance of confidence from accuracy: the mean over the bins of `reliability`, weighted by rows.
 
     Args:
         confidence: (n,) float32 in [0, 1].
@@ -67,7 +67,7 @@ def brier_score(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_
 
 
 def risk_coverage(confidence: npt.NDArray[np.float32], right: npt.NDArray[np.bool_]) -> dict[str, Any] | None:
-    """How many answers are wrong among the most confident ones, for every share of answers; None without rows.
+    """Errors among the most confident answers, for every share of answers; None without rows.
 
     Rows of equal confidence are taken together, so that their order changes nothing.
 

@@ -1,4 +1,4 @@
-"""How sure a figure is: 95% intervals, by formula for a share and by resampling for anything else."""
+"""The certainty of a figure: 95% intervals, by formula for a share and by resampling for anything else."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def bootstrap_interval(
 
     Args:
         figure: gives the figure of the rows whose numbers, (n_rows,) with repetitions, it is called with.
-        n_rows: how many rows there are.
+        n_rows: number of rows.
 
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """

@@ -54,7 +54,7 @@ def evaluate(
         columns: name -> (n_rows,) values to slice by.
         none_label: the label that says "none of these"; given it, the rows with another gold label are measured apart.
         positive_label: the label to look for, in a bundle of at most five labels.
-        with_speed: whether to take the time, which classifies up to 200 of the texts once more.
+        with_speed: True to take the time, which classifies up to 200 of the texts once more.
 
     Raises:
         ConfigError: `none_label` or `positive_label` is none of the bundle's, or the bundle has too many labels.
@@ -141,7 +141,7 @@ def _positives_only(
     accepted: npt.NDArray[np.bool_],
     bundle: ModelBundle,
 ) -> dict[str, Any]:
-    """How the rows that are something fare: as answered, and with the label for nothing struck from the answers.
+    """Figures of the rows that are something: as answered, and with the label for nothing struck from the answers.
 
     Args:
         none_id: the label that stands for none of the others.
@@ -168,7 +168,7 @@ def _first_tier(
     first_tier: npt.NDArray[np.bool_],
     in_scope: npt.NDArray[np.bool_],
 ) -> dict[str, Any]:
-    """What the first tier answers; `right` and `accepted` are (n in scope,) bool, the others (n,) bool."""
+    """The first tier's answers; `right` and `accepted` are (n in scope,) bool, the others (n,) bool."""
     easy = first_tier[in_scope]
     return {
         "share": share(easy),
@@ -183,7 +183,7 @@ def _several_labels(
     top_label_ids: npt.NDArray[np.int32],
     bundle: ModelBundle,
 ) -> dict[str, Any]:
-    """What the best and the top answers are worth where a row may have several right labels.
+    """The worth of the best and the top answers where a row may have several right labels.
 
     Args:
         right_labels: (n,) the right labels of each row; its gold label is one whether named or not.
@@ -217,7 +217,7 @@ def _positive_label(
     in_scope: npt.NDArray[np.bool_],
     bundle: ModelBundle,
 ) -> dict[str, Any]:
-    """How well the label's probability puts its rows before the others; `positive` is (n in scope,) bool."""
+    """Figures of the rows' order by the label's probability; `positive` is (n in scope,) bool."""
     if len(bundle.labels) > scores.top_label_ids.shape[1]:
         raise ConfigError(
             f"{bundle_reference(bundle)} has {len(bundle.labels)} labels, and of each row only the probabilities of "

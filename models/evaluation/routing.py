@@ -1,4 +1,4 @@
-"""Which of a classifier's answers its bundle's policy accepts, as a run would route them."""
+"""The answers of a classifier that its bundle's policy accepts, as a run would route them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_ANSWER = "failed"  # stands among the route reasons for a row the model faile
 
 
 def accepted_rows(bundle: ModelBundle, scores: Scores) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
-    """Which rows are accepted, and the reason of each; a failed row is not accepted, for the reason "failed"."""
+    """The accepted rows, and each row's reason; a failed row is not accepted, for the reason "failed"."""
     answered = ~scores.failed
     routes, answered_reasons = route(
         scores.confidence[answered],

@@ -15,7 +15,7 @@ COLUMN_VALUES = 20  # values of a column that get a slice of their own
 
 
 def group_figures(right: npt.NDArray[np.bool_], accepted: npt.NDArray[np.bool_]) -> dict[str, Any]:
-    """How often a group of rows is right and accepted; both (n,) bool. Shares of no rows are None."""
+    """Shares of a group's rows that are right and accepted; both (n,) bool. Shares of no rows are None."""
     accepted_rows, hits_accepted = int(accepted.sum()), int(right[accepted].sum())
     return {
         "rows": len(right),
@@ -40,7 +40,7 @@ def length_slices(
 
     Args:
         n_tokens: (n,) int32.
-        max_tokens: what the model reads at once.
+        max_tokens: number of tokens that the model reads at once.
         right: (n,) bool.
         accepted: (n,) bool.
 

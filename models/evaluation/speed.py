@@ -1,4 +1,4 @@
-"""How fast a classifier is on this machine, now; never part of the figures that two machines must agree on."""
+"""A classifier's speed on this machine, now; never part of the figures that two machines must agree on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def classify_timed(classifier: Classifier, texts: Sequence[str]) -> tuple[Scores
         documents: n.
         seconds, cpu_seconds: of all texts at once; the second counts every core.
         documents_per_second, documents_per_cpu_second: likewise.
-        singles: how many texts were classified alone, evenly spread; fewer than 200 where 10 s were over.
+        singles: number of texts that were classified one by one, evenly spread; fewer than 200 where 10 s were over.
         single_p50_ms, single_p95_ms: milliseconds for a text alone, median and 95th percentile.
         peak_memory_bytes: most memory this process ever held, data and libraries included.
     """

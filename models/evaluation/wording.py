@@ -1,4 +1,4 @@
-"""How shares and their intervals are written, on cards, pages and terminals alike."""
+"""Words for shares and their intervals, on cards, pages and terminals alike."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class Job:
     """One training: what to do, and where.
 
     Attributes:
-        config: what to build.
+        config: settings of the bundle to build.
         card: file with the hand-written part of the model card; None for a short one.
         data: folder that the data's relative paths start from.
         work: folder of what is kept for the next try; held by the caller.

@@ -38,7 +38,7 @@ def fit_temperature(logits: npt.NDArray[np.float32], label_ids: npt.NDArray[np.i
 
 @dataclass(frozen=True)
 class PolicyChoice:
-    """How the first policy is chosen.
+    """Settings for the choice of the first policy.
 
     Attributes:
         escalation_budget: largest share of in-scope rows that it may escalate, in (0, 1).

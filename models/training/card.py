@@ -15,13 +15,13 @@ _CONFUSIONS = 10
 
 @dataclass(frozen=True)
 class CardFacts:
-    """What a card says besides what was measured.
+    """The content of a card besides the measurements.
 
     Attributes:
         bundle: as deployed, but for the card itself and the fingerprint.
         techniques: sentences on how the network was made, in the order of doing.
         parity: figures of the int8 model against its float parent, as plain values; {} where none were taken.
-        split: which rows were measured.
+        split: the rows that were measured.
     """
 
     bundle: ModelBundle
@@ -34,7 +34,7 @@ def write_card(path: Path, template: str, results: Mapping[str, dict[str, Any]],
     """Writes the card; the same arguments give the same bytes. It holds labels and slices, and no text of the data.
 
     Args:
-        path: where it goes.
+        path: the file to write.
         template: Markdown that ends where the measurements begin: what the model is, data, licences, intended use and
             limits.
         results: `evaluate` of the deployed bundle by data set. The first, for their union, also gives slices,

@@ -31,7 +31,7 @@ class Distillation:
             probabilities are averaged. They may be deeper than the student, or have another vocabulary.
         train_teachers: number of further teachers to train first, alike but for the seed, from the whole base encoder.
         teacher_epochs: epochs of those; 0 for as many as the student has.
-        linear_teacher: True if a linear model of word counts also teaches. It answers each row after being trained on
+        linear_teacher: True if a linear model of word counts teaches, too. It answers each row after being trained on
             the others only, so that it does not repeat a wrong label: worth a try on few rows with noisy labels.
         weight: share of the loss that comes from the teachers, in [0, 1].
         temperature: softens the probabilities of both sides, > 0.

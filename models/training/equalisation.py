@@ -132,7 +132,7 @@ def _row_maxima(matrix: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 def _scales(activation: npt.NDArray[np.float32], weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What to divide each channel by, so that activation and weight end up alike; 1 where one of them is 0."""
+    """Each channel's divisor, so that activation and weight end up alike; 1 where one of them is 0."""
     known = (activation > 0.0) & (weight > 0.0)
     scales = np.ones_like(activation)
     scales[known] = np.sqrt(activation[known] / weight[known])

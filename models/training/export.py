@@ -272,7 +272,7 @@ def _linear_inputs(graph: onnx.ModelProto) -> set[str]:
 
 
 def _is_product_of_activations(node: onnx.NodeProto, graph: onnx.ModelProto) -> bool:
-    """Whether a node is one of attention's own products, where int8 costs accuracy and saves no time."""
+    """True for a node that is one of attention's own products, where int8 costs accuracy and saves no time."""
     weights = {initializer.name for initializer in graph.graph.initializer}
     return node.op_type == "MatMul" and not weights.intersection(node.input)
 

@@ -74,13 +74,13 @@ class FineTuning:
 
 @dataclass(frozen=True, eq=False)
 class Targets:
-    """What the network is to answer.
+    """The answers that the network is to learn.
 
     Attributes:
         label_ids: (n_rows,) int64; UNLABELLED where only `soft` is known.
         soft: (n_rows, n_labels) float32 probabilities of a teacher at `temperature`; NaN rows have none. Or None.
         soft_weight: share of the loss that comes from `soft`, in [0, 1], on rows that have both.
-        temperature: what the network's logits are divided by before they are compared with `soft`.
+        temperature: divisor of the network's logits before they are compared with `soft`.
     """
 
     label_ids: np.ndarray
@@ -100,8 +100,8 @@ def fine_tune(
     Args:
         network: with its starting weights; only parameters that require gradients are trained.
         token_ids: one list per row, special tokens included, cut to `recipe.max_tokens`.
-        targets: what each row is to be answered with.
-        recipe: how to train.
+        targets: the answers to learn, one per row.
+        recipe: settings of the training.
         progress: file of the interrupted state; removed at the end.
     """
     torch.manual_seed(recipe.seed)

@@ -21,12 +21,12 @@ Windows = Sequence[npt.NDArray[np.int32]]
 
 @dataclass(frozen=True)
 class FirstTierTraining:
-    """What a first tier is made of, and how it is taught.
+    """Settings of a first tier's size and of its training.
 
     Attributes:
         width: channels of a vector; 0 for a bundle without a first tier.
         pairs: groups of hashed pairs of word pieces, a power of two.
-        variations: how many variations of every training text the encoder labels besides the text itself.
+        variations: number of variations of every training text that the encoder labels besides the text itself.
         epochs: passes over texts and variations.
         batch_documents: texts per step.
         learning_rate: peak rate.
@@ -94,7 +94,7 @@ def train_first_tier(
         label_ids: (n_texts,) their labels.
         teach: gives the encoder's logits, (n, n_labels).
         n_pieces: of the tokenizer.
-        n_labels: how many labels there are.
+        n_labels: number of labels.
         config: how.
 
     Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
@@ -191,7 +191,7 @@ def _bags(features: list[npt.NDArray[np.int64]]) -> tuple[torch.Tensor, torch.Te
 
 
 def _loss(logits: torch.Tensor, taught: torch.Tensor, label_ids: torch.Tensor, temperature: float) -> torch.Tensor:
-    """What the encoder says of every text, and the label where there is one."""
+    """The encoder's answer on every text, and the label where there is one."""
     loss = torch.nn.functional.kl_div(
         (logits / temperature).log_softmax(dim=1), (taught / temperature).softmax(dim=1), reduction="batchmean"
     ) * (temperature * temperature)

@@ -18,7 +18,7 @@ class FirstTierThreshold:
     Attributes:
         min_confidence: in [0, 1].
         answered: share of all rows, texts that belong to no label among them, that the first tier answers.
-        errors: how many of these answers are wrong.
+        errors: number of these answers that are wrong.
         encoder_errors: how many the encoder makes that it is compared with.
         error_bound_95: what the share of wrong answers stays below, with 95% confidence, for rows like these and a
             threshold that was fixed before; this one was chosen on them.

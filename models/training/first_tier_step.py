@@ -32,8 +32,8 @@ class MadeFirstTier:
 
     Attributes:
         content: of the bundle's file.
-        temperature: what its logits are divided by.
-        rows: how many chose it.
+        temperature: divisor of its logits.
+        rows: number of rows that chose it.
         thresholds: by criterion.
     """
 
@@ -43,7 +43,7 @@ class MadeFirstTier:
     thresholds: dict[str, FirstTierThreshold]
 
     def calibration(self) -> dict[str, float]:
-        """What goes into the bundle's calibration.json."""
+        """The values for the bundle's calibration.json."""
         return {"temperature": self.temperature, "rows": self.rows}
 
 
@@ -67,7 +67,7 @@ def make_first_tier(
         train: `text` and `label` of the training rows.
         calibration: rows for the temperature.
         held_out: other rows, for the thresholds.
-        config: how it is trained.
+        config: settings of its training.
     """
     bundle = classifier.bundle
     tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, None, "tokenizer.json")

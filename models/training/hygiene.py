@@ -23,15 +23,15 @@ _NO_WORD = re.compile(r"\W+")
 
 @dataclass(frozen=True)
 class Hygiene:
-    """What is reported, and what is refused.
+    """Limits beyond which data are reported or refused.
 
     Attributes:
         min_rows_per_label: a label with fewer training rows is refused.
         min_validation_rows: fewer labelled validation rows are refused: half of them calibrate, half choose the policy.
-        leaks: what becomes of training rows whose text or group is in the validation rows too: "drop" or "keep".
+        leaks: treatment of training rows whose text or group is in the validation rows too: "drop" or "keep".
         max_leaked_share: part of the training rows, in [0, 1], above which "drop" is refused.
         max_rows_per_label: training rows of one label beyond this are left out, chosen by hash; 0 for no limit.
-        find_mislabelled: whether to look for likely mislabelled rows, which takes seconds to a minute.
+        find_mislabelled: True to look for likely mislabelled rows, which takes seconds to a minute.
     """
 
     min_rows_per_label: int = 2
@@ -67,7 +67,7 @@ class InspectedData:
         votes: (id, label, weight) of rows of `train`.
         labels: the taxonomy, sorted.
         report: plain values, fit for JSON; rows by id, without their text.
-        refused: why the data cannot be trained on, one sentence each; empty where it can.
+        refused: the reasons the data cannot be trained on, one sentence each; empty where it can.
     """
 
     train: pd.DataFrame
@@ -92,8 +92,8 @@ def inspect_data(
     Args:
         data: rows as read.
         out_of_scope_label: label of the rows that belong to none; "" for no such rows.
-        rules: what is refused.
-        max_tokens: what the deployed model reads of a text, special tokens included.
+        rules: limits beyond which data are refused.
+        max_tokens: number of tokens that the deployed model reads of a text, special tokens included.
         count_tokens: texts -> how many tokens each has, special tokens included.
     """
     empty = {split: rows["id"][rows["same_text"] == ""] for split, rows in _splits(data.train, data.validation)}
@@ -152,7 +152,7 @@ def _with_text(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _votes(data: LabelledData, used: pd.DataFrame) -> dict[str, int]:
-    """How many votes were given, how many are on rows to learn from, and how many name no row at all."""
+    """Counts of all votes, of those on rows to learn from, and of those that name no row at all."""
     known = {*data.train["id"], *data.validation["id"]}
     return {"given": len(data.votes), "used": len(used), "unknown": int((~data.votes["id"].isin(known)).sum())}
 
@@ -174,7 +174,7 @@ def _leaked(train: pd.DataFrame, validation: pd.DataFrame) -> pd.Series:
 
 
 def _surplus(train: pd.DataFrame, most: int) -> pd.Series:
-    """Whether a row is one too many of its label; the rows that stay are those with the lowest hashes."""
+    """True for a row that is one too many of its label; the rows that stay are those with the lowest hashes."""
     if not most:
         return pd.Series(False, index=train.index)
     return (

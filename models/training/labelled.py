@@ -43,7 +43,7 @@ class DataConfig:
         template: makes a text of several columns, instead of `text_column`.
         validation_share: part of the rows to hold out where there is no validation data, in (0, 1).
         out_of_scope_label: label of rows that belong to no label; they choose and test the policy, nothing else.
-        votes: files of further opinions on training rows, one a line: `id_column`, `label_column` and, if there is
+        votes: files of further opinions on training rows, one per line: `id_column`, `label_column` and, if there is
             one, a column `weight`; together they are the row's soft label.
         reviewed: files of what people settled, as `docyard resolve` writes them, to learn from besides `train`; their
             columns are known, and none of their rows is held out.

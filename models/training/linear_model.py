@@ -12,7 +12,7 @@ MIN_ROWS = 2 * _FOLDS  # of a label, so that every fold can be trained and judge
 def out_of_sample_probabilities(
     texts: list[str], label_ids: npt.NDArray[np.intp], n_labels: int, seed: int
 ) -> npt.NDArray[np.float64]:
-    """What the cheap model says of each text when it was trained on the others.
+    """The cheap model's answer on each text after it was trained on the others.
 
     Args:
         texts: (n_texts,).

@@ -10,8 +10,8 @@ def describe_method(config: TrainingConfig, n_rows: int, trained_here: bool = Tr
 
     Args:
         config: of the training.
-        n_rows: how many rows were learned from.
-        trained_here: whether the network was trained by this configuration, and not given.
+        n_rows: number of rows that were learned from.
+        trained_here: True where the network was trained by this configuration, and not given.
     """
     given = ["Made of a trained network that was given; how it was trained is not on record here."]
     return [*(_training(config, n_rows) if trained_here else given), _quantization(config)]

@@ -36,12 +36,12 @@ _OTHER_BATCH_TOKENS = 300
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """What quantization may cost at most, in shares of the validation rows.
+    """The greatest cost of quantization, in shares of the validation rows.
 
     Attributes:
         max_label_flips: rows that get another label. Three rows may, however few there are.
         max_route_flips: rows that are accepted by one of the two and escalated by the other; three may.
-        max_accuracy_loss: how much less often the int8 bundle is right. More is refused when it is no chance, that is,
+        max_accuracy_loss: greatest loss of accuracy of the int8 bundle. More is refused when it is no chance, that is,
             when the 95% interval of the loss lies above 0.
     """
 
@@ -186,7 +186,7 @@ def _with_model(bundle: ModelBundle, model: bytes, folder: Path) -> ModelBundle:
 
 
 def _batch_differences(classifier: Classifier, texts: Sequence[str], expected: Scores) -> int:
-    """How many texts are answered otherwise when they are batched otherwise."""
+    """The number of texts that are answered otherwise when they are batched otherwise."""
     reverse = np.arange(len(texts))[::-1]
     other = Classifier(classifier.bundle, batch_tokens=_OTHER_BATCH_TOKENS, first_tier="off")
     differing = _changed(other.classify([texts[row] for row in reverse]), expected, reverse)

@@ -15,7 +15,7 @@ INT8_PRODUCTS = ("MatMulIntegerToFloat", "QLinearMatMul", "MatMulInteger", "Dyna
 
 
 def optimized_operators(model: Path) -> Counter[str]:
-    """How many nodes of each kind ONNX Runtime makes of a graph when it opens it as a run does."""
+    """Counts of each kind of node that ONNX Runtime makes of a graph when it opens it as a run does."""
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
         new_session(model.read_bytes(), optimized)
@@ -23,7 +23,7 @@ def optimized_operators(model: Path) -> Counter[str]:
 
 
 def int8_products(model: Path) -> int:
-    """How many matrix products the runtime computes in integers."""
+    """The number of matrix products that the runtime computes in integers."""
     operators = optimized_operators(model)
     return sum(operators[name] for name in INT8_PRODUCTS)
 

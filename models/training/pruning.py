@@ -18,11 +18,11 @@ _EMBEDDING = "embeddings.word_embeddings.weight"
 
 @dataclass(frozen=True)
 class Pruning:
-    """What is left out of the base encoder.
+    """The parts that are left out of the base encoder.
 
     Attributes:
         layers: the encoder layers to keep, counted from 0, in rising order; () for all.
-        vocabulary: how many word pieces to keep; 0 for all. Every single character stays, then the pieces that
+        vocabulary: number of word pieces to keep; 0 for all. Every single character stays, then the pieces that
             the training texts use most, then the base model's own order, which is by frequency.
     """
 
@@ -39,7 +39,7 @@ def prune_vocabulary(tokenizer_json: bytes, texts: list[str], size: int) -> tupl
     Args:
         tokenizer_json: of the base model.
         texts: the training texts.
-        size: how many pieces to keep.
+        size: number of pieces to keep.
 
     Returns:
         The new `tokenizer.json`, and for each of its ids the id the piece had before.
@@ -80,8 +80,8 @@ def prune_weights(
 
     Args:
         weights: state of a BertModel, by name.
-        layers: which layers to keep; () for all.
-        token_ids: which rows of the word embeddings to keep; None for all.
+        layers: the layers to keep; () for all.
+        token_ids: the rows of the word embeddings to keep; None for all.
 
     Raises:
         ConfigError: a layer does not exist, or the layers are not in rising order.

@@ -28,19 +28,19 @@ class Techniques(Protocol):
 
     @property
     def fine_tuning(self) -> FineTuning:
-        """How every network is trained."""
+        """The training settings of every network."""
 
     @property
     def lora(self) -> Lora:
-        """Whether only low-rank additions are trained."""
+        """True where only low-rank additions are trained."""
 
     @property
     def distillation(self) -> Distillation:
-        """Who teaches."""
+        """The settings of the teachers."""
 
     @property
     def pruning(self) -> Pruning:
-        """What is left out."""
+        """The parts that are left out."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

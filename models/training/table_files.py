@@ -17,8 +17,8 @@ def read_records(path: Path, columns: Sequence[str], optional: Sequence[str] = (
 
     Args:
         path: ends in one of SUFFIXES.
-        columns: what the file must have; "a.b" stands for `b` inside `a`.
-        optional: what it may have.
+        columns: those the file must have; "a.b" stands for `b` inside `a`.
+        optional: those it may have.
 
     Raises:
         InputError: no such file, it is not what its name says, or it has no records.

@@ -24,7 +24,7 @@ class Break:
 
     Attributes:
         damage: fields → other fields, or the bytes that stand in the file instead.
-        id_survives: whether a reader still learns the record's id.
+        id_survives: True where a reader still learns the record's id.
         suffix: what the name of a text file ends in that is broken so.
     """
 

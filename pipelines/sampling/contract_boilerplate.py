@@ -1,4 +1,4 @@
-"""What contracts say besides the clauses that matter: definitions, duties, formalities, schedules.
+"""Parts of contracts besides the clauses that matter: definitions, duties, formalities, schedules.
 
 Every sentence was written for Docyard; see `pipelines.sampling.contract_clauses` for how it is written down.
 """

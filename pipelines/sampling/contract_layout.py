@@ -1,4 +1,4 @@
-"""How contracts look as text files: numbering, line width, page numbers."""
+"""Layout of contracts as text files: numbering, line width, page numbers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Layout:
         numbering: "decimal" (4.2), "section" (Section 4.2.) or "article" (ARTICLE IV, (b)).
         width: characters of a line; 0 where a paragraph is one line.
         footer: at the foot of a page, with {page} and {pages}; "" for none.
-        has_header: whether the title stands at the head of every page but the first.
+        has_header: True where the title stands at the head of every page but the first.
         page_break: what comes before a new page.
     """
 

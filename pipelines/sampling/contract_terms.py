@@ -39,12 +39,12 @@ _MONTHS = (
 
 @dataclass(frozen=True)
 class Subject:
-    """What a contract is about.
+    """The subject of a contract.
 
     Attributes:
         roles: of the party that provides and of the party that receives.
-        goods: what is provided, as a defined term, and its definition.
-        activities: what the recitals say of each party; they follow its role.
+        goods: the thing provided, as a defined term, and its definition.
+        activities: the recitals' words on each party; they follow its role.
     """
 
     title: str

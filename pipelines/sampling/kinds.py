@@ -32,7 +32,7 @@ class Kind:
         folder: that of its files below the sample's folder; its bundle has the same name.
         write: folder, number of documents and seed → the files.
         settings: of its `[[inputs]]`, besides type, paths and bundle.
-        share: of how many documents asked for it has one.
+        share: number of documents asked for, of which it has one.
     """
 
     folder: str

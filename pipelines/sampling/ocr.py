@@ -1,4 +1,4 @@
-"""What a text recognizer makes of a photographed slip of paper: misread characters, lost lines, wandering columns."""
+"""A text recognizer's errors on a photographed slip of paper: misread characters, lost lines, wandering columns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What shops sell, by expense category and language: names as tills print them, with a price in euros.
+"""Goods of shops, by expense category and language: names as tills print them, with a price in euros.
 
 The categories are those of the bundle `receipts`; shops and goods are invented or too common to be anyone's.
 """

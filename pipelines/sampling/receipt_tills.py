@@ -1,4 +1,4 @@
-"""How tills of several countries print a receipt: their words, their money, their lines."""
+"""Receipts as tills of several countries print them: their words, their money, their lines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NAMES = (
 
 @dataclass(frozen=True)
 class Country:
-    """What a receipt of a country says and how it writes money.
+    """The words of a country's receipts, and its way to write money.
 
     Attributes:
         scale: price of what costs one euro.

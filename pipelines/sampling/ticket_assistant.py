@@ -1,4 +1,4 @@
-"""What people ask the company's assistant, by CLINC150 intent, the most frequent first.
+"""Questions to the company's assistant, by CLINC150 intent, the most frequent first.
 
 Every sentence was written for Docyard. `(a|b)` is a choice and `{slot}` a value; see `pipelines.sampling.writing`.
 """

@@ -1,4 +1,4 @@
-"""What customers of a bank write, by BANKING77 intent, the most frequent first.
+"""Messages of a bank's customers, by BANKING77 intent, the most frequent first.
 
 Every sentence was written for Docyard. `(a|b)` is a choice and `{slot}` a value; see `pipelines.sampling.writing`.
 """

@@ -1,4 +1,4 @@
-"""What lands in a support inbox and no intent of the taxonomy answers; every text was written for Docyard."""
+"""Messages of a support inbox that no intent of the taxonomy answers; every text was written for Docyard."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a purchasing card pays for, by ledger code: merchants as card statements print them, and usual amounts.
+"""Payments by purchasing card, by ledger code: merchants as card statements print them, and usual amounts.
 
 The codes are those of the bundle `transactions`; every merchant is invented. `{store}` is a branch number, `{town}` a
 made-up place; web addresses end in `.example`, which belongs to nobody.
@@ -16,7 +16,7 @@ class Account:
     """A ledger code.
 
     Attributes:
-        weight: how often it is booked, relative to the others.
+        weight: frequency of its bookings, relative to the others.
         median: of the amounts, in pounds.
         vat: share of bookings with the standard rate; the others are zero rated.
     """

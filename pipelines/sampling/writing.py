@@ -1,4 +1,4 @@
-"""How a person writes down a phrase: choices made, slots filled, a greeting, haste, a signature."""
+"""A person's way to write down a phrase: choices made, slots filled, a greeting, haste, a signature."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _EMOJI = ("🙏", "😡", "🤔", "😕", "👍")
 
 
 class Manner(Enum):
-    """How formally a channel's customers write."""
+    """The formality of a channel's customers."""
 
     APP = "app"
     FORM = "form"

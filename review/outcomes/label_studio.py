@@ -155,7 +155,7 @@ def import_annotations(
         annotators: account of a mail address or a number of Label Studio, where the address is not the account's name.
 
     Raises:
-        InputError: the file is no such export.
+        InputError: the file is not such an export.
         ConfigError: `annotators` names an account that there is not.
     """
     accounts = {person_key(given): person_key(account) for given, account in (annotators or {}).items()}

@@ -1,4 +1,4 @@
-"""What people settled as labelled data for `docyard train`. What an LLM settled is no truth to learn from."""
+"""People's decisions as labelled data for `docyard train`. An LLM's decision is not a truth to learn from."""
 
 from __future__ import annotations
 

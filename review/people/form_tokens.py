@@ -44,7 +44,7 @@ def form_token(key: bytes, name: str, now: int) -> str:
 
 
 def shown_at(key: bytes, name: str, token: str) -> int | None:
-    """When the form was shown to the person, in microseconds; None where it was not shown to this person."""
+    """The time the form was shown to the person, in microseconds; None where it was not shown to this person."""
     at, _, seal = token.partition(".")
     if not (at.isascii() and at.isdigit() and hmac.compare_digest(_seal(key, name, at).encode(), seal.encode())):
         return None

@@ -83,6 +83,6 @@ def _listen(config: ReviewConfig) -> socket.socket:
         raise ConfigError(
             f"server: cannot listen on {server.host} port {server.port}: {error.strerror}; choose another"
         ) from None
-    # asyncio does so for sockets of its own alone; without it every page waits 40 ms for an acknowledgement.
+    # asyncio does so only for sockets of its own; without it every page waits 40 ms for an acknowledgement.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening

@@ -41,7 +41,7 @@ def claim(connection: sa.Connection, person: Person, key: str, now: int, config:
     """Takes an item, or takes it for longer.
 
     Raises:
-        Refusal: somebody else holds it, the person may not judge it, or it is not in review any more.
+        Refusal: somebody else holds it, the person may not judge it, or it is no longer in review.
     """
     review = review_of(connection, key, lock=True)
     check_is_awaited(connection, person, review)

@@ -1,4 +1,4 @@
-"""Which items people have in hand. The drain asks, which runs without what the review's pages and passwords need."""
+"""Items that people have in hand. The drain asks, which runs without what the review's pages and passwords need."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def reopen(connection: sa.Connection, person: Person, key: str, comment: str, no
     people, not of documents.
 
     Raises:
-        Refusal: the role does not do it, it says not why, or the item is not settled or has no text any more.
+        Refusal: the role does not do it, it says not why, or the item is not settled or no longer has a text.
     """
     if person.role is not Role.ADJUDICATOR:
         raise Refusal(RefusalCode.ROLE, "Only an adjudicator reopens what was settled.")

@@ -1,4 +1,4 @@
-"""What happens without anybody's doing: items come in, go away, and grow old."""
+"""Upkeep that needs nobody: items come in, go away, and grow old."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _MANY = 1000  # items at once
 
 @dataclass(frozen=True)
 class Upkeep:
-    """What one round came to, in items."""
+    """The result of one round, in items."""
 
     taken_in: int
     let_go: int
@@ -69,7 +69,7 @@ def keep_up_until(stop: threading.Event, engine: sa.Engine, config: ReviewConfig
 
 
 def prepare(engine: sa.Engine, config: ReviewConfig) -> Upkeep:
-    """What a server does before it answers: learns the labels, and keeps up once.
+    """Prepares a server before it answers: learns the labels, and keeps up once.
 
     Raises:
         BundleError: a bundle is missing or changed.

@@ -70,7 +70,7 @@ output_per_million = 4000.0
 
 @dataclass(frozen=True)
 class Siege:
-    """What one run of it came to.
+    """The result of one run of it.
 
     Attributes:
         codes: code -> items.

@@ -170,7 +170,7 @@ def check_whole(warehouse: Warehouse, run: SmallRun, table: str, partition: Part
 def holds(
     warehouse: Warehouse, partition: Partition, runs: list[SmallRun], may_be_absent: bool = False
 ) -> set[str | None]:
-    """Whose data a reader finds in the partition's three folders, each of which must be exactly one run's."""
+    """The runs whose data a reader finds in the partition's three folders, each of which must be exactly one run's."""
     by_id = {run.run_id: run for run in runs}
     found = set()
     for kind in PUBLISHED_TABLES:

@@ -43,7 +43,7 @@ Rows = Counter[str]
 
 
 class ViolationError(Exception):
-    """What a reader must never see, was seen."""
+    """A reader saw a state that it must never see."""
 
 
 def check(holds: bool, message: str) -> None:
@@ -204,7 +204,7 @@ class Killer:
         return [json.loads(path.read_bytes()) for path in (self.warehouse / "runs").glob("*/manifest.json")]
 
     def _phase(self, before: set[object]) -> tuple[str, bool]:
-        """How far the killed run came, and whether it was decided; from the disk alone."""
+        """The last step of the killed run, and its decision; from the disk only."""
         new = [manifest for manifest in self._manifests() if manifest["run_id"] not in before]
         check(len(new) <= 1, f"{len(new)} runs of one command")
         if not new:

@@ -1,4 +1,4 @@
-"""What a document says changes nothing but, at worst, the choice among the small model's own candidates."""
+"""A document's words change nothing but, at worst, the choice among the small model's own candidates."""
 
 from __future__ import annotations
 

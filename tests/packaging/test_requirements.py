@@ -1,4 +1,4 @@
-"""What each extra promises: its commands load with its requirements alone, whatever else is installed here."""
+"""Promises of each extra: its commands load with only its requirements, whatever else is installed here."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 def run(environment: dict[str, str], folder: Path, *arguments: object) -> str:
-    """What a command of the wheel says, started where the tree is not."""
+    """The output of a command of the wheel, started where the tree is not."""
     command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
     ended = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False

@@ -79,7 +79,7 @@ def warehouse(config: RunConfig, manifest: Manifest) -> Path:
 
 
 def _answers(warehouse: Path) -> dict[str, dict[str, Any]]:
-    """What was answered, by document; without where it stood."""
+    """Answers by document; without their places."""
     frame = read_published(warehouse, "classifications")
     frame = frame.assign(top_labels=frame["top_labels"].map(str))
     answers = frame.set_index("document_id")[[*ANSWER, "top_labels", "content_hash"]].to_dict("index")

@@ -20,7 +20,7 @@ installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_sm
 # A network of its own, without a way out, which holds native code as well; not every machine permits it.
 UNSHARE = ["unshare", "--map-root-user", "--net"]
 
-# Lets a process reach loopback alone, as on a machine without a network.
+# Lets a process reach only loopback, as on a machine without a network.
 NO_NETWORK = """
 import fcntl, os, socket, struct
 if os.environ.get("OWN_NETWORK"):

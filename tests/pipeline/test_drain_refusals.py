@@ -1,4 +1,4 @@
-"""Whose fault a refused call is: one document's, the set-up's, or the moment's."""
+"""Refused calls by their cause: one document, the set-up, or the moment."""
 
 from __future__ import annotations
 

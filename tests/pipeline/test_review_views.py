@@ -1,4 +1,4 @@
-"""Who has seen which document: recorded before its text is shown, or it is not shown."""
+"""Views of documents: recorded before a text is shown, or it is not shown."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class Tickets:
 
 @dataclass(frozen=True)
 class Round:
-    """What going round the loop once came to.
+    """The result of going round the loop once.
 
     Attributes:
         counts: step -> rows.
@@ -158,7 +158,7 @@ def go_round(folder: Path, tickets: Tickets, base: str, tables: str) -> Round:
 
 
 def unbalanced(counts: dict[str, int]) -> list[str]:
-    """What does not add up, one equation each."""
+    """Sums that do not add up, one equation each."""
     equations = {
         "labelled tickets at first": ("learned at first", "left out at first"),
         "tickets of the month": ("classified",),
@@ -184,7 +184,7 @@ def unbalanced(counts: dict[str, int]) -> list[str]:
 
 
 def gain(rows: pd.DataFrame) -> tuple[int, int, tuple[float, float]]:
-    """How many are right before and after, and the 95% interval of the gain in accuracy."""
+    """Right answers before and after, and the 95% interval of the gain in accuracy."""
     before, after = rows["before"] == rows["label"], rows["after"] == rows["label"]
     low, high = paired_loss_interval(int((before & ~after).sum()), int((after & ~before).sum()), len(rows))
     return int(before.sum()), int(after.sum()), (-high, -low)

@@ -1,4 +1,4 @@
-"""Whose fault refused calls are, as the workers of a drain report them."""
+"""The cause of refused calls, as the workers of a drain report them."""
 
 from __future__ import annotations
 

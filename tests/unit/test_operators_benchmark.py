@@ -1,4 +1,4 @@
-"""Where the time of an encoder goes: the table and a real pass."""
+"""An encoder's time by operator: the table and a real pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for the sample of every kind of document, and the configuration that goes with them."""
+"""Rules for the sample of every kind of document, and for the configuration that goes with them."""
 
 from __future__ import annotations
 

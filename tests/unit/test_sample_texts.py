@@ -1,4 +1,4 @@
-"""What the made-up receipts, contracts and transactions look like."""
+"""The look of the made-up receipts, contracts and transactions."""
 
 from __future__ import annotations
 

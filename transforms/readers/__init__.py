@@ -1,1 +1,1 @@
-"""How bytes become documents: one file per format, each bounded in memory whatever the input holds."""
+"""Makes documents of bytes: one file per format, each bounded in memory whatever the input holds."""

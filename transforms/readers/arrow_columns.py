@@ -19,7 +19,7 @@ class Strings:
 
     Attributes:
         invalid_encoding: (n_rows,) bool, the rows whose bytes are not UTF-8.
-        wrong_type: (n_rows,) bool, the rows that hold something which is no such value.
+        wrong_type: (n_rows,) bool, the rows that hold something which is not such a value.
         found: the column's type for messages, without the names of what is nested in it.
     """
 

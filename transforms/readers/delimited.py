@@ -160,7 +160,7 @@ def _advice(first_line: bytes, required: list[str], mapping: InputConfig) -> str
 
 
 def _other_delimiter(first_line: bytes, required: list[str], mapping: InputConfig) -> str:
-    """That another delimiter than the configured one makes columns of the header; "" where none does."""
+    """A hint at a delimiter, other than the configured one, that makes columns of the header; "" where none does."""
     line = first_line.decode("utf-8", "replace").removesuffix("\r")
     delimiter = delimiter_between(line, required) or likely_delimiter(line)
     columns = columns_of(line, delimiter) if delimiter else []

@@ -109,7 +109,7 @@ def _absence(
     mapping: InputConfig,
     template: TextTemplate | None,
 ) -> str:
-    """That the record lacks the field of the id or, if it has an id, of the text, and which fields it has; else ""."""
+    """The lack of the id's field or, if there is an id, of the text's, with the fields found; "" without a lack."""
     if document_id is not None and (text is not None or not document_id.strip()):
         return ""
     texts = (mapping.text_field,) if template is None else template.fields

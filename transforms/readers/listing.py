@@ -116,7 +116,7 @@ def _is_hidden(name: str) -> bool:
 def _local_files(path: str) -> tuple[str, dict[str, InputFile]]:
     """The URI of the folder that the path means, and the files by their real path.
 
-    Of several names for a file, one that is no link, then the first.
+    Of several names for a file, one that is not a link, then the first.
     """
     files: dict[str, InputFile] = {}
     root, pattern = _cut(Path(path))

@@ -32,7 +32,7 @@ def classify_with_cache(
         on_failure: hears of it when new answers cannot be kept, which changes none of them.
 
     Returns:
-        The scores, just as the classifier alone would give them, and (n,) which came from the cache.
+        The scores, just as the classifier would give them by itself, and (n,) bool, those that came from the cache.
     """
     known = cache.find(keys)
     from_cache = np.zeros(len(texts), dtype=np.bool_)
