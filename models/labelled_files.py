@@ -112,21 +112,25 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     """Yields the header of a CSV file, then every row that is not blank, with as many cells as the header.
 
     Raises:
-        InputError: a row has more or fewer cells, or a quote is misplaced.
+        InputError: a row has more or fewer cells or is the header once more, or a quote is misplaced.
     """
     csv.field_size_limit(_LONGEST_CELL)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, strict=True)
-        width = 0
+    with path.open(encoding="utf-8", newline="") as file:
+        # There is a byte order mark wherever a file was joined to another.
+        lines = csv.reader((line.removeprefix("\ufeff") for line in file), strict=True)
+        header: list[str] | None = None
         try:
             for cells in lines:
                 if not cells:
                     continue
-                width = width or len(cells)
-                if len(cells) != width:
+                if header is None:
+                    header = cells
+                elif len(cells) != len(header):
                     raise InputError(
-                        f"{path}: line {lines.line_num}: expected {width} cells, found {len(cells)}; correct it"
+                        f"{path}: line {lines.line_num}: expected {len(header)} cells, found {len(cells)}; correct it"
                     )
+                elif cells == header:
+                    raise InputError(f"{path}: line {lines.line_num}: the header once more; remove it")
                 yield cells
         except csv.Error as error:
             raise InputError(f"{path}: line {lines.line_num}: not readable as CSV: {error}; correct it") from None
