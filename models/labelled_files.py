@@ -26,6 +26,7 @@ from schemas.file_contents import (
     text_advice,
 )
 from schemas.shards import FileVersion
+from schemas.table_folders import refuse_local_tables
 from schemas.text_template import value_text
 
 _LONGEST_CELL = 2**27  # characters; the csv module stops at 131,072 unless told
@@ -43,12 +44,14 @@ def reading(path: Path, advice: str) -> Iterator[None]:
 
     Raises:
         ConfigError: its name has another ending than SUFFIXES.
-        InputError: no such file, it is not what its name says, or it changes while it is read.
+        InputError: no such file, it belongs to a table (Delta, Iceberg, …), is not what its name says, or changes while
+            it is read.
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}; convert or rename it")
     if not path.is_file():
         raise InputError(f"{path}: no such file; {advice}")
+    refuse_local_tables((str(path),))
     version = FileVersion.of(path.stat())
     try:
         _check_content(path)

@@ -239,3 +239,10 @@ def test_a_file_with_another_delimiter_or_a_column_of_almost_that_name_says_so(t
 def test_a_byte_order_mark_within_a_csv_file_is_dropped(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_bytes(b'\xef\xbb\xbf"text",label\nx,a\n\xef\xbb\xbf"y",b\n')
     assert read_evaluation_data(tmp_path / "data.csv").texts == ("x", "y")
+
+
+def test_a_file_of_a_table_whose_log_says_which_rows_hold_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "_delta_log").mkdir()
+    pq.write_table(pa.table({"text": ["x"], "label": ["a"]}), tmp_path / "part-0.parquet")
+    with pytest.raises(InputError, match="is a Delta table"):
+        read_evaluation_data(tmp_path / "part-0.parquet")

@@ -18,8 +18,8 @@ from pyarrow import fs
 from schemas.errors import InputError
 from schemas.shards import FileVersion
 from schemas.system_errors import system_error
+from schemas.table_folders import refuse_local_tables, refuse_remote_tables
 from transforms.readers.files import error_kind, local_path, local_uri, remote_version
-from transforms.readers.table_folders import refuse_local_tables, refuse_remote_tables
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _MAGIC = re.compile(r"[*?\[]")
