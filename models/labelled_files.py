@@ -26,6 +26,7 @@ from schemas.file_contents import (
     text_advice,
 )
 from schemas.shards import FileVersion
+from schemas.table_folders import refuse_local_tables
 from schemas.text_template import value_text
 
 _LONGEST_CELL = 2**27  # characters; the csv module stops at 131,072 unless told
@@ -43,12 +44,14 @@ def reading(path: Path, advice: str) -> Iterator[None]:
 
     Raises:
         ConfigError: its name has another ending than SUFFIXES.
-        InputError: no such file, it is not what its name says, or it changes while it is read.
+        InputError: no such file, it belongs to a table (Delta, Iceberg, …), is not what its name says, or changes while
+            it is read.
     """
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}; convert or rename it")
     if not path.is_file():
         raise InputError(f"{path}: no such file; {advice}")
+    refuse_local_tables((str(path),))
     version = FileVersion.of(path.stat())
     try:
         _check_content(path)
@@ -112,21 +115,25 @@ def csv_rows(path: Path) -> Iterator[list[str]]:
     """Yields the header of a CSV file, then every row that is not blank, with as many cells as the header.
 
     Raises:
-        InputError: a row has more or fewer cells, or a quote is misplaced.
+        InputError: a row has more or fewer cells or is the header once more, or a quote is misplaced.
     """
     csv.field_size_limit(_LONGEST_CELL)
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        lines = csv.reader(file, strict=True)
-        width = 0
+    with path.open(encoding="utf-8", newline="") as file:
+        # There is a byte order mark wherever a file was joined to another.
+        lines = csv.reader((line.removeprefix("\ufeff") for line in file), strict=True)
+        header: list[str] | None = None
         try:
             for cells in lines:
                 if not cells:
                     continue
-                width = width or len(cells)
-                if len(cells) != width:
+                if header is None:
+                    header = cells
+                elif len(cells) != len(header):
                     raise InputError(
-                        f"{path}: line {lines.line_num}: expected {width} cells, found {len(cells)}; correct it"
+                        f"{path}: line {lines.line_num}: expected {len(header)} cells, found {len(cells)}; correct it"
                     )
+                elif cells == header:
+                    raise InputError(f"{path}: line {lines.line_num}: the header once more; remove it")
                 yield cells
         except csv.Error as error:
             raise InputError(f"{path}: line {lines.line_num}: not readable as CSV: {error}; correct it") from None

@@ -28,6 +28,6 @@ def _name(param: click.Parameter | None) -> str:
 
 
 # For a `Path`, for a string that is a path, and for the URL of a database.
-PATH = _PathFlag(path_type=Path)
-PATH_TEXT = _PathFlag()
+PATH = _PathFlag(path_type=Path, readable=False)
+PATH_TEXT = _PathFlag(readable=False)
 DATABASE_URL = _DatabaseFlag()

@@ -51,17 +51,18 @@ def plan_shards(config: RunConfig) -> list[Shard]:
 
     Raises:
         InputError: a path means no file, or all files are empty.
+        StorageError: a path that is given may not be read.
         RunFailedError: a file changes meanwhile.
         ConfigError: no file can have one of the metadata fields.
     """
     shards: list[Shard] = []
-    sizes: list[int] = []
+    are_empty: list[bool] = []
     for input_index, mapping in enumerate(config.inputs):
         texts: list[tuple[TextFile, int]] = []
         fields = FieldsFound(mapping)
         for file in list_files(mapping.paths):
             size_bytes = 0 if file.version is None else file.version.size_bytes
-            sizes.append(size_bytes)
+            are_empty.append(file.version is not None and not size_bytes)
             kind = None if file.problem else _format_of(file.source_uri)
             if kind is not None and kind[0] == "text":
                 texts.append((TextFile(file.source_uri, file.name, kind[1], file.version), size_bytes))
@@ -70,10 +71,10 @@ def plan_shards(config: RunConfig) -> list[Shard]:
                 shards += _shards_of(file, input_index, mapping, config.reading, fields)
         shards += _text_shards(texts, input_index, config.reading)
         fields.check()
-    if not any(sizes):
+    if all(are_empty):
         raise InputError(
-            f"empty input: {len(sizes)} file(s) found, all of them with zero bytes, the first {shards[0].source_uri}; "
-            "check what writes them"
+            f"empty input: {len(are_empty)} file(s) found, all of them with zero bytes, the first "
+            f"{shards[0].source_uri}; check what writes them"
         )
     return [replace(shard, index=index) for index, shard in enumerate(shards)]
 

@@ -248,3 +248,18 @@ def test_a_link_or_a_file_in_the_place_of_a_partition_is_found(warehouse: Wareho
         target.unlink()
     target.with_name("aside").rename(target)
     NEW.publish(warehouse)
+
+
+@pytest.mark.parametrize("place", ["runs", "classifications/run_date=2026-01-31", "."])
+def test_a_dry_run_names_a_folder_that_may_not_be_written_to(
+    tiny_bundle_unchanged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    source = write_jsonl(tmp_path / "in.jsonl", documents(3))
+    arguments = [*classify_arguments(source, tiny_bundle_unchanged, tmp_path / "w"), "--dry-run"]
+    forbidden = tmp_path / "w" / place
+    forbidden.mkdir(parents=True)
+    assert docyard(*arguments).exit_code == 0
+    # The superuser, who may write everywhere, runs tests too.
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != forbidden)
+    ended = docyard(*arguments)
+    assert (ended.exit_code, ended.stderr.split(": this user")[0]) == (StorageError.exit_code, f"error: {forbidden}")

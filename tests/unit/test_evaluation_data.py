@@ -208,6 +208,8 @@ def test_a_byte_order_mark_on_any_line_of_json_lines_is_dropped(tmp_path: Path) 
         ("data.jsonl", b"text,label\nx,a\n", "the file seems to be no JSON"),
         ("data.csv", b"text,label\nx,a\n\ny\n", "line 4: expected 2 cells, found 1"),
         ("data.csv", b'text,label\n"x"y,a\n', "line 2: not readable as CSV: "),
+        ("data.csv", b"text,label\nx,a\ntext,label\ny,b\n", "line 3: the header once more; remove it"),
+        ("data.csv", b'text,label\nx,a\n\xef\xbb\xbf"text","label"\n', "line 3: the header once more; remove it"),
         ("data.csv", b"text,label\ncaf\xe9,a\n", "the file is not UTF-8; convert it to UTF-8"),
         ("data.parquet", b"text,label\nx,a\n", "it is text; name it by its format"),
         ("data.parquet", b"PK\x03\x04....xl/workbook.xml", "it is an Excel workbook"),
@@ -232,3 +234,15 @@ def test_a_file_with_another_delimiter_or_a_column_of_almost_that_name_says_so(t
         with pytest.raises(ConfigError, match=r"no column 'text'") as caught:
             read_evaluation_data(path)
         assert says in str(caught.value)
+
+
+def test_a_byte_order_mark_within_a_csv_file_is_dropped(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_bytes(b'\xef\xbb\xbf"text",label\nx,a\n\xef\xbb\xbf"y",b\n')
+    assert read_evaluation_data(tmp_path / "data.csv").texts == ("x", "y")
+
+
+def test_a_file_of_a_table_whose_log_says_which_rows_hold_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "_delta_log").mkdir()
+    pq.write_table(pa.table({"text": ["x"], "label": ["a"]}), tmp_path / "part-0.parquet")
+    with pytest.raises(InputError, match="is a Delta table"):
+        read_evaluation_data(tmp_path / "part-0.parquet")

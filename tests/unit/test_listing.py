@@ -8,7 +8,9 @@ from urllib.parse import unquote
 import pytest
 from pyarrow import fs
 
-from schemas.errors import InputError
+from schemas.errors import InputError, StorageError
+from tests.read_rows import config_for
+from transforms.plan_shards import plan_shards
 from transforms.readers.files import local_path, local_uri
 from transforms.readers.listing import files_on, list_files
 
@@ -162,3 +164,20 @@ def test_files_of_an_object_store_are_named_likewise(tmp_path: Path, monkeypatch
     assert _short_names("store://bucket/in/*/b.txt") == ["x/b.txt"]
     assert _short_names("store://bucket/in/a%20b.txt") == ["a b.txt"]
     assert _short_names("store://bucket/in/x/", "store://bucket/other/c.txt") == ["in/x/b.txt", "other/c.txt"]
+
+
+def test_a_given_path_that_may_not_be_read_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("id,text\n1,card\n")
+    # The superuser, who may read everything, runs tests too.
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != file)
+    assert len(list_files((str(tmp_path),))) == 1
+    with pytest.raises(StorageError, match=rf"{file}: Permission denied; give this user the right to it"):
+        list_files((str(file),))
+
+
+def test_files_that_cannot_be_opened_are_rejections_and_not_called_empty(tmp_path: Path) -> None:
+    (tmp_path / "gone.csv").symlink_to("nowhere.csv")
+    (tmp_path / "empty.csv").touch()
+    _, shard = plan_shards(config_for(tmp_path))
+    assert shard.problem == ("unreadable_file", "cannot be opened: No such file or directory")

@@ -10,9 +10,9 @@ import pytest
 from pyarrow import fs
 
 from schemas.errors import InputError
+from schemas.table_folders import refuse_remote_tables
 from tests.read_rows import config_for, parts_of, rows_of
 from transforms.readers.listing import list_files
-from transforms.readers.table_folders import refuse_remote_tables
 
 _TABLES = {
     "Delta": ("_delta_log/00000000000000000000.json", "part=1/a.parquet"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -16,8 +17,9 @@ from pyarrow import fs
 
 from schemas.errors import InputError
 from schemas.shards import FileVersion
+from schemas.system_errors import system_error
+from schemas.table_folders import refuse_local_tables, refuse_remote_tables
 from transforms.readers.files import error_kind, local_path, local_uri, remote_version
-from transforms.readers.table_folders import refuse_local_tables, refuse_remote_tables
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _MAGIC = re.compile(r"[*?\[]")
@@ -47,6 +49,7 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
 
     Raises:
         InputError: a path does not exist, means no file at all, or a file of a table that only its log can read.
+        StorageError: a local path that is no glob may not be read.
     """
     found: dict[str, InputFile] = {}
     folders: list[str] = []
@@ -120,6 +123,8 @@ def _local_files(path: str) -> tuple[str, dict[str, InputFile]]:
     """
     files: dict[str, InputFile] = {}
     root, pattern = _cut(Path(path))
+    if not pattern and root.exists() and not os.access(root, os.R_OK):
+        raise system_error(PermissionError(errno.EACCES, os.strerror(errno.EACCES), path))
     names = sorted(_local_names(root, pattern), key=_links_last)
     refuse_local_tables(map(str, names))
     for name in names:

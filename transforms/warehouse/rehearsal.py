@@ -44,17 +44,30 @@ def rehearse(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str)
 
 
 def check_places(warehouse: Warehouse, partitions: Sequence[Partition]) -> None:
-    """Looks for links, files and mounts where the partitions lie, and writes nothing.
+    """Looks for links, files, mounts and folders without the right to write where a run would, and writes nothing.
 
     Raises:
         StorageError: there is one.
     """
+    for place in (warehouse.all_staging, warehouse.runs, warehouse.locks):
+        _check_writable(place)
     for table in PUBLISHED_TABLES:
         for partition in partitions:
             target = warehouse.partition(table.name, partition)
             _check_is_plain_folder(target)
             if mount := mount_between(target, warehouse.root):
                 raise StorageError(_mounted(target, mount))
+            _check_writable(target.parent)
+
+
+def _check_writable(folder: Path) -> None:
+    """Asks the system whether this user may write to the folder, or to the one that it would be made in."""
+    place = next(place for place in (folder, *folder.parents) if place.exists())
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise StorageError(
+            f"{place}: this user may not write there; give it the right to, mount it for writing, or name another "
+            "warehouse"
+        )
 
 
 @contextlib.contextmanager
