@@ -77,7 +77,7 @@ def change_password_page(asked: Asked) -> Response:
     except ConfigError:
         raise Refusal(
             RefusalCode.BAD_INPUT,
-            f"Choose a new password of at least {MIN_PASSWORD_CHARS} characters and at most {MAX_PASSWORD_BYTES} bytes.",
+            f"Choose a new password of at least {MIN_PASSWORD_CHARS} characters, at most {MAX_PASSWORD_BYTES} bytes.",
         ) from None
     with transaction(asked.desk.engine) as connection:
         block = take_attempt(connection, name, client, asked.now, sessions)
