@@ -176,6 +176,18 @@ def decide_is_seen(browser: Chromium, height: int) -> bool:
     return bool(place["top"] > 0 and place["bottom"] <= height)
 
 
+def asks_before(browser: Chromium, button: str) -> bool:
+    """Whether the page asks before a button takes the person away from words that would be lost; it is not sent."""
+    return bool(
+        browser.run(
+            f"const button = document.querySelector({json.dumps(button)});"
+            "button.form.addEventListener('submit', event => event.preventDefault(), {once: true}); button.click();"
+            "const left = new Event('beforeunload', {cancelable: true}); dispatchEvent(left); "
+            "return left.defaultPrevented"
+        )
+    )
+
+
 def list_and_filters(anna: Chromium, url: str, pictures: Path) -> None:
     log_in(anna, url, "anna")
     anna.wait_for("10 items: waiting for me")
@@ -208,6 +220,9 @@ def first_and_second_look(anna: Chromium, ben: Chromium, url: str, pictures: Pat
     anna.wait_for("Say why in a comment")
     assert anna.run("return document.activeElement.id") == "problem"
     anna.write("#comment", "He says that the landlord has not received it.")
+    assert asks_before(anna, "#judge [data-key=x]")
+    assert asks_before(anna, "form.who button")
+    assert not asks_before(anna, "[data-key=d]")
     anna.double_click("[data-key=d]")
     anna.wait_for("taking out cash abroad")  # the next one, and nothing was refused
     anna.wait_for("Noted: t-1048")

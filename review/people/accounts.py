@@ -118,11 +118,20 @@ def hash_password(password: str) -> str:
     Raises:
         ConfigError: it is too short or too long.
     """
+    check_new_password(password)
+    return _HASHER.hash(password)
+
+
+def check_new_password(password: str) -> None:
+    """Refuses a password that nobody may choose.
+
+    Raises:
+        ConfigError: it is too short or too long.
+    """
     if len(password) < MIN_PASSWORD_CHARS or len(password.encode()) > MAX_PASSWORD_BYTES:
         raise ConfigError(
             f"password: expected at least {MIN_PASSWORD_CHARS} characters and at most {MAX_PASSWORD_BYTES} bytes"
         )
-    return _HASHER.hash(password)
 
 
 def password_fits(hashed: str, password: str) -> bool:

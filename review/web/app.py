@@ -72,19 +72,23 @@ def make_app(desk: Desk) -> ASGIApp:
         raise error  # `WithHeaders` says so, in words of ours
 
     app = Starlette(routes=routes, exception_handlers={HTTPException: not_here, Exception: broken})
+    app.router.redirect_slashes = False  # it would lead out of the path that the proxy gives us
     return WithHeaders(_Below(desk.config.server.base_path, app))
 
 
 class _Below:
-    """Serves below a path: takes it off what is asked for, where the proxy has not done so."""
+    """Serves below a path: takes it off what is asked for, where the proxy has not done so; and a slash at the end."""
 
     def __init__(self, path: str, app: ASGIApp) -> None:
         self.path = path
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self.path and f"{scope['path']}/".startswith(f"{self.path}/"):
-            scope = {**scope, "path": scope["path"].removeprefix(self.path) or "/"}
+        if scope["type"] == "http":
+            asked = scope["path"]
+            if self.path and f"{asked}/".startswith(f"{self.path}/"):
+                asked = asked.removeprefix(self.path)
+            scope = {**scope, "path": asked.rstrip("/") or "/"}
         await self.app(scope, receive, send)
 
 

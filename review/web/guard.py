@@ -15,9 +15,9 @@ that a foreign name that was pointed at this machine cannot read pages with a vi
 token at log-in, and whatever token the browser brought along ends there: planting one gains nothing.
 
 No refusal loses what somebody wrote. A refused form comes back on its page as it was filled in; where the session is
-over, it is carried through the log-in and shown again to the person it was shown to before, and to nobody else; where
-even its page cannot be made, it stands on a page of its own with a button that sends it again. It is never sent again
-by itself.
+over or somebody else's, it is carried through the log-in and shown again to the person it was shown to before, and to
+nobody else; where even its page cannot be made, it stands on a page of its own with a button that sends it again. It
+is never sent again by itself.
 """
 
 from __future__ import annotations

@@ -11,7 +11,13 @@ from fallback.clock import SECOND
 from fallback.database import reading, transaction
 from fallback.events import checkpoint
 from fallback.tables import events, items
-from review.people.accounts import MIN_PASSWORD_CHARS, change_person, set_password
+from review.people.accounts import (
+    MAX_PASSWORD_BYTES,
+    MIN_PASSWORD_CHARS,
+    change_person,
+    check_new_password,
+    set_password,
+)
 from review.people.log_in import check_password, record_failure, record_success, stored_hash, take_attempt
 from review.people.sessions import begin_session
 from review.refusals import Refusal, RefusalCode
@@ -66,6 +72,13 @@ def change_password_page(asked: Asked) -> Response:
     new = asked.form.get("new_password", "")
     if new != asked.form.get("new_password_again", ""):
         raise Refusal(RefusalCode.BAD_INPUT, "The new password was typed in two different ways.")
+    try:
+        check_new_password(new)
+    except ConfigError:
+        raise Refusal(
+            RefusalCode.BAD_INPUT,
+            f"Choose a new password of at least {MIN_PASSWORD_CHARS} characters, at most {MAX_PASSWORD_BYTES} bytes.",
+        ) from None
     with transaction(asked.desk.engine) as connection:
         block = take_attempt(connection, name, client, asked.now, sessions)
         hashed = stored_hash(connection, name)
@@ -75,15 +88,10 @@ def change_password_page(asked: Asked) -> Response:
         with transaction(asked.desk.engine) as connection:
             record_failure(connection, name, client, asked.now, sessions)
         raise Refusal(RefusalCode.BAD_INPUT, "Your present password is another one.")
-    try:
-        with transaction(asked.desk.engine) as connection:
-            set_password(connection, name, new, asked.now, asked.person.actor)
-            record_success(connection, name, client, asked.now)
-            token = begin_session(connection, asked.person, asked.now, None)
-    except ConfigError:
-        raise Refusal(
-            RefusalCode.BAD_INPUT, f"Choose a new password of at least {MIN_PASSWORD_CHARS} characters."
-        ) from None
+    with transaction(asked.desk.engine) as connection:
+        set_password(connection, name, new, asked.now, asked.person.actor)
+        record_success(connection, name, client, asked.now)
+        token = begin_session(connection, asked.person, asked.now, None)
     response = see_other(asked.link("/account", note="password"))
     set_cookie(asked.desk, response, token)
     return response

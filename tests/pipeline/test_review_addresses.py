@@ -213,6 +213,16 @@ def test_everything_works_below_a_path(office: sa.Engine, proxy: str) -> None:
     assert "Path=/review;" in answer.headers["set-cookie"]
 
 
+@pytest.mark.parametrize("below", ["", "/review"])
+def test_a_slash_at_the_end_of_an_address_leads_nowhere_else(office: sa.Engine, below: str) -> None:
+    client = browser(office, ReviewConfig(server=ServerConfig(base_path=below)))
+    client.post(f"{below}/log-in/", data={"name": "anna", "password": PASSWORD})
+    for path in ("/", "/items/a", "/help", "/account"):
+        answer = client.get(f"{below}{path.rstrip('/')}/?view=open")
+        assert answer.status_code == 200
+        assert f'href="{below}/account?view=open"' in answer.text
+
+
 def test_the_path_itself_is_the_worklist(office: sa.Engine) -> None:
     client = browser(office, BELOW)
     assert leads(client.get("/review")) == leads(client.get("/review/")) == "/review/log-in"

@@ -571,6 +571,13 @@ def test_a_person_changes_the_own_password(office: sa.Engine) -> None:
     assert log_in(browser(office), "anna", "another good password").status_code == 303
 
 
+def test_a_new_password_that_is_too_short_is_no_failed_attempt(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    short = {"old_password": PASSWORD, "new_password": "short", "new_password_again": "short"}
+    assert [send(client, "/account", **short).status_code for _ in range(6)] == [422] * 6
+    assert log_in(browser(office), "anna").status_code == 303
+
+
 def test_guessing_the_present_password_is_stopped(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
     form = {"old_password": "guess", "new_password": "another good one", "new_password_again": "another good one"}

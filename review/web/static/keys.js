@@ -58,9 +58,12 @@ document.addEventListener("input", (event) => {
 const address = document.body.dataset.address;
 if (address) history.replaceState(null, "", address);
 
-// Leaving a page with words that were not sent asks first.
+// Leaving a page with words that were not sent asks first; so does a button that drops them.
 let leaving = false;
-document.addEventListener("submit", () => { leaving = true; });
+document.addEventListener("submit", (event) => {
+  const keeps = event.target.querySelector("#comment, #reopen-comment");
+  leaving = Boolean(keeps) && !(event.submitter && event.submitter.hasAttribute("data-drops"));
+});
 window.addEventListener("beforeunload", (event) => {
   const written = [...document.querySelectorAll("#comment, #reopen-comment")].some((field) => field.value.trim());
   if (written && !leaving) event.preventDefault();
