@@ -21,6 +21,7 @@ _RETURNED_TO = re.compile(rf"=[{_SPACED}{_SIGNS}]+")  # bounces+anna=example.org
 _LAST_LABEL = rf"(?:xn--[A-Za-z0-9-]{{1,59}}|(?![0-9_]+(?!\w))[{_SPACED}]{{2,63}}|{_JOINED}{{2,63}})"
 _DOMAIN = re.compile(
     rf"(?:(?:[{_SPACED}-]{{1,63}}|{_JOINED}{{1,63}})\.){{1,8}}{_LAST_LABEL}"
+    r"|[A-Za-z0-9-]{1,63}\u3002[A-Za-z]{2,63}"  # an ideographic full stop parts the labels, too
     r"|\[[0-9A-Za-z:.]{3,45}\]"
     r"|[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![0-9])"
     rf"|(?:[\w-]{{1,63}}\.){{1,8}}(?![0-9_]+(?!\w))\w{{2,63}}"

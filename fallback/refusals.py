@@ -17,8 +17,8 @@ from typing import Any
 from schemas.queue import ItemCode
 
 MAX_WORDS = 300
-# Statuses that no document can be the reason of: the key, the account, the address.
-_SETUP_STATUSES = (401, 402, 405, 407)
+# Statuses that no document can be the reason of: the key, the account. Firewalls answer one with 405 or a redirect.
+_SETUP_STATUSES = (401, 402, 407)
 _QUOTA_WORDS = ("insufficient_quota", "billing_hard_limit", "billing_not_active", "exceeded your current quota")
 _LOCKED_OUT = 401, 403, 407
 _LATER_STATUSES = (408, 409, 425)
@@ -165,7 +165,7 @@ def failure_of(status: int, headers: Mapping[str, str], payload: Any, words: str
         "request_rejected",
         http_status=status,
         words=words,
-        of_setup=status in _SETUP_STATUSES or status == 429 or status // 100 == 3,
+        of_setup=status in _SETUP_STATUSES or status == 429,
         advice=_advice(status, said),
     )
 

@@ -2,8 +2,8 @@
 
 As long as nothing has ever succeeded with a key, address and settings, they are on trial: refused calls wait. The
 first success shows that the set-up works, and earlier refusals belong to their documents. Without any success,
-the set-up is at fault after so many refused calls, or at once where no document can be the reason; no more calls are
-made at a time than that takes.
+a made-up document tells after so many refused calls; where no document can be the reason, the set-up is at fault at
+once. No more calls are made at a time than that takes.
 
 A set-up that has succeeded may break later: a key is revoked, a quota is used up, a model goes away. After as many
 rejected calls in a row, a made-up document tells: where that is answered, the calls belong to their documents.

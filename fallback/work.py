@@ -106,7 +106,12 @@ def check_setup(desk: Desk, trial: Trial, refusals: list[Refusal]) -> None:
         EndpointError: they are, and no further call can succeed.
     """
     if not trial.proven:
-        raise fault_of_setup(desk.endpoint.host, refusals, trial.n_refused())
+        if not any(refusal.failure.of_setup for refusal in refusals):
+            _ask_about_made_up(desk)  # there may be only documents that it refuses
+            trial.proven = trial_of(desk).proven
+        if not trial.proven:
+            raise fault_of_setup(desk.endpoint.host, refusals, trial.n_refused())
+        return
     if trial.succeeded_here and len(refusals) < desk.config.llm.trial_calls:
         return
     failure = _ask_about_made_up(desk)

@@ -120,7 +120,7 @@ def test_what_goes_wrong_once_is_tried_again(queue: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "asked"), [("quota", 1), ("401", 1), ("402", 1), ("302", 1), ("403", 5), ("404", 5), ("400", 5)]
+    ("word", "asked"), [("quota", 1), ("401", 1), ("402", 1), ("302", 5), ("403", 5), ("404", 5), ("400", 5)]
 )
 def test_an_endpoint_that_has_never_answered_and_refuses_ends_the_drain_and_leaves_the_items(
     queue: sa.Engine, word: str, asked: int
@@ -129,7 +129,7 @@ def test_an_endpoint_that_has_never_answered_and_refuses_ends_the_drain_and_leav
         put_items(queue, 9)
         with pytest.raises(EndpointError):
             drain(queue, drain_config(llm.url), workers=1)
-    assert len(llm.log) == asked
+    assert len(llm.log) == asked + (asked > 1)  # many refusals are told from the set-up's by a made-up document
     assert sorted(codes_of(queue).values()) == ["handed_back"] * asked + ["loaded"] * (9 - asked)
     assert {(row["attempts"], row["refusals"]) for row in rows_of(queue)} == {(0, 0)}
     assert {row["nanos"] for row in rows_of(queue, spend)} == {0}

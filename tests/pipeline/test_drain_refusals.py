@@ -60,17 +60,28 @@ def test_a_status_for_one_document_is_a_matter_of_that_document_and_the_rest_is_
         assert verify_chain(connection) is None
 
 
-def test_documents_that_are_refused_at_the_front_do_not_keep_the_others_from_being_asked(queue: sa.Engine) -> None:
-    script = ScriptedLlm(behaviour=poisoned("blocked"), replies={"blocked": BLOCKED})
+@pytest.mark.parametrize("reply", [BLOCKED, (405, "", {}), (302, "", {"Location": "https://blocked.example"})])
+def test_documents_that_are_refused_at_the_front_do_not_keep_the_others_from_being_asked(
+    queue: sa.Engine, reply: tuple[int, str, dict[str, str]]
+) -> None:
+    script = ScriptedLlm(behaviour=poisoned("blocked"), replies={"blocked": reply})
     with scripted_llm(script) as llm:
-        config = drain_config(llm.url)
         put_items(queue, 20)
         put_poison(queue, *(f"k{i:05}" for i in range(7)))
-        with pytest.raises(EndpointError, match="the first 5 calls"):
-            drain(queue, config, workers=3)
-        assert len(llm.log) == 5
-        drain(queue, config, workers=1)
+        drain(queue, drain_config(llm.url), workers=3)
     assert Counter(codes_of(queue).values()) == {"backend_unqualified": 13, "request_rejected": 7}
+    assert sum(row["purpose"] == "probe" for row in rows_of(queue, calls)) == 1
+
+
+def test_a_queue_of_only_refused_documents_goes_to_people_where_a_made_up_document_is_answered(
+    queue: sa.Engine,
+) -> None:
+    script = ScriptedLlm(behaviour=poisoned("blocked"), replies={"blocked": BLOCKED})
+    with scripted_llm(script) as llm:
+        put_items(queue, 2)
+        put_poison(queue, "k00000", "k00001")
+        drain(queue, drain_config(llm.url))
+    assert set(codes_of(queue).values()) == {"request_rejected"}
 
 
 def test_a_drain_that_ends_says_what_the_endpoint_said_but_nothing_of_a_document(queue: sa.Engine) -> None:
@@ -83,7 +94,7 @@ def test_a_drain_that_ends_says_what_the_endpoint_said_but_nothing_of_a_document
     assert "use 'max_completion_tokens'" in str(ended.value)
     assert "llm.max_tokens_field" in str(ended.value)
     assert "customers" not in str(ended.value)
-    assert len(llm.log) == 5
+    assert len(llm.log) == 5 + 1
     assert set(codes_of(queue).values()) == {"handed_back", "loaded"}
     assert {row["attempts"] for row in rows_of(queue)} == {0}
     assert {row["words"] for row in rows_of(queue, calls)} == {said}
@@ -114,7 +125,7 @@ def test_what_every_first_call_comes_back_with_is_the_fault_of_the_setup(
         with pytest.raises(EndpointError) as ended:
             drain(queue, drain_config(llm.url), workers=4)
     assert says in str(ended.value)
-    assert 1 <= len(llm.log) <= 5
+    assert 1 <= len(llm.log) <= 5 + 1
     assert {row["state"] for row in rows_of(queue)} == {"pending"}
     assert sum(row["nanos"] for row in rows_of(queue, spend)) == sum(row["cost_nanos"] for row in rows_of(queue, calls))
 

@@ -133,6 +133,7 @@ IBAN = "DE89 3704 0044 0532 0130 00"
         ("4111          1111          1111          1111", "[CARD_1]"),
         ("%B4111111111111111^TANAKA/ANNA", "%B[CARD_1]^TANAKA/ANNA"),
         ("anna\uff20example.org", "[EMAIL_1]"),
+        ("anna@example\u3002org", "[EMAIL_1]"),
         ("mailto:anna@example.org?subject=x", "mailto:[EMAIL_1]?subject=x"),
         ("write to anna@example.org...", "write to [EMAIL_1]..."),
         ('"anna tanaka"@example.org', "[EMAIL_1]"),
