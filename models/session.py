@@ -74,7 +74,10 @@ def int8_products() -> Int8Products:
 
 
 def new_session(
-    model: bytes | Path, optimized: Path | None = None, profile: Path | None = None
+    model: bytes | Path,
+    optimized: Path | None = None,
+    profile: Path | None = None,
+    exact_option: bool | None = None,
 ) -> ort.InferenceSession:
     """Opens any graph with the settings every run uses; ONNX Runtime's own errors pass through.
 
@@ -82,27 +85,24 @@ def new_session(
         model: content of an ONNX file, or its path.
         optimized: path to write the graph to as it will run, for looking at it.
         profile: beginning of the file's name to which `end_profiling` of the session writes each operator's time.
+        exact_option: for ONNX Runtime's exact int8 products or against them; None for what this machine needs.
     """
-    options = _session_options(int8_products().exact_option)
+    options = _session_options(int8_products().exact_option if exact_option is None else exact_option)
     if optimized is not None:
         options.optimized_model_filepath = str(optimized)
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
-    return _open(model, options)
-
-
-def _probe(exact_option: bool) -> Int8Probe:
-    return compare_products(_open(PROBE, _session_options(exact_option)))
-
-
-def _open(model: bytes | Path, options: ort.SessionOptions) -> ort.InferenceSession:
     return ort.InferenceSession(
         str(model) if isinstance(model, Path) else model,
         options,
         providers=["CPUExecutionProvider"],
         disabled_optimizers=SLOW_FUSIONS,
     )
+
+
+def _probe(exact_option: bool) -> Int8Probe:
+    return compare_products(new_session(PROBE, exact_option=exact_option))
 
 
 def _session_options(exact_option: bool) -> ort.SessionOptions:

@@ -164,8 +164,8 @@ def test_the_option_for_exact_products_changes_no_bit_where_they_are_exact_anywa
     if int8_products().exact_option:
         pytest.skip("the fastest products saturate here, so that the option makes a difference")
     model, ids = (tiny_bundle / "model.onnx").read_bytes(), np.array([[2, 5, 9, 3], [2, 6, 6, 3]], dtype=np.int64)
-    options = [session_module._session_options(exact_option=exact) for exact in (False, True)]
-    plain, exact = (session_module._open(model, each).run(["logits"], {"input_ids": ids})[0] for each in options)
+    sessions = [new_session(model, exact_option=exact) for exact in (False, True)]
+    plain, exact = (session.run(["logits"], {"input_ids": ids})[0] for session in sessions)
     assert np.array_equal(plain, exact)
 
 
