@@ -282,7 +282,7 @@ def test_what_an_llm_says_of_a_document_that_was_erased_meanwhile_is_not_kept(qu
     refused = RefusedAnswerError("not_an_option", SECRET)
     with transaction(queue) as connection:
         close_answered(connection, "call-0", Answer("billing", {}, SECRET), Usage(), None, NOON)
-        close_refused(connection, "call-1", str(refused), refused.words, Usage(), None, NOON)
+        close_refused(connection, "call-1", refused, Usage(), None, NOON)
         close_answered(connection, "call-2", Answer("billing", {}, SECRET), Usage(), None, NOON)
     with reading(queue) as connection:
         kept = {row.call_id: row.words for row in connection.execute(sa.select(calls.c.call_id, calls.c.words))}
