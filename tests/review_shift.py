@@ -113,7 +113,7 @@ class _Person:
 
 
 def _choice(page: str, right: Mapping[str, str]) -> dict[str, str]:
-    named = re.search(r'<h1 class="id">([^<]+)</h1>', page)
+    named = re.search(r'<h1 class="id">.*<bdi>([^<]+)</bdi></h1>', page)
     key = _ITEM.search(page)
     assert named
     assert key

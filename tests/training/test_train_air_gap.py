@@ -31,7 +31,7 @@ max_tokens = 32
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     def training(place: Path, _: bool) -> list[str]:
-        texts, labels = made_up_rows(120)
+        texts, labels = made_up_rows(600)
         with (place / "mail.csv").open("w", encoding="utf-8", newline="") as file:
             rows = zip(texts, labels, strict=True)
             csv.writer(file).writerows([["id", "text", "label"], *([n, *row] for n, row in enumerate(rows))])
