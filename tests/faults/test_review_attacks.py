@@ -252,7 +252,7 @@ HOSTILE = [
     '"><img src=x onerror=alert(1)>',
     "</pre></section><iframe src=//evil.example>",
     "' onmouseover='alert(1)",
-    "{{ 7 * 7 }}{% for x in () %}",
+    "{{ 7191 * 7919 }}{% for x in () %}",
     "javascript:alert(1)",
 ]
 
@@ -276,7 +276,7 @@ def test_what_a_document_says_stays_text_wherever_it_is_shown(queue: sa.Engine, 
         seen = Tags()
         seen.feed(page.text)
         assert page.status_code == 200
-        assert "49" not in page.text or "{{ 7" not in text
+        assert str(7191 * 7919) not in page.text
         assert not [name for name in seen.attributes if name.startswith("on")]
         assert "iframe" not in seen.found
         assert seen.found.count("script") == 2
