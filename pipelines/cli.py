@@ -12,22 +12,13 @@ from typing import Any
 import click
 
 from pipelines.drain_command import drain
-from pipelines.path_flags import PATH, PATH_TEXT
+from pipelines.path_flags import PATH, PATH_TEXT, warehouse_option
 from pipelines.review_commands import COMMANDS
 from pipelines.terminal import answer, complain, open_missing_streams, report, settle_streams
 from schemas.config import FIRST_TIER_CHOICES
 from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.home import settle_home
 from schemas.system_errors import system_error
-
-_warehouse = click.option(
-    "--warehouse",
-    default="warehouse",
-    show_default=True,
-    type=PATH_TEXT,
-    metavar="DIR",
-    help="Folder of the published tables.",
-)
 
 
 class DocyardGroup(click.Group):
@@ -153,7 +144,7 @@ def classify(
 
 
 @main.command()
-@_warehouse
+@warehouse_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a run.")
 def runs(warehouse: str, as_json: bool) -> None:
     """List the runs of a warehouse, newest first."""
@@ -170,7 +161,7 @@ def runs(warehouse: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("run_id")
-@_warehouse
+@warehouse_option
 def verify(run_id: str, warehouse: str) -> None:
     """Recompute the hashes, rows and balance of RUN_ID from its files."""
     from pipelines.runs import existing_warehouse
@@ -185,7 +176,7 @@ def verify(run_id: str, warehouse: str) -> None:
 
 
 @main.command()
-@_warehouse
+@warehouse_option
 @click.option("--run-date", metavar="YYYY-MM-DD", help="Which run date.  [default: the newest published]")
 @click.option("--rows", default=10, show_default=True, type=click.IntRange(0), help="How many example rows.")
 def show(warehouse: str, run_date: str | None, rows: int) -> None:

@@ -1,4 +1,4 @@
-"""Types of flags and arguments that are paths: a shell fills in `~` in `--out ~/x`, but not in `--out=~/x`."""
+"""Flags that commands share, and types of those that are paths: a shell fills in `~` in `--out ~/x`, but not in `--out=~/x`."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ def _name(param: click.Parameter | None) -> str:
 PATH = _PathFlag(path_type=Path, readable=False)
 PATH_TEXT = _PathFlag(readable=False)
 DATABASE_URL = _DatabaseFlag()
+
+warehouse_option = click.option(
+    "--warehouse",
+    default="warehouse",
+    show_default=True,
+    type=PATH_TEXT,
+    metavar="DIR",
+    help="Folder of the published tables.",
+)

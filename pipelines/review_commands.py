@@ -8,7 +8,7 @@ from types import ModuleType
 
 import click
 
-from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT
+from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT, warehouse_option
 from pipelines.terminal import answer, report
 from schemas.errors import ConfigError
 from schemas.extras import pip_install
@@ -16,14 +16,6 @@ from schemas.review import Role
 
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 
-_warehouse = click.option(
-    "--warehouse",
-    default="warehouse",
-    show_default=True,
-    type=PATH_TEXT,
-    metavar="DIR",
-    help="Folder of the published tables.",
-)
 _database = click.option(
     "--database", type=DATABASE_URL, metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]"
 )
@@ -103,7 +95,7 @@ def audit() -> None:
 
 
 @audit.command("verify")
-@_warehouse
+@warehouse_option
 @_database
 @click.option("--checkpoint", metavar="NUMBER:HASH", help="An end of the trail, as this command printed it before.")
 def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -> None:
@@ -115,7 +107,7 @@ def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -
 
 @audit.command("export")
 @_file
-@_warehouse
+@warehouse_option
 @_database
 def audit_export(file: Path, warehouse: str, database: str | None) -> None:
     """Write every event to FILE (.csv or .jsonl): who, what, when, why, and what the models said."""
@@ -125,7 +117,7 @@ def audit_export(file: Path, warehouse: str, database: str | None) -> None:
 
 
 @click.command()
-@_warehouse
+@warehouse_option
 @_database
 @click.option("--document-id", metavar="ID", help="Erase this document, and its paragraphs.")
 @click.option("--document-type", metavar="TYPE", help="Only of this type; ids can be the same in several.")
@@ -151,7 +143,7 @@ def erase(
 
 
 @click.command()
-@_warehouse
+@warehouse_option
 @_database
 @click.option("--sql", "sql_path", type=PATH, help="Write the views of decisions here, for DuckDB.")
 @click.option("--training-data", type=PATH, help="Write what people settled here, for `train`.")
