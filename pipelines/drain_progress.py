@@ -14,6 +14,7 @@ from fallback.budget import cap_of, money, spent
 from fallback.clock import now_micros
 from fallback.database import reading
 from fallback.tables import items
+from pipelines.progress import alongside
 from schemas.fallback_config import DrainConfig
 from schemas.queue import ItemState
 
@@ -25,14 +26,8 @@ _ENDED = (ItemState.SETTLED, ItemState.IN_REVIEW, ItemState.DEAD)
 @contextlib.contextmanager
 def show_progress(engine: sa.Engine, config: DrainConfig) -> Iterator[None]:
     """Says while the block runs how far the queue is, how fast it empties, and what that costs."""
-    done = threading.Event()
-    thread = threading.Thread(target=_follow, args=(engine, config, done), name="docyard-progress", daemon=True)
-    thread.start()
-    try:
+    with alongside(lambda done: _follow(engine, config, done)):
         yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def describe_progress(before: dict[str, int], now: dict[str, int], seconds: float, spent_so_far: str) -> str:

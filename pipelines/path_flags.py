@@ -1,4 +1,4 @@
-"""Flags that commands share, and types of those that are paths: a shell fills in `~` in `--out ~/x`, but not in `--out=~/x`."""
+"""Flags that are paths, and their types: a shell fills in `~` in `--out ~/x`, but not in `--out=~/x`."""
 
 from __future__ import annotations
 

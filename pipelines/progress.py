@@ -6,7 +6,7 @@ import contextlib
 import json
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 POLL_SECONDS = 0.5
@@ -25,8 +25,15 @@ def show_progress(receipts: Path, n_shards: int) -> Iterator[None]:
     if not sys.stderr.isatty():
         yield
         return
+    with alongside(lambda done: _follow(receipts, n_shards, done)):
+        yield
+
+
+@contextlib.contextmanager
+def alongside(follow: Callable[[threading.Event], None]) -> Iterator[None]:
+    """Runs `follow` in a thread while the block runs; the event it gets is set when the block has ended."""
     done = threading.Event()
-    thread = threading.Thread(target=_follow, args=(receipts, n_shards, done), daemon=True)
+    thread = threading.Thread(target=follow, args=(done,), name="docyard-progress", daemon=True)
     thread.start()
     try:
         yield
