@@ -64,16 +64,16 @@ setup(
     packages=find_packages(
         include=[
             f"{name}{rest}"
-            for name in ("pipelines", "review", "fallback", "transforms", "data_quality", "models", "schemas")
+            for name in ("pipelines", "escalation", "transforms", "warehouse", "data_quality", "models", "schemas")
             for rest in ("", ".*")
         ]
     ),
     package_data={
         "models": ["int8_probe.onnx"],
         "models.training": ["configs/*"],
-        "fallback.migrations": ["*.sql"],
-        "review.outcomes": ["sql/*.sql"],
-        "review.web": ["templates/*.html", "static/*"],
+        "escalation.migrations": ["*.sql"],
+        "escalation.outcomes": ["sql/*.sql"],
+        "escalation.web": ["templates/*.html", "static/*"],
     },
     install_requires=[
         "apache-beam>=2.77,<3",

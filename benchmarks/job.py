@@ -27,8 +27,8 @@ from benchmarks.job_report import job_markdown
 from benchmarks.repeat_tickets import write_tickets
 from benchmarks.report import surroundings
 from benchmarks.settings import DEFAULT, Settings, read_settings
-from schemas.config import ReadingConfig
 from schemas.errors import ConfigError, DocyardError, RunFailedError
+from schemas.run_config import ReadingConfig
 
 logger = logging.getLogger("benchmarks.job")  # also where it is run as a program
 ONE_CORE = "job, one core"

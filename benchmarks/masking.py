@@ -21,8 +21,8 @@ from stdnum import luhn, numdb
 from stdnum.iso7064 import mod_97_10
 from stdnum.util import get_cc_module
 
-from fallback.masking import Masker
-from schemas.fallback_config import NATIONAL_IDS, MaskingConfig
+from escalation.masking.masker import Masker
+from schemas.drain_config import NATIONAL_IDS, MaskingConfig
 
 KINDS = ("card", "iban", "national_id", "phone", "phone, no country code", "email")
 PARTIAL = 5  # letters and digits left of a value that make a leak

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer
 
-from schemas.config import build, check_ranges, read_toml
 from schemas.errors import ConfigError
+from schemas.run_config import build, check_ranges, read_toml
 
 DEFAULT = Path(__file__).with_name("benchmarks.toml")
 

@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 
 from data_quality.suites import documents_suite, table_suite
-from schemas.config import QualityConfig
 from schemas.home import settle_home
 from schemas.reasons import REASON_REMEDIES, Reason
+from schemas.run_config import QualityConfig
 from schemas.tables import PUBLISHED_TABLES
 
 REASONS_TOLD = 3  # on a terminal; quality.json has them all

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from schemas.config import SPLITS
 from schemas.errors import BundleError, ConfigError
+from schemas.run_config import SPLITS
 from schemas.text_template import parse_text_template
 
 FORMAT = 2

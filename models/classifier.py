@@ -20,8 +20,8 @@ from models.first_tier import FirstTier, parse_first_tier
 from models.scores import LabelScores, Scores, score_logits
 from models.session import check_label_count, open_session, run_session
 from models.tokens import TextTokenizer, TokenizedTexts
-from schemas.config import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 from schemas.errors import BundleError, ConfigError, RunFailedError
+from schemas.run_config import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 
 # In confidence. Other rounding moves an answer by far less, int8 arithmetic that saturates by far more.
 FINGERPRINT_TOLERANCE = 0.02

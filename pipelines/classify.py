@@ -16,8 +16,8 @@ from pathlib import Path
 from models.bundle import ModelBundle, bundle_reference, load_bundle
 from pipelines.beam_options import BeamOptions, read_beam_options
 from pipelines.progress import show_progress
-from schemas.config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
+from schemas.run_config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.shards import Shard
 from schemas.system_errors import describe, is_explained, system_error
 from schemas.tables import PUBLISHED_TABLES, RESOLUTIONS
@@ -31,10 +31,10 @@ from transforms.result_cache.compaction import compact_caches
 from transforms.run_plan import BundleChoice, RunPlan, leave_warning, reported_failure
 from transforms.stage_shard import ids_folder
 from transforms.validate_documents import validate_documents
-from transforms.warehouse.layout import Partition, open_warehouse
-from transforms.warehouse.locks import hold_partitions
-from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
-from transforms.warehouse.publication import (
+from warehouse.layout import Partition, open_warehouse
+from warehouse.locks import hold_partitions
+from warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
+from warehouse.publication import (
     finish_interrupted,
     give_up,
     is_published,
@@ -43,7 +43,7 @@ from transforms.warehouse.publication import (
     receipts_folder,
     staged_files,
 )
-from transforms.warehouse.rehearsal import check_places
+from warehouse.rehearsal import check_places
 
 logger = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from pipelines.drain_command import drain
 from pipelines.path_flags import PATH, PATH_TEXT, warehouse_option
 from pipelines.review_commands import COMMANDS
 from pipelines.terminal import answer, complain, open_missing_streams, report, settle_streams
-from schemas.config import FIRST_TIER_CHOICES
 from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.home import settle_home
+from schemas.run_config import FIRST_TIER_CHOICES
 from schemas.system_errors import system_error
 
 
@@ -65,7 +65,7 @@ def main(verbose: bool) -> None:
     if not verbose:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its tracebacks come back as one error
     logging.getLogger("great_expectations").setLevel(logging.WARNING)  # dozens of lines for every check
-    for own in ("pipelines", "review", "fallback", "transforms", "models", "data_quality"):
+    for own in ("pipelines", "escalation", "transforms", "warehouse", "models", "data_quality"):
         logging.getLogger(own).setLevel(logging.INFO if verbose else logging.WARNING)
 
 
@@ -112,7 +112,7 @@ def classify(
     """
     from pipelines import classify as job
     from pipelines.report import describe_dry_run, describe_run
-    from schemas.config import load_config
+    from schemas.run_config import load_config
 
     if beam_options and not beam_options[0].startswith("-"):
         raise ConfigError(

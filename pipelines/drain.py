@@ -15,33 +15,33 @@ from types import FrameType
 
 import sqlalchemy as sa
 
-from fallback.backends import asker_of, backend_name, open_endpoint, resolved
-from fallback.batch_export import ExportedBatch, export_batch
-from fallback.batch_import import ImportedBatch, import_batch
-from fallback.budget import cap_of, price_of
-from fallback.clock import now_micros
-from fallback.database import reading, transaction
-from fallback.drain import Drain, DrainCounts, Limits
-from fallback.estimate import Estimate, estimate
-from fallback.events import Event, append_event
-from fallback.handing_over import hand_to_people, requeue_dead, requeue_from_people
-from fallback.loading import Load, escalation_partitions, load_partition
-from fallback.masking import Masker
-from fallback.qualification import Qualified, escalated_texts, qualify
-from fallback.recording import Books
-from fallback.report import QueueReport, queue_report
-from fallback.work import Desk
+from escalation.clock import now_micros
+from escalation.database import reading, transaction
+from escalation.events import Event, append_event
+from escalation.llm.backends import asker_of, backend_name, open_endpoint, resolved
+from escalation.llm.batch_export import ExportedBatch, export_batch
+from escalation.llm.batch_import import ImportedBatch, import_batch
+from escalation.llm.budget import cap_of, price_of
+from escalation.llm.drain import Drain, DrainCounts, Limits
+from escalation.llm.estimate import Estimate, estimate
+from escalation.llm.handing_over import hand_to_people, requeue_dead, requeue_from_people
+from escalation.llm.qualification import Qualified, escalated_texts, qualify
+from escalation.llm.recording import Books
+from escalation.llm.work import Desk
+from escalation.loading import Load, escalation_partitions, load_partition
+from escalation.masking.masker import Masker
+from escalation.report import QueueReport, queue_report
+from escalation.review.decided_before import Precedents
+from escalation.review.in_hand import in_hand
 from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.evaluation.data import Columns, read_evaluation_data
 from pipelines.drain_progress import show_progress
 from pipelines.runs import existing_warehouse
-from review.work.decided_before import Precedents
-from review.work.in_hand import in_hand
+from schemas.drain_config import EMBEDDED, DrainConfig
 from schemas.errors import ConfigError
-from schemas.fallback_config import EMBEDDED, DrainConfig
 from schemas.queue import EventAction, ItemCode
-from transforms.warehouse.layout import Warehouse
+from warehouse.layout import Warehouse
 
 logger = logging.getLogger(__name__)
 

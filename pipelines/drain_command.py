@@ -60,7 +60,7 @@ def drain(
     **flags: Any,
 ) -> None:
     """Take the escalations into the queue, ask an LLM about them within a budget, and leave the rest to people."""
-    from schemas.fallback_config import load_drain_config
+    from schemas.drain_config import load_drain_config
 
     overrides: dict[str, Any] = {"warehouse": warehouse} if warehouse else {}
     overrides |= {"queue": {"database": database}} if database else {}

@@ -11,8 +11,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from fallback.database import database_error, default_url, open_database
-from fallback.drain import Limits
+from escalation.database import database_error, default_url, open_database
+from escalation.llm.drain import Limits
 from models.evaluation.data import Columns
 from pipelines import drain as job
 from pipelines.drain_summary import (
@@ -26,7 +26,7 @@ from pipelines.drain_summary import (
     qualified_figures,
 )
 from pipelines.runs import existing_warehouse
-from schemas.fallback_config import DrainConfig
+from schemas.drain_config import DrainConfig
 from schemas.queue import ItemCode
 
 

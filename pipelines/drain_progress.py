@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
-from fallback.budget import cap_of, money, spent
-from fallback.clock import now_micros
-from fallback.database import reading
-from fallback.tables import items
+from escalation.clock import now_micros
+from escalation.database import reading
+from escalation.llm.budget import cap_of, money, spent
+from escalation.tables import items
 from pipelines.progress import alongside
-from schemas.fallback_config import DrainConfig
+from schemas.drain_config import DrainConfig
 from schemas.queue import ItemState
 
 _TERMINAL_SECONDS = 1.0

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from fallback.batch_export import ExportedBatch
-from fallback.batch_import import ImportedBatch
-from fallback.budget import NANOS, money
-from fallback.clock import iso_time
-from fallback.estimate import Estimate
-from fallback.qualification import Qualified
-from fallback.report import QueueReport
+from escalation.clock import iso_time
+from escalation.llm.batch_export import ExportedBatch
+from escalation.llm.batch_import import ImportedBatch
+from escalation.llm.budget import NANOS, money
+from escalation.llm.estimate import Estimate
+from escalation.llm.qualification import Qualified
+from escalation.report import QueueReport
 from pipelines.drain import Drained
-from schemas.fallback_config import DrainConfig
+from schemas.drain_config import DrainConfig
 
 _LOADED = ("escalated", "new", "decided_before", "withdrawn")
 

@@ -11,8 +11,8 @@ from data_quality.contracts import REASONS_TOLD, RejectedGroup
 from pipelines.classify import DryRun
 from schemas.tables import PUBLISHED_TABLES
 from transforms.commit_run import QUALITY_FILE
-from transforms.warehouse.layout import Warehouse
-from transforms.warehouse.manifest import Manifest
+from warehouse.layout import Warehouse
+from warehouse.manifest import Manifest
 
 
 def describe_run(manifest: Manifest, warehouse: Path) -> str:

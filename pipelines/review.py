@@ -10,25 +10,25 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
-from fallback.clock import now_micros
-from fallback.database import database_error, default_url, open_database, reading, shown, transaction
-from fallback.events import Event, append_event
+from escalation.clock import now_micros
+from escalation.database import database_error, default_url, open_database, reading, shown, transaction
+from escalation.events import Event, append_event
+from escalation.evidence.audit import audit, parse_checkpoint
+from escalation.evidence.copies import Document, find_copies
+from escalation.evidence.erasure import erase, of_document, older_than, plan_erasure
+from escalation.evidence.export import export_trail
+from escalation.evidence.overwriting import PATIENCE_SECONDS, kept_elsewhere, overwrite_blanked
+from escalation.outcomes.label_studio import export_tasks, import_annotations, interface_path
+from escalation.outcomes.resolutions import publish_resolutions
+from escalation.outcomes.training_data import export_training_data
+from escalation.outcomes.views import write_duckdb_sql
+from escalation.people.accounts import OPERATOR, add_person, set_password
+from escalation.review.upkeep import keep_up
 from pipelines.runs import existing_warehouse
-from review.evidence.audit import audit, parse_checkpoint
-from review.evidence.copies import Document, find_copies
-from review.evidence.erasure import erase, of_document, older_than, plan_erasure
-from review.evidence.export import export_trail
-from review.evidence.overwriting import PATIENCE_SECONDS, kept_elsewhere, overwrite_blanked
-from review.outcomes.label_studio import export_tasks, import_annotations, interface_path
-from review.outcomes.resolutions import publish_resolutions
-from review.outcomes.training_data import export_training_data
-from review.outcomes.views import write_duckdb_sql
-from review.people.accounts import OPERATOR, add_person, set_password
-from review.work.upkeep import keep_up
 from schemas.errors import ErasureError, InputError, VerificationError
 from schemas.review import ReviewAction, Role
 from schemas.review_config import ReviewConfig
-from transforms.warehouse.layout import Warehouse
+from warehouse.layout import Warehouse
 
 _FAULTS_SHOWN = 10
 
@@ -56,7 +56,7 @@ def open_reviews(warehouse: str, database: str) -> Iterator[sa.Engine]:
 
 def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -> None:
     """Serves the pages until a signal."""
-    from review.web.server import serve as serve_pages
+    from escalation.web.server import serve as serve_pages
 
     serve_pages(engine, config, say)
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from schemas.errors import InputError, VerificationError
 from schemas.tables import CLASSIFICATIONS
-from transforms.warehouse.layout import Warehouse
-from transforms.warehouse.locks import is_held
-from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest
-from transforms.warehouse.publication import finish_interrupted, is_decided, published_by
+from warehouse.layout import Warehouse
+from warehouse.locks import is_held
+from warehouse.manifest import Manifest, RunStatus, read_manifest
+from warehouse.publication import finish_interrupted, is_decided, published_by
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from pipelines.report import describe_run
 from pipelines.runs import PARTLY_SUPERSEDED, existing_warehouse, list_runs
 from schemas.errors import InputError
 from schemas.tables import CLASSIFICATIONS
-from transforms.warehouse.layout import Warehouse
-from transforms.warehouse.manifest import Manifest, RunStatus, read_manifest
+from warehouse.layout import Warehouse
+from warehouse.manifest import Manifest, RunStatus, read_manifest
 
 _DATES_NAMED = 10
 _COLUMNS = ["document_id", "label", "confidence", "route", "route_reason"]

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 from schemas.errors import VerificationError
 from schemas.reasons import Route
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
-from transforms.warehouse.layout import Warehouse
-from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
-from transforms.warehouse.publication import published_by
+from warehouse.layout import Warehouse
+from warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
+from warehouse.publication import published_by
 
 
 def verify_run(warehouse: Warehouse, run_id: str) -> Manifest:

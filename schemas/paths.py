@@ -48,6 +48,6 @@ def expand_database(url: str, where: str) -> str:
     return _SQLITE + expand_path(path, where) + mark + query
 
 
-# Strings of a configuration that are paths or URLs of databases: `schemas.config.build` expands them.
+# Strings of a configuration that are paths or URLs of databases: `schemas.run_config.build` expands them.
 PathText = Annotated[str, expand_path]
 DatabaseUrl = Annotated[str, expand_database]

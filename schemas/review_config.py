@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from schemas.config import build, check_ranges, merge, read_toml
 from schemas.errors import ConfigError
 from schemas.paths import DatabaseUrl, PathText
+from schemas.run_config import build, check_ranges, merge, read_toml
 
 _BASE_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")

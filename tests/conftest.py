@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import models as models  # first of all: it keeps ONNX Runtime, which tests import, from reporting its use
-from tests.queue_databases import DATABASES, new_database, new_sqlite, opened, postgresql_server
+from tests.support.queue_databases import DATABASES, new_database, new_sqlite, opened, postgresql_server
 
 HERE = Path(__file__).parent
 

@@ -10,9 +10,9 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
-from schemas.config import InputConfig, ReadingConfig
 from schemas.errors import ConfigError
 from schemas.field_names import fields_found
+from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
 from schemas.text_template import field_value
 from transforms.readers.files import DamagedFileError

@@ -18,18 +18,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
-from schemas.config import RunConfig
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.reasons import REASON_DESCRIPTIONS, Reason, Stage
+from schemas.run_config import RunConfig
 from schemas.tables import PUBLISHED_TABLES, Table
 from transforms.deduplicate import published_name, reject_duplicates
 from transforms.receipts import Receipt, RejectedExample, StagedFile, position, total
 from transforms.run_plan import RunPlan, left_warnings, reporting_failures
 from transforms.stage_shard import write_table
-from transforms.warehouse.layout import write_durably
-from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
-from transforms.warehouse.permissions import make_folder
-from transforms.warehouse.publication import is_published, publish, staged_files
+from warehouse.layout import write_durably
+from warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
+from warehouse.permissions import make_folder
+from warehouse.publication import is_published, publish, staged_files
 
 QUALITY_FILE = "quality.json"
 _AFTER_SPLIT = (Stage.CLASSIFY, Stage.COMMIT)

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.config import RunConfig
 from schemas.errors import DocyardError, error_named
+from schemas.run_config import RunConfig
 from schemas.system_errors import is_explained, system_error
-from transforms.warehouse.layout import Partition, Warehouse, write_durably
+from warehouse.layout import Partition, Warehouse, write_durably
 
 _FAILURE_FILE = "failure.json"
 _WARNINGS_FOLDER = "warnings"

@@ -11,7 +11,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.config import RunConfig
+from schemas.run_config import RunConfig
 from schemas.shards import Shard
 from transforms.validate_documents import text_hashes
 

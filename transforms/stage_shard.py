@@ -24,8 +24,8 @@ from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJEC
 from transforms.absent_fields import fields_seen
 from transforms.receipts import Receipt, RejectedExample, StagedFile
 from transforms.run_plan import RunPlan, reporting_failures
-from transforms.warehouse.layout import Partition, write_durably
-from transforms.warehouse.publication import receipts_folder, staged_files
+from warehouse.layout import Partition, write_durably
+from warehouse.publication import receipts_folder, staged_files
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.config import ReadingConfig
 from schemas.reasons import Reason, Stage
+from schemas.run_config import ReadingConfig
 from schemas.shards import Shard
 
 _TIMESTAMP = pa.timestamp("us", "UTC")

@@ -15,9 +15,9 @@ from models.training.labelled import DataConfig
 from models.training.lora import Lora
 from models.training.parity import ParityLimits
 from models.training.pruning import Pruning
-from schemas.config import build, read_toml
 from schemas.errors import BundleError, ConfigError
 from schemas.paths import PathText
+from schemas.run_config import build, read_toml
 
 
 @dataclass(frozen=True)

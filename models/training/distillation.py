@@ -13,9 +13,9 @@ from models.training.batching import encode, infer, load_tokenizer
 from models.training.fine_tuning import UNLABELLED, mixed_precision, training_device
 from models.training.linear_model import MIN_ROWS, out_of_sample_probabilities
 from models.training.network import MeanPooledClassifier
-from schemas.config import check_ranges
 from schemas.errors import ConfigError
 from schemas.paths import PathText
+from schemas.run_config import check_ranges
 
 logger = logging.getLogger(__name__)
 

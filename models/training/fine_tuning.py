@@ -17,7 +17,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from models.training.batching import length_bucketed, pad
 from models.training.network import MeanPooledClassifier
-from schemas.config import check_ranges
+from schemas.run_config import check_ranges
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 
 from models.first_tier import FirstTierWeights, feature_rows
-from schemas.config import check_ranges
 from schemas.errors import ConfigError
+from schemas.run_config import check_ranges
 
 logger = logging.getLogger(__name__)
 _STEPS_PER_UNIT = 32.0  # of the int8 values the head reads: they reach to four standard deviations

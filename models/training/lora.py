@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from models.training.network import MeanPooledClassifier
-from schemas.config import check_ranges
+from schemas.run_config import check_ranges
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from models.evaluation.intervals import paired_loss_interval
 from models.evaluation.routing import accepted_rows
 from models.scores import Scores
 from models.training.products import int8_products
-from schemas.config import check_ranges
 from schemas.errors import BundleError
+from schemas.run_config import check_ranges
 
 _ALWAYS_ALLOWED = 3  # flips: of fewer than 300 rows, one in a hundred is chance
 _TEXTS_ALONE = 64

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 
 from models.training.batching import encode, load_tokenizer
-from schemas.config import check_ranges
 from schemas.errors import ConfigError
+from schemas.run_config import check_ranges
 
 _EMBEDDING = "embeddings.word_embeddings.weight"
 

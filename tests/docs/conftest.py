@@ -11,16 +11,16 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from fallback.clock import now_micros
-from fallback.database import reading
+from escalation.clock import now_micros
+from escalation.database import reading
+from escalation.review.upkeep import keep_up
+from escalation.review_tables import reviews
 from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.cli import main
-from review.tables import reviews
-from review.work.upkeep import keep_up
 from schemas.review_config import ReviewConfig
-from tests.queue_databases import new_sqlite, opened
-from tests.review_cases import ANNA, label, says
+from tests.support.queue_databases import new_sqlite, opened
+from tests.support.review_cases import ANNA, label, says
 
 RUN_DATE = "2026-11-22"  # the date the examples ask for
 

@@ -24,10 +24,10 @@ from models.evaluation import evaluate
 from models.policy import parse_policy
 from pipelines.cli import main
 from pipelines.runs import DERIVED_STATUSES
-from schemas.config import InputConfig, RunConfig, load_config
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.reasons import Reason, RouteReason
-from transforms.warehouse.manifest import Manifest, PublishedFile, RunStatus
+from schemas.run_config import InputConfig, RunConfig, load_config
+from warehouse.manifest import Manifest, PublishedFile, RunStatus
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fallback.tables import metadata
-from schemas.fallback_config import (
+from escalation.tables import metadata
+from schemas.drain_config import (
     BudgetConfig,
     DrainConfig,
     LabelConfig,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.small_runs import classify_arguments, documents, docyard, write_jsonl
+from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
 
 
 @pytest.fixture(scope="module")

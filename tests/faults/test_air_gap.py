@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.air_gap import (
+from tests.support.air_gap import (
     LOOPBACK,
     ROOT,
     Watched,
@@ -22,7 +22,7 @@ from tests.air_gap import (
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Watched:
     """Every command but those that train."""
-    script, bundle = Path(__file__).with_name("air_gapped_walk.py"), ROOT / "tests/tiny_bundle"
+    script, bundle = ROOT / "tests/support/air_gapped_walk.py", ROOT / "tests/tiny_bundle"
 
     def walk(place: Path, own_network: bool) -> list[str]:
         return [str(script), str(place), str(bundle), *(["--own-network"] if own_network else [])]

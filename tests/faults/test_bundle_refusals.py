@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.small_runs import check_refused, classify_arguments, documents, docyard, flip_byte, write_jsonl
+from tests.support.small_runs import check_refused, classify_arguments, documents, docyard, flip_byte, write_jsonl
 
 FILES = ("bundle.json", "model.onnx", "tokenizer.json", "labels.json", "policy.toml", "calibration.json", "card.md")
 

@@ -16,11 +16,18 @@ import pytest
 from pyarrow import fs
 
 from models.labelled_files import reading
-from schemas.config import ReadingConfig, RunConfig
 from schemas.errors import InputError, RunFailedError
+from schemas.run_config import ReadingConfig, RunConfig
 from schemas.shards import Shard
-from tests.read_rows import config_for
-from tests.small_runs import check_refused, classify_arguments, documents, docyard, published_hashes, write_jsonl
+from tests.support.read_rows import config_for
+from tests.support.small_runs import (
+    check_refused,
+    classify_arguments,
+    documents,
+    docyard,
+    published_hashes,
+    write_jsonl,
+)
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.readers.files import remote_version

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import BalanceError, LockedError
-from tests.small_runs import (
+from tests.support.small_runs import (
     check_refused,
     classify_arguments,
     config_of,
@@ -18,9 +18,9 @@ from tests.small_runs import (
     write_jsonl,
 )
 from transforms.commit_run import commit_run, running_manifest
-from transforms.warehouse.locks import hold_partitions
-from transforms.warehouse.manifest import RunStatus, write_manifest
-from transforms.warehouse.publication import give_up, staged_files
+from warehouse.locks import hold_partitions
+from warehouse.manifest import RunStatus, write_manifest
+from warehouse.publication import give_up, staged_files
 
 
 @pytest.fixture

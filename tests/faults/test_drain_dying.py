@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fallback.backends import backend_name
-from schemas.fallback_config import load_drain_config
-from tests.faults.drain_kills import CONFIG, check_books
-from tests.queue_databases import new_sqlite, opened
-from tests.scripted_llm import scripted_llm
-from tests.small_drains import put_items, qualify
-from transforms.warehouse.layout import open_warehouse
+from escalation.llm.backends import backend_name
+from schemas.drain_config import load_drain_config
+from tests.support.drain_kills import CONFIG, check_books
+from tests.support.queue_databases import new_sqlite, opened
+from tests.support.scripted_llm import scripted_llm
+from tests.support.small_drains import put_items, qualify
+from warehouse.layout import open_warehouse
 
 ITEMS = 4
 DIED = 9

@@ -9,13 +9,13 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from fallback.backends import backend_name
-from fallback.database import transaction
-from fallback.tables import calls, egress, events, items
-from tests.faults.injections import injections
-from tests.queue_databases import item_row
-from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
-from tests.small_drains import drain, drain_config, qualify, rows_of
+from escalation.database import transaction
+from escalation.llm.backends import backend_name
+from escalation.tables import calls, egress, events, items
+from tests.support.injections import injections
+from tests.support.queue_databases import item_row
+from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.support.small_drains import drain, drain_config, qualify, rows_of
 
 ALLOWED = {"delivery", "billing", "account"}
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.faults.drain_kills import besiege
+from tests.support.drain_kills import besiege
 
 ITEMS = int(os.environ.get("DOCYARD_DRAIN_ITEMS", "200"))
 

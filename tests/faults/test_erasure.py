@@ -15,19 +15,19 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from fallback.answers import Answer, RefusedAnswerError, Usage
-from fallback.calls import close_answered, close_refused
-from fallback.database import reading, transaction
-from fallback.tables import batches, calls, items
+from escalation.database import reading, transaction
+from escalation.evidence.erasure import erase, of_document
+from escalation.evidence.overwriting import overwrite_blanked
+from escalation.llm.answers import Answer, RefusedAnswerError, Usage
+from escalation.llm.calls import close_answered, close_refused
+from escalation.tables import batches, calls, items
 from pipelines.cli import main
-from review.evidence.erasure import erase, of_document
-from review.evidence.overwriting import overwrite_blanked
 from schemas.errors import ErasureError, InputError
 from schemas.tables import ESCALATIONS
-from tests.queue_databases import NOON, call_row, new_database, new_sqlite, opened
-from tests.review_cases import ANNA, TWO_PEOPLE, fill, in_review, item, label, says
-from transforms.warehouse.layout import Partition, Warehouse, open_warehouse
-from transforms.warehouse.locks import hold_partitions
+from tests.support.queue_databases import NOON, call_row, new_database, new_sqlite, opened
+from tests.support.review_cases import ANNA, TWO_PEOPLE, fill, in_review, item, label, says
+from warehouse.layout import Partition, Warehouse, open_warehouse
+from warehouse.locks import hold_partitions
 
 SECRET = "the-one-secret-sentence"
 SOON = 0.1

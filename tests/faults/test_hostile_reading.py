@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.reasons import REASON_DESCRIPTIONS, Reason
+from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from tests.faults import hostile_corpus as corpus
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard

@@ -12,13 +12,13 @@ import pytest
 
 from pipelines.runs import list_runs
 from pipelines.verify import verify_run
-from tests.faults.dying import NEW, OLD, dying_at, holds, strays
-from tests.faults.kill_runs import kill_runs
-from tests.small_runs import classify_arguments, documents, opened, write_jsonl
-from transforms.warehouse import exchange
-from transforms.warehouse.layout import Warehouse, open_warehouse
-from transforms.warehouse.locks import hold_partitions
-from transforms.warehouse.publication import JOURNAL_FILE, finish_interrupted, publish
+from tests.support.dying import NEW, OLD, dying_at, holds, strays
+from tests.support.kill_runs import kill_runs
+from tests.support.small_runs import classify_arguments, documents, opened, write_jsonl
+from warehouse import exchange
+from warehouse.layout import Warehouse, open_warehouse
+from warehouse.locks import hold_partitions
+from warehouse.publication import JOURNAL_FILE, finish_interrupted, publish
 
 KILLS = int(os.environ.get("DOCYARD_KILLS", "6"))
 

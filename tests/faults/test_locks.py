@@ -15,8 +15,8 @@ from pipelines.classify import classify
 from pipelines.runs import list_runs
 from pipelines.verify import verify_run
 from schemas.errors import LockedError
-from tests.faults.dying import SmallRun, holds
-from tests.small_runs import (
+from tests.support.dying import SmallRun, holds
+from tests.support.small_runs import (
     classify_arguments,
     config_of,
     documents,
@@ -28,9 +28,9 @@ from tests.small_runs import (
     write_jsonl,
 )
 from transforms.commit_run import commit_run
-from transforms.warehouse.layout import Partition, Warehouse, open_warehouse
-from transforms.warehouse.locks import check_tokens, commit_lock, hold_partitions, is_held
-from transforms.warehouse.publication import finish_interrupted, publish
+from warehouse.layout import Partition, Warehouse, open_warehouse
+from warehouse.locks import check_tokens, commit_lock, hold_partitions, is_held
+from warehouse.publication import finish_interrupted, publish
 
 TICKETS = Partition("2026-01-31", "ticket")
 RECEIPTS = Partition("2026-01-31", "receipt")
@@ -38,8 +38,8 @@ RECEIPTS = Partition("2026-01-31", "receipt")
 _HOLD = """
 import sys
 from pathlib import Path
-from transforms.warehouse.layout import Partition, Warehouse
-from transforms.warehouse.locks import hold_partitions
+from warehouse.layout import Partition, Warehouse
+from warehouse.locks import hold_partitions
 with hold_partitions(Warehouse(Path(sys.argv[1])), [Partition("2026-01-31", "ticket")], "holder"):
     print("held", flush=True)
     sys.stdin.read()
@@ -201,7 +201,7 @@ def test_a_worker_that_commits_for_a_launcher_that_was_overtaken_publishes_nothi
 
 
 def test_publishing_waits_for_the_one_who_publishes(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.warehouse.locks.COMMIT_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr("warehouse.locks.COMMIT_WAIT_SECONDS", 0.1)
     with (
         commit_lock(warehouse),
         pytest.raises(LockedError, match="another run has been publishing"),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.mounts import SCENARIOS
+from tests.support.mounts import SCENARIOS
 
 _NAMESPACE = ("unshare", "--map-root-user", "--mount")
 
@@ -22,7 +22,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     if tried.returncode:
         pytest.skip(f"this machine lets nobody mount in a namespace of their own: {tried.stderr.decode().strip()}")
     folder = tmp_path_factory.mktemp("mounts")
-    command = [*_NAMESPACE, sys.executable, "-m", "tests.faults.mounts", str(folder)]
+    command = [*_NAMESPACE, sys.executable, "-m", "tests.support.mounts", str(folder)]
     done = subprocess.run(
         command, check=True, capture_output=True, text=True, timeout=600, cwd=Path(__file__).parents[2]
     )

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import StorageError
-from tests.faults.dying import NEW, OLD, SmallRun
-from tests.small_runs import classify_arguments, documents, docyard, opened, write_jsonl
+from tests.support.dying import NEW, OLD, SmallRun
+from tests.support.small_runs import classify_arguments, documents, docyard, opened, write_jsonl
 from transforms import stage_shard
-from transforms.warehouse.layout import Warehouse, write_durably
-from transforms.warehouse.locks import hold_partitions
-from transforms.warehouse.permissions import make_folder
-from transforms.warehouse.publication import make_staging
-from transforms.warehouse.rehearsal import scratch_folder, try_replacing
+from warehouse.layout import Warehouse, write_durably
+from warehouse.locks import hold_partitions
+from warehouse.permissions import make_folder
+from warehouse.publication import make_staging
+from warehouse.rehearsal import scratch_folder, try_replacing
 
 TABLES = ("classifications", "escalations", "rejections")
 

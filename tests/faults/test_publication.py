@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.tables import PUBLISHED_TABLES
-from tests.faults.dying import NEW, OLD, SmallRun, check_whole, dying_at, holds, strays
-from transforms.warehouse import exchange
-from transforms.warehouse.layout import Partition, Warehouse, open_warehouse
-from transforms.warehouse.locks import hold_partitions, is_held
-from transforms.warehouse.manifest import RunStatus, read_manifest
-from transforms.warehouse.publication import finish_interrupted, give_up, publish, published_by
+from tests.support.dying import NEW, OLD, SmallRun, check_whole, dying_at, holds, strays
+from warehouse import exchange
+from warehouse.layout import Partition, Warehouse, open_warehouse
+from warehouse.locks import hold_partitions, is_held
+from warehouse.manifest import RunStatus, read_manifest
+from warehouse.publication import finish_interrupted, give_up, publish, published_by
 
 pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 

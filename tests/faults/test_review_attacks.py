@@ -8,15 +8,15 @@ from html.parser import HTMLParser
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading
-from fallback.tables import items
-from review.web.desk import COOKIE
-from review.web.guard import HEADERS
+from escalation.database import reading
+from escalation.tables import items
+from escalation.web.desk import COOKIE
+from escalation.web.guard import HEADERS
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig, ServerConfig, SessionConfig
-from tests.queue_databases import SECOND
-from tests.review_cases import EVERYBODY, PASSWORD, TWO_PEOPLE, actions, fill, hire, in_review, review_row
-from tests.review_pages import Clock, browser, log_in, logged_in, send, token
+from tests.support.queue_databases import SECOND
+from tests.support.review_cases import EVERYBODY, PASSWORD, TWO_PEOPLE, actions, fill, hire, in_review, review_row
+from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
 
 DECIDED = {"choice": "label:delivery", "reason": "text_says_so", "comment": ""}
 EVIL = "https://evil.example"

@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
-from fallback.events import Checkpoint, Event, append_event, checkpoint, event_hash
-from fallback.tables import calls, events, items
-from review.evidence.audit import audit, parse_checkpoint
-from review.evidence.erasure import erase, of_document, older_than, plan_erasure
-from review.evidence.export import EXPORT_COLUMNS, export_trail
-from review.refusals import Refusal, RefusalCode
-from review.tables import judgements
-from review.work.judging import evidence_of
+from escalation.database import reading, transaction
+from escalation.events import Checkpoint, Event, append_event, checkpoint, event_hash
+from escalation.evidence.audit import audit, parse_checkpoint
+from escalation.evidence.erasure import erase, of_document, older_than, plan_erasure
+from escalation.evidence.export import EXPORT_COLUMNS, export_trail
+from escalation.refusals import Refusal, RefusalCode
+from escalation.review.judging import evidence_of
+from escalation.review_tables import judgements
+from escalation.tables import calls, events, items
 from schemas.errors import ConfigError
 from schemas.review import ReviewAction
-from tests.queue_databases import NOON, call_row
-from tests.review_cases import ANNA, BEN, HOUR, TWO_PEOPLE, actions, fill, in_review, item, label, says
+from tests.support.queue_databases import NOON, call_row
+from tests.support.review_cases import ANNA, BEN, HOUR, TWO_PEOPLE, actions, fill, in_review, item, label, says
 
 DAY = 24 * HOUR
 

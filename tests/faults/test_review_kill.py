@@ -9,12 +9,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from review.outcomes import resolutions
-from review.outcomes.resolutions import publish_resolutions
+from escalation.outcomes import resolutions
+from escalation.outcomes.resolutions import publish_resolutions
 from schemas.tables import RESOLUTIONS
-from tests.queue_databases import NOON, new_sqlite, opened
-from tests.review_cases import ANNA, HOUR, fill, in_review, label, says
-from transforms.warehouse.layout import Warehouse, open_warehouse
+from tests.support.queue_databases import NOON, new_sqlite, opened
+from tests.support.review_cases import ANNA, HOUR, fill, in_review, label, says
+from warehouse.layout import Warehouse, open_warehouse
 
 DAY = 24 * HOUR
 

@@ -17,7 +17,7 @@ from pipelines.classify import _worker_message, classify
 from pipelines.runs import list_runs
 from schemas.errors import ERRORS, BalanceError
 from schemas.tables import PUBLISHED_TABLES
-from tests.small_runs import (
+from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
     check_refused,
@@ -33,9 +33,9 @@ from tests.small_runs import (
 from transforms import stage_shard, validate_documents
 from transforms.commit_run import commit_run
 from transforms.receipts import MergeReceipts, Receipt
-from transforms.warehouse.layout import Partition, Warehouse
-from transforms.warehouse.locks import hold_partitions
-from transforms.warehouse.publication import published_by
+from warehouse.layout import Partition, Warehouse
+from warehouse.locks import hold_partitions
+from warehouse.publication import published_by
 
 PARTITION = Partition(RUN_DATE, "ticket")
 
@@ -288,7 +288,7 @@ def test_of_a_worker_s_error_its_kind_and_its_step_are_passed_on(error: Exceptio
 def test_a_failure_in_the_middle_of_publishing_is_completed_and_no_failure(
     warehouse: Path, tiny_bundle_unchanged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transforms.warehouse import publication
+    from warehouse import publication
 
     original, calls = publication.replace_folder, []
 
@@ -308,7 +308,7 @@ def test_a_failure_in_the_middle_of_publishing_is_completed_and_no_failure(
 def test_a_publication_that_cannot_be_completed_now_is_completed_by_the_next_command(
     warehouse: Path, tiny_bundle_unchanged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from transforms.warehouse import publication
+    from warehouse import publication
 
     original = publication.replace_folder
 

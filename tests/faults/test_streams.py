@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.runs import list_runs
-from tests.small_runs import classify_arguments
+from tests.support.small_runs import classify_arguments
 
 if not Path("/dev/full").exists():
     pytest.skip("there is no /dev/full here", allow_module_level=True)

@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.classify import classify
 from pipelines.runs import list_runs
-from tests.small_runs import (
+from tests.support.small_runs import (
     RUN_DATE,
     check_refused,
     classify_arguments,
@@ -19,7 +19,7 @@ from tests.small_runs import (
     flip_byte,
     write_jsonl,
 )
-from transforms.warehouse.layout import SUCCESS_FILE, Partition
+from warehouse.layout import SUCCESS_FILE, Partition
 
 PARTITION = Partition(RUN_DATE, "ticket")
 

@@ -61,4 +61,4 @@ def test_a_command_needs_no_more_than_its_extra(extra: str, module: str) -> None
 
 
 def test_what_another_extra_brings_is_not_there() -> None:
-    assert "argon2" in load("fallback", "review.people.accounts").stderr
+    assert "argon2" in load("fallback", "escalation.people.accounts").stderr

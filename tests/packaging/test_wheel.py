@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.small_runs import classify_arguments, documents, write_jsonl
+from tests.support.small_runs import classify_arguments, documents, write_jsonl
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("schemas", "models", "data_quality", "transforms", "fallback", "review", "pipelines")
+LAYERS = ("schemas", "warehouse", "models", "data_quality", "transforms", "escalation", "pipelines")
 LEFT_OUT = ("models/bundles/",)  # megabytes that are handed out beside the product
 
 
@@ -96,7 +96,7 @@ def test_drain_and_review_run_from_it(installed: dict[str, str], tiny_bundle_unc
         with httpx.Client(base_url=found[0], headers={"x-user": "pat"}, trust_env=False) as client:
             for path in ("/", "/trail", "/help"):
                 assert client.get(path).status_code == 200, path
-            for file in (ROOT / "review/web/static").iterdir():
+            for file in (ROOT / "escalation/web/static").iterdir():
                 if file.suffix != ".txt":
                     assert client.get(f"/static/{file.name}").content == file.read_bytes()
     finally:

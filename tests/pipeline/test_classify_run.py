@@ -19,9 +19,9 @@ from models.bundle import write_bundle_manifest
 from pipelines.classify import classify
 from pipelines.runs import list_runs
 from pipelines.verify import verify_run
-from schemas.config import ClassificationConfig, InputConfig, QualityConfig, ReadingConfig, RunConfig
+from schemas.run_config import ClassificationConfig, InputConfig, QualityConfig, ReadingConfig, RunConfig
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
-from tests.small_runs import (
+from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
     classify_arguments,
@@ -34,8 +34,8 @@ from tests.small_runs import (
     read_published,
     write_jsonl,
 )
-from transforms.warehouse.layout import SUCCESS_FILE, Partition
-from transforms.warehouse.manifest import Manifest
+from warehouse.layout import SUCCESS_FILE, Partition
+from warehouse.manifest import Manifest
 
 PARTITION = Partition(RUN_DATE, "ticket")
 ANSWER = ["label", "confidence", "route", "route_reason", "threshold", "familiarity", "n_tokens", "truncated"]

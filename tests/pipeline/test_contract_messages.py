@@ -12,11 +12,11 @@ import pytest
 
 from data_quality.contracts import RejectedGroup, check_contracts
 from pipelines.report import describe_run
-from schemas.config import InputConfig, QualityConfig
 from schemas.errors import ContractError, InputError
 from schemas.reasons import REASON_DESCRIPTIONS, REASON_REMEDIES, Reason
+from schemas.run_config import InputConfig, QualityConfig
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES
-from tests.small_runs import (
+from tests.support.small_runs import (
     SECRET,
     check_refused,
     classify_arguments,
@@ -27,7 +27,7 @@ from tests.small_runs import (
     write_jsonl,
 )
 from transforms.commit_run import commit_run, rejected_groups
-from transforms.warehouse.locks import hold_partitions
+from warehouse.locks import hold_partitions
 
 
 def _failure(source: Path, bundle: Path, warehouse: Path, quality: QualityConfig | None = None, **mapping: Any) -> str:

@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fallback.backends import backend_name
-from fallback.batch_export import export_batch, name_finished
-from fallback.batch_import import ImportedBatch, import_batch
-from fallback.budget import price_of
-from fallback.database import reading, transaction
-from fallback.events import verify_chain
-from fallback.leases import reclaim_expired
-from fallback.masking import Masker
-from fallback.recording import Books
-from fallback.tables import calls, items, spend
+from escalation.database import reading, transaction
+from escalation.events import verify_chain
+from escalation.leases import reclaim_expired
+from escalation.llm.backends import backend_name
+from escalation.llm.batch_export import export_batch, name_finished
+from escalation.llm.batch_import import ImportedBatch, import_batch
+from escalation.llm.budget import price_of
+from escalation.llm.recording import Books
+from escalation.masking.masker import Masker
+from escalation.tables import calls, items, spend
+from schemas.drain_config import DrainConfig
 from schemas.errors import ConfigError, EndpointError, InputError
-from schemas.fallback_config import DrainConfig
-from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
-from tests.small_drains import codes_of, drain, drain_config, put_items, qualify, rows_of, with_cap
+from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.support.small_drains import codes_of, drain, drain_config, put_items, qualify, rows_of, with_cap
 
 CONFIG = drain_config("https://llm.example/v1")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from schemas.extras import pip_install
-from tests.scripted_llm import ScriptedLlm, scripted_llm
-from tests.small_drains import MODEL
-from tests.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
+from tests.support.scripted_llm import ScriptedLlm, scripted_llm
+from tests.support.small_drains import MODEL
+from tests.support.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
 
 
 @pytest.fixture(scope="module")

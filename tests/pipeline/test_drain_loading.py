@@ -8,16 +8,24 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
-from fallback.events import verify_chain
-from fallback.loading import load_partition, priority_of
-from fallback.tables import items, loads
+from escalation.database import reading, transaction
+from escalation.events import verify_chain
+from escalation.loading import load_partition, priority_of
+from escalation.tables import items, loads
 from pipelines import drain as job
+from schemas.drain_config import DrainConfig, PriorityConfig
 from schemas.errors import InputError
-from schemas.fallback_config import DrainConfig, PriorityConfig
-from tests.small_drains import codes_of, rows_of
-from tests.small_runs import RUN_DATE, classify_arguments, documents, docyard, opened, read_published, write_jsonl
-from transforms.warehouse.layout import Partition
+from tests.support.small_drains import codes_of, rows_of
+from tests.support.small_runs import (
+    RUN_DATE,
+    classify_arguments,
+    documents,
+    docyard,
+    opened,
+    read_published,
+    write_jsonl,
+)
+from warehouse.layout import Partition
 
 
 @pytest.fixture(scope="module")

@@ -8,19 +8,32 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fallback.clock import now_micros
-from fallback.database import default_url, transaction
-from fallback.tables import items
+from escalation.clock import now_micros
+from escalation.database import default_url, transaction
+from escalation.review.claims import claim, defer
+from escalation.review.upkeep import keep_up
+from escalation.tables import items
 from pipelines import drain as job
-from review.work.claims import claim, defer
-from review.work.upkeep import keep_up
-from schemas.fallback_config import DrainConfig
+from schemas.drain_config import DrainConfig
 from schemas.queue import ItemCode
-from tests.queue_databases import opened
-from tests.review_cases import ANNA, BEN, CONFIG, DUE, HOUR, TWO_PEOPLE, actions, fill, hire, in_review, label, says
-from tests.small_drains import codes_of
-from tests.small_runs import docyard
-from transforms.warehouse.layout import open_warehouse
+from tests.support.queue_databases import opened
+from tests.support.review_cases import (
+    ANNA,
+    BEN,
+    CONFIG,
+    DUE,
+    HOUR,
+    TWO_PEOPLE,
+    actions,
+    fill,
+    hire,
+    in_review,
+    label,
+    says,
+)
+from tests.support.small_drains import codes_of
+from tests.support.small_runs import docyard
+from warehouse.layout import open_warehouse
 
 ITEMS = ("claimed", "claim_is_over", "put_off", "judged", "untouched")
 

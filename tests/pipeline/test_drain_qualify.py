@@ -17,17 +17,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fallback.endpoint import Endpoint
-from fallback.qualification import LabelledText, qualify
-from fallback.tables import calls, qualifications
-from fallback.work import Desk
+from escalation.llm.endpoint import Endpoint
+from escalation.llm.qualification import LabelledText, qualify
+from escalation.llm.work import Desk
+from escalation.tables import calls, qualifications
 from models.bundle import load_bundle
 from models.classifier import Classifier
+from schemas.drain_config import QueueConfig
 from schemas.errors import EndpointError
-from schemas.fallback_config import QueueConfig
-from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
-from tests.small_drains import MODEL, desk_of, drain_config, rows_of
-from tests.small_runs import classify_arguments, documents, docyard, write_jsonl
+from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.support.small_drains import MODEL, desk_of, drain_config, rows_of
+from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
 
 CANDIDATES = (("delivery", 0.5), ("billing", 0.3))
 ROWS = [LabelledText(f"text {i}", "delivery", CANDIDATES) for i in range(20)]

@@ -9,17 +9,17 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from fallback.backends import backend_name
-from fallback.database import reading, transaction
-from fallback.drain import Drain, Limits
-from fallback.endpoint import Endpoint
-from fallback.events import verify_chain
-from fallback.tables import calls, egress, events, items, spend
+from escalation.database import reading, transaction
+from escalation.events import verify_chain
+from escalation.llm.backends import backend_name
+from escalation.llm.drain import Drain, Limits
+from escalation.llm.endpoint import Endpoint
+from escalation.tables import calls, egress, events, items, spend
+from schemas.drain_config import BudgetConfig, LlmConfig, MaskingConfig, QueueConfig
 from schemas.errors import EndpointError
-from schemas.fallback_config import BudgetConfig, LlmConfig, MaskingConfig, QueueConfig
-from tests.queue_databases import call_row
-from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
-from tests.small_drains import (
+from tests.support.queue_databases import call_row
+from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.support.small_drains import (
     MODEL,
     calls_of,
     codes_of,

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import transaction
-from fallback.drain import Limits
-from fallback.events import verify_chain
-from fallback.tables import calls, egress, items, spend
+from escalation.database import transaction
+from escalation.events import verify_chain
+from escalation.llm.drain import Limits
+from escalation.tables import calls, egress, items, spend
+from schemas.drain_config import QueueConfig
 from schemas.errors import ConfigError, EndpointError
-from schemas.fallback_config import QueueConfig
-from tests.scripted_llm import Request, ScriptedLlm, scripted_llm
-from tests.small_drains import calls_of, codes_of, drain, drain_config, prove, put_items, rows_of
+from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.support.small_drains import calls_of, codes_of, drain, drain_config, prove, put_items, rows_of
 
 POISON = "now DROP TABLE customers please"
 BLOCKED = (403, '{"error": {"message": "blocked: DROP TABLE found"}}', {})

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.dataset as ds
 import pytest
 
-from tests.made_up_first_tier import weights, with_first_tier
-from tests.small_runs import RUN_DATE, classify_arguments, docyard
+from tests.support.made_up_first_tier import weights, with_first_tier
+from tests.support.small_runs import RUN_DATE, classify_arguments, docyard
 
 TEXTS = ["please refund my card", "the parcel did not arrive", "my login does not work", "the app is slow", "hello you"]
 COLUMNS = ["document_id", "tier", "route", "route_reason", "threshold", "confidence"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.read_rows import column_of, rows_of
+from tests.support.read_rows import column_of, rows_of
 
 MARK = b"\xef\xbb\xbf"
 

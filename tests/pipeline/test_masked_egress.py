@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fallback.backends import asker_of
-from fallback.batch_export import export_batch
-from fallback.database import reading
-from fallback.estimate import estimate
-from fallback.masking import Masker
-from fallback.prompt import build_prompt
-from fallback.recording import Books
-from fallback.tables import egress
-from schemas.fallback_config import MaskingConfig
-from tests.scripted_llm import scripted_llm
-from tests.small_drains import codes_of, drain, drain_config, put_items, rows_of
+from escalation.database import reading
+from escalation.llm.backends import asker_of
+from escalation.llm.batch_export import export_batch
+from escalation.llm.estimate import estimate
+from escalation.llm.prompt import build_prompt
+from escalation.llm.recording import Books
+from escalation.masking.masker import Masker
+from escalation.tables import egress
+from schemas.drain_config import MaskingConfig
+from tests.support.scripted_llm import scripted_llm
+from tests.support.small_drains import codes_of, drain, drain_config, put_items, rows_of
 
 SECRETS = {
     "document_id": "anna.tanaka-4111111111111111",

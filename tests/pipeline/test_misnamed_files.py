@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.config import ReadingConfig
+from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
-from tests.read_rows import rows_of
+from tests.support.read_rows import rows_of
 from transforms.validate_documents import validate_documents
 
 PLAIN = b"id,text\n1,swordfish\n"

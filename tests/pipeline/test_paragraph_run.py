@@ -15,16 +15,16 @@ from pipelines.classify import classify, prepare
 from pipelines.report import describe_run
 from pipelines.runs import list_runs
 from pipelines.verify import verify_run
-from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.errors import BalanceError, ConfigError, VerificationError
-from tests.small_runs import config_of, docyard, opened, published_hashes, read_published, write_jsonl
+from schemas.run_config import InputConfig, ReadingConfig, RunConfig
+from tests.support.small_runs import config_of, docyard, opened, published_hashes, read_published, write_jsonl
 from transforms.classify_documents import classifier_of, classify_documents
 from transforms.read_shard import read_shard
 from transforms.route_documents import route_documents
 from transforms.split_documents import split_documents
 from transforms.stage_shard import stage_shard
 from transforms.validate_documents import validate_documents
-from transforms.warehouse.manifest import Manifest
+from warehouse.manifest import Manifest
 
 CLAUSES = (
     "please refund my card payment twice",

@@ -13,10 +13,10 @@ import pytest
 
 from pipelines.classify import classify
 from pipelines.report import describe_run
-from schemas.config import InputConfig
 from schemas.errors import ConfigError
-from tests.read_rows import column_of, config_for, parts_of
-from tests.small_runs import config_of, documents, write_jsonl
+from schemas.run_config import InputConfig
+from tests.support.read_rows import column_of, config_for, parts_of
+from tests.support.small_runs import config_of, documents, write_jsonl
 from transforms.plan_shards import plan_shards
 from transforms.readers.path_columns import path_columns
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.config import ReadingConfig
-from tests.read_rows import column_of, rows_of
+from schemas.run_config import ReadingConfig
+from tests.support.read_rows import column_of, rows_of
 
 
 @pytest.mark.parametrize("n_lines", [10, 20_000])

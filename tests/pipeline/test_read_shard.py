@@ -18,10 +18,10 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.errors import InputError
+from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import Shard
-from tests.read_rows import column_of, config_for, parts_of, rows_of
+from tests.support.read_rows import column_of, config_for, parts_of, rows_of
 from transforms.plan_shards import PlanShards, plan_shards
 from transforms.read_shard import ReadShard
 from transforms.readers.arrow_columns import id_strings

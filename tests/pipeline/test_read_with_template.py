@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from schemas.config import ReadingConfig
-from tests.read_rows import column_of, rows_of
+from schemas.run_config import ReadingConfig
+from tests.support.read_rows import column_of, rows_of
 
 _TEMPLATE = "{merchant} | {amount:.2f} | {booked.country}"
 _RECORDS: list[dict[str, Any]] = [

@@ -13,9 +13,9 @@ from models.bundle import load_bundle, write_bundle_manifest
 from models.classifier import Classifier
 from models.scores import Scores
 from pipelines.classify import classify
-from schemas.config import ClassificationConfig, ReadingConfig, RunConfig
 from schemas.errors import ConfigError
-from tests.small_runs import (
+from schemas.run_config import ClassificationConfig, ReadingConfig, RunConfig
+from tests.support.small_runs import (
     config_of,
     documents,
     docyard,

@@ -9,11 +9,11 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from review.web import guard
+from escalation.web import guard
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig, ServerConfig, SessionConfig
-from tests.queue_databases import SECOND
-from tests.review_cases import (
+from tests.support.queue_databases import SECOND
+from tests.support.review_cases import (
     ANNA,
     BEN,
     PASSWORD,
@@ -25,7 +25,7 @@ from tests.review_cases import (
     label,
     says,
 )
-from tests.review_pages import Clock, browser, logged_in, send, token
+from tests.support.review_pages import Clock, browser, logged_in, send, token
 
 MINUTE = 60 * SECOND
 BELOW = ReviewConfig(server=ServerConfig(base_path="/review"))

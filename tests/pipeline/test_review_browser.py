@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.chromium import CHROMIUM, DRIVER, browsers
-from tests.review_walk import log_in, server, walk
+from tests.support.chromium import CHROMIUM, DRIVER, browsers
+from tests.support.review_walk import log_in, server, walk
 
 ROOT = Path(__file__).parents[2]
-CSS = (ROOT / "review/web/static/review.css").read_text(encoding="utf-8")
+CSS = (ROOT / "escalation/web/static/review.css").read_text(encoding="utf-8")
 needs_chromium = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
 
 WITHOUT_NAME = """

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from fallback.database import reading, transaction
-from fallback.tables import items
+from escalation.database import reading, transaction
+from escalation.people.accounts import find_person, password_fits
+from escalation.people.log_in import stored_hash
+from escalation.tables import items
 from pipelines.cli import main
-from review.people.accounts import find_person, password_fits
-from review.people.log_in import stored_hash
 from schemas.errors import ConfigError, InputError, VerificationError
 from schemas.review import Role
-from tests.queue_databases import NOON, new_sqlite, opened
-from tests.review_cases import ANNA, PASSWORD, actions, fill, in_review, item, label, says
-from transforms.warehouse.layout import open_warehouse
+from tests.support.queue_databases import NOON, new_sqlite, opened
+from tests.support.review_cases import ANNA, PASSWORD, actions, fill, in_review, item, label, says
+from warehouse.layout import open_warehouse
 
 
 @pytest.fixture
@@ -182,4 +182,4 @@ def test_the_server_serves_until_a_signal_and_keeps_up_with_the_queue(warehouse:
             server.send_signal(signal.SIGINT)
         out, err = server.communicate(timeout=20)
     assert (server.returncode, out) == (0, "")
-    assert err == "WARNING review.web.guard: a form from another site was refused\n"
+    assert err == "WARNING escalation.web.guard: a form from another site was refused\n"

@@ -13,28 +13,28 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
-from fallback.loading import load_partition
-from fallback.tables import calls, events, items
+from escalation.database import reading, transaction
+from escalation.evidence.audit import audit
+from escalation.evidence.erasure import erase, of_document
+from escalation.loading import load_partition
+from escalation.outcomes.label_studio import import_annotations
+from escalation.outcomes.resolutions import publish_resolutions
+from escalation.outcomes.training_data import export_training_data
+from escalation.refusals import Refusal
+from escalation.review.admission import adopt_label
+from escalation.review.case import case_of
+from escalation.review.claims import claim
+from escalation.review.decided_before import Precedents
+from escalation.review.reopening import reopen
+from escalation.review.upkeep import keep_up
+from escalation.review.worklist import Filters, View, worklist
+from escalation.review_tables import reused_decisions, reviews
+from escalation.tables import calls, events, items
 from pipelines import drain as job
-from review.evidence.audit import audit
-from review.evidence.erasure import erase, of_document
-from review.outcomes.label_studio import import_annotations
-from review.outcomes.resolutions import publish_resolutions
-from review.outcomes.training_data import export_training_data
-from review.refusals import Refusal
-from review.tables import reused_decisions, reviews
-from review.work.admission import adopt_label
-from review.work.case import case_of
-from review.work.claims import claim
-from review.work.decided_before import Precedents
-from review.work.reopening import reopen
-from review.work.upkeep import keep_up
-from review.work.worklist import Filters, View, worklist
-from schemas.fallback_config import DrainConfig, QueueConfig
+from schemas.drain_config import DrainConfig, QueueConfig
 from schemas.review_config import ReviewConfig
-from tests.queue_databases import NOON
-from tests.review_cases import (
+from tests.support.queue_databases import NOON
+from tests.support.review_cases import (
     ANNA,
     BEN,
     CARO,
@@ -53,10 +53,10 @@ from tests.review_cases import (
     review_row,
     says,
 )
-from tests.review_pages import logged_in
-from tests.small_drains import rows_of
-from tests.small_runs import RUN_DATE, classify_arguments, documents, docyard, write_jsonl
-from transforms.warehouse.layout import Partition, Warehouse, open_warehouse
+from tests.support.review_pages import logged_in
+from tests.support.small_drains import rows_of
+from tests.support.small_runs import RUN_DATE, classify_arguments, documents, docyard, write_jsonl
+from warehouse.layout import Partition, Warehouse, open_warehouse
 
 DAY = 24 * HOUR
 SAME = {"document_id": "doc", "content_hash": "hash"}

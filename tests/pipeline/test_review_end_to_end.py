@@ -7,15 +7,15 @@ import duckdb
 import sqlalchemy as sa
 from click.testing import CliRunner
 
-from fallback.clock import now_micros
-from fallback.database import reading
+from escalation.clock import now_micros
+from escalation.database import reading
+from escalation.review.upkeep import keep_up
+from escalation.review_tables import reviews
 from models.training.labelled import DataConfig, read_labelled
 from pipelines.cli import main
-from review.tables import reviews
-from review.work.upkeep import keep_up
 from schemas.review_config import FourEyesConfig, ReviewConfig
-from tests.queue_databases import new_sqlite, opened
-from tests.review_cases import ANNA, BEN, CARO, label, says
+from tests.support.queue_databases import new_sqlite, opened
+from tests.support.review_cases import ANNA, BEN, CARO, label, says
 
 TEXTS = ["where is my parcel", "refund the parcel password crash", "xyzzy", "please refund my card payment"]
 

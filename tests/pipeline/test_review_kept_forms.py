@@ -16,16 +16,16 @@ import pytest
 import sqlalchemy as sa
 from starlette.testclient import TestClient
 
-from fallback.database import is_postgresql, transaction
-from review.tables import people
-from review.web import item_pages, server
-from review.web.desk import COOKIE
-from review.work.claims import claim, release
-from review.work.reopening import reopen
-from review.work.upkeep import keep_up
+from escalation.database import is_postgresql, transaction
+from escalation.review.claims import claim, release
+from escalation.review.reopening import reopen
+from escalation.review.upkeep import keep_up
+from escalation.review_tables import people
+from escalation.web import item_pages, server
+from escalation.web.desk import COOKIE
 from schemas.review_config import ReviewConfig, SessionConfig
-from tests.queue_databases import NOON, SECOND, new_sqlite, opened
-from tests.review_cases import (
+from tests.support.queue_databases import NOON, SECOND, new_sqlite, opened
+from tests.support.review_cases import (
     ADA,
     ANNA,
     BEN,
@@ -43,7 +43,7 @@ from tests.review_cases import (
     review_row,
     says,
 )
-from tests.review_pages import Clock, browser, log_in, logged_in, send, token
+from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
 
 TEXT_FIELDS = re.compile(r'<input type="hidden"[^>]*>')
 WRITTEN = "He says <that> the landlord has not received it.\n\nIt was due on Monday."

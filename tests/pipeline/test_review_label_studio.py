@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import transaction
-from fallback.tables import events
-from review.evidence.audit import audit
-from review.outcomes.label_studio import Import, export_tasks, import_annotations
-from review.people.accounts import OPERATOR, Person, add_person, change_person
-from review.tables import judgements
-from review.work.claims import claim
-from review.work.reopening import reopen
-from review.work.upkeep import keep_up
+from escalation.database import transaction
+from escalation.evidence.audit import audit
+from escalation.outcomes.label_studio import Import, export_tasks, import_annotations
+from escalation.people.accounts import OPERATOR, Person, add_person, change_person
+from escalation.review.claims import claim
+from escalation.review.reopening import reopen
+from escalation.review.upkeep import keep_up
+from escalation.review_tables import judgements
+from escalation.tables import events
 from schemas.errors import ConfigError, InputError
 from schemas.review import Role
 from schemas.review_config import FourEyesConfig, ReviewConfig, load_annotators
-from tests.queue_databases import NOON
-from tests.review_cases import (
+from tests.support.queue_databases import NOON
+from tests.support.review_cases import (
     ADA,
     ANNA,
     BEN,
@@ -41,7 +41,7 @@ from tests.review_cases import (
     review_row,
     says,
 )
-from tests.small_drains import rows_of
+from tests.support.small_drains import rows_of
 
 KIM = Person("kim@example.org", Role.REVIEWER)
 EVERYTHING_TWICE = ReviewConfig(four_eyes=FourEyesConfig(share=1.0))

@@ -9,17 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import transaction
-from fallback.tables import calls, items
+from escalation.database import transaction
+from escalation.outcomes.resolutions import publish_resolutions
+from escalation.outcomes.training_data import export_training_data
+from escalation.outcomes.views import VIEWS, duckdb_sql, view_sql
+from escalation.tables import calls, items
 from models.training.table_files import read_records
-from review.outcomes.resolutions import publish_resolutions
-from review.outcomes.training_data import export_training_data
-from review.outcomes.views import VIEWS, duckdb_sql, view_sql
 from schemas.errors import ConfigError, InputError, VerificationError
 from schemas.review_config import ReviewConfig
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
-from tests.queue_databases import NOON, call_row, new_sqlite, opened
-from tests.review_cases import (
+from tests.support.queue_databases import NOON, call_row, new_sqlite, opened
+from tests.support.review_cases import (
     ANNA,
     BEN,
     HOUR,
@@ -31,7 +31,7 @@ from tests.review_cases import (
     review_row,
     says,
 )
-from transforms.warehouse.layout import Warehouse, open_warehouse
+from warehouse.layout import Warehouse, open_warehouse
 
 DAY = 24 * HOUR
 

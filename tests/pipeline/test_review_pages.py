@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import transaction
-from fallback.tables import calls
-from review.tables import people
+from escalation.database import transaction
+from escalation.review_tables import people
+from escalation.tables import calls
 from schemas.review_config import ReviewConfig
-from tests.queue_databases import NOON, call_row
-from tests.review_cases import (
+from tests.support.queue_databases import NOON, call_row
+from tests.support.review_cases import (
     ANNA,
     HOUR,
     PASSWORD,
@@ -22,7 +22,7 @@ from tests.review_cases import (
     review_row,
     says,
 )
-from tests.review_pages import Clock, browser, log_in, logged_in, send, token
+from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
 
 FOUR_EYES = ReviewConfig(four_eyes=TWO_PEOPLE)
 DECIDED = {"choice": "label:delivery", "reason": "text_says_so", "comment": ""}

@@ -8,16 +8,16 @@ import re
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
-from fallback.tables import events
-from review.evidence.erasure import erase, of_document
-from review.web.words import CODE_WORDS, ROUTE_WORDS, STAGE_WORDS, STATE_WORDS, code_words, details_words
+from escalation.database import reading, transaction
+from escalation.evidence.erasure import erase, of_document
+from escalation.tables import events
+from escalation.web.words import CODE_WORDS, ROUTE_WORDS, STAGE_WORDS, STATE_WORDS, code_words, details_words
 from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
 from schemas.reasons import RouteReason
 from schemas.review import Stage
-from tests.queue_databases import NOON
-from tests.review_cases import ANNA, BEN, TWO_PEOPLE, actions, fill, hire, in_review, label, says
-from tests.review_pages import logged_in, send
+from tests.support.queue_databases import NOON
+from tests.support.review_cases import ANNA, BEN, TWO_PEOPLE, actions, fill, hire, in_review, label, says
+from tests.support.review_pages import logged_in, send
 
 TEXT = re.compile(r"<[^>]+>")
 

@@ -10,24 +10,24 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from escalation.database import reading, transaction
+from escalation.evidence.audit import audit
+from escalation.evidence.erasure import erase, of_document
+from escalation.evidence.export import export_trail
+from escalation.migrations.runner import migrate, migrations_for
+from escalation.outcomes.resolutions import publish_resolutions
+from escalation.people.accounts import Person
+from escalation.refusals import Refusal, RefusalCode
+from escalation.review.case import case_of
+from escalation.review.reopening import reopen
+from escalation.review.upkeep import keep_up
+from escalation.review.worklist import Filters, next_for
+from escalation.review_tables import judgements, reopenings, reviews
+from escalation.tables import items
 from fallback import database
-from fallback.database import reading, transaction
-from fallback.migrations.runner import migrate, migrations_for
-from fallback.tables import items
-from review.evidence.audit import audit
-from review.evidence.erasure import erase, of_document
-from review.evidence.export import export_trail
-from review.outcomes.resolutions import publish_resolutions
-from review.people.accounts import Person
-from review.refusals import Refusal, RefusalCode
-from review.tables import judgements, reopenings, reviews
-from review.work.case import case_of
-from review.work.reopening import reopen
-from review.work.upkeep import keep_up
-from review.work.worklist import Filters, next_for
 from tests.pipeline.test_review_outcomes import HISTORY, classified, decisions
-from tests.queue_databases import NOON, item_row, opened
-from tests.review_cases import (
+from tests.support.queue_databases import NOON, item_row, opened
+from tests.support.review_cases import (
     ADA,
     ANNA,
     BEN,
@@ -45,8 +45,8 @@ from tests.review_cases import (
     review_row,
     says,
 )
-from tests.review_pages import logged_in, send
-from transforms.warehouse.layout import Warehouse, open_warehouse
+from tests.support.review_pages import logged_in, send
+from warehouse.layout import Warehouse, open_warehouse
 
 DAY = 24 * HOUR
 WHY = "the invoice came later"

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-import fallback.database
-from fallback.database import reading, transaction
-from fallback.tables import events
-from review.evidence.audit import audit
-from review.evidence.erasure import erase, of_document
-from review.evidence.export import export_trail
-from tests.queue_databases import NOON, SECOND, new_sqlite, opened
-from tests.review_cases import ANNA, actions, fill, hire, in_review, label, says
-from tests.review_pages import Clock, logged_in, send
+import escalation.database
+from escalation.database import reading, transaction
+from escalation.evidence.audit import audit
+from escalation.evidence.erasure import erase, of_document
+from escalation.evidence.export import export_trail
+from escalation.tables import events
+from tests.support.queue_databases import NOON, SECOND, new_sqlite, opened
+from tests.support.review_cases import ANNA, actions, fill, hire, in_review, label, says
+from tests.support.review_pages import Clock, logged_in, send
 
 TEXT = "where is my parcel"
 
@@ -125,7 +125,7 @@ def test_where_it_cannot_be_recorded_nothing_is_shown(office: sa.Engine) -> None
 
 
 def test_a_locked_database_shows_nothing_that_is_not_on_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fallback.database, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(escalation.database, "BUSY_SECONDS", 0.2)
     with opened(new_sqlite(tmp_path)) as engine:
         hire(engine, with_password=True)
         fill(engine, in_review("a", text=TEXT))

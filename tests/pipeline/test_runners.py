@@ -20,7 +20,7 @@ from pipelines.job import reach_loopback_directly
 from pipelines.sampling.tickets import write_ticket_sample
 from pipelines.worker_watch import why_lost
 from schemas.errors import ConfigError, ContractError, RunFailedError
-from tests.small_runs import listed, published_hashes
+from tests.support.small_runs import listed, published_hashes
 
 ROOT = Path(__file__).parents[2]
 DOCYARD = (sys.executable, "-c", "from pipelines.cli import main; main()")

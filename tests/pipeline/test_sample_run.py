@@ -18,10 +18,10 @@ from pipelines.report import describe_run
 from pipelines.sampling.export import SampleSummary
 from pipelines.sampling.kinds import KINDS, RUN_FILE, write_samples
 from pipelines.verify import verify_run
-from schemas.config import load_config
-from tests.small_runs import read_published
-from transforms.warehouse.layout import Warehouse
-from transforms.warehouse.manifest import Manifest
+from schemas.run_config import load_config
+from tests.support.small_runs import read_published
+from warehouse.layout import Warehouse
+from warehouse.manifest import Manifest
 
 RUN_DATE = "2026-11-22"
 READING = {

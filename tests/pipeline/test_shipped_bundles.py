@@ -13,7 +13,7 @@ from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.tokens import TextTokenizer
 from pipelines.classify import classify
-from schemas.config import load_config
+from schemas.run_config import load_config
 
 ROOT = Path(__file__).parents[2]
 BUNDLES = sorted((ROOT / "models/bundles").iterdir())

@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.classify import classify
 from pipelines.sampling.tickets import write_ticket_sample
-from schemas.config import load_config
+from schemas.run_config import load_config
 
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "models/bundles/tickets"

@@ -9,9 +9,9 @@ import pytest
 from models.bundle import load_bundle, write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import prepare
-from schemas.config import InputConfig, load_config
 from schemas.errors import ConfigError
-from tests.small_runs import check_refused, classify_arguments, config_of, docyard, read_published
+from schemas.run_config import InputConfig, load_config
+from tests.support.small_runs import check_refused, classify_arguments, config_of, docyard, read_published
 
 _TEMPLATE = "{request} | {amount:.2f}"
 

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from schemas.config import InputConfig, ReadingConfig, RunConfig
-from tests.read_rows import column_of, config_for, parts_of, rows_of
-from tests.small_runs import classify_arguments, docyard, read_published
+from schemas.run_config import InputConfig, ReadingConfig, RunConfig
+from tests.support.read_rows import column_of, config_for, parts_of, rows_of
+from tests.support.small_runs import classify_arguments, docyard, read_published
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 

@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 
 from models.evaluation.data import Columns, read_evaluation_data
 from models.training.labelled import DataConfig, read_labelled
-from schemas.config import ReadingConfig
+from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
 from schemas.text_template import parse_text_template
-from tests.read_rows import rows_of
+from tests.support.read_rows import rows_of
 from transforms.validate_documents import validate_documents
 
 _SETTINGS = settings(max_examples=100, deadline=None)

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.config import InputConfig, ReadingConfig, RunConfig
 from schemas.file_contents import foreign_content, is_utf_16_or_32
+from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import DOCUMENT_SCHEMA
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard

@@ -38,7 +38,7 @@ import pandas as pd
 from models.evaluation.intervals import paired_loss_interval
 from models.training.labelled import same_text
 from pipelines.cli import main as docyard_main
-from tests.review_shift import serving, settle_everything
+from tests.support.review_shift import serving, settle_everything
 
 RUN_DATE = "2026-10-31"
 _SEED = 20261122

@@ -22,13 +22,13 @@ from pathlib import Path
 import httpx
 import sqlalchemy as sa
 
-from fallback.clock import SECOND, now_micros
-from fallback.database import transaction
-from fallback.tables import items
-from review.work.upkeep import keep_up
+from escalation.clock import SECOND, now_micros
+from escalation.database import transaction
+from escalation.review.upkeep import keep_up
+from escalation.tables import items
 from schemas.review_config import ReviewConfig
-from tests.queue_databases import item_row, new_database, new_sqlite, opened, postgresql_server
-from tests.review_cases import ANNA, PASSWORD, hire
+from tests.support.queue_databases import item_row, new_database, new_sqlite, opened, postgresql_server
+from tests.support.review_cases import ANNA, PASSWORD, hire
 
 LABELS = [f"label_{i}" for i in range(200)]
 WORDS = [f"word{i}" for i in range(3000)]

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from tests.scale.closed_loop import Round, Tickets, go_round, unbalanced
-from tests.training.tiny_base import COARSE_PARITY, made_up_rows, write_tiny_base
+from tests.support.tiny_base import COARSE_PARITY, made_up_rows, write_tiny_base
 
 NEW = "staff"
 TABLES = (

@@ -33,8 +33,8 @@ from models.training.parity import (  # noqa: E402
 )
 from models.training.products import check_int8_products, optimized_operators  # noqa: E402
 from schemas.errors import BundleError  # noqa: E402
-from tests.training.spoiling import spoil  # noqa: E402
-from tests.training.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
+from tests.support.spoiling import spoil  # noqa: E402
+from tests.support.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
 
 TEXTS, GOLD = made_up_rows(240)
 LABELS = sorted(set(GOLD))

@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("cleanlab")
 
 from models.training.mislabelled import find_mislabelled
-from tests.training.make_letters import letters
+from tests.support.make_letters import letters
 
 
 def test_planted_wrong_labels_are_found() -> None:

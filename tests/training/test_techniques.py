@@ -23,7 +23,7 @@ from models.training.network import MeanPooledClassifier  # noqa: E402
 from models.training.pruning import Pruning, prune_vocabulary  # noqa: E402
 from models.training.stages import TrainedNetwork, train_network  # noqa: E402
 from schemas.errors import ConfigError  # noqa: E402
-from tests.training.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
+from tests.support.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
 
 TEXTS, GOLD = made_up_rows(240)
 LABELS = sorted(set(GOLD))

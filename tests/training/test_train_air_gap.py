@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from tests.air_gap import LOOPBACK, Watched, left_behind, reaching_out, watch, written_elsewhere
-from tests.training.tiny_base import COARSE_PARITY, made_up_rows, write_tiny_base
+from tests.support.air_gap import LOOPBACK, Watched, left_behind, reaching_out, watch, written_elsewhere
+from tests.support.tiny_base import COARSE_PARITY, made_up_rows, write_tiny_base
 
 CONFIG = f"""
 name = "mail"

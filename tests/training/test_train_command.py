@@ -19,8 +19,8 @@ from models.classifier import Classifier
 from models.training.build import put_into_place
 from models.training.export import quantize
 from pipelines.cli import main
-from tests.training.spoiling import spoil
-from tests.training.tiny_base import COARSE_PARITY, WORDS, made_up_rows, write_tiny_base
+from tests.support.spoiling import spoil
+from tests.support.tiny_base import COARSE_PARITY, WORDS, made_up_rows, write_tiny_base
 
 CONFIG = (
     """

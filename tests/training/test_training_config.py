@@ -12,9 +12,9 @@ pytest.importorskip("torch")
 from models.training.base_model import find_base_model, folder_digest
 from models.training.config import TrainingConfig, read_training_config
 from models.training.method import describe_method
-from schemas.config import build
 from schemas.errors import ConfigError
-from tests.training.tiny_base import write_tiny_base
+from schemas.run_config import build
+from tests.support.tiny_base import write_tiny_base
 
 MINIMAL = 'name = "letters"\ndocument_type = "letter"\n\n[data]\ntrain = ["letters.csv"]\n'
 

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.config import InputConfig, ReadingConfig
+from schemas.run_config import InputConfig, ReadingConfig
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, REJECTIONS
-from tests.small_runs import config_of, documents, stage_run, write_jsonl
+from tests.support.small_runs import config_of, documents, stage_run, write_jsonl
 from transforms import deduplicate
 from transforms.deduplicate import find_repeated, published_name, reject_duplicates
 from transforms.receipts import Receipt
 from transforms.stage_shard import id_hashes
-from transforms.warehouse.publication import staged_files
+from warehouse.publication import staged_files
 
 # Few enough values to repeat, and the ends of the range and of its slices among them.
 _HASHES = st.sampled_from(

@@ -13,7 +13,7 @@ from models import session as session_module
 from models.cpu import parse_cpuinfo, this_machine
 from models.int8_probe import PROBE, Int8Probe, compare_products, probe_activations, probe_weights
 from models.session import Int8Products, int8_products, new_session, open_session
-from tests.small_runs import docyard, flip_byte
+from tests.support.small_runs import docyard, flip_byte
 
 XEON = "processor\t: 0\nmodel name\t: Xeon 1\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_int8\nflags\t:\n"
 GRAVITON = "processor\t: 0\nBogoMIPS\t: 2100.00\nFeatures\t: fp asimd asimddp i8mm\n"

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from fallback.breaker import Breaker
-from schemas.fallback_config import LlmConfig
+from escalation.llm.breaker import Breaker
+from schemas.drain_config import LlmConfig
 
 LLM = LlmConfig(breaker_failures=3, breaker_seconds=4.0, max_outage_seconds=60.0)
 

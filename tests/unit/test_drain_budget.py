@@ -5,15 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from fallback.budget import NANOS, Cap, cap_of, price_of, reserve, spent
-from fallback.database import reading, transaction
-from fallback.events import verify_chain
-from fallback.handing_over import hand_to_people, requeue_dead
-from fallback.tables import items
+from escalation.database import reading, transaction
+from escalation.events import verify_chain
+from escalation.llm.budget import NANOS, Cap, cap_of, price_of, reserve, spent
+from escalation.llm.handing_over import hand_to_people, requeue_dead
+from escalation.tables import items
+from schemas.drain_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig
 from schemas.errors import ConfigError
-from schemas.fallback_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig
-from tests.queue_databases import NOON, SECOND
-from tests.small_drains import codes_of, put_items
+from tests.support.queue_databases import NOON, SECOND
+from tests.support.small_drains import codes_of, put_items
 
 DAY = 86_400 * SECOND
 PRICE = PriceConfig("m", "2026-11-22", input_per_million=0.15, output_per_million=0.6)

@@ -8,12 +8,12 @@ import sys
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import transaction
-from fallback.tables import items
+from escalation.database import transaction
+from escalation.tables import items
 from pipelines import drain_progress
 from pipelines.drain_progress import describe_progress, show_progress
-from schemas.fallback_config import DrainConfig
-from tests.small_drains import put_items
+from schemas.drain_config import DrainConfig
+from tests.support.small_drains import put_items
 
 
 def test_a_line_says_outcomes_rate_time_left_and_spend() -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from fallback.answers import RefusedAnswerError
-from fallback.refusals import failure_of
-from fallback.trial import Refusal, Trial, fault_of_setup
+from escalation.llm.answers import RefusedAnswerError
+from escalation.llm.refusals import failure_of
+from escalation.llm.trial import Refusal, Trial, fault_of_setup
 
 REJECTED = Refusal(failure_of(403, {}, None, "no"))
 KEY = Refusal(failure_of(401, {}, None, "no"))

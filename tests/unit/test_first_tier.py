@@ -12,7 +12,7 @@ from models.bundle import write_bundle_manifest
 from models.classifier import Classifier
 from models.first_tier import FILE_NAME, FirstTier, FirstTierWeights, feature_rows, parse_first_tier
 from schemas.errors import BundleError, ConfigError
-from tests.made_up_first_tier import N_LABELS, PAIRS, WIDTH, weights, with_first_tier
+from tests.support.made_up_first_tier import N_LABELS, PAIRS, WIDTH, weights, with_first_tier
 
 TEXTS = ["please refund my card", "the parcel did not arrive", "my login does not work", "the app is slow", "hello"]
 

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import fs
 
 from schemas.errors import InputError, StorageError
-from tests.read_rows import config_for
+from tests.support.read_rows import config_for
 from transforms.plan_shards import plan_shards
 from transforms.readers.files import local_path, local_uri
 from transforms.readers.listing import files_on, list_files

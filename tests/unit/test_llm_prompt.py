@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from fallback.answers import RefusedAnswerError, read_answer, usage_of
-from fallback.backends import resolved
-from fallback.prompt import Prompt, build_prompt, prompt_version
-from schemas.fallback_config import DrainConfig, LabelConfig, LlmConfig
-from tests.scripted_llm import Request, ScriptedLlm
+from escalation.llm.answers import RefusedAnswerError, read_answer, usage_of
+from escalation.llm.backends import resolved
+from escalation.llm.prompt import Prompt, build_prompt, prompt_version
+from schemas.drain_config import DrainConfig, LabelConfig, LlmConfig
+from tests.support.scripted_llm import Request, ScriptedLlm
 
 LETTER = LlmConfig(base_url="https://llm.example/v1", model="m")
 SCHEMA = LlmConfig(base_url="https://llm.example/v1", model="m", answer="schema")

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from fallback.refusals import error_inside, failure_of, http_failure, seconds_to_wait, status_of_error, without_quotes
+from escalation.llm.refusals import (
+    error_inside,
+    failure_of,
+    http_failure,
+    seconds_to_wait,
+    status_of_error,
+    without_quotes,
+)
 
 NOW = datetime.datetime.now(datetime.UTC)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fallback.endpoint import Endpoint
-from fallback.route import is_loopback, route_to
+from escalation.llm.endpoint import Endpoint
+from escalation.llm.route import is_loopback, route_to
 from schemas.errors import ConfigError
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.masking import PARTIAL, cases, left_in_clear, overmasked
-from fallback.masking import Masker, UnmaskableError
+from escalation.masking.masker import Masker, UnmaskableError
+from schemas.drain_config import DrainConfig, MaskingConfig
 from schemas.errors import ConfigError
-from schemas.fallback_config import DrainConfig, MaskingConfig
 
 MASKER = Masker(MaskingConfig())
 

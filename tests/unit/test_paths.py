@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from models.training.labelled import DataConfig
-from schemas.config import RunConfig, build, load_config
+from schemas.drain_config import DrainConfig
 from schemas.errors import ConfigError
-from schemas.fallback_config import DrainConfig
 from schemas.paths import expand_database, expand_path
 from schemas.review_config import ReviewConfig
-from tests.small_runs import docyard
+from schemas.run_config import RunConfig, build, load_config
+from tests.support.small_runs import docyard
 
 
 @pytest.fixture

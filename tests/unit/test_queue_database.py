@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import default_url, open_database, reading, shown, transaction
-from fallback.migrations.runner import Migration, migrate, migrations_for
-from fallback.tables import items, metadata
+from escalation.database import default_url, open_database, reading, shown, transaction
+from escalation.migrations.runner import Migration, migrate, migrations_for
+from escalation.tables import items, metadata
 from schemas.errors import ConfigError, QueueError, StorageError
-from tests.queue_databases import item_row, opened
+from tests.support.queue_databases import item_row, opened
 
 
 def test_the_migrations_make_the_tables_that_the_code_knows(queue: sa.Engine) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
-from fallback.events import Checkpoint, Event, append_event, append_events, checkpoint, event_hash, verify_chain
-from fallback.tables import chain_head, events
-from tests.queue_databases import NOON
+from escalation.database import reading, transaction
+from escalation.events import Checkpoint, Event, append_event, append_events, checkpoint, event_hash, verify_chain
+from escalation.tables import chain_head, events
+from tests.support.queue_databases import NOON
 
 
 def write(queue: sa.Engine, n: int = 5) -> Checkpoint:

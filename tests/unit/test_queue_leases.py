@@ -5,13 +5,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
-from fallback.events import verify_chain
-from fallback.items import Item, move_item
-from fallback.leases import hand_back, lease_items, reclaim_expired, renew_lease
-from fallback.tables import calls, items
+from escalation.database import reading, transaction
+from escalation.events import verify_chain
+from escalation.items import Item, move_item
+from escalation.leases import hand_back, lease_items, reclaim_expired, renew_lease
+from escalation.tables import calls, items
 from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
-from tests.queue_databases import NOON, SECOND, call_row, item_row
+from tests.support.queue_databases import NOON, SECOND, call_row, item_row
 
 UNTIL = NOON + 60 * SECOND
 LATER = UNTIL + 1

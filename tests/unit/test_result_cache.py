@@ -19,7 +19,7 @@ from models.classifier import Classifier
 from models.int8_probe import Int8Probe
 from models.scores import Scores, score_logits
 from models.session import Int8Products
-from tests.small_runs import flip_byte
+from tests.support.small_runs import flip_byte
 from transforms.result_cache import compaction, identity
 from transforms.result_cache.cache import ResultCache
 from transforms.result_cache.compaction import compact_caches

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from review.work.upkeep import keep_up
+from escalation.review.upkeep import keep_up
 from schemas.errors import ConfigError
 from schemas.review_config import DueConfig, ReviewConfig
-from tests.queue_databases import NOON
-from tests.review_cases import HOUR, actions, fill, in_review, review_row
+from tests.support.queue_databases import NOON
+from tests.support.review_cases import HOUR, actions, fill, in_review, review_row
 
 LATE = NOON + 49 * HOUR
 

@@ -6,22 +6,22 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
-from fallback.events import verify_chain
-from fallback.tables import items
-from review.people.accounts import Person
-from review.refusals import Refusal, RefusalCode
-from review.tables import judgements, metadata, reviews
-from review.work.admission import labels_of
-from review.work.case import case_of
-from review.work.claims import claim, defer, release
-from review.work.judging import Said, judge
-from review.work.stages import why_four_eyes
-from review.work.upkeep import keep_up
+from escalation.database import reading, transaction
+from escalation.events import verify_chain
+from escalation.people.accounts import Person
+from escalation.refusals import Refusal, RefusalCode
+from escalation.review.admission import labels_of
+from escalation.review.case import case_of
+from escalation.review.claims import claim, defer, release
+from escalation.review.judging import Said, judge
+from escalation.review.stages import why_four_eyes
+from escalation.review.upkeep import keep_up
+from escalation.review_tables import judgements, metadata, reviews
+from escalation.tables import items
 from schemas.review import JudgementKind, JudgementReason, Role, Stage
 from schemas.review_config import FourEyesConfig, ReviewConfig
-from tests.queue_databases import NOON
-from tests.review_cases import (
+from tests.support.queue_databases import NOON
+from tests.support.review_cases import (
     ADA,
     ANNA,
     BEN,

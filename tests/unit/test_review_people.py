@@ -5,20 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import reading, transaction
-from fallback.tables import events
-from review.people.accounts import OPERATOR, Person, add_person, change_person, find_person, set_password
-from review.people.form_tokens import form_token, load_form_key, shown_at
-from review.people.identity import person_key, same_person
-from review.people.log_in import blocked, check_password, record_failure, record_success, stored_hash, take_attempt
-from review.people.sessions import begin_session, find_session, sweep_sessions, touch_session
-from review.refusals import Refusal, RefusalCode
-from review.tables import people, sessions
+from escalation.database import reading, transaction
+from escalation.people.accounts import OPERATOR, Person, add_person, change_person, find_person, set_password
+from escalation.people.form_tokens import form_token, load_form_key, shown_at
+from escalation.people.identity import person_key, same_person
+from escalation.people.log_in import blocked, check_password, record_failure, record_success, stored_hash, take_attempt
+from escalation.people.sessions import begin_session, find_session, sweep_sessions, touch_session
+from escalation.refusals import Refusal, RefusalCode
+from escalation.review_tables import people, sessions
+from escalation.tables import events
 from schemas.errors import ConfigError
 from schemas.review import Role
 from schemas.review_config import SessionConfig
-from tests.queue_databases import NOON, SECOND
-from tests.review_cases import ADA, ANNA, PASSWORD, actions, hire
+from tests.support.queue_databases import NOON, SECOND
+from tests.support.review_cases import ADA, ANNA, PASSWORD, actions, hire
 
 MINUTE = 60 * SECOND
 CONFIG = SessionConfig()

@@ -5,17 +5,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from fallback.database import is_postgresql, reading, transaction
-from fallback.tables import calls
-from review.people.accounts import Person
-from review.refusals import Refusal
-from review.work.case import case_of
-from review.work.claims import claim, defer
-from review.work.upkeep import keep_up
-from review.work.worklist import Filters, Order, View, count_open, next_for, worklist
+from escalation.database import is_postgresql, reading, transaction
+from escalation.people.accounts import Person
+from escalation.refusals import Refusal
+from escalation.review.case import case_of
+from escalation.review.claims import claim, defer
+from escalation.review.upkeep import keep_up
+from escalation.review.worklist import Filters, Order, View, count_open, next_for, worklist
+from escalation.tables import calls
 from schemas.review_config import ReviewConfig
-from tests.queue_databases import NOON, call_row
-from tests.review_cases import (
+from tests.support.queue_databases import NOON, call_row
+from tests.support.review_cases import (
     ANNA,
     BEN,
     CARO,

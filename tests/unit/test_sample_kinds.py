@@ -12,9 +12,9 @@ import pytest
 from pipelines.sampling.breaking import TEXT_FILE_BREAKS, TRANSACTION_BREAKS
 from pipelines.sampling.export import SampleSummary
 from pipelines.sampling.kinds import KINDS, RUN_FILE, write_samples
-from schemas.config import load_config
 from schemas.errors import ConfigError
-from tests.small_runs import docyard
+from schemas.run_config import load_config
+from tests.support.small_runs import docyard
 
 SMALL = {"ticket": 150, "receipt": 150, "contract": 20, "transaction": 150}
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.config import ReadingConfig
+from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
 from transforms.split_documents import LEAST_CHARACTERS, MOST_CHARACTERS, MOST_REPEATS, paragraphs, split_documents
 from transforms.validate_documents import validate_documents

@@ -11,7 +11,7 @@ from pyarrow import fs
 
 from schemas.errors import InputError
 from schemas.table_folders import refuse_remote_tables
-from tests.read_rows import config_for, parts_of, rows_of
+from tests.support.read_rows import config_for, parts_of, rows_of
 from transforms.readers.listing import list_files
 
 _TABLES = {

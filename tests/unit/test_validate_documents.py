@@ -6,8 +6,8 @@ import hashlib
 import pyarrow as pa
 import pytest
 
-from schemas.config import ReadingConfig
 from schemas.reasons import Reason
+from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
 from transforms.validate_documents import validate_documents
 

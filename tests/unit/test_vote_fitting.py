@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from fallback.vote_fitting import (
+from escalation.llm.vote_fitting import (
     LabelledVote,
     choose_threshold,
     fit_vote,
@@ -12,7 +12,7 @@ from fallback.vote_fitting import (
     learn_weight,
     lower_bound,
 )
-from fallback.votes import Qualification, combined, llm_shares, verdict
+from escalation.llm.votes import Qualification, combined, llm_shares, verdict
 from schemas.queue import ItemCode
 
 CANDIDATES = (("a", 0.5), ("b", 0.3), ("c", 0.2))

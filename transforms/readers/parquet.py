@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.config import InputConfig, ReadingConfig
 from schemas.field_names import fields_found
 from schemas.field_values import INT96_UNIT
 from schemas.file_contents import HEAD_BYTES, foreign_content, is_text
 from schemas.reasons import Reason, Stage
+from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
 from schemas.text_template import parse_text_template
 from transforms.readers.arrow_columns import id_strings, json_objects, rendered_texts, text_strings, time_strings

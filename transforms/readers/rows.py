@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.config import ReadingConfig
 from schemas.reasons import REASON_DESCRIPTIONS, Reason
+from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
 
 

@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from models.scores import TOP_LABELS
-from transforms.warehouse.layout import sync_folder
-from transforms.warehouse.permissions import made_in
+from warehouse.layout import sync_folder
+from warehouse.permissions import made_in
 
 RANGE_BITS = 6
 N_RANGES = 2**RANGE_BITS

@@ -1,0 +1,1 @@
+"""The LLM: prompts, calls within a budget, answers, votes and batches."""

@@ -1,0 +1,108 @@
+"""Costs of calls, and the cap that no number of workers can exceed.
+
+Money is whole billionths of the currency, so that sums are exact. A call is reserved at the most it can cost before it
+is made, in the same transaction in which the cap is checked; afterwards the reservation becomes what it did cost.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from escalation.clock import utc_day
+from escalation.database import is_postgresql
+from escalation.tables import spend
+from schemas.drain_config import EMBEDDED, DrainConfig
+
+NANOS = 1_000_000_000
+# Beyond its text, what a chat template may add to a request: roles, separators, the schema.
+_TEMPLATE_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Price:
+    """The price of a token, in billionths.
+
+    Attributes:
+        as_of: the date it was looked up; "" for a model of one's own.
+    """
+
+    input_nanos: float
+    output_nanos: float
+    as_of: str
+
+    def cost(self, input_tokens: int, output_tokens: int) -> int:
+        """The cost of a call, rounded up."""
+        return math.ceil(input_tokens * self.input_nanos + output_tokens * self.output_nanos)
+
+    def highest(self, body_bytes: int, max_tokens: int) -> int:
+        """The most a request can cost: no token stands for less than a byte."""
+        return self.cost(body_bytes + _TEMPLATE_TOKENS, max_tokens)
+
+
+@dataclass(frozen=True)
+class Cap:
+    """The most that may be spent in a period.
+
+    Attributes:
+        nanos: None for no cap.
+        period: "day", "month" or "ever".
+    """
+
+    nanos: int | None
+    period: str
+
+    def days(self, now: int) -> str:
+        """The beginning of all UTC dates in the current period."""
+        return utc_day(now)[: {"day": 10, "month": 7, "ever": 0}[self.period]]
+
+
+def price_of(config: DrainConfig, batch: bool = False) -> Price | None:
+    """The price of the configured model; None where nobody gave one."""
+    if config.llm.base_url == EMBEDDED:
+        return Price(0.0, 0.0, "")
+    for price in config.budget.prices:
+        if price.model == config.llm.model:
+            share = price.batch_share if batch else 1.0
+            # A price for a million tokens is so many thousand billionths for one.
+            return Price(1000 * price.input_per_million * share, 1000 * price.output_per_million * share, price.as_of)
+    return None
+
+
+def cap_of(config: DrainConfig) -> Cap:
+    """The configured cap."""
+    most = config.budget.max_spend
+    return Cap(None if most is None else math.floor(most * NANOS), config.budget.period)
+
+
+def reserve(connection: sa.Connection, nanos: int, cap: Cap, now: int) -> bool:
+    """Adds a cost to today's spend if the cap allows it; False, and nothing was added, if it does not."""
+    if is_postgresql(connection):
+        # Row locks would not do: at midnight two workers hold different rows.
+        connection.exec_driver_sql("LOCK TABLE spend IN SHARE ROW EXCLUSIVE MODE")
+    if cap.nanos is not None and spent(connection, cap, now) + nanos > cap.nanos:
+        return False
+    adjust(connection, utc_day(now), nanos)
+    return True
+
+
+def spent(connection: sa.Connection, cap: Cap, now: int) -> int:
+    """The cost of the current period so far, reservations included."""
+    days = spend.c.day.startswith(cap.days(now), autoescape=True)
+    return int(connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(spend.c.nanos), 0)).where(days)) or 0)
+
+
+def adjust(connection: sa.Connection, day: str, nanos: int) -> None:
+    """Adds to, or takes from, what a day has cost."""
+    changed = connection.execute(
+        sa.update(spend).where(spend.c.day == day).values(nanos=spend.c.nanos + nanos)
+    ).rowcount
+    if not changed:
+        connection.execute(sa.insert(spend).values(day=day, nanos=nanos))
+
+
+def money(nanos: int | float, currency: str) -> str:
+    """An amount as people read it."""
+    return f"{nanos / NANOS:,.4f} {currency}"

@@ -1,0 +1,250 @@
+"""Takes published escalations into the queue: each once, however often, and takes back what a later run withdrew."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from escalation.database import is_postgresql
+from escalation.events import Event, append_events
+from escalation.items import OPEN_STATES, item_key, move_item
+from escalation.tables import items, loads
+from schemas.drain_config import PriorityConfig
+from schemas.errors import InputError, VerificationError
+from schemas.queue import EventAction, ItemCode, ItemState
+from schemas.tables import ESCALATIONS
+from warehouse.layout import Partition, Warehouse
+from warehouse.manifest import RunStatus, read_manifest
+from warehouse.publication import published_by
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 500
+_COPIED = (
+    *("document_id", "content_hash", "bundle", "label", "confidence", "route_reason", "threshold"),
+    *("familiarity", "tier", "n_tokens", "truncated", "parent_id", "parent_start", "parent_end"),
+    *("metadata", "source_uri", "source_offset"),
+)
+_TRIES = 5
+
+# Settles those of some items whose decision is known, and gives the events to append.
+SettleKnown = Callable[[sa.Connection, Sequence[str], int], list[Event]]
+_LOCK = 0x6C6F6164
+
+
+@dataclass(frozen=True)
+class Load:
+    """Counts of a partition's loading; `new` includes revived items.
+
+    Attributes:
+        decided_before: those of the new items that an earlier decision of people settled at once.
+    """
+
+    partition: Partition
+    run_id: str
+    escalated: int
+    new: int
+    decided_before: int
+    withdrawn: int
+
+
+def escalation_partitions(warehouse: Warehouse) -> list[Partition]:
+    """Every published partition of the escalations, by date and type."""
+    found = []
+    for folder in (warehouse.root / ESCALATIONS.name).glob("run_date=*/document_type=*"):
+        run_date, document_type = (part.split("=", 1)[1] for part in folder.parts[-2:])
+        found.append(Partition(unquote(run_date), unquote(document_type)))
+    return sorted(found)
+
+
+def load_partition(
+    connection: sa.Connection,
+    warehouse: Warehouse,
+    partition: Partition,
+    priorities: Sequence[PriorityConfig],
+    now: int,
+    settle: SettleKnown | None = None,
+) -> Load | None:
+    """Brings the queue in line with one partition, in the caller's transaction.
+
+    Args:
+        connection: of the transaction.
+        warehouse: that the partition was published in.
+        partition: of the escalations.
+        priorities: cost of a mistake, by document type.
+        now: microseconds.
+        settle: settles those of the new items whose document was decided before; None to have all judged.
+
+    Returns:
+        None where the same run's partition was loaded before.
+
+    Raises:
+        InputError: it cannot be read, or is being replaced again and again.
+    """
+    if is_postgresql(connection):  # SQLite has one writer anyhow
+        connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    folder = warehouse.partition(ESCALATIONS.name, partition)
+    run_id = published_by(folder)
+    known = connection.scalar(
+        sa.select(loads.c.run_id).where(
+            loads.c.run_date == partition.run_date, loads.c.document_type == partition.document_type
+        )
+    )
+    if run_id is None or run_id == known:
+        return None
+    run_id, rows = _read(warehouse, partition)
+    priority = next((entry for entry in priorities if entry.document_type == partition.document_type), None)
+    wanted = {row["item_key"]: row for row in (_item_row(row, partition, run_id, priority, now) for row in rows)}
+    present = {
+        row.item_key: (row.state, row.code)
+        for row in connection.execute(
+            sa.select(items.c.item_key, items.c.state, items.c.code).where(
+                items.c.run_date == partition.run_date, items.c.document_type == partition.document_type
+            )
+        )
+    }
+    fresh = [row for key, row in wanted.items() if key not in present]
+    for start in range(0, len(fresh), _CHUNK):
+        connection.execute(sa.insert(items), fresh[start : start + _CHUNK])
+    happened = []
+    revived = [key for key, (_, code) in present.items() if code == ItemCode.WITHDRAWN and key in wanted]
+    for key in sorted(revived):
+        if move_item(connection, key, ItemCode.REQUEUED, now, expected=[ItemState.DEAD], not_before=now):
+            happened.append(Event("drain", EventAction.ITEM_REVIVED, key, {"run_id": run_id}))
+    known_before = settle(connection, sorted([*(row["item_key"] for row in fresh), *revived]), now) if settle else []
+    happened += known_before
+    withdrawn = 0
+    for key in sorted(set(present) - set(wanted)):
+        if move_item(connection, key, ItemCode.WITHDRAWN, now, expected=OPEN_STATES):
+            withdrawn += 1
+            happened.append(Event("drain", EventAction.ITEM_WITHDRAWN, key, {"run_id": run_id}))
+    load = Load(partition, run_id, len(wanted), len(fresh) + len(revived), len(known_before), withdrawn)
+    _record(connection, load, known is not None, now)
+    details = {
+        "run_date": partition.run_date,
+        "document_type": partition.document_type,
+        "run_id": run_id,
+        "escalated": load.escalated,
+        "new": load.new,
+        "decided_before": load.decided_before,
+        "withdrawn": load.withdrawn,
+    }
+    append_events(connection, [*happened, Event("drain", EventAction.PARTITION_LOADED, None, details)], now)
+    return load
+
+
+def _record(connection: sa.Connection, load: Load, known: bool, now: int) -> None:
+    values = {
+        "run_id": load.run_id,
+        "loaded_at": now,
+        "n_escalated": load.escalated,
+        "n_new": load.new,
+        "n_withdrawn": load.withdrawn,
+    }
+    key = {"run_date": load.partition.run_date, "document_type": load.partition.document_type}
+    if known:
+        where = [loads.c[name] == value for name, value in key.items()]
+        connection.execute(sa.update(loads).where(*where).values(**values))
+    else:
+        connection.execute(sa.insert(loads).values(**key, **values))
+
+
+def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[str, Any]]]:
+    """The rows of one run's partition, all of them; begins anew when a run replaces it meanwhile.
+
+    Raises:
+        InputError: it cannot be read, rows are missing, or it is being replaced again and again.
+    """
+    folder = warehouse.partition(ESCALATIONS.name, partition)
+    for _ in range(_TRIES):
+        before = published_by(folder)
+        try:
+            rows = list(_rows(folder))
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: cannot be read: {type(error).__name__}; `docyard verify` says more") from None
+        if before is not None and before == published_by(folder):
+            expected = _published_rows(warehouse, partition, before)
+            if expected is not None and len(rows) != expected:
+                # To load fewer would withdraw the items of those that are missing.
+                raise InputError(
+                    f"{folder}: run {before} published {expected} rows here, found {len(rows)}; `docyard verify "
+                    f"{before}` says which file it is, then classify that date again"
+                )
+            return before, rows
+    raise InputError(f"{folder}: is being replaced; run the drain again when `docyard classify` has ended")
+
+
+def _published_rows(warehouse: Warehouse, partition: Partition, run_id: str) -> int | None:
+    """Number of escalations in the run's manifest for a partition; None if the run is not published, or not yet."""
+    try:
+        manifest = read_manifest(warehouse, run_id)
+    except VerificationError:
+        return None
+    if manifest.status is not RunStatus.PUBLISHED:
+        return None
+    place = f"{ESCALATIONS.name}/{partition.path}/"
+    return sum(file.rows for file in manifest.files if file.path.startswith(place))
+
+
+def _rows(folder: Any) -> Iterator[dict[str, Any]]:
+    for path in sorted(folder.glob("part-*.parquet")):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=5_000):
+                yield from batch.to_pylist()
+
+
+def _item_row(
+    row: dict[str, Any], partition: Partition, run_id: str, priority: PriorityConfig | None, now: int
+) -> dict[str, Any]:
+    document_type = partition.document_type
+    key = item_key(document_type, row["document_id"], row["content_hash"], row["bundle"], partition.run_date)
+    candidates = [[entry["label"], entry["confidence"]] for entry in row["top_labels"]]
+    received = row["received_at"]
+    return {
+        **{name: row[name] for name in _COPIED},
+        # PostgreSQL stores no NUL; the content hash stays that of the document.
+        "text": row["text"].replace("\x00", "\ufffd"),
+        "item_key": key,
+        "run_date": partition.run_date,
+        "document_type": document_type,
+        "run_id": run_id,
+        "candidates": json.dumps(candidates, ensure_ascii=False, separators=(",", ":")),
+        "received_at": None if received is None else round(received.timestamp() * 1_000_000),
+        "loaded_at": now,
+        "priority": priority_of(row["confidence"], row["metadata"], priority),
+        "state": ItemState.PENDING.value,
+        "code": ItemCode.LOADED.value,
+        "state_at": now,
+        "not_before": now,
+        "attempts": 0,
+        "refusals": 0,
+        "losses": 0,
+    }
+
+
+def priority_of(confidence: float, metadata: str | None, priority: PriorityConfig | None) -> float:
+    """The expected cost of a mistake: weight * value * the probability that the small model is wrong."""
+    risk = 1.0 - confidence
+    if priority is None:
+        return risk
+    return priority.weight * _value(metadata, priority.value_field) * risk
+
+
+def _value(metadata: str | None, field: str) -> float:
+    """The number in a metadata field; 1 where there is no such field or number."""
+    if not field or not metadata:
+        return 1.0
+    try:
+        value = abs(float(json.loads(metadata)[field]))
+    except (ValueError, KeyError, TypeError):
+        return 1.0
+    return value if value < 1e15 else 1.0

@@ -1,0 +1,252 @@
+"""Publishes settled items as `resolutions/resolved_date=…/document_type=…/`, whole partitions, the same bytes again."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import secrets
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import sqlalchemy as sa
+
+from escalation.clock import utc_day
+from escalation.database import reading, transaction
+from escalation.events import Event, append_event
+from escalation.people.accounts import OPERATOR
+from escalation.people.identity import person_key
+from escalation.review_tables import judgements, reopenings, reused_decisions, reviews
+from escalation.tables import calls, items
+from schemas.errors import VerificationError
+from schemas.queue import ItemCode, ItemState
+from schemas.review import ReviewAction
+from schemas.tables import RESOLUTIONS
+from warehouse.exchange import replace_folder
+from warehouse.layout import SUCCESS_FILE, Warehouse, remove_folder, sync_folder, write_durably
+from warehouse.locks import commit_lock
+from warehouse.permissions import made_in, made_like, make_folder, make_private_folder
+from warehouse.rehearsal import scratch_folder, try_replacing
+
+FILE = "resolutions.parquet"
+_NEW = "_new-"
+_NANOS = 1e9
+_CHUNK = 500
+
+Partition = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The result of publishing.
+
+    Attributes:
+        rows: in all partitions together.
+        replaced: partitions that were written; the others already held what they should.
+    """
+
+    rows: int
+    partitions: int
+    replaced: int
+
+
+def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Publication:
+    """Brings the table in line with the queue: all that is settled at this moment, each partition whole or not at all.
+
+    Raises:
+        VerificationError: the table holds rows of which this queue knows nothing; nothing was changed.
+        LockedError: a run has been publishing for over a minute.
+        StorageError: a partition cannot be replaced where it lies; nothing was changed.
+    """
+    root = warehouse.root / RESOLUTIONS.name
+    with commit_lock(warehouse):
+        make_folder(root)
+        for left in root.glob(f"{_NEW}*"):  # by a kill
+            remove_folder(left)
+        with reading(engine) as connection:
+            partitions = resolution_tables(connection)
+            _check_known(connection, root, partitions)
+        empty = RESOLUTIONS.schema().empty_table()
+        wanted: dict[Partition, pa.Table] = dict.fromkeys(_published(root), empty) | partitions
+        changed = {
+            place: content for place in sorted(wanted) if not _holds(root, place, content := _parquet(wanted[place]))
+        }
+        with scratch_folder(root / f"{_NEW}{secrets.token_hex(4)}") as scratch:
+            for place in changed:
+                try_replacing(_folder(root, place), scratch)
+        for place, content in changed.items():
+            _replace(root, place, content, len(wanted[place]))
+    published = Publication(sum(map(len, partitions.values())), len(wanted), len(changed))
+    if changed:
+        with transaction(engine) as connection:
+            details = {"rows": published.rows, "replaced": len(changed)}
+            append_event(connection, Event(OPERATOR, ReviewAction.RESOLUTIONS_PUBLISHED, None, details), now)
+    return published
+
+
+def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
+    """The settled items, by day and document type, in the published schema."""
+    settled = (
+        sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version, reviews.c.cycle)
+        .outerjoin(calls, calls.c.call_id == items.c.call_id)
+        .outerjoin(reviews, reviews.c.item_key == items.c.item_key)
+        .where(items.c.state == ItemState.SETTLED.value)
+        .order_by(items.c.item_key)
+    )
+    said = _judged(connection)
+    reused = _reused(connection)
+    costs = _costs(connection)
+    # A day's last word on an item is the day's decision: the earlier ones come first and are replaced.
+    rows: dict[Partition, dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row in (*_superseded(connection), *connection.execute(settled).mappings()):
+        place = (row["item_key"], row["cycle"])
+        earlier = reused.get(place) if row["code"] != ItemCode.LLM_VOTE.value else None
+        judged = place if earlier is None else (earlier["rests_on"], earlier["rests_on_cycle"])
+        reasons = said.get(judged, []) if row["code"] != ItemCode.LLM_VOTE.value else []
+        of_day = rows[utc_day(row["settled_at"]), row["document_type"]]
+        of_day[row["item_key"]] = _row(row, reasons, earlier, costs.get(row["item_key"]))
+    schema = RESOLUTIONS.schema()
+    return {
+        place: pa.Table.from_pylist([of_day[key] for key in sorted(of_day)], schema) for place, of_day in rows.items()
+    }
+
+
+def _superseded(connection: sa.Connection) -> list[dict[str, Any]]:
+    """The resolutions of items before they were reopened, in order; each holds until the item is settled again."""
+    earlier = (
+        sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version)
+        .add_columns(*(column.label(f"then_{column.name}") for column in reopenings.columns))
+        .join(reopenings, reopenings.c.item_key == items.c.item_key)
+        .outerjoin(calls, calls.c.call_id == items.c.call_id)
+        .order_by(reopenings.c.settled_at, items.c.item_key)
+    )
+    then = ("cycle", "settled_label", "settled_by", "settled_at")
+    found = []
+    for row in connection.execute(earlier).mappings():
+        by_person = row["then_settled_by"].startswith("person:")
+        code = ItemCode.PERSON_DECIDED if by_person else ItemCode.LLM_VOTE
+        found.append({**row, **{name: row[f"then_{name}"] for name in then}, "code": code.value})
+    return found
+
+
+def _row(
+    row: Mapping[Any, Any], reasons: Sequence[str], earlier: sa.RowMapping | None, cost_nanos: int | None
+) -> dict[str, Any]:
+    by_person = row["code"] != ItemCode.LLM_VOTE.value
+    return {
+        "item_key": row["item_key"],
+        "document_id": row["document_id"],
+        "document_type": row["document_type"],
+        "run_date": datetime.date.fromisoformat(row["run_date"]),
+        "label": row["settled_label"],
+        "resolved_by": "person" if by_person else "llm",
+        "resolver": row["settled_by"].removeprefix("person:"),
+        "resolved_at": _time(row["settled_at"]),
+        "rests_on": None if earlier is None else earlier["rests_on"],
+        "decided_at": _time(row["settled_at"] if earlier is None else earlier["decided_at"]),
+        "reason": reasons[-1] if reasons else None,
+        "judgements": len(reasons),
+        "overrides": row["settled_label"] != row["label"],
+        "model_label": row["label"],
+        "model_confidence": row["confidence"],
+        "bundle": row["bundle"],
+        "llm_backend": row["backend"],
+        "llm_label": row["answer"],
+        "prompt_version": row["prompt_version"],
+        "cost": None if cost_nanos is None else cost_nanos / _NANOS,
+        "parent_id": row["parent_id"],
+        "content_hash": row["content_hash"],
+        "source_uri": row["source_uri"],
+    }
+
+
+def _time(micros: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=micros)
+
+
+def _reused(connection: sa.Connection) -> dict[tuple[str, int], sa.RowMapping]:
+    """The earlier decisions that items were settled by, by item and cycle."""
+    every = connection.execute(sa.select(reused_decisions)).mappings()
+    return {(row["item_key"], row["cycle"]): row for row in every}
+
+
+def _judged(connection: sa.Connection) -> dict[tuple[str, int], list[str]]:
+    """The reason that each person gave for a judgement of an item in one cycle, the last one last."""
+    said: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    every = sa.select(judgements.c.item_key, judgements.c.cycle, judgements.c.person, judgements.c.reason)
+    for row in connection.execute(every.order_by(judgements.c.item_key, judgements.c.at, judgements.c.judgement_id)):
+        said[row.item_key, row.cycle][person_key(row.person)] = row.reason
+    return {place: list(reasons.values()) for place, reasons in said.items()}
+
+
+def _costs(connection: sa.Connection) -> dict[str, int]:
+    summed = sa.select(calls.c.item_key, sa.func.sum(calls.c.cost_nanos)).where(
+        calls.c.item_key.is_not(None), calls.c.cost_nanos.is_not(None)
+    )
+    return {key: int(nanos) for key, nanos in connection.execute(summed.group_by(calls.c.item_key))}
+
+
+def _published(root: Path) -> list[Partition]:
+    found = []
+    for folder in root.glob(f"{RESOLUTIONS.partition_date}=*/document_type=*"):
+        day, kind = (unquote(part.split("=", 1)[1]) for part in folder.parts[-2:])
+        found.append((day, kind))
+    return found
+
+
+def _check_known(connection: sa.Connection, root: Path, partitions: dict[Partition, pa.Table]) -> None:
+    """Rows of another queue would vanish with the partitions that are replaced."""
+    wanted = {key for table in partitions.values() for key in table["item_key"].to_pylist()}
+    for place in _published(root):
+        path = _folder(root, place) / FILE
+        keys = set(pq.read_table(path, columns=["item_key"], partitioning=None)["item_key"].to_pylist()) - wanted
+        known: set[str] = set()
+        for start in range(0, len(keys), _CHUNK):
+            some = sorted(keys)[start : start + _CHUNK]
+            known |= set(connection.scalars(sa.select(items.c.item_key).where(items.c.item_key.in_(some))))
+        if keys - known:
+            raise VerificationError(
+                f"{path}: holds {len(keys - known)} items of which this queue knows nothing; publish from the queue "
+                "that settled them, or move the table aside"
+            )
+
+
+def _holds(root: Path, place: Partition, content: bytes) -> bool:
+    """True where a partition is in place already, byte for byte."""
+    folder = _folder(root, place)
+    return (folder / SUCCESS_FILE).is_file() and (folder / FILE).is_file() and (folder / FILE).read_bytes() == content
+
+
+def _replace(root: Path, place: Partition, content: bytes, n_rows: int) -> None:
+    """Puts a partition into place; its permissions follow the one it replaces, or the folder it will lie in."""
+    target = _folder(root, place)
+    new = root / f"{_NEW}{secrets.token_hex(4)}"
+    make_private_folder(new)
+    make_folder(target.parent)
+    if target.exists():
+        made_like(new, target)
+    else:
+        made_in(new, target.parent)
+    write_durably(new / FILE, content, follows=new)
+    write_durably(new / SUCCESS_FILE, json.dumps({"rows": n_rows}).encode(), follows=new)
+    replace_folder(new, target)
+    sync_folder(target.parent)
+    sync_folder(root)
+    remove_folder(new)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def _folder(root: Path, place: Partition) -> Path:
+    day, kind = place
+    return root / f"{RESOLUTIONS.partition_date}={quote(day, safe='')}" / f"document_type={quote(kind, safe='')}"

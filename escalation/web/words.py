@@ -1,0 +1,287 @@
+"""The pages' words for times, shares and every code, stage, action and field; no page has its own for one of them."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from escalation.clock import SECOND, iso_time
+from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
+from schemas.reasons import ROUTE_REASON_DESCRIPTIONS, RouteReason
+from schemas.review import ACTION_DESCRIPTIONS, REASON_WORDS, JudgementReason, Stage
+
+CODE_WORDS: dict[str, str] = {
+    ItemCode.LOADED: "new",
+    ItemCode.REQUEUED: "put back into the queue",
+    ItemCode.HANDED_BACK: "handed back by its worker",
+    ItemCode.LEASE_EXPIRED: "its worker did not come back",
+    ItemCode.SAME_PROMPT_IN_FLIGHT: "another item asks the same now",
+    ItemCode.AWAITING_BUDGET: "until the budget is known",
+    ItemCode.RETRY_RATE_LIMITED: "again later, as the LLM asked",
+    ItemCode.RETRY_SERVER_ERROR: "again later, the LLM failed",
+    ItemCode.RETRY_TIMEOUT: "again later, the LLM did not answer in time",
+    ItemCode.RETRY_CONNECTION: "again later, the LLM was not reached",
+    ItemCode.RETRY_INVALID_ANSWER: "again later, the LLM gave no valid answer",
+    ItemCode.IN_CALL: "being asked",
+    ItemCode.IN_BATCH: "in a batch",
+    ItemCode.ANSWER_STORED: "answer stored",
+    ItemCode.BACKEND_UNQUALIFIED: "LLM not yet proven",
+    ItemCode.VOTE_UNCERTAIN: "models too unsure",
+    ItemCode.NOT_COVERED: "outside what the LLM may settle",
+    ItemCode.NONE_OF_THE_CANDIDATES: "LLM finds no label fits",
+    ItemCode.ANSWERS_REFUSED: "LLM gave no valid answer",
+    ItemCode.ENDPOINT_FAILED: "LLM could not be reached",
+    ItemCode.REQUEST_REJECTED: "LLM refused the document",
+    ItemCode.OVER_BUDGET: "no budget left for the LLM",
+    ItemCode.CANNOT_BE_SENT: "may not be sent to the LLM",
+    ItemCode.TOO_FEW_CANDIDATES: "too few labels to ask the LLM about",
+    ItemCode.NO_LLM: "for people, without the LLM",
+    ItemCode.REOPENED: "reopened",
+    ItemCode.LLM_VOTE: "settled by the models",
+    ItemCode.PERSON_DECIDED: "settled by people",
+    ItemCode.DECIDED_BEFORE: "decided before",
+    ItemCode.WITHDRAWN: "withdrawn by a later run",
+    ItemCode.ERASED: "erased",
+    ItemCode.WORKERS_LOST: "given up: its workers were lost",
+}
+STATE_WORDS: dict[str, str] = {
+    ItemState.PENDING: "waits for the LLM",
+    ItemState.LEASED: "with the LLM now",
+    ItemState.ANSWERED: "answered by the LLM, not yet weighed",
+    ItemState.IN_REVIEW: "with people",
+    ItemState.SETTLED: "settled",
+    ItemState.DEAD: "left the queue undecided",
+}
+STAGE_WORDS: dict[str, str] = {
+    Stage.FIRST: "first look",
+    Stage.SECOND: "second look",
+    Stage.ADJUDICATION: "adjudication",
+    Stage.CLOSED: "closed",
+}
+ROUTE_WORDS: dict[str, str] = {
+    RouteReason.CERTAIN: "Certain",
+    RouteReason.LOW_CONFIDENCE: "The model was not sure",
+    RouteReason.UNFAMILIAR: "The model has seen nothing like it",
+    RouteReason.TOO_LONG: "The text is too long for the model to be trusted",
+    RouteReason.TRUNCATED: "The model could not read all of it",
+}
+TIER_WORDS = {"encoder": "the full model", "first_tier": "the quick first model"}
+NOTES = {
+    "settled": "Settled.",
+    "second": "Noted. Another person looks at it as well.",
+    "adjudication": "Noted. An adjudicator decides.",
+    "first": "Noted.",
+    "released": "Released.",
+    "deferred": "Put off.",
+    "reopened": "Reopened. It is on the list again in a moment.",
+    "busy": "Others were faster. Try again.",
+    "none": "Nothing on this list waits for you.",
+    "done_none": "Your judgement is noted. Nothing else on this list waits for you.",
+    "done_before": "Your judgement was noted before; nothing else was changed.",
+    "not_yours": "The form was not shown: somebody else wrote it, or it is not one of ours.",
+    "password": "You have a new password. Your other sessions have ended.",
+    "account": "Changed.",
+}
+FIELD_WORDS = {
+    "choice": "Label",
+    "other_label": "Another label",
+    "category": "New category",
+    "reason": "Reason",
+    "comment": "Comment",
+    "name": "Name",
+    "role": "Role",
+}
+DETAIL_WORDS = {
+    "until": "until",
+    "due_at": "due",
+    "settled_at": "settled",
+    "decided_at": "decided",
+    "settled_label": "settled as",
+    "settled_by": "settled by",
+    "by": "by",
+    "four_eyes": "two people, because",
+    "beside": "beside item",
+    "n": "number",
+}
+_TIMES = {"until", "due_at", "settled_at", "decided_at"}
+_HASH = re.compile(r"[0-9a-f]{24,}")
+_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
+
+
+def span(micros: int) -> str:
+    """A length of time, by its largest unit: "3 days", "1 hour"."""
+    seconds = abs(micros) // SECOND
+    for length, name in _UNITS:
+        if seconds >= length:
+            count = seconds // length
+            return f"{count} {name}{'' if count == 1 else 's'}"
+    return "under a minute"
+
+
+def clock(micros: int) -> str:
+    """A time as people read it, in UTC, to the minute."""
+    return _utc(micros).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def exact(micros: int) -> str:
+    """A time in UTC, to the microsecond."""
+    return _utc(micros).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
+
+
+def percent(share: float) -> str:
+    """A share of 1."""
+    return f"{share:.1%}"
+
+
+def code_words(code: str) -> str:
+    """A code of the queue as a short phrase."""
+    return CODE_WORDS.get(code, plain(code))
+
+
+def plain(code: str) -> str:
+    """A code that is a word already."""
+    return str(code).replace("_", " ")
+
+
+def code_meaning(code: str) -> str:
+    """The meaning of a code of the queue."""
+    return CODE_DESCRIPTIONS[ItemCode(code)][1]
+
+
+def route_words(reason: str) -> str:
+    """The reason for which the small model's policy escalated a document, as a short phrase."""
+    return ROUTE_WORDS.get(reason, plain(reason))
+
+
+def route_meaning(reason: str) -> str:
+    """The meaning of a reason of the small model's policy."""
+    meaning = ROUTE_REASON_DESCRIPTIONS[RouteReason(reason)].removeprefix("Escalated: ")
+    return meaning[:1].upper() + meaning[1:]
+
+
+def reason_words(reason: str) -> str:
+    """A person's reason, in words."""
+    return REASON_WORDS[JudgementReason(reason)]
+
+
+def stage_words(stage: str) -> str:
+    """The judge that a review waits for, in words."""
+    return STAGE_WORDS[stage]
+
+
+def action_meaning(action: str) -> str:
+    """The meaning of an action of the audit trail; "" for those of the queue, whose names say it."""
+    return next((words for known, words in ACTION_DESCRIPTIONS.items() if known.value == action), "")
+
+
+def state_words(state: str) -> str:
+    """An item's state, in words."""
+    return STATE_WORDS.get(state, plain(state))
+
+
+def tier_words(tier: str) -> str:
+    """The one of a bundle's models that answered, in words."""
+    return TIER_WORDS.get(tier, plain(tier))
+
+
+def decider(settled_by: str) -> str:
+    """The name of an item's decider: a person, or a backend of the drain."""
+    name = settled_by.removeprefix("person:")
+    return name if name != settled_by else f"the LLM {backend_words(settled_by)}"
+
+
+def actor_words(actor: str) -> str:
+    """An actor of the audit trail, by name."""
+    return actor.removeprefix("person:")
+
+
+def backend_words(backend: str) -> str:
+    """An LLM by its model and the place it runs at: a backend's name without the settings of its calls."""
+    place, _, model = backend.partition("#")[0].rpartition("/")
+    return f"{model} at {place}" if place else model
+
+
+def letters_in(words: str, options: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The option letters that an LLM's words name, each with its label."""
+    named = set(re.findall(r"(?<!\w)[A-Z](?!\w)", words))
+    return [(letter, label or "none of the candidates") for letter, label in options if letter in named]
+
+
+def json_pairs(text: str | None) -> list[tuple[str, str]]:
+    """The fields of a JSON object, each as text."""
+    pairs = json.loads(text).items() if text else ()
+    return [(key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)) for key, value in pairs]
+
+
+def details_words(text: str | None) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The details of an event: those that people read, in words; and hashes and the like, as they are."""
+    read, raw = [], []
+    for key, value in json_pairs(text):
+        named = DETAIL_WORDS.get(key, plain(key))
+        if key == "beside":
+            read.append(("shown", "beside another item"))
+        if _HASH.search(value):
+            raw.append((named, value))
+        elif value not in ("", "null"):
+            read.append((named, _detail(key, value)))
+    return read, raw
+
+
+def typed_fields(form: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Values that a person filled in, under the names that the pages give the fields."""
+    return [(FIELD_WORDS[name], _typed(name, value)) for name, value in form.items() if name in FIELD_WORDS and value]
+
+
+def _typed(name: str, value: str) -> str:
+    if name == "choice":
+        return value.partition(":")[2] or value
+    return str(REASON_WORDS.get(value, value)) if name == "reason" else value  # type: ignore[call-overload]
+
+
+def _detail(key: str, value: str) -> str:
+    if key in _TIMES and value.isdigit():
+        return clock(int(value))
+    if key == "code":
+        return code_words(value)
+    if key == "stage":
+        return STAGE_WORDS.get(value, value)
+    if key == "reason" and value in set(JudgementReason):
+        return reason_words(value)
+    if key in ("settled_by", "decided_by"):
+        return decider(value)
+    return {"true": "yes", "false": "no"}.get(value, value)
+
+
+def _utc(micros: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(micros // SECOND, datetime.UTC) + datetime.timedelta(
+        microseconds=micros % SECOND
+    )
+
+
+FILTERS: dict[str, Callable[..., Any]] = {
+    "span": span,
+    "clock": clock,
+    "exact": exact,
+    "iso": iso_time,
+    "percent": percent,
+    "plain": plain,
+    "code_words": code_words,
+    "code_meaning": code_meaning,
+    "route_words": route_words,
+    "route_meaning": route_meaning,
+    "reason_words": reason_words,
+    "stage_words": stage_words,
+    "state_words": state_words,
+    "action_meaning": action_meaning,
+    "tier_words": tier_words,
+    "decider": decider,
+    "actor_words": actor_words,
+    "backend_words": backend_words,
+    "letters_in": letters_in,
+    "json_pairs": json_pairs,
+    "details_words": details_words,
+    "typed_fields": typed_fields,
+}

@@ -1,0 +1,131 @@
+"""Locks on partitions: only the run that holds one may replace its partition.
+
+Two things guard a partition. The *partition lock* is held by the launcher from start to end of a run and is let go
+by the operating system however the process ends. The *token* is the run id written into the lock file: a worker on
+another machine cannot hold the launcher's lock, so the commit, wherever it runs, checks under the *commit lock* that
+the token is still its own. A run that lost its launcher, and was overtaken by another one, can no longer publish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from filelock import FileLock, Timeout
+
+from schemas.errors import LockedError
+from warehouse.layout import Partition, Warehouse, write_durably
+from warehouse.permissions import file_mode
+
+COMMIT_WAIT_SECONDS = 60.0
+PARTITION_WAIT_SECONDS = 1.0  # outlasts a glance by `docyard runs`, not a run
+
+
+@contextlib.contextmanager
+def hold_partitions(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
+    """Holds the partitions' locks and leaves this run's token on each.
+
+    Raises:
+        LockedError: another run holds one of them; none is held then.
+    """
+    with contextlib.ExitStack() as held:
+        for partition in sorted(partitions):
+            path = _lock_path(warehouse, partition)
+            lock = FileLock(path, timeout=PARTITION_WAIT_SECONDS, mode=file_mode(warehouse.locks))
+            try:
+                held.enter_context(lock)
+            except Timeout:
+                holder = _token(warehouse, partition) or "unknown"
+                raise LockedError(
+                    f"{partition} is being written by run {holder}; wait for it to end, then run again"
+                ) from None
+        with commit_lock(warehouse):
+            for partition in partitions:
+                content = json.dumps({"run_id": run_id}).encode()
+                write_durably(_token_path(warehouse, partition), content, follows=warehouse.locks)
+        yield
+
+
+@contextlib.contextmanager
+def commit_lock(warehouse: Warehouse) -> Iterator[None]:
+    """Holds the warehouse for the moment of publishing.
+
+    Raises:
+        LockedError: it is still held after COMMIT_WAIT_SECONDS.
+    """
+    path = warehouse.locks / "commit.lock"
+    lock = FileLock(path, timeout=COMMIT_WAIT_SECONDS, mode=file_mode(warehouse.locks))
+    try:
+        lock.acquire()
+    except Timeout:
+        raise LockedError(
+            f"another run has been publishing into {warehouse.root} for over {COMMIT_WAIT_SECONDS:.0f} seconds"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_tokens(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> None:
+    """Makes sure no later run took over; call it under the commit lock.
+
+    Raises:
+        LockedError: another run's token is on one of the partitions.
+    """
+    for partition in partitions:
+        holder = _token(warehouse, partition)
+        if holder != run_id:
+            raise LockedError(f"{partition} was taken over by run {holder}; this run publishes nothing")
+
+
+def is_held(warehouse: Warehouse, run_id: str) -> bool:
+    """True where a living launcher holds a partition for this run, or where this user may not look at the locks."""
+    try:
+        tokens = [path for path in warehouse.locks.glob("*.token") if _read_token(path.read_bytes()) == run_id]
+        return any(_is_locked(path.with_suffix(".lock")) for path in tokens)
+    except PermissionError:
+        return True
+
+
+def _is_locked(path: Path) -> bool:
+    """True where another process, or another part of this one, holds the lock; looks without writing anything."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_path(warehouse: Warehouse, partition: Partition) -> str:
+    return str(warehouse.locks / (quote(partition.path, safe="=") + ".lock"))
+
+
+def _token_path(warehouse: Warehouse, partition: Partition) -> Path:
+    return warehouse.locks / (quote(partition.path, safe="=") + ".token")
+
+
+def _token(warehouse: Warehouse, partition: Partition) -> str | None:
+    try:
+        return _read_token(_token_path(warehouse, partition).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _read_token(content: bytes) -> str | None:
+    try:
+        value = json.loads(content)["run_id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, str) else None
