@@ -11,8 +11,8 @@ from typing import Any
 import pandas as pd
 
 from data_quality.suites import documents_suite, table_suite
+from schemas.codes import REASON_REMEDIES, Reason
 from schemas.home import settle_home
-from schemas.reasons import REASON_REMEDIES, Reason
 from schemas.run_config import QualityConfig
 from schemas.tables import PUBLISHED_TABLES
 

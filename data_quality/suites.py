@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from schemas.reasons import Route
+from schemas.codes import Route
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, Column, Table
 
 _SHA256 = r"^[0-9a-f]{64}$"

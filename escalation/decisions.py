@@ -12,8 +12,8 @@ from escalation.events import Event, append_event
 from escalation.items import move_item
 from escalation.llm.votes import Qualification, Verdict, verdict
 from escalation.tables import calls, items, qualifications
+from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED
-from schemas.queue import EventAction, ItemCode, ItemState
 
 
 def qualification_of(connection: sa.Connection, backend: str, prompt_version: str, bundle: str) -> Qualification | None:

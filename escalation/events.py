@@ -25,7 +25,7 @@ class Event:
 
     Attributes:
         actor: the one who did it: `drain`, `operator`, or `person:NAME`.
-        action: the action; `schemas.queue.EventAction` lists those of the queue itself.
+        action: the action; `schemas.codes.EventAction` lists those of the queue itself.
         item_key: of the item it was done to, if it was one.
         details: JSON values; never document text or ids.
     """

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from escalation.tables import items
-from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
+from schemas.codes import CODE_DESCRIPTIONS, ItemCode, ItemState
 
 # States from which a later run of the date can still take an item back.
 OPEN_STATES = (ItemState.PENDING, ItemState.LEASED, ItemState.ANSWERED, ItemState.IN_REVIEW)

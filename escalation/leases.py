@@ -11,7 +11,7 @@ from escalation.database import is_postgresql
 from escalation.events import Event, append_events
 from escalation.items import Item, item_of, move_item
 from escalation.tables import calls, items
-from schemas.queue import CallStatus, EventAction, ItemCode, ItemState
+from schemas.codes import CallStatus, EventAction, ItemCode, ItemState
 
 
 def lease_items(

@@ -16,9 +16,9 @@ from escalation.database import is_postgresql
 from escalation.events import Event, append_events
 from escalation.items import OPEN_STATES, item_key, move_item
 from escalation.tables import items, loads
+from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import PriorityConfig
 from schemas.errors import InputError, VerificationError
-from schemas.queue import EventAction, ItemCode, ItemState
 from schemas.tables import ESCALATIONS
 from warehouse.layout import Partition, Warehouse
 from warehouse.manifest import RunStatus, read_manifest

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from escalation.llm.budget import Cap, spent
 from escalation.tables import calls, events, items, qualifications
-from schemas.queue import CallStatus, ItemState
+from schemas.codes import CallStatus, ItemState
 
 
 @dataclass(frozen=True)

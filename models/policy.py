@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from schemas.codes import Route, RouteReason
 from schemas.errors import BundleError
-from schemas.reasons import Route, RouteReason
 from schemas.run_config import FIRST_TIER_CRITERIA, parse_toml
 
 # From the best to the gravest.

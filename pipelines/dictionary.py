@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.reasons import REASON_DESCRIPTIONS, REASON_REMEDIES, ROUTE_REASON_DESCRIPTIONS
+from schemas.codes import REASON_DESCRIPTIONS, REASON_REMEDIES, ROUTE_REASON_DESCRIPTIONS
 from schemas.tables import DOCUMENTED_TABLES, Column, Table
 
 

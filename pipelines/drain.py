@@ -38,9 +38,9 @@ from models.classifier import Classifier
 from models.evaluation.data import Columns, read_evaluation_data
 from pipelines.drain_progress import show_progress
 from pipelines.runs import existing_warehouse
+from schemas.codes import EventAction, ItemCode
 from schemas.drain_config import EMBEDDED, DrainConfig
 from schemas.errors import ConfigError
-from schemas.queue import EventAction, ItemCode
 from warehouse.layout import Warehouse
 
 logger = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ import click
 
 from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT
 from pipelines.terminal import answer, report
+from schemas.codes import REQUEUEABLE
 from schemas.errors import INTERRUPTED, ConfigError, InputError
 from schemas.extras import pip_install
-from schemas.queue import REQUEUEABLE
 
 
 @click.command()

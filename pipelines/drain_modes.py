@@ -26,8 +26,8 @@ from pipelines.drain_summary import (
     qualified_figures,
 )
 from pipelines.runs import existing_warehouse
+from schemas.codes import ItemCode
 from schemas.drain_config import DrainConfig
-from schemas.queue import ItemCode
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from escalation.database import reading
 from escalation.llm.budget import cap_of, money, spent
 from escalation.tables import items
 from pipelines.progress import alongside
+from schemas.codes import ItemState
 from schemas.drain_config import DrainConfig
-from schemas.queue import ItemState
 
 _TERMINAL_SECONDS = 1.0
 _LOG_SECONDS = (5.0, 10.0, 15.0, 30.0)  # the first lines; then one per so long as the last of them

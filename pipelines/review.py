@@ -25,8 +25,8 @@ from escalation.outcomes.views import write_duckdb_sql
 from escalation.people.accounts import OPERATOR, add_person, set_password
 from escalation.review.upkeep import keep_up
 from pipelines.runs import existing_warehouse
+from schemas.codes import ReviewAction, Role
 from schemas.errors import ErasureError, InputError, VerificationError
-from schemas.review import ReviewAction, Role
 from schemas.review_config import ReviewConfig
 from warehouse.layout import Warehouse
 

@@ -10,9 +10,9 @@ import click
 
 from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT, warehouse_option
 from pipelines.terminal import answer, report
+from schemas.codes import Role
 from schemas.errors import ConfigError
 from schemas.extras import pip_install
-from schemas.review import Role
 
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from schemas.codes import Route
 from schemas.errors import VerificationError
-from schemas.reasons import Route
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
 from warehouse.layout import Warehouse
 from warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest

@@ -15,7 +15,7 @@ DocyardError                1  anything below; never raised itself
 └── ErasureError           13  something still holds words that were erased
 
 An error's message says what was found, what was expected, where, and what to do; it never holds document text.
-A bad document raises none of these: it becomes a Rejection (see `schemas.reasons`).
+A bad document raises none of these: it becomes a Rejection (see `schemas.codes`).
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from schemas.reasons import Reason, Route, RouteReason, Stage
+from schemas.codes import Reason, Route, RouteReason, Stage
 
 SCHEMA_VERSION = "2"
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from models.classifier import Classifier, cached_classifier
 from models.scores import Scores
-from schemas.reasons import REASON_DESCRIPTIONS, Reason
+from schemas.codes import REASON_DESCRIPTIONS, Reason
 from schemas.shards import Shard
 from schemas.system_errors import describe
 from schemas.tables import TOP_LABELS_TYPE

@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
+from schemas.codes import REASON_DESCRIPTIONS, Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
-from schemas.reasons import REASON_DESCRIPTIONS, Reason, Stage
 from schemas.run_config import RunConfig
 from schemas.tables import PUBLISHED_TABLES, Table
 from transforms.deduplicate import published_name, reject_duplicates

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.reasons import REASON_DESCRIPTIONS, Reason, Route
+from schemas.codes import REASON_DESCRIPTIONS, Reason, Route
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
 from transforms.receipts import Receipt, StagedFile
 from transforms.stage_shard import count_values, first_examples, id_hashes, ids_file, in_schema, write_table

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 
 import apache_beam as beam
 
+from schemas.codes import Reason
 from schemas.errors import InputError
 from schemas.file_contents import HEAD_BYTES, delimiter_between, foreign_content, text_advice
-from schemas.reasons import Reason
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import FileVersion, Shard, TextFile
 from transforms.absent_fields import FieldsFound

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import apache_beam as beam
 import pyarrow as pa
 
-from schemas.reasons import Reason
+from schemas.codes import Reason
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
 from transforms.readers.delimited import read_delimited

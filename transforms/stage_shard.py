@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from schemas.codes import Route
 from schemas.errors import BalanceError
-from schemas.reasons import Route
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
 from transforms.absent_fields import fields_seen

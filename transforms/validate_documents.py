@@ -12,7 +12,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.reasons import Reason, Stage
+from schemas.codes import Reason, Stage
 from schemas.run_config import ReadingConfig
 from schemas.shards import Shard
 

@@ -14,11 +14,9 @@ from escalation.events import ChainFault, Checkpoint, checkpoint, verify_chain
 from escalation.people.identity import person_key
 from escalation.review.judging import evidence_of
 from escalation.review.reopening import reopening_evidence
-from escalation.review_tables import judgements, reopenings, reused_decisions
-from escalation.tables import events, items
+from escalation.tables import events, items, judgements, reopenings, reused_decisions
+from schemas.codes import EventAction, ItemCode, ItemState, ReviewAction
 from schemas.errors import ConfigError
-from schemas.queue import EventAction, ItemCode, ItemState
-from schemas.review import ReviewAction
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from escalation.tables import batches, calls, events, items
-from schemas.review import ReviewAction
+from schemas.codes import ReviewAction
 from schemas.tables import ESCALATIONS
 from warehouse.layout import Warehouse
 

@@ -18,10 +18,8 @@ from escalation.database import reading, transaction
 from escalation.events import Event, append_events
 from escalation.items import OPEN_STATES, move_item
 from escalation.people.accounts import OPERATOR
-from escalation.review_tables import judgements, reopenings
-from escalation.tables import calls, items
-from schemas.queue import ItemCode, ItemState
-from schemas.review import ReviewAction
+from escalation.tables import calls, items, judgements, reopenings
+from schemas.codes import ItemCode, ItemState, ReviewAction
 
 _CHUNK = 500
 DAY = 86_400 * SECOND

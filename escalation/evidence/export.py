@@ -13,10 +13,9 @@ import sqlalchemy as sa
 
 from escalation.clock import iso_time
 from escalation.events import event_hash
-from escalation.review_tables import judgements, reopenings
-from escalation.tables import calls, events, items
+from escalation.tables import calls, events, items, judgements, reopenings
+from schemas.codes import ReviewAction
 from schemas.errors import ConfigError
-from schemas.review import ReviewAction
 from warehouse.layout import write_durably
 from warehouse.permissions import open_private
 

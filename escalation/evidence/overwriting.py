@@ -13,8 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from escalation.review_tables import judgements, reopenings
-from escalation.tables import calls, items
+from escalation.tables import calls, items, judgements, reopenings
 
 PATIENCE_SECONDS = 5.0
 _TABLES = (items.name, calls.name, judgements.name, reopenings.name)

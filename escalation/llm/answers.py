@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from escalation.llm.refusals import storable
-from schemas.queue import ItemCode
+from schemas.codes import ItemCode
 
 _LETTER = re.compile(r"[\s\"'(\[*`]*([A-Z])[\s\"')\].:*`]*")
 # Templates that begin the thought for the model leave only its end in the answer.

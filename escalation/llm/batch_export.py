@@ -24,9 +24,9 @@ from escalation.llm.recording import Books, await_budget, open_or_reuse
 from escalation.llm.work import prepare
 from escalation.masking.masker import Masker
 from escalation.tables import batches, items
+from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED
 from schemas.errors import ConfigError
-from schemas.queue import EventAction, ItemCode, ItemState
 from schemas.system_errors import system_error
 from warehouse.permissions import make_private_folder, open_private
 

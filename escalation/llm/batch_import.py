@@ -20,8 +20,8 @@ from escalation.llm.recording import Books, book_refusal, close_refusal, give_ba
 from escalation.llm.refusals import CallFailedError, error_inside, failure_of, words_of
 from escalation.llm.trial import Failure, Refusal, fault_of_setup
 from escalation.tables import calls, items
+from schemas.codes import CallStatus, EventAction, ItemCode, ItemState
 from schemas.errors import InputError
-from schemas.queue import CallStatus, EventAction, ItemCode, ItemState
 
 _OPEN = (CallStatus.RESERVED.value, CallStatus.LOST.value)
 _CUSTOM_ID = re.compile(r"[0-9a-f]{64}")

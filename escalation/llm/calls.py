@@ -19,7 +19,7 @@ from escalation.llm.budget import Cap, Price, adjust, reserve
 from escalation.llm.prompt import Prompt
 from escalation.llm.refusals import CallFailedError
 from escalation.tables import calls, egress, items
-from schemas.queue import CallStatus
+from schemas.codes import CallStatus
 
 OPEN, OVER_CAP, CAP_IN_USE, IN_FLIGHT = "open", "over_cap", "cap_in_use", "in_flight"
 

@@ -21,8 +21,8 @@ from escalation.llm.refusals import CallFailedError
 from escalation.llm.trial import Refusal, fault_of_setup, rejects
 from escalation.llm.work import Desk, check_setup, trial_of, work_item
 from escalation.tables import items
+from schemas.codes import ItemCode, ItemState
 from schemas.errors import DocyardError, QueueError
-from schemas.queue import ItemCode, ItemState
 
 _POLL_SECONDS = 0.25
 _TRIAL_POLL_SECONDS = 0.02

@@ -12,8 +12,8 @@ import httpx
 
 from escalation.llm.refusals import CallFailedError, error_inside, http_failure, words_of
 from escalation.llm.route import route_to
+from schemas.codes import ItemCode
 from schemas.errors import ConfigError, DocyardError
-from schemas.queue import ItemCode
 
 MAX_ANSWER_BYTES = 2**20
 

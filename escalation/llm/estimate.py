@@ -11,8 +11,8 @@ from escalation.llm.budget import Price, price_of
 from escalation.llm.work import outgoing_of, why_not
 from escalation.masking.masker import Masker, UnmaskableError
 from escalation.tables import calls, egress, items
+from schemas.codes import CallStatus, ItemState
 from schemas.drain_config import DrainConfig
-from schemas.queue import CallStatus, ItemState
 
 # Bytes of a request for one of its tokens, where nothing was measured yet: prose takes about four.
 _LOW_BYTES, _BYTES = 5.5, 4.0

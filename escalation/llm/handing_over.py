@@ -11,7 +11,7 @@ from escalation.database import is_postgresql, transaction
 from escalation.events import Event, append_events
 from escalation.items import move_item
 from escalation.tables import items
-from schemas.queue import EventAction, ItemCode, ItemState
+from schemas.codes import EventAction, ItemCode, ItemState
 
 _CHUNK = 500
 

@@ -31,9 +31,8 @@ from escalation.tables import calls, qualifications
 from models.bundle import bundle_reference
 from models.classifier import Classifier
 from models.policy import route
+from schemas.codes import CallStatus, EventAction, ItemCode, RouteReason
 from schemas.errors import ConfigError, DocyardError, EndpointError, InputError
-from schemas.queue import CallStatus, EventAction, ItemCode
-from schemas.reasons import RouteReason
 
 _TRIAL_POLL_SECONDS = 0.02
 _WAIT_SECONDS = 0.2

@@ -33,8 +33,8 @@ from escalation.llm.calls import (
 from escalation.llm.refusals import CallFailedError
 from escalation.llm.trial import Failure, Refusal
 from escalation.tables import calls
+from schemas.codes import CallStatus, EventAction, ItemCode, ItemState
 from schemas.drain_config import DrainConfig
-from schemas.queue import CallStatus, EventAction, ItemCode, ItemState
 
 _WAITS_PER_ATTEMPT = 4
 _GIVEN_UP = (ItemCode.ANSWERS_REFUSED, ItemCode.ENDPOINT_FAILED, ItemCode.REQUEST_REJECTED)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from schemas.queue import ItemCode
+from schemas.codes import ItemCode
 
 MAX_WORDS = 300
 # Statuses that no document can be the reason of: the key, the account. Firewalls answer one with 405 or a redirect.

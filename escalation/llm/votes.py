@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from escalation.llm.prompt import NONE
-from schemas.queue import ItemCode
-from schemas.reasons import RouteReason
+from schemas.codes import ItemCode, RouteReason
 
 # Nothing is certain: keeps a probability of 0 from vetoing.
 _FLOOR = 1e-4

@@ -26,9 +26,9 @@ from escalation.llm.recording import (
 from escalation.llm.refusals import CallFailedError
 from escalation.llm.trial import Failure, Refusal, Trial, fault_of_setup, rejects
 from escalation.masking.masker import Masker
+from schemas.codes import ItemCode
 from schemas.drain_config import DrainConfig
 from schemas.errors import DocyardError
-from schemas.queue import ItemCode
 
 logger = logging.getLogger(__name__)
 

@@ -26,10 +26,9 @@ from escalation.refusals import Refusal, RefusalCode
 from escalation.review.admission import labels_of
 from escalation.review.claims import claim, review_of
 from escalation.review.judging import Said, judge
-from escalation.review_tables import judgements, people, reviews
-from escalation.tables import items
+from escalation.tables import items, judgements, people, reviews
+from schemas.codes import JudgementKind, JudgementReason, ReviewAction, ReviewStage
 from schemas.errors import ConfigError, InputError
-from schemas.review import JudgementKind, JudgementReason, ReviewAction, Stage
 from schemas.review_config import ReviewConfig
 from warehouse.layout import write_durably
 
@@ -106,7 +105,7 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
         .join(reviews, reviews.c.item_key == items.c.item_key)
         .where(
             reviews.c.closed_at.is_(None),
-            reviews.c.stage.in_([Stage.FIRST.value, Stage.SECOND.value]),
+            reviews.c.stage.in_([ReviewStage.FIRST.value, ReviewStage.SECOND.value]),
             reviews.c.claimed_by.is_(None) | (reviews.c.claimed_until <= now),
             items.c.document_type == document_type,
             items.c.text.is_not(None),
@@ -275,7 +274,7 @@ def _take(
 ) -> None:
     person = _person(connection, annotation, accounts)
     key = annotation.item_key
-    if review_of(connection, key)["stage"] == Stage.ADJUDICATION.value:
+    if review_of(connection, key)["stage"] == ReviewStage.ADJUDICATION.value:
         raise Refusal(RefusalCode.ROLE, "An adjudicator decides this item on its page, having read both judgements.")
     claim(connection, person, key, now, config.due)
     judge(connection, person, key, _said(annotation), now, config.four_eyes, config.reuse_decisions)

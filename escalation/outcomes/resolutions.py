@@ -22,11 +22,9 @@ from escalation.database import reading, transaction
 from escalation.events import Event, append_event
 from escalation.people.accounts import OPERATOR
 from escalation.people.identity import person_key
-from escalation.review_tables import judgements, reopenings, reused_decisions, reviews
-from escalation.tables import calls, items
+from escalation.tables import calls, items, judgements, reopenings, reused_decisions, reviews
+from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
-from schemas.queue import ItemCode, ItemState
-from schemas.review import ReviewAction
 from schemas.tables import RESOLUTIONS
 from warehouse.exchange import replace_folder
 from warehouse.layout import SUCCESS_FILE, Warehouse, remove_folder, sync_folder, write_durably

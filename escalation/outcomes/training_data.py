@@ -15,9 +15,8 @@ from escalation.database import reading, transaction
 from escalation.events import Event, append_event
 from escalation.people.accounts import OPERATOR
 from escalation.tables import items
+from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import ConfigError, InputError
-from schemas.queue import ItemCode, ItemState
-from schemas.review import ReviewAction
 from warehouse.layout import write_durably
 
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "group", "source")])

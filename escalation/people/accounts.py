@@ -12,9 +12,9 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from escalation.events import Event, append_event
 from escalation.people.identity import person_key, same_person
 from escalation.refusals import Refusal, RefusalCode
-from escalation.review_tables import people, sessions
+from escalation.tables import people, sessions
+from schemas.codes import ReviewAction, Role
 from schemas.errors import ConfigError
-from schemas.review import ReviewAction, Role
 
 OPERATOR = "operator"
 MIN_PASSWORD_CHARS = 12

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from escalation.clock import SECOND
 from escalation.database import reading, transaction
-from escalation.review_tables import form_key
+from escalation.tables import form_key
 
 
 def load_form_key(engine: sa.Engine) -> bytes:

@@ -20,8 +20,8 @@ from escalation.database import is_postgresql
 from escalation.events import Event, append_event
 from escalation.people.accounts import Person, find_person, hash_password, password_fits
 from escalation.people.identity import person_key
-from escalation.review_tables import log_in_failures, people
-from schemas.review import ReviewAction
+from escalation.tables import log_in_failures, people
+from schemas.codes import ReviewAction
 from schemas.review_config import SessionConfig
 
 UNKNOWN = "unknown"

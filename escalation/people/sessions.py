@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from escalation.clock import SECOND
 from escalation.people.accounts import Person, find_person
-from escalation.review_tables import sessions
+from escalation.tables import sessions
 from schemas.review_config import SessionConfig
 
 _TOUCH_SECONDS = 60  # a write for every request would be waited for

@@ -11,11 +11,9 @@ import sqlalchemy as sa
 from escalation.clock import SECOND
 from escalation.events import Event, append_events
 from escalation.review.stages import why_four_eyes
-from escalation.review_tables import labels, reviews
-from escalation.tables import items
+from escalation.tables import items, labels, reviews
 from models.bundle import load_bundle
-from schemas.queue import ItemCode, ItemState
-from schemas.review import ADOPTED, FROM_MODEL, ReviewAction, Stage
+from schemas.codes import ADOPTED, FROM_MODEL, ItemCode, ItemState, ReviewAction, ReviewStage
 from schemas.review_config import DueConfig, FourEyesConfig
 
 REVIEW = "review"
@@ -51,7 +49,7 @@ def take_in(connection: sa.Connection, four_eyes: FourEyesConfig, due: DueConfig
                 "code": row["code"],
                 "suggestion": suggestion,
                 "confidence": row["vote_confidence"] if row["vote_label"] else row["confidence"],
-                "stage": Stage.FIRST.value,
+                "stage": ReviewStage.FIRST.value,
                 "four_eyes": why,
                 "urgency": row["priority"],
                 "opened_at": row["state_at"],
@@ -87,7 +85,7 @@ def let_go(connection: sa.Connection, now: int, limit: int = 2000) -> int:
         connection.execute(
             sa.update(reviews)
             .where(reviews.c.item_key.in_(keys))
-            .values(stage=Stage.CLOSED.value, closed_at=now, claimed_by=None, claimed_until=None)
+            .values(stage=ReviewStage.CLOSED.value, closed_at=now, claimed_by=None, claimed_until=None)
         )
     closed = [Event(REVIEW, ReviewAction.REVIEW_CLOSED, row.item_key, {"code": row.code}) for row in rows]
     append_events(connection, closed, now)

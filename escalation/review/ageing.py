@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event, append_events
 from escalation.review.admission import REVIEW
-from escalation.review_tables import reviews
-from schemas.review import ReviewAction
+from escalation.tables import reviews
+from schemas.codes import ReviewAction
 from schemas.review_config import DueConfig
 
 logger = logging.getLogger(__name__)

@@ -18,10 +18,8 @@ from escalation.review.judging import judgements_of
 from escalation.review.neighbours import Neighbour, neighbours_of
 from escalation.review.reopening import reopening_of
 from escalation.review.similar import SimilarCase, similar_cases
-from escalation.review_tables import judgements
-from escalation.tables import calls, items
-from schemas.queue import CallStatus
-from schemas.review import JudgementKind, Role, Stage
+from escalation.tables import calls, items, judgements
+from schemas.codes import CallStatus, JudgementKind, ReviewStage, Role
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
     """
     review = review_of(connection, key)
     item = connection.execute(sa.select(items).where(items.c.item_key == key)).mappings().one()
-    stage = Stage(review["stage"])
+    stage = ReviewStage(review["stage"])
     obstacle = ""
     try:
         check_is_awaited(connection, person, review)
@@ -103,11 +101,11 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
         candidates=tuple((label, confidence) for label, confidence in json.loads(item["candidates"])),
         answers=_answers(connection, item),
         labels=tuple(labels_of(connection, item["document_type"])),
-        proposals=tuple(dict.fromkeys(proposals)) if stage is Stage.ADJUDICATION else (),
+        proposals=tuple(dict.fromkeys(proposals)) if stage is ReviewStage.ADJUDICATION else (),
         said=said,
         reopened=reopening_of(connection, key, review["cycle"]),
         rests_on=rests_on(connection, key),
-        hidden=stage is Stage.SECOND and not said,
+        hidden=stage is ReviewStage.SECOND and not said,
         similar=tuple(similar_cases(connection, item)),
         before=before,
         behind=behind,
@@ -119,11 +117,11 @@ def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Ca
 
 def _visible_judgements(connection: sa.Connection, person: Person, review: sa.RowMapping) -> tuple[sa.RowMapping, ...]:
     """Those of everybody where the review is closed, for auditors, and for adjudicators who decide; else one's own."""
-    stage = Stage(review["stage"])
+    stage = ReviewStage(review["stage"])
     sees_all = (
-        stage is Stage.CLOSED
+        stage is ReviewStage.CLOSED
         or person.role is Role.AUDITOR
-        or (stage is Stage.ADJUDICATION and person.role is Role.ADJUDICATOR)
+        or (stage is ReviewStage.ADJUDICATION and person.role is Role.ADJUDICATOR)
     )
     if sees_all:
         return tuple(judgements_of(connection, review["item_key"], review["cycle"]))

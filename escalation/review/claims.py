@@ -11,10 +11,8 @@ from escalation.people.accounts import Person
 from escalation.people.identity import same_person
 from escalation.refusals import Refusal, RefusalCode
 from escalation.review.stages import check_may_judge
-from escalation.review_tables import reopenings, reviews
-from escalation.tables import items
-from schemas.queue import ItemState
-from schemas.review import ReviewAction, Role, Stage
+from escalation.tables import items, reopenings, reviews
+from schemas.codes import ItemState, ReviewAction, ReviewStage, Role
 from schemas.review_config import DueConfig
 
 DAY = 86_400 * SECOND
@@ -105,7 +103,7 @@ def check_is_awaited(connection: sa.Connection, person: Person, review: sa.RowMa
         reopenings.c.item_key == review["item_key"], reopenings.c.cycle == review["cycle"] - 1
     )
     reopened_by = connection.scalar(begun)
-    check_may_judge(person, Stage(review["stage"]), review["first_by"], review["second_by"], reopened_by)
+    check_may_judge(person, ReviewStage(review["stage"]), review["first_by"], review["second_by"], reopened_by)
 
 
 def held_by_another(review: sa.RowMapping, person: Person, now: int) -> bool:

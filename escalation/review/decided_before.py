@@ -22,12 +22,10 @@ from escalation.database import is_postgresql, reading, transaction
 from escalation.events import Event, append_events
 from escalation.items import move_items
 from escalation.review.in_hand import in_hand
-from escalation.review_tables import labels, reused_decisions, reviews
-from escalation.tables import items
+from escalation.tables import items, labels, reused_decisions, reviews
 from models.bundle import load_bundle
+from schemas.codes import ADOPTED, EventAction, ItemCode, ItemState, ReviewStage
 from schemas.errors import BundleError, VerificationError
-from schemas.queue import EventAction, ItemCode, ItemState
-from schemas.review import ADOPTED, Stage
 from warehouse.layout import Warehouse
 from warehouse.manifest import read_manifest
 
@@ -292,7 +290,7 @@ def _close_reviews(connection: sa.Connection, rows: Sequence[sa.RowMapping], now
     keys = [row["item_key"] for row in rows]
     columns = (reviews.c.item_key, reviews.c.cycle, reviews.c.closed_at)
     known = {row.item_key: row for row in connection.execute(sa.select(*columns).where(reviews.c.item_key.in_(keys)))}
-    closed = {"stage": Stage.CLOSED.value, "closed_at": now, "claimed_by": None, "claimed_until": None}
+    closed = {"stage": ReviewStage.CLOSED.value, "closed_at": now, "claimed_by": None, "claimed_until": None}
     is_open = [key for key in keys if key in known and known[key].closed_at is None]
     connection.execute(sa.update(reviews).where(reviews.c.item_key.in_(is_open)).values(**closed))
     connection.execute(sa.delete(reviews).where(reviews.c.item_key.in_(set(known) - set(is_open))))

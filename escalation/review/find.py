@@ -6,8 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from escalation.review_tables import reviews
-from escalation.tables import items
+from escalation.tables import items, reviews
 
 MAX_FOUND = 200
 

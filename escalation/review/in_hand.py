@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from escalation.review_tables import reviews
+from escalation.tables import reviews
 
 
 def in_hand(connection: sa.Connection, keys: Sequence[str], now: int) -> set[str]:

@@ -20,10 +20,8 @@ from escalation.review.admission import adopt_label, labels_of
 from escalation.review.claims import check_holds, check_is_awaited, review_of
 from escalation.review.decided_before import Decision, Precedents, settle_by, waiting_alike
 from escalation.review.stages import Judgement, after, why_four_eyes
-from escalation.review_tables import judgements, reopenings, reviews
-from escalation.tables import items
-from schemas.queue import EventAction, ItemCode, ItemState
-from schemas.review import JudgementKind, JudgementReason, ReviewAction, Stage
+from escalation.tables import items, judgements, reopenings, reviews
+from schemas.codes import EventAction, ItemCode, ItemState, JudgementKind, JudgementReason, ReviewAction, ReviewStage
 from schemas.review_config import FourEyesConfig
 
 PAGE = "page"
@@ -63,7 +61,7 @@ def judge(
     now: int,
     four_eyes: FourEyesConfig,
     reuse_decisions: bool = False,
-) -> Stage:
+) -> ReviewStage:
     """Takes a person's judgement of an item that the person holds.
 
     A judgement that settles the item also settles what waits of the same document and is in nobody's hands: the items
@@ -76,7 +74,7 @@ def judge(
         Refusal: a rule forbids it; nothing was changed.
     """
     review = review_of(connection, key, lock=True)
-    stage = Stage(review["stage"])
+    stage = ReviewStage(review["stage"])
     check_is_awaited(connection, person, review)
     check_holds(review, person, now)
     if said.version not in ("", version_of(review)):
@@ -111,8 +109,8 @@ def judge(
         "claimed_until": None,
         "closed_at": now if then.settled_label is not None else None,
     }
-    if stage is not Stage.ADJUDICATION:
-        columns["first_by" if stage is Stage.FIRST else "second_by"] = person.name
+    if stage is not ReviewStage.ADJUDICATION:
+        columns["first_by" if stage is ReviewStage.FIRST else "second_by"] = person.name
     settled = []
     if then.settled_label is not None:
         settled = _settle(connection, person, review, row, then.settled_label, now)
@@ -174,7 +172,9 @@ def _judgement_by(connection: sa.Connection, person: Person, key: str, cycle: in
 def judgements_of(connection: sa.Connection, key: str, cycle: int) -> Sequence[sa.RowMapping]:
     """The judgements of an item in one cycle, in order. Not for the eyes of whoever is still to judge it."""
     said = sa.select(judgements).where(judgements.c.item_key == key, judgements.c.cycle == cycle)
-    return sorted(connection.execute(said).mappings(), key=lambda row: list(Stage).index(Stage(row["stage"])))
+    return sorted(
+        connection.execute(said).mappings(), key=lambda row: list(ReviewStage).index(ReviewStage(row["stage"]))
+    )
 
 
 def evidence_of(row: sa.RowMapping | dict[str, object]) -> dict[str, object]:

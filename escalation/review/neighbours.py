@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from escalation.review_tables import reviews
-from escalation.tables import items
-from schemas.queue import ItemCode
+from escalation.tables import items, reviews
+from schemas.codes import ItemCode
 
 SHOWN_CHARS = 400
 

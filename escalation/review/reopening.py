@@ -15,10 +15,8 @@ from escalation.refusals import Refusal, RefusalCode
 from escalation.review.claims import review_of
 from escalation.review.decided_before import resting_on, rests_on
 from escalation.review.judging import MAX_COMMENT_CHARS, comment_hmac
-from escalation.review_tables import reopenings
-from escalation.tables import items
-from schemas.queue import ItemCode, ItemState
-from schemas.review import ReviewAction, Role
+from escalation.tables import items, reopenings
+from schemas.codes import ItemCode, ItemState, ReviewAction, Role
 
 
 def reopen(connection: sa.Connection, person: Person, key: str, comment: str, now: int) -> None:

@@ -14,7 +14,7 @@ from escalation.people.sessions import Session
 from escalation.refusals import Refusal, RefusalCode
 from escalation.review.case import Case
 from escalation.tables import chain_head, events
-from schemas.review import ReviewAction
+from schemas.codes import ReviewAction
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from escalation.tables import items
-from schemas.queue import ItemCode, ItemState
+from schemas.codes import ItemCode, ItemState
 
 _LOOKED_AT = 200
 _MIN_SHARE = 0.1

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from escalation.people.accounts import Person
 from escalation.people.identity import same_person
 from escalation.refusals import Refusal, RefusalCode
-from schemas.review import JudgementKind, Role, Stage
+from schemas.codes import JudgementKind, ReviewStage, Role
 from schemas.review_config import FourEyesConfig
 
 
@@ -34,7 +34,7 @@ class Next:
         settled_label: the label that holds from now on, where it is closed.
     """
 
-    stage: Stage
+    stage: ReviewStage
     settled_label: str | None = None
 
 
@@ -50,7 +50,7 @@ def why_four_eyes(item_key: str, label: str, config: FourEyesConfig) -> str:
 
 
 def check_may_judge(
-    person: Person, stage: Stage, first_by: str | None, second_by: str | None, reopened_by: str | None
+    person: Person, stage: ReviewStage, first_by: str | None, second_by: str | None, reopened_by: str | None
 ) -> None:
     """Checks that the review waits for this person's judgement.
 
@@ -59,9 +59,9 @@ def check_may_judge(
     """
     if not person.judges:
         raise Refusal(RefusalCode.ROLE, f"The role {person.role.value} does not judge documents.")
-    if stage is Stage.CLOSED:
+    if stage is ReviewStage.CLOSED:
         raise Refusal(RefusalCode.NOT_OPEN, "This item is settled, or was taken back.")
-    if stage is Stage.ADJUDICATION and person.role is not Role.ADJUDICATOR:
+    if stage is ReviewStage.ADJUDICATION and person.role is not Role.ADJUDICATOR:
         raise Refusal(RefusalCode.ROLE, "Only an adjudicator decides this item.")
     if same_person(person.name, first_by) or same_person(person.name, second_by):
         raise Refusal(RefusalCode.SAME_PERSON, "You have judged this item already; another person must go on.")
@@ -69,7 +69,7 @@ def check_may_judge(
         raise Refusal(RefusalCode.SAME_PERSON, "You reopened this item; others must judge it.")
 
 
-def after(stage: Stage, said: Judgement, before: Sequence[Judgement], four_eyes: bool) -> Next:
+def after(stage: ReviewStage, said: Judgement, before: Sequence[Judgement], four_eyes: bool) -> Next:
     """The consequence of a judgement.
 
     Args:
@@ -81,15 +81,15 @@ def after(stage: Stage, said: Judgement, before: Sequence[Judgement], four_eyes:
     Raises:
         Refusal: an adjudicator would adopt a category that nobody else has proposed.
     """
-    if stage is Stage.ADJUDICATION:
+    if stage is ReviewStage.ADJUDICATION:
         if said.kind is JudgementKind.NEW_CATEGORY and said not in before:
             raise Refusal(
                 RefusalCode.UNKNOWN_LABEL,
                 "An adjudicator adopts a category that somebody else has proposed, or chooses a label.",
             )
-        return Next(Stage.CLOSED, said.label)
+        return Next(ReviewStage.CLOSED, said.label)
     if said.kind is JudgementKind.NEW_CATEGORY:
-        return Next(Stage.ADJUDICATION)
-    if stage is Stage.SECOND:
-        return Next(Stage.CLOSED, said.label) if said == before[0] else Next(Stage.ADJUDICATION)
-    return Next(Stage.SECOND) if four_eyes else Next(Stage.CLOSED, said.label)
+        return Next(ReviewStage.ADJUDICATION)
+    if stage is ReviewStage.SECOND:
+        return Next(ReviewStage.CLOSED, said.label) if said == before[0] else Next(ReviewStage.ADJUDICATION)
+    return Next(ReviewStage.SECOND) if four_eyes else Next(ReviewStage.CLOSED, said.label)

@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from escalation.clock import SECOND
 from escalation.people.accounts import Person
 from escalation.refusals import Refusal, RefusalCode
-from escalation.review_tables import reopenings, reviews
-from escalation.tables import items
-from schemas.review import Role, Stage
+from escalation.tables import items, reopenings, reviews
+from schemas.codes import ReviewStage, Role
 
 PAGE_ROWS = 25
 MAX_COUNTED = 1000  # counting all of them takes longer than everything else on the page
@@ -196,7 +195,7 @@ def _conditions(person: Person, filters: Filters, now: int) -> list[sa.ColumnEle
             reviews.c.deferred_until > sa.literal_column("0"),
         ]  # as the index has it
     elif view is View.ADJUDICATION:
-        where.append(reviews.c.stage == Stage.ADJUDICATION.value)
+        where.append(reviews.c.stage == ReviewStage.ADJUDICATION.value)
     elif view is View.WAITING:
         where += _waiting_for(person, now)
     for column, value in (
@@ -214,7 +213,7 @@ def _waiting_for(person: Person, now: int) -> list[sa.ColumnElement[bool]]:
     if not person.judges:
         return [sa.false()]
     # Not as a list of stages: SQLite would find them by an index and sort what is nearly everything.
-    stages = [] if person.role is Role.ADJUDICATOR else [reviews.c.stage != Stage.ADJUDICATION.value]
+    stages = [] if person.role is Role.ADJUDICATOR else [reviews.c.stage != ReviewStage.ADJUDICATION.value]
     reopened = sa.exists().where(
         reopenings.c.item_key == reviews.c.item_key,
         reopenings.c.cycle == reviews.c.cycle - 1,

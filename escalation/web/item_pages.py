@@ -17,7 +17,7 @@ from escalation.review.seen import record_views
 from escalation.web.desk import Asked, page, see_other
 from escalation.web.list_pages import take_next
 from escalation.web.words import typed_fields
-from schemas.review import REASON_WORDS, STAGE_DESCRIPTIONS, JudgementKind, JudgementReason, Stage
+from schemas.codes import REASON_WORDS, STAGE_DESCRIPTIONS, JudgementKind, JudgementReason, ReviewStage
 
 NEW_CATEGORY = "new category"
 OTHER_LABEL = "other label"
@@ -42,7 +42,7 @@ def item_page(asked: Asked) -> Response:
         review=case.review,
         done=done,
         others=[label for label in case.labels if label not in offered],
-        stage_meaning=STAGE_DESCRIPTIONS[Stage(case.review["stage"])],
+        stage_meaning=STAGE_DESCRIPTIONS[ReviewStage(case.review["stage"])],
         reasons=REASON_WORDS,
         version=version_of(case.review),
         was_filled=bool(typed_fields(asked.form)),
@@ -93,8 +93,8 @@ def judge_item(asked: Asked) -> Response:
         return take_next(asked, done=key, only_held=repeated)
     with reading(asked.desk.engine) as connection:
         done = last_judgement(connection, asked.person, key)
-    stage = Stage(done["stage_now"]) if done is not None else Stage.CLOSED
-    return see_other(asked.link("/", note="settled" if stage is Stage.CLOSED else stage.value))
+    stage = ReviewStage(done["stage_now"]) if done is not None else ReviewStage.CLOSED
+    return see_other(asked.link("/", note="settled" if stage is ReviewStage.CLOSED else stage.value))
 
 
 def reopen_item(asked: Asked) -> Response:

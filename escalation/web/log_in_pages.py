@@ -22,7 +22,7 @@ from escalation.people.log_in import (
 from escalation.people.sessions import begin_session, end_session, find_session
 from escalation.web.desk import COOKIE, Asked, Desk, client_of, plain_page, see_other, set_cookie
 from escalation.web.filters import with_query
-from schemas.review import ReviewAction
+from schemas.codes import ReviewAction
 
 # Fields of a log-in in the middle of another form, which may have a name of its own.
 INLINE_NAME = "log_in_name"

@@ -20,12 +20,10 @@ from escalation.people.accounts import (
 from escalation.people.log_in import check_password, record_failure, record_success, stored_hash, take_attempt
 from escalation.people.sessions import begin_session
 from escalation.refusals import Refusal, RefusalCode
-from escalation.review_tables import people
-from escalation.tables import events, items
+from escalation.tables import events, items, people
 from escalation.web.desk import Asked, client_of, page, see_other, set_cookie
+from schemas.codes import ROLE_DESCRIPTIONS, EventAction, ReviewAction, Role
 from schemas.errors import ConfigError
-from schemas.queue import EventAction
-from schemas.review import ROLE_DESCRIPTIONS, ReviewAction, Role
 
 _EVENTS = 100
 _ACTIONS = sorted({action.value for action in (*EventAction, *ReviewAction)})

@@ -9,9 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from escalation.clock import SECOND, iso_time
-from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
-from schemas.reasons import ROUTE_REASON_DESCRIPTIONS, RouteReason
-from schemas.review import ACTION_DESCRIPTIONS, REASON_WORDS, JudgementReason, Stage
+from schemas.codes import (
+    ACTION_DESCRIPTIONS,
+    CODE_DESCRIPTIONS,
+    REASON_WORDS,
+    ROUTE_REASON_DESCRIPTIONS,
+    ItemCode,
+    ItemState,
+    JudgementReason,
+    ReviewStage,
+    RouteReason,
+)
 
 CODE_WORDS: dict[str, str] = {
     ItemCode.LOADED: "new",
@@ -56,10 +64,10 @@ STATE_WORDS: dict[str, str] = {
     ItemState.DEAD: "left the queue undecided",
 }
 STAGE_WORDS: dict[str, str] = {
-    Stage.FIRST: "first look",
-    Stage.SECOND: "second look",
-    Stage.ADJUDICATION: "adjudication",
-    Stage.CLOSED: "closed",
+    ReviewStage.FIRST: "first look",
+    ReviewStage.SECOND: "second look",
+    ReviewStage.ADJUDICATION: "adjudication",
+    ReviewStage.CLOSED: "closed",
 }
 ROUTE_WORDS: dict[str, str] = {
     RouteReason.CERTAIN: "Certain",

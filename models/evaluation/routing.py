@@ -8,7 +8,7 @@ import numpy.typing as npt
 from models.bundle import ModelBundle
 from models.policy import route
 from models.scores import Scores
-from schemas.reasons import Route
+from schemas.codes import Route
 
 NO_ANSWER = "failed"  # stands among the route reasons for a row the model failed on
 

@@ -20,7 +20,7 @@ from models.training.calibration import fit_temperature
 from models.training.first_tier import FirstTierTraining, train_first_tier
 from models.training.first_tier_policy import FirstTierThreshold, choose_first_tier
 from models.training.work_folder import do_step, key_of
-from schemas.reasons import Route
+from schemas.codes import Route
 
 logger = logging.getLogger(__name__)
 RECIPE = 1  # to be raised with every change of code that makes another first tier of the same configuration

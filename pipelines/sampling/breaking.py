@@ -9,7 +9,7 @@ from random import Random
 from typing import Any
 
 from pipelines.sampling.export import Outcome, Record, csv_row, gzip_bytes
-from schemas.reasons import Reason
+from schemas.codes import Reason
 
 Fields = dict[str, Any]
 Damage = Callable[[Fields, Random], Fields | bytes]

@@ -7,7 +7,7 @@ from random import Random
 
 from pipelines.sampling.breaking import Break, Fields
 from pipelines.sampling.export import Outcome, Record
-from schemas.reasons import Reason
+from schemas.codes import Reason
 
 SAME_FILE = "the same file"
 Broken = Break | str  # how a record is broken, or the file of which it repeats an id

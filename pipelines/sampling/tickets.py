@@ -29,8 +29,8 @@ from pipelines.sampling.ticket_assistant import ASSISTANT_PHRASES
 from pipelines.sampling.ticket_banking import BANKING_PHRASES
 from pipelines.sampling.ticket_noise import NOISE_PHRASES
 from pipelines.sampling.writing import Manner, fill, write_ticket
+from schemas.codes import Reason
 from schemas.errors import ConfigError
-from schemas.reasons import Reason
 
 MIN_DOCUMENTS = 100  # fewer leave no room for one broken record of each kind
 

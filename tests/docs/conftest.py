@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from escalation.clock import now_micros
 from escalation.database import reading
 from escalation.review.upkeep import keep_up
-from escalation.review_tables import reviews
+from escalation.tables import reviews
 from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.cli import main

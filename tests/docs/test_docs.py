@@ -24,8 +24,8 @@ from models.evaluation import evaluate
 from models.policy import parse_policy
 from pipelines.cli import main
 from pipelines.runs import DERIVED_STATUSES
+from schemas.codes import Reason, RouteReason
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
-from schemas.reasons import Reason, RouteReason
 from schemas.run_config import InputConfig, RunConfig, load_config
 from warehouse.manifest import Manifest, PublishedFile, RunStatus
 

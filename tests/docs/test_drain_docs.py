@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from escalation.tables import metadata
+from schemas.codes import CALL_STATUS_DESCRIPTIONS, CODE_DESCRIPTIONS, ItemState
 from schemas.drain_config import (
     BudgetConfig,
     DrainConfig,
@@ -19,7 +20,6 @@ from schemas.drain_config import (
     QueueConfig,
     load_drain_config,
 )
-from schemas.queue import CALL_STATUS_DESCRIPTIONS, CODE_DESCRIPTIONS, ItemState
 from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, names_of, table_rows
 
 FALLBACK = (ROOT / "docs/fallback.md").read_text(encoding="utf-8")

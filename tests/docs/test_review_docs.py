@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from escalation.evidence.export import EXPORT_COLUMNS
-from escalation.review_tables import metadata
-from schemas.review import ACTION_DESCRIPTIONS, REASON_WORDS, ROLE_DESCRIPTIONS, STAGE_DESCRIPTIONS, ReviewAction
+from escalation.tables import metadata
+from schemas.codes import ACTION_DESCRIPTIONS, REASON_WORDS, ROLE_DESCRIPTIONS, STAGE_DESCRIPTIONS, ReviewAction
 from schemas.review_config import (
     DueConfig,
     FourEyesConfig,

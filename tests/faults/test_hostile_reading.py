@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from schemas.reasons import REASON_DESCRIPTIONS, Reason
+from schemas.codes import REASON_DESCRIPTIONS, Reason
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from tests.faults import hostile_corpus as corpus
 from transforms.plan_shards import plan_shards

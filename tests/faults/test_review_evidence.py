@@ -16,10 +16,9 @@ from escalation.evidence.erasure import erase, of_document, older_than, plan_era
 from escalation.evidence.export import EXPORT_COLUMNS, export_trail
 from escalation.refusals import Refusal, RefusalCode
 from escalation.review.judging import evidence_of
-from escalation.review_tables import judgements
-from escalation.tables import calls, events, items
+from escalation.tables import calls, events, items, judgements
+from schemas.codes import ReviewAction
 from schemas.errors import ConfigError
-from schemas.review import ReviewAction
 from tests.support.queue_databases import NOON, call_row
 from tests.support.review_cases import ANNA, BEN, HOUR, TWO_PEOPLE, actions, fill, in_review, item, label, says
 

@@ -12,8 +12,8 @@ import pytest
 
 from data_quality.contracts import RejectedGroup, check_contracts
 from pipelines.report import describe_run
+from schemas.codes import REASON_DESCRIPTIONS, REASON_REMEDIES, Reason
 from schemas.errors import ContractError, InputError
-from schemas.reasons import REASON_DESCRIPTIONS, REASON_REMEDIES, Reason
 from schemas.run_config import InputConfig, QualityConfig
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES
 from tests.support.small_runs import (

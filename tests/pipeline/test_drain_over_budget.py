@@ -14,8 +14,8 @@ from escalation.review.claims import claim, defer
 from escalation.review.upkeep import keep_up
 from escalation.tables import items
 from pipelines import drain as job
+from schemas.codes import ItemCode
 from schemas.drain_config import DrainConfig
-from schemas.queue import ItemCode
 from tests.support.queue_databases import opened
 from tests.support.review_cases import (
     ANNA,

@@ -18,8 +18,8 @@ from escalation.people.accounts import find_person, password_fits
 from escalation.people.log_in import stored_hash
 from escalation.tables import items
 from pipelines.cli import main
+from schemas.codes import Role
 from schemas.errors import ConfigError, InputError, VerificationError
-from schemas.review import Role
 from tests.support.queue_databases import NOON, new_sqlite, opened
 from tests.support.review_cases import ANNA, PASSWORD, actions, fill, in_review, item, label, says
 from warehouse.layout import open_warehouse

@@ -28,8 +28,7 @@ from escalation.review.decided_before import Precedents
 from escalation.review.reopening import reopen
 from escalation.review.upkeep import keep_up
 from escalation.review.worklist import Filters, View, worklist
-from escalation.review_tables import reused_decisions, reviews
-from escalation.tables import calls, events, items
+from escalation.tables import calls, events, items, reused_decisions, reviews
 from pipelines import drain as job
 from schemas.drain_config import DrainConfig, QueueConfig
 from schemas.review_config import ReviewConfig

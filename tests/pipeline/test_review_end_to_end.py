@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from escalation.clock import now_micros
 from escalation.database import reading
 from escalation.review.upkeep import keep_up
-from escalation.review_tables import reviews
+from escalation.tables import reviews
 from models.training.labelled import DataConfig, read_labelled
 from pipelines.cli import main
 from schemas.review_config import FourEyesConfig, ReviewConfig

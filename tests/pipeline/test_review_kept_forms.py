@@ -20,7 +20,7 @@ from escalation.database import is_postgresql, transaction
 from escalation.review.claims import claim, release
 from escalation.review.reopening import reopen
 from escalation.review.upkeep import keep_up
-from escalation.review_tables import people
+from escalation.tables import people
 from escalation.web import item_pages, server
 from escalation.web.desk import COOKIE
 from schemas.review_config import ReviewConfig, SessionConfig

@@ -17,10 +17,9 @@ from escalation.people.accounts import OPERATOR, Person, add_person, change_pers
 from escalation.review.claims import claim
 from escalation.review.reopening import reopen
 from escalation.review.upkeep import keep_up
-from escalation.review_tables import judgements
-from escalation.tables import events
+from escalation.tables import events, judgements
+from schemas.codes import Role
 from schemas.errors import ConfigError, InputError
-from schemas.review import Role
 from schemas.review_config import FourEyesConfig, ReviewConfig, load_annotators
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import (

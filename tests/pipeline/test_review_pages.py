@@ -4,8 +4,7 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import transaction
-from escalation.review_tables import people
-from escalation.tables import calls
+from escalation.tables import calls, people
 from schemas.review_config import ReviewConfig
 from tests.support.queue_databases import NOON, call_row
 from tests.support.review_cases import (

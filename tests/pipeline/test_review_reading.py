@@ -12,9 +12,7 @@ from escalation.database import reading, transaction
 from escalation.evidence.erasure import erase, of_document
 from escalation.tables import events
 from escalation.web.words import CODE_WORDS, ROUTE_WORDS, STAGE_WORDS, STATE_WORDS, code_words, details_words
-from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
-from schemas.reasons import RouteReason
-from schemas.review import Stage
+from schemas.codes import CODE_DESCRIPTIONS, ItemCode, ItemState, ReviewStage, RouteReason
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import ANNA, BEN, TWO_PEOPLE, actions, fill, hire, in_review, label, says
 from tests.support.review_pages import logged_in, send
@@ -44,7 +42,7 @@ def test_every_code_has_words_of_its_own() -> None:
     assert set(CODE_WORDS) == set(ItemCode)
     assert not [words for words in CODE_WORDS.values() if "_" in words or "unqualified" in words]
     assert set(STATE_WORDS) == set(ItemState)
-    assert set(STAGE_WORDS) == set(Stage)
+    assert set(STAGE_WORDS) == set(ReviewStage)
     assert set(ROUTE_WORDS) == set(RouteReason)
 
 

@@ -22,8 +22,7 @@ from escalation.review.case import case_of
 from escalation.review.reopening import reopen
 from escalation.review.upkeep import keep_up
 from escalation.review.worklist import Filters, next_for
-from escalation.review_tables import judgements, reopenings, reviews
-from escalation.tables import items
+from escalation.tables import items, judgements, reopenings, reviews
 from fallback import database
 from tests.pipeline.test_review_outcomes import HISTORY, classified, decisions
 from tests.support.queue_databases import NOON, item_row, opened

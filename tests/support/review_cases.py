@@ -12,9 +12,8 @@ from escalation.people.accounts import OPERATOR, Person, add_person
 from escalation.review.claims import claim
 from escalation.review.judging import Said, judge
 from escalation.review.upkeep import keep_up
-from escalation.review_tables import people, reviews
-from escalation.tables import events, items
-from schemas.review import JudgementKind, JudgementReason, Role, Stage
+from escalation.tables import events, items, people, reviews
+from schemas.codes import JudgementKind, JudgementReason, ReviewStage, Role
 from schemas.review_config import DueConfig, FourEyesConfig, ReviewConfig
 from tests.support.queue_databases import NOON, SECOND, item_row
 
@@ -66,7 +65,7 @@ def says(
     now: int = NOON,
     four_eyes: FourEyesConfig | None = None,
     reuse_decisions: bool = False,
-) -> Stage:
+) -> ReviewStage:
     """Claims and judges."""
     with transaction(engine) as connection:
         claim(connection, person, key, now, DUE)

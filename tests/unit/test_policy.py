@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.policy import Policy, parse_policy, route
+from schemas.codes import Route, RouteReason
 from schemas.errors import BundleError
-from schemas.reasons import Route, RouteReason
 
 LABELS = ("billing", "delivery", "account.reset")
 WHOLE = b"""

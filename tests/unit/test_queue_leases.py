@@ -10,7 +10,7 @@ from escalation.events import verify_chain
 from escalation.items import Item, move_item
 from escalation.leases import hand_back, lease_items, reclaim_expired, renew_lease
 from escalation.tables import calls, items
-from schemas.queue import CODE_DESCRIPTIONS, ItemCode, ItemState
+from schemas.codes import CODE_DESCRIPTIONS, ItemCode, ItemState
 from tests.support.queue_databases import NOON, SECOND, call_row, item_row
 
 UNTIL = NOON + 60 * SECOND

@@ -16,9 +16,8 @@ from escalation.review.claims import claim, defer, release
 from escalation.review.judging import Said, judge
 from escalation.review.stages import why_four_eyes
 from escalation.review.upkeep import keep_up
-from escalation.review_tables import judgements, metadata, reviews
-from escalation.tables import items
-from schemas.review import JudgementKind, JudgementReason, Role, Stage
+from escalation.tables import items, judgements, metadata, reviews
+from schemas.codes import JudgementKind, JudgementReason, ReviewStage, Role
 from schemas.review_config import FourEyesConfig, ReviewConfig
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import (
@@ -63,7 +62,7 @@ def test_the_migrations_make_the_tables_of_the_review(queue: sa.Engine) -> None:
 
 def test_one_judgement_settles_an_item_and_leaves_its_trace(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
-    assert says(queue, ANNA, "a", label("delivery")) is Stage.CLOSED
+    assert says(queue, ANNA, "a", label("delivery")) is ReviewStage.CLOSED
     settled = item(queue, "a")
     assert (settled["state"], settled["code"]) == ("settled", "person_decided")
     assert (settled["settled_label"], settled["settled_by"], settled["settled_at"]) == ("delivery", "person:anna", NOON)
@@ -76,7 +75,7 @@ def test_one_judgement_settles_an_item_and_leaves_its_trace(queue: sa.Engine) ->
 def test_another_label_than_the_suggested_one_needs_a_comment(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
     assert refused(queue, ANNA, "a", label("billing")) == RefusalCode.COMMENT_MISSING
-    assert says(queue, ANNA, "a", label("billing", "it asks for an invoice")) is Stage.CLOSED
+    assert says(queue, ANNA, "a", label("billing", "it asks for an invoice")) is ReviewStage.CLOSED
     assert item(queue, "a")["settled_label"] == "billing"
 
 
@@ -84,7 +83,7 @@ def test_what_an_override_is_hangs_on_the_combined_vote_where_there_is_one(queue
     fill(queue, in_review("a", vote_label="billing", vote_confidence=0.6))
     assert review_row(queue, "a")["suggestion"] == "billing"
     assert refused(queue, ANNA, "a", label("delivery")) == RefusalCode.COMMENT_MISSING
-    assert says(queue, ANNA, "a", label("billing")) is Stage.CLOSED
+    assert says(queue, ANNA, "a", label("billing")) is ReviewStage.CLOSED
 
 
 def test_another_reason_needs_a_comment(queue: sa.Engine) -> None:
@@ -177,9 +176,9 @@ def test_an_item_is_put_off_within_bounds_by_its_holder(queue: sa.Engine) -> Non
 
 def test_two_people_who_agree_settle_an_item(queue: sa.Engine) -> None:
     fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
-    assert says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE) is Stage.SECOND
+    assert says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE) is ReviewStage.SECOND
     assert item(queue, "a")["state"] == "in_review"
-    assert says(queue, BEN, "a", label("delivery"), four_eyes=TWO_PEOPLE) is Stage.CLOSED
+    assert says(queue, BEN, "a", label("delivery"), four_eyes=TWO_PEOPLE) is ReviewStage.CLOSED
     assert item(queue, "a")["settled_by"] == "person:ben"
 
 
@@ -224,12 +223,12 @@ def test_the_second_pair_of_eyes_is_blind(queue: sa.Engine) -> None:
 def test_a_disagreement_goes_to_an_adjudicator_who_is_neither(queue: sa.Engine) -> None:
     fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
-    assert says(queue, CARO, "a", label("billing", "an invoice"), four_eyes=TWO_PEOPLE) is Stage.ADJUDICATION
+    assert says(queue, CARO, "a", label("billing", "an invoice"), four_eyes=TWO_PEOPLE) is ReviewStage.ADJUDICATION
     assert refused(queue, BEN, "a", label("billing", "x"), TWO_PEOPLE) == RefusalCode.ROLE
     assert refused(queue, CARO, "a", label("billing", "x"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
     with reading(queue) as connection:
         assert [row["person"] for row in case_of(connection, DAN, "a", NOON).said] == ["anna", "caro"]
-    assert says(queue, DAN, "a", label("account", "neither is right"), four_eyes=TWO_PEOPLE) is Stage.CLOSED
+    assert says(queue, DAN, "a", label("account", "neither is right"), four_eyes=TWO_PEOPLE) is ReviewStage.CLOSED
     assert item(queue, "a")["settled_label"] == "account"
 
 
@@ -237,12 +236,12 @@ def test_a_label_that_needs_two_people_needs_them_whoever_suggested_it(queue: sa
     four_eyes = FourEyesConfig(labels=("account",))
     fill(queue, in_review("a"), config=ReviewConfig(four_eyes=four_eyes))
     assert review_row(queue, "a")["four_eyes"] == ""
-    assert says(queue, ANNA, "a", label("account", "close it"), four_eyes=four_eyes) is Stage.SECOND
+    assert says(queue, ANNA, "a", label("account", "close it"), four_eyes=four_eyes) is ReviewStage.SECOND
 
 
 def test_a_rule_that_is_made_while_an_item_waits_counts_for_it(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
-    assert says(queue, ANNA, "a", label("account", "close it"), four_eyes=TWO_PEOPLE) is Stage.SECOND
+    assert says(queue, ANNA, "a", label("account", "close it"), four_eyes=TWO_PEOPLE) is ReviewStage.SECOND
 
 
 def test_the_sample_for_four_eyes_is_about_its_share_and_always_the_same() -> None:
@@ -259,11 +258,11 @@ def test_the_sample_for_four_eyes_is_about_its_share_and_always_the_same() -> No
 
 def test_a_proposed_category_holds_only_when_an_adjudicator_adopts_it(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
-    assert says(queue, ANNA, "a", category("Lost parcel")) is Stage.ADJUDICATION
+    assert says(queue, ANNA, "a", category("Lost parcel")) is ReviewStage.ADJUDICATION
     assert item(queue, "a")["state"] == "in_review"
     with reading(queue) as connection:
         assert case_of(connection, CARO, "a", NOON).proposals == ("Lost parcel",)
-    assert says(queue, CARO, "a", category("Lost parcel", "we need it")) is Stage.CLOSED
+    assert says(queue, CARO, "a", category("Lost parcel", "we need it")) is ReviewStage.CLOSED
     assert item(queue, "a")["settled_label"] == "Lost parcel"
     with reading(queue) as connection:
         assert "Lost parcel" in labels_of(connection, "ticket")
@@ -315,7 +314,7 @@ def test_an_item_that_comes_back_is_judged_anew_and_by_whom_it_may(queue: sa.Eng
             connection.execute(sa.update(items).values(state=state))
         keep_up(queue, CONFIG, NOON)
     assert review_row(queue, "a")["cycle"] == 2
-    assert says(queue, ANNA, "a", label("delivery")) is Stage.CLOSED
+    assert says(queue, ANNA, "a", label("delivery")) is ReviewStage.CLOSED
 
 
 def test_keeping_up_again_changes_nothing(queue: sa.Engine) -> None:

@@ -12,10 +12,9 @@ from escalation.people.identity import person_key, same_person
 from escalation.people.log_in import blocked, check_password, record_failure, record_success, stored_hash, take_attempt
 from escalation.people.sessions import begin_session, find_session, sweep_sessions, touch_session
 from escalation.refusals import Refusal, RefusalCode
-from escalation.review_tables import people, sessions
-from escalation.tables import events
+from escalation.tables import events, people, sessions
+from schemas.codes import Role
 from schemas.errors import ConfigError
-from schemas.review import Role
 from schemas.review_config import SessionConfig
 from tests.support.queue_databases import NOON, SECOND
 from tests.support.review_cases import ADA, ANNA, PASSWORD, actions, hire

@@ -21,8 +21,8 @@ from pipelines.sampling.ticket_banking import BANKING_PHRASES
 from pipelines.sampling.ticket_noise import NOISE_PHRASES
 from pipelines.sampling.tickets import MIN_DOCUMENTS, write_ticket_sample
 from pipelines.sampling.writing import fill
+from schemas.codes import Reason
 from schemas.errors import ConfigError, StorageError
-from schemas.reasons import Reason
 
 COLUMNS = {"id", "text", "received_at", "channel", "customer_ref"}
 BROKEN_REASONS = {item.reason.value for item in (*JSONL_BREAKS, *CSV_BREAKS, *PARQUET_BREAKS)} | {

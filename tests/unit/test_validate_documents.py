@@ -6,7 +6,7 @@ import hashlib
 import pyarrow as pa
 import pytest
 
-from schemas.reasons import Reason
+from schemas.codes import Reason
 from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
 from transforms.validate_documents import validate_documents

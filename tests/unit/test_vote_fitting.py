@@ -13,7 +13,7 @@ from escalation.llm.vote_fitting import (
     lower_bound,
 )
 from escalation.llm.votes import Qualification, combined, llm_shares, verdict
-from schemas.queue import ItemCode
+from schemas.codes import ItemCode
 
 CANDIDATES = (("a", 0.5), ("b", 0.3), ("c", 0.2))
 GOOD = Qualification(weight=1.0, min_confidence=0.6)

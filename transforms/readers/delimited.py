@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import orjson
 import pyarrow as pa
 
+from schemas.codes import Reason
 from schemas.field_names import fields_found, looks_like_name
 from schemas.file_contents import DELIMITERS, TAB, columns_of, delimiter_between, likely_delimiter, text_advice
-from schemas.reasons import Reason
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
 from schemas.text_template import TextTemplate, parse_text_template

@@ -12,9 +12,9 @@ from urllib.parse import unquote_to_bytes
 import pyarrow as pa
 from pyarrow import fs
 
+from schemas.codes import Reason
 from schemas.errors import RunFailedError
 from schemas.file_contents import foreign_content
-from schemas.reasons import Reason
 from schemas.shards import FileVersion
 
 CHUNK_BYTES = 2**20

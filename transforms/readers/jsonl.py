@@ -10,10 +10,10 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from schemas.codes import Reason
 from schemas.field_names import fields_found
 from schemas.field_values import parse_json, write_json
 from schemas.file_contents import text_advice
-from schemas.reasons import Reason
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
 from schemas.text_template import TextTemplate, field_value, parse_text_template

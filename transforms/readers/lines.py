@@ -5,8 +5,8 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable, Iterator
 
+from schemas.codes import Reason
 from schemas.file_contents import HEAD_BYTES, foreign_content, is_utf_16_or_32
-from schemas.reasons import Reason
 from schemas.shards import Shard
 from transforms.readers.files import DamagedFileError, content_chunks
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from schemas.codes import Reason, Stage
 from schemas.field_names import fields_found
 from schemas.field_values import INT96_UNIT
 from schemas.file_contents import HEAD_BYTES, foreign_content, is_text
-from schemas.reasons import Reason, Stage
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
 from schemas.text_template import parse_text_template

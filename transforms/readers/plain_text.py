@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import orjson
 import pyarrow as pa
 
+from schemas.codes import Reason
 from schemas.file_contents import delimiter_between
-from schemas.reasons import Reason
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard, TextFile
 from schemas.text_template import TextTemplate, field_value, parse_text_template

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.reasons import REASON_DESCRIPTIONS, Reason
+from schemas.codes import REASON_DESCRIPTIONS, Reason
 from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
 
