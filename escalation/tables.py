@@ -217,7 +217,8 @@ _APPEND_ONLY = {
 }
 for _dialect, _statements in _APPEND_ONLY.items():
     for _statement in _statements:
-        sa.event.listen(events, "after_create", sa.DDL(_statement).execute_if(dialect=_dialect))
+        _rule = sa.DDL(_statement)  # type: ignore[no-untyped-call]
+        sa.event.listen(events, "after_create", _rule.execute_if(dialect=_dialect))
 
 chain_head = Table(
     "chain_head",
@@ -227,7 +228,8 @@ chain_head = Table(
     Column("hash", Text, nullable=False),
 )
 
-sa.event.listen(chain_head, "after_create", sa.DDL("INSERT INTO chain_head (id, seq, hash) VALUES (1, 0, '')"))
+_empty = sa.DDL("INSERT INTO chain_head (id, seq, hash) VALUES (1, 0, '')")  # type: ignore[no-untyped-call]
+sa.event.listen(chain_head, "after_create", _empty)
 
 people = Table(
     "people",
