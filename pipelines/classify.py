@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from models.bundle import ModelBundle, bundle_reference, load_bundle
+from models.bundle import ModelBundle, load_bundle
 from pipelines.beam_options import BeamOptions, read_beam_options
 from pipelines.progress import show_progress
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
@@ -230,7 +230,7 @@ def _choose_bundle(item: InputConfig) -> tuple[InputConfig, BundleChoice]:
             f"{item.bundle}: made for documents of type {bundle.document_type!r}, the input has type "
             f"{item.document_type!r}; name another bundle"
         )
-    return _as_the_bundle_says(item, bundle), BundleChoice(str(folder), bundle_reference(bundle), bundle.digest)
+    return _as_the_bundle_says(item, bundle), BundleChoice(str(folder), bundle.reference, bundle.digest)
 
 
 def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
