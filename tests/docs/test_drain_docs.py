@@ -22,7 +22,7 @@ from schemas.drain_config import (
 )
 from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, names_of, table_rows
 
-FALLBACK = (ROOT / "docs/fallback.md").read_text(encoding="utf-8")
+FALLBACK = (ROOT / "docs/queue.md").read_text(encoding="utf-8")
 TABLES = {
     "Top level of a drain": DrainConfig,
     "`[queue]`": QueueConfig,

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from fallback import database
 
+from escalation import database
 from escalation.database import reading, transaction
 from escalation.evidence.audit import audit
 from escalation.evidence.erasure import erase, of_document
