@@ -9,7 +9,6 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from fallback import database
 
 from escalation import database
 from escalation.database import reading, transaction
