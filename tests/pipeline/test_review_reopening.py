@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from fallback import database
 
 from escalation.database import reading, transaction
 from escalation.evidence.audit import audit
@@ -23,7 +24,6 @@ from escalation.review.reopening import reopen
 from escalation.review.upkeep import keep_up
 from escalation.review.worklist import Filters, next_for
 from escalation.tables import items, judgements, reopenings, reviews
-from fallback import database
 from tests.pipeline.test_review_outcomes import HISTORY, classified, decisions
 from tests.support.queue_databases import NOON, item_row, opened
 from tests.support.review_cases import (
