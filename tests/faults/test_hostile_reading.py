@@ -8,7 +8,7 @@ import pytest
 
 from schemas.codes import Reason
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
-from tests.faults import hostile_corpus as corpus
+from tests.support import hostile_corpus as corpus
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.validate_documents import validate_documents
