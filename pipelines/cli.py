@@ -220,9 +220,9 @@ def evaluate(
     first_tier: str,
 ) -> None:
     """Measure BUNDLE on labelled DATA (Parquet, CSV or JSON Lines)."""
-    from models.evaluation.data import Columns
+    from models.evaluation.report import describe_evaluation
+    from models.labelled import Columns
     from pipelines.evaluate import evaluate_file
-    from pipelines.evaluation_summary import describe_evaluation
 
     result = evaluate_file(
         bundle,

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
-from schemas.codes import REASON_DESCRIPTIONS, Reason, Stage
+from schemas.codes import Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.run_config import RunConfig
 from schemas.tables import PUBLISHED_TABLES, Table
@@ -191,7 +191,7 @@ def rejected_groups(receipts: list[Receipt]) -> list[RejectedGroup]:
 
 
 def _stage(reason_code: str) -> Stage:
-    return REASON_DESCRIPTIONS[Reason(reason_code)][0]
+    return Reason(reason_code).stage
 
 
 def _samples(folder: Path, receipts: list[Receipt], plan: RunPlan) -> dict[str, pd.DataFrame]:
