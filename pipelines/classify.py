@@ -35,15 +35,8 @@ from transforms.validate_documents import validate_documents
 from warehouse.layout import Partition, open_warehouse
 from warehouse.locks import hold_partitions
 from warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
-from warehouse.publication import (
-    finish_interrupted,
-    give_up,
-    make_staging,
-    published_by,
-    receipts_folder,
-    staged_files,
-)
-from warehouse.rehearsal import check_places
+from warehouse.publication import finish_interrupted, give_up, make_staging, published_by
+from warehouse.replacement import check_places
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +62,10 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
         write_manifest(warehouse, running_manifest(plan))
         try:
             make_staging(warehouse, plan.partitions, plan.run_id)
-            ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
+            ids_folder(warehouse.staged_files(plan.run_id)).mkdir(parents=True)
             if trouble := _compact(plan):  # leftovers of a killed run
                 leave_warning(plan, "cache", trouble)
-            with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
+            with show_progress(warehouse.receipts(plan.run_id), len(shards)):
                 run_job(plan, shards, options)
         except BaseException as error:
             if not _published_after_all(plan, error):

@@ -9,8 +9,8 @@ from typing import Any
 from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.evaluation import evaluate
-from models.evaluation.data import Columns, read_evaluation_data
-from pipelines.evaluation_page import evaluation_page
+from models.evaluation.report import evaluation_page
+from models.labelled import Columns, read_evaluation_data
 from schemas.errors import ConfigError
 from schemas.system_errors import system_error
 from schemas.text_template import parse_text_template

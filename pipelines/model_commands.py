@@ -92,9 +92,9 @@ def evaluate(
     first_tier: str,
 ) -> None:
     """Measure BUNDLE on labelled DATA (Parquet, CSV, JSON Lines)."""
-    from models.evaluation.data import Columns
+    from models.evaluation.report import describe_evaluation
+    from models.labelled import Columns
     from pipelines.evaluate import evaluate_file
-    from pipelines.evaluation_summary import describe_evaluation
 
     result: dict[str, Any] = evaluate_file(
         bundle,
