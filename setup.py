@@ -71,7 +71,6 @@ setup(
     package_data={
         "models": ["int8_probe.onnx"],
         "models.training": ["configs/*"],
-        "escalation.migrations": ["*.sql"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],
     },

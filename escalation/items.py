@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from escalation.tables import items
-from schemas.codes import CODE_DESCRIPTIONS, ItemCode, ItemState
+from schemas.codes import ItemCode, ItemState
 
 # States from which a later run of the date can still take an item back.
 OPEN_STATES = (ItemState.PENDING, ItemState.LEASED, ItemState.ANSWERED, ItemState.IN_REVIEW)
@@ -123,7 +123,7 @@ def move_items(connection: sa.Connection, code: ItemCode, now: int, columns: Map
 
 def _moved(code: ItemCode, now: int) -> dict[str, Any]:
     return {
-        "state": CODE_DESCRIPTIONS[code][0].value,
+        "state": code.state.value,
         "code": code.value,
         "state_at": now,
         "lease_owner": None,
