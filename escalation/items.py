@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from escalation.database import is_postgresql, transaction
 from escalation.events import Event, append_events
 from escalation.tables import calls, items, reviews
-from schemas.codes import CODE_DESCRIPTIONS, CallStatus, EventAction, ItemCode, ItemState
+from schemas.codes import CallStatus, EventAction, ItemCode, ItemState
 
 _CHUNK = 500
 
@@ -265,7 +265,7 @@ def hand_to_people(engine: sa.Engine, now: int) -> int:
 def requeue(engine: sa.Engine, code: ItemCode, now: int) -> int:
     """Makes items with a code, one of REQUEUEABLE, pending again, unless a person holds them; returns how many."""
     nothing = {"losses": 0, "attempts": 0, "refusals": 0, "call_id": None, "vote_label": None, "vote_confidence": None}
-    return _move_all(engine, state_of(code), code, ItemCode.REQUEUED, now, not_before=now, **nothing)
+    return _move_all(engine, code.state, code, ItemCode.REQUEUED, now, not_before=now, **nothing)
 
 
 def _move_all(
@@ -299,10 +299,6 @@ def held_items(connection: sa.Connection, keys: Sequence[str], now: int) -> set[
     return set(connection.scalars(mine))
 
 
-def state_of(code: ItemCode) -> ItemState:
-    return CODE_DESCRIPTIONS[code][0]
-
-
 def _renew(connection: sa.Connection, until: int, *which: sa.ColumnElement[bool]) -> int:
     leased = sa.update(items).where(*which, items.c.state == ItemState.LEASED.value)
     return connection.execute(leased.values(lease_until=until)).rowcount
@@ -310,7 +306,7 @@ def _renew(connection: sa.Connection, until: int, *which: sa.ColumnElement[bool]
 
 def _moved(code: ItemCode, now: int) -> dict[str, Any]:
     return {
-        "state": state_of(code).value,
+        "state": code.state.value,
         "code": code.value,
         "state_at": now,
         "lease_owner": None,

@@ -34,7 +34,7 @@ from escalation.report import QueueReport, queue_report
 from escalation.review.decided_before import Precedents
 from models.bundle import load_bundle
 from models.classifier import Classifier
-from models.evaluation.data import Columns, read_evaluation_data
+from models.labelled import Columns, read_evaluation_data
 from pipelines.drain_progress import show_progress
 from pipelines.runs import existing_warehouse
 from schemas.codes import EventAction, ItemCode

@@ -28,7 +28,7 @@ from schemas.codes import EventAction, ItemCode
 from schemas.drain_config import EMBEDDED
 from schemas.errors import ConfigError
 from schemas.system_errors import system_error
-from warehouse.permissions import make_private_folder, open_private
+from warehouse.files import make_private_folder, open_private
 
 MAX_REQUESTS = 50_000
 MAX_BYTES = 200_000_000
