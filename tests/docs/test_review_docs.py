@@ -18,7 +18,7 @@ from schemas.review_config import (
 )
 from tests.docs.test_docs import CONFIGURATION, ROOT, check_keys, fenced, names_of, section, table_rows
 
-REVIEW = (ROOT / "docs/review.md").read_text(encoding="utf-8")
+REVIEW = "".join((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("review", "evidence"))
 TABLES = {
     "Top level of a review": ReviewConfig,
     "`[server]`": ServerConfig,
