@@ -21,16 +21,14 @@ from schemas.run_config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.shards import Shard
 from schemas.system_errors import describe, is_explained, system_error
 from schemas.tables import PUBLISHED_TABLES, RESOLUTIONS
-from transforms.classify_documents import classifier_of
-from transforms.commit_run import running_manifest
+from transforms.classify_documents import classifier_for
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.readers.files import local_path
 from transforms.readers.listing import reaches
-from transforms.result_cache.compaction import compact_caches
-from transforms.run_plan import BundleChoice, RunPlan, leave_warning, reported_failure
-from transforms.stage_shard import ids_folder
+from transforms.run_plan import BundleChoice, RunPlan
 from transforms.validate_documents import validate_documents
+from warehouse.answers import compact_caches
 from warehouse.layout import Partition, open_warehouse
 from warehouse.locks import hold_partitions
 from warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
@@ -78,12 +76,12 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     with hold_partitions(warehouse, plan.partitions, plan.run_id):
         for run_id in finish_interrupted(warehouse, plan.partitions):
             logger.info("completed run %s, which was interrupted while publishing", run_id)
-        write_manifest(warehouse, running_manifest(plan))
+        write_manifest(warehouse, plan.manifest())
         try:
             make_staging(warehouse, plan.partitions, plan.run_id)
-            ids_folder(warehouse.staged_files(plan.run_id)).mkdir(parents=True)
+            plan.id_hashes.mkdir(parents=True)
             if trouble := _compact(plan):  # leftovers of a killed run
-                leave_warning(plan, "cache", trouble)
+                plan.leave_warning("cache", trouble)
             with show_progress(warehouse.receipts(plan.run_id), len(shards)):
                 _run(plan, shards, options)
         except BaseException as error:
@@ -170,7 +168,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     )
     # A model that does not open, or answers otherwise here, is found now; workers in this process use what is loaded.
     for index in range(len(plan.bundles)):
-        classifier_of(plan, index)
+        classifier_for(plan, index)
     return plan, shards
 
 
@@ -246,7 +244,7 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
         run_job(plan, shards, beam_options)
     except DocyardError as error:
         own_words = str(error).split(" [while running ")[0]  # without the runner's additions
-        raise reported_failure(plan) or type(error)(own_words) from None
+        raise plan.reported_failure() or type(error)(own_words) from None
     except Exception as error:
         if is_published(plan.warehouse, plan.run_id):
             # The workers were lost after the commit: the data is there, whole.
@@ -254,9 +252,9 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
             return
         if _error_name(error) == KeyboardInterrupt.__name__:
             raise KeyboardInterrupt from error
-        raise reported_failure(plan) or _worker_error(plan, error) from error
+        raise plan.reported_failure() or _worker_error(plan, error) from error
     if not is_published(plan.warehouse, plan.run_id):
-        raise reported_failure(plan) or RunFailedError("the runner ended without an error, but nothing was committed")
+        raise plan.reported_failure() or RunFailedError("the runner ended without an error, but nothing was committed")
 
 
 def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
@@ -294,7 +292,7 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
         StorageError: likewise, until someone changes what the message says.
     """
     failed = replace(
-        running_manifest(plan),
+        plan.manifest(),
         status=RunStatus.FAILED,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         error={"error": type(error).__name__, "message": str(error) if isinstance(error, DocyardError) else ""},

@@ -1,4 +1,4 @@
-"""The job graph: one linear walk over shards, the same on every runner."""
+"""Runs the walk on the chosen runner."""
 
 from __future__ import annotations
 
@@ -13,35 +13,11 @@ from pipelines.beam_options import BeamOptions
 from pipelines.worker_watch import watch_workers
 from schemas.errors import ConfigError, RunFailedError
 from schemas.shards import Shard
-from transforms.classify_documents import ClassifyDocuments
-from transforms.commit_run import CommitRun
-from transforms.plan_shards import PlanShards
-from transforms.read_shard import ReadShard
-from transforms.receipts import MergeReceipts
-from transforms.route_documents import RouteDocuments
-from transforms.run_plan import RunPlan, reported_failure
-from transforms.split_documents import SplitDocuments
-from transforms.stage_shard import StageShard
-from transforms.validate_documents import ValidateDocuments
+from transforms.beam_steps import build_walk
+from transforms.run_plan import RunPlan
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NOT_BY_PROXY, _NOT_BY_PROXY_IN_GRPC = "no_proxy", "no_grpc_proxy"  # gRPC reads them in lower case only
-
-
-def build_job(pipeline: beam.Pipeline, plan: RunPlan, shards: list[Shard]) -> beam.PCollection:
-    """Wires the walk. It stays linear: side outputs and several sinks give wrong counts on some runners."""
-    return (
-        pipeline
-        | "PlanShards" >> PlanShards(shards)
-        | "ReadShard" >> ReadShard(plan)
-        | "ValidateDocuments" >> ValidateDocuments(plan.config.reading)
-        | "SplitDocuments" >> SplitDocuments(plan.config)
-        | "ClassifyDocuments" >> ClassifyDocuments(plan)
-        | "RouteDocuments" >> RouteDocuments(plan)
-        | "StageShard" >> StageShard(plan)
-        | "MergeReceipts" >> beam.CombineGlobally(MergeReceipts())
-        | "CommitRun" >> CommitRun(plan)
-    )
 
 
 def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
@@ -57,12 +33,12 @@ def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> No
         pipeline = beam.Pipeline(runner=beam_options.runner, options=beam_options.options)
     except ValueError as error:
         raise ConfigError(f"Beam's options: {error}") from None
-    build_job(pipeline, plan, shards)
+    build_walk(pipeline, plan, shards)
     with watch_workers() as lost:
         try:
             _submit(pipeline, beam_options).wait_until_finish()
         except Exception as error:
-            if lost and reported_failure(plan) is None:
+            if lost and plan.reported_failure() is None:
                 raise RunFailedError(f"a worker process was lost: {lost[0]}") from error
             raise
 

@@ -14,7 +14,7 @@ from schemas.codes import Route
 from schemas.errors import VerificationError
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
 from warehouse.layout import Warehouse
-from warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
+from warehouse.manifest import Manifest, RunStatus, TableFile, read_manifest
 from warehouse.publication import published_by
 
 
@@ -51,7 +51,7 @@ def _check_no_other_file(warehouse: Warehouse, folder: Path, manifest: Manifest)
             raise VerificationError(f"{path} is not in the manifest of run {manifest.run_id}")
 
 
-def _check_file(warehouse: Warehouse, file: PublishedFile) -> None:
+def _check_file(warehouse: Warehouse, file: TableFile) -> None:
     path = warehouse.root / file.path
     try:
         content = path.read_bytes()
