@@ -71,6 +71,7 @@ setup(
     package_data={
         "models": ["int8_probe.onnx"],
         "models.training": ["configs/*"],
+        "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],
     },
