@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import list_runs, verify_run
 from tests.support.dying import NEW, OLD, dying_at, holds, strays
 from tests.support.kill_runs import kill_runs
 from tests.support.small_runs import classify_arguments, documents, opened, write_jsonl
