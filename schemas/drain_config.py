@@ -1,4 +1,4 @@
-"""The configuration of `docyard drain`: one TOML file as frozen dataclasses."""
+"""The configuration of `docyard queue`: one TOML file as frozen dataclasses."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def test_a_drain_may_die_before_any_commit_and_the_next_one_goes_on(tmp_path: Pa
         deaths = 0
         for commit in range(1, 100):
             log = tmp_path / "log"
-            drain = (commit, "drain", "--config", str(config), "--workers", "1")
+            drain = (commit, "queue", "drain", "--config", str(config), "--workers", "1")
             code = Forked(_drain_until, drain, output=log, error=log).wait()
             if code == 0:
                 break

@@ -129,7 +129,7 @@ def _drain_and_kill(config: Path, processes: int, kills: int, kill_seconds: floa
 
 
 def _start(config: Path) -> Forked:
-    return start_docyard("drain", "--config", config, "--workers", 4, "--json", output=_output(config))
+    return start_docyard("queue", "drain", "--config", config, "--workers", 4, "--json", output=_output(config))
 
 
 def _output(config: Path) -> Path:
