@@ -19,8 +19,8 @@ from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
 from models.evaluation.measurement import accepted_rows
 from models.labelled import read_evaluation_data
+from schemas.codes import FIRST_TIER_CHOICES
 from schemas.errors import DocyardError
-from schemas.run_config import FIRST_TIER_CHOICES
 
 
 @dataclass(frozen=True)

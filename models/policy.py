@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from schemas.codes import Route, RouteReason
+from schemas.codes import FIRST_TIER_CRITERIA, Route, RouteReason
+from schemas.configuration import parse_toml
 from schemas.errors import BundleError
-from schemas.run_config import FIRST_TIER_CRITERIA, parse_toml
 
 # From the best to the gravest.
 _REASONS = (

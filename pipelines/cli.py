@@ -15,9 +15,9 @@ from pipelines.drain_command import drain
 from pipelines.path_flags import PATH, PATH_TEXT, warehouse_option
 from pipelines.review_commands import COMMANDS
 from pipelines.terminal import answer, complain, open_missing_streams, report, settle_streams
+from schemas.codes import FIRST_TIER_CHOICES
 from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.home import settle_home
-from schemas.run_config import FIRST_TIER_CHOICES
 from schemas.system_errors import system_error
 
 
