@@ -244,6 +244,8 @@ def _coerce(hint: Any, value: Any, where: str) -> Any:
     if typing.get_origin(hint) is typing.Annotated:
         of, expand = typing.get_args(hint)
         return expand(_coerce(of, value, where), where)
+    if typing.get_origin(hint) is Literal:
+        hint = str
     if isinstance(hint, types.UnionType):  # "X | None": TOML has no null, so that what is given is an X
         hint = typing.get_args(hint)[0]
     if isinstance(hint, types.GenericAlias):
