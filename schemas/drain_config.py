@@ -1,4 +1,4 @@
-"""The configuration of the queue and its LLM: one TOML file, or flags."""
+"""The configuration of `docyard queue`: the queue and its LLM; one TOML file, or flags."""
 
 from __future__ import annotations
 

@@ -43,7 +43,18 @@ def test_a_drain_may_die_before_any_commit_and_the_next_one_goes_on(tmp_path: Pa
             qualify(engine, backend_name(load_drain_config(config, {}).llm))
         deaths = 0
         for commit in range(1, 100):
-            command = [sys.executable, "-c", _DYING, str(commit), "drain", "--config", str(config), "--workers", "1"]
+            command = [
+                sys.executable,
+                "-c",
+                _DYING,
+                str(commit),
+                "queue",
+                "drain",
+                "--config",
+                str(config),
+                "--workers",
+                "1",
+            ]
             ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             if ended.returncode == 0:
                 break

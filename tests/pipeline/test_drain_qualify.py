@@ -1,4 +1,4 @@
-"""`docyard drain --qualify`, where the endpoint fails or somebody wants it to end."""
+"""`docyard queue qualify`, where the endpoint fails or somebody wants it to end."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_signal_ends_the_command_cleanly_and_it_goes_on_later(
         encoding="utf-8",
     )
     llm.behaviour = lambda request: "answer" if len(llm.log) < 5 else "500"
-    arguments = ["drain", "--config", str(config), "--qualify", str(labelled), "--bundle", str(tiny_bundle_unchanged)]
+    arguments = ["queue", "qualify", str(labelled), "--config", str(config), "--bundle", str(tiny_bundle_unchanged)]
     with (tmp_path / "out").open("wb") as output:
         command = [sys.executable, "-m", "pipelines.cli", *arguments, "--json"]
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ)

@@ -35,12 +35,10 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     whole = Classifier.classify
 
-    def noting(
-        self: Classifier, given: Sequence[str], with_embeddings: bool = False, encoder_only: bool = False
-    ) -> Scores:
+    def noting(self: Classifier, given: Sequence[str], encoder_only: bool = False) -> Scores:
         if not encoder_only:
             texts.extend(given)
-        return whole(self, given, with_embeddings, encoder_only)
+        return whole(self, given, encoder_only)
 
     monkeypatch.setattr(Classifier, "classify", noting)
     return texts

@@ -132,7 +132,18 @@ def _drain_and_kill(config: Path, processes: int, kills: int, kill_seconds: floa
 
 
 def _start(config: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pipelines.cli", "drain", "--config", str(config), "--workers", "4", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "queue",
+        "drain",
+        "--config",
+        str(config),
+        "--workers",
+        "4",
+        "--json",
+    ]
     with _output(config).open("ab") as output:
         return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
 

@@ -101,7 +101,7 @@ def test_a_refusal_names_the_key(tmp_path: Path) -> None:
 
 def test_a_flag_knows_the_home_folder_where_the_shell_leaves_it_alone(home: Path) -> None:
     assert docyard("runs", "--warehouse=~/none").stderr.startswith(f"error: {home}/none: no warehouse here")
-    assert docyard("drain", "--warehouse=~/none").stderr.startswith(f"error: {home}/none: no warehouse here")
+    assert docyard("queue", "drain", "--warehouse=~/none").stderr.startswith(f"error: {home}/none: no warehouse here")
     refused = docyard("audit", "verify", "--database=sqlite:///~/none.sqlite")
     assert f"sqlite:///{home}/none.sqlite: there is no queue" in refused.stderr
     assert docyard("sample", "~/samples", "--documents=200", "--kind=ticket").exit_code == 0

@@ -7,8 +7,7 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
-from escalation.items import Item, move_item
-from escalation.leases import hand_back, lease_items, reclaim_expired, renew_lease
+from escalation.items import Item, hand_back, lease_items, move_item, reclaim_expired, renew_lease
 from escalation.tables import calls, items
 from schemas.codes import ItemCode, ItemState
 from tests.support.queue_databases import NOON, SECOND, call_row, item_row
