@@ -85,6 +85,7 @@ setup(
         "orjson>=3.10,<4",
         "pandas>=2.2,<4",
         "pyarrow>=18,<27",
+        "pydantic>=2.10,<3",
         "tokenizers>=0.21,<1",
         "tqdm>=4.66,<5",
     ],

@@ -197,7 +197,7 @@ def test_the_report_says_what_came_from_the_cache(config: RunConfig) -> None:
 
 
 def test_a_size_below_zero_is_refused(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match="cache_megabytes: expected 0 or more, found -1"):
+    with pytest.raises(ConfigError, match="cache_megabytes: expected at least 0, found -1"):
         replace(config, classification=ClassificationConfig(cache_megabytes=-1))
 
 
