@@ -71,6 +71,7 @@ setup(
     package_data={
         "models": ["int8_probe.onnx"],
         "models.training": ["configs/*"],
+        "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],
     },
@@ -84,6 +85,7 @@ setup(
         "orjson>=3.10,<4",
         "pandas>=2.2,<4",
         "pyarrow>=18,<27",
+        "pydantic>=2.10,<3",
         "tokenizers>=0.21,<1",
         "tqdm>=4.66,<5",
     ],

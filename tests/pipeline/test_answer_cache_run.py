@@ -1,4 +1,4 @@
-"""Runs with the result cache: the same bytes published, and only what is new answered by the model."""
+"""Runs with the answer cache: the same bytes published, and only what is new answered by the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.small_runs import (
     read_published,
     write_jsonl,
 )
-from transforms.result_cache.cache import ResultCache
+from warehouse.answers import AnswerCache
 
 TOMORROW = "2026-02-01"
 
@@ -197,7 +197,7 @@ def test_the_report_says_what_came_from_the_cache(config: RunConfig) -> None:
 
 
 def test_a_size_below_zero_is_refused(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match="cache_megabytes: expected 0 or more, found -1"):
+    with pytest.raises(ConfigError, match="cache_megabytes: expected at least 0, found -1"):
         replace(config, classification=ClassificationConfig(cache_megabytes=-1))
 
 
@@ -205,7 +205,7 @@ def test_the_cache_holds_neither_text_nor_id(config: RunConfig) -> None:
     classify(config, ())
     [base] = Path(config.warehouse).glob("_cache/*/base.*.arrow")
     content = base.read_bytes()
-    assert len(ResultCache(base.parent, 0)) == 54
+    assert len(AnswerCache(base.parent, "", 0)) == 54
     for record in numbered(60):
         if record["text"]:
             assert record["text"].encode() not in content
