@@ -18,8 +18,8 @@ from models.bundle import ModelBundle, load_bundle
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
 from models.labelled import read_evaluation_data
+from schemas.codes import FIRST_TIER_CHOICES
 from schemas.errors import DocyardError
-from schemas.run_config import FIRST_TIER_CHOICES
 
 
 @dataclass(frozen=True)

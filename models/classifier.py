@@ -19,8 +19,8 @@ from models.first_tier import FirstTier, parse_first_tier
 from models.machine import check_label_count, open_session, run_session, usable_cores
 from models.scores import Scores, score_logits
 from models.tokens import TextTokenizer, TokenizedTexts, plan_batches
+from schemas.codes import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
-from schemas.run_config import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 
 # In confidence. Other rounding moves an answer by far less, int8 arithmetic that saturates by far more.
 FINGERPRINT_TOLERANCE = 0.02

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from models.scores import Scores
-from schemas.codes import RouteReason
+from schemas.codes import FIRST_TIER_CRITERIA, RouteReason
+from schemas.configuration import parse_toml
 from schemas.errors import BundleError
-from schemas.run_config import FIRST_TIER_CRITERIA, parse_toml
 
 FAILED = "failed"  # stands among the route reasons for a text that the model failed on
 # From the best to the gravest.
