@@ -13,7 +13,7 @@ import click
 
 from pipelines.drain_command import drain
 from pipelines.path_flags import PATH, PATH_TEXT, warehouse_option
-from pipelines.review_commands import COMMANDS
+from pipelines.review import COMMANDS
 from pipelines.terminal import answer, complain, open_missing_streams, report, settle_streams
 from schemas.errors import INTERRUPTED, BundleError, ConfigError, DocyardError, RunFailedError
 from schemas.home import settle_home

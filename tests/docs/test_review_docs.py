@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from escalation.evidence.export import EXPORT_COLUMNS
+from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from schemas.codes import ACTION_DESCRIPTIONS, REASON_WORDS, ROLE_DESCRIPTIONS, STAGE_DESCRIPTIONS, ReviewAction
 from schemas.review_config import (

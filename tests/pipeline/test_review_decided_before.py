@@ -14,20 +14,18 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import reading, transaction
-from escalation.evidence.audit import audit
-from escalation.evidence.erasure import erase, of_document
+from escalation.evidence.audit import verify_trail
+from escalation.evidence.erasure import erase, matches_document
 from escalation.loading import load_partition
 from escalation.outcomes.label_studio import import_annotations
 from escalation.outcomes.resolutions import publish_resolutions
 from escalation.outcomes.training_data import export_training_data
-from escalation.refusals import Refusal
-from escalation.review.admission import adopt_label
-from escalation.review.case import case_of
-from escalation.review.claims import claim
+from escalation.people.rules import Refusal
+from escalation.review.case import read_case
 from escalation.review.decided_before import Precedents
-from escalation.review.reopening import reopen
-from escalation.review.upkeep import keep_up
-from escalation.review.worklist import Filters, View, worklist
+from escalation.review.judging import adopt_label, reopen
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import Filters, View, claim, worklist
 from escalation.tables import calls, events, items, reused_decisions, reviews
 from pipelines import drain as job
 from schemas.drain_config import DrainConfig, QueueConfig
@@ -73,12 +71,12 @@ def arrives(queue: sa.Engine, key: str, now: int = NOON + DAY, rules: Precedents
 def sends_back(queue: sa.Engine, key: str, now: int = NOON + 2 * DAY) -> None:
     with transaction(queue) as connection:
         reopen(connection, CARO, key, "the invoice came later", now)
-    keep_up(queue, CONFIG, now)
+    run_upkeep(queue, CONFIG, now)
 
 
 def is_sound(queue: sa.Engine) -> bool:
     with reading(queue) as connection:
-        return audit(connection).faults == ()
+        return verify_trail(connection).faults == ()
 
 
 @pytest.fixture
@@ -105,7 +103,7 @@ def test_the_same_document_is_settled_by_the_earlier_decision_and_says_so(decide
         assert [row["item_key"] for row in listed.rows] == ["again"]
     page = logged_in(decided, "ben").get("/items/again").text
     assert re.search(r'href="/items/first">decided before</a>, <time [^>]*>2026-11-22 12:00 UTC</time>', page)
-    assert keep_up(decided, CONFIG, NOON + DAY).taken_in == 0
+    assert run_upkeep(decided, CONFIG, NOON + DAY).taken_in == 0
     assert is_sound(decided)
 
 
@@ -150,7 +148,7 @@ def test_only_what_people_judged_themselves_is_reused(queue: sa.Engine, code: st
 
 
 def test_a_document_that_was_erased_is_judged_anew(decided: sa.Engine) -> None:
-    erase(decided, of_document("doc", None), NOON)
+    erase(decided, matches_document("doc", None), NOON)
     assert arrives(decided, "again") == "loaded"
 
 
@@ -239,7 +237,7 @@ def test_who_reopened_a_decision_has_no_say_in_it_by_way_of_another_item(decided
         connection.execute(
             sa.update(items).where(items.c.item_key == "d").values(state="in_review", code="vote_uncertain")
         )
-    keep_up(decided, ReviewConfig(four_eyes=TWO_PEOPLE), later)
+    run_upkeep(decided, ReviewConfig(four_eyes=TWO_PEOPLE), later)
     for person in (CARO, BEN):
         says(decided, person, "d", label("delivery"), later, TWO_PEOPLE, reuse_decisions=True)
     assert [item(decided, key)["code"] for key in ("first", "d")] == ["reopened", "person_decided"]
@@ -355,7 +353,7 @@ def test_a_reused_decision_is_no_similar_case_of_its_own(decided: sa.Engine) -> 
     arrives(decided, "again")
     fill(decided, in_review("like it", text="text of a"))
     with reading(decided) as connection:
-        similar = case_of(connection, BEN, "like it", NOON).similar
+        similar = read_case(connection, BEN, "like it", NOON).similar
     assert [case.item_key for case in similar] == ["first"]
 
 
@@ -377,7 +375,7 @@ def test_a_reused_decision_that_was_changed_behind_the_trails_back_is_found(
     with transaction(decided) as connection:
         connection.execute(change())
     with reading(decided) as connection:
-        assert any(words in fault.problem for fault in audit(connection).faults)
+        assert any(words in fault.problem for fault in verify_trail(connection).faults)
 
 
 def test_an_item_that_stays_settled_by_a_decision_that_was_reopened_is_found(decided: sa.Engine) -> None:
@@ -388,7 +386,7 @@ def test_an_item_that_stays_settled_by_a_decision_that_was_reopened_is_found(dec
         kept = {name: before[name] for name in ("state", "code", "settled_label", "settled_by", "settled_at")}
         connection.execute(sa.update(items).where(items.c.item_key == "again").values(**kept))
     with reading(decided) as connection:
-        assert any("was reopened since" in fault.problem for fault in audit(connection).faults)
+        assert any("was reopened since" in fault.problem for fault in verify_trail(connection).faults)
 
 
 # A daily run
@@ -410,7 +408,7 @@ def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
     config = DrainConfig(str(warehouse))
     [first] = job.load(queue, config)
     job.to_people(queue, config)
-    keep_up(queue, CONFIG, NOON)
+    run_upkeep(queue, CONFIG, NOON)
     before = {row["item_key"]: row for row in rows_of(queue)}
     for key, row in before.items():
         says(queue, ANNA, key, label(row["label"]))
@@ -439,9 +437,9 @@ def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
     job.load(queue, DrainConfig(str(warehouse)))
     row = rows_of(queue)[0]
-    keep_up(queue, CONFIG, NOON)
+    run_upkeep(queue, CONFIG, NOON)
     job.to_people(queue, DrainConfig(str(warehouse)))
-    keep_up(queue, CONFIG, NOON)
+    run_upkeep(queue, CONFIG, NOON)
     says(queue, ANNA, row["item_key"], label(row["label"]))
     source = write_jsonl(tmp_path / "b.jsonl", documents(40))
     arguments = classify_arguments(source, tiny_bundle_unchanged, warehouse)

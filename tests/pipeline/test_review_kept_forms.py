@@ -17,12 +17,12 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from escalation.database import is_postgresql, transaction
-from escalation.review.claims import claim, release
-from escalation.review.reopening import reopen
-from escalation.review.upkeep import keep_up
+from escalation.review.judging import reopen
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import claim, release
 from escalation.tables import people
 from escalation.web import item_pages, server
-from escalation.web.desk import COOKIE
+from escalation.web.rendering import COOKIE
 from schemas.review_config import ReviewConfig, SessionConfig
 from tests.support.queue_databases import NOON, SECOND, new_sqlite, opened
 from tests.support.review_cases import (
@@ -408,7 +408,7 @@ def test_reopening_twice_is_once_though_its_review_was_opened_in_between(office:
     says(office, BEN, "a", label("delivery"))
     client = logged_in(office, "dan")
     assert send(client, "/items/a/reopen", comment=WRITTEN).status_code == 303
-    keep_up(office, CONFIG, NOON)
+    run_upkeep(office, CONFIG, NOON)
     answer = send(client, "/items/a/reopen", comment=WRITTEN)
     assert (answer.status_code, answer.headers["location"]) == (303, "/?note=reopened")
     assert actions(office, "a").count("reopened") == 1
@@ -459,7 +459,7 @@ def test_a_lock_is_waited_for_no_longer_than_people_wait_for_a_page(
     client.get("/items/a")
     csrf = token(client)
     monkeypatch.setattr(server, "BUSY_SECONDS", 1)
-    server.wait_shortly(office)
+    server.limit_waiting(office)
     with office.connect() as other:
         if is_postgresql(other):
             other.exec_driver_sql("SELECT * FROM items FOR UPDATE")

@@ -11,12 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import transaction
-from escalation.evidence.audit import audit
+from escalation.evidence.audit import verify_trail
 from escalation.outcomes.label_studio import Import, export_tasks, import_annotations
-from escalation.people.accounts import OPERATOR, Person, add_person, change_person
-from escalation.review.claims import claim
-from escalation.review.reopening import reopen
-from escalation.review.upkeep import keep_up
+from escalation.people.accounts import add_person, change_person
+from escalation.people.rules import OPERATOR, Person
+from escalation.review.judging import reopen
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import claim
 from escalation.tables import events, judgements
 from schemas.codes import Role
 from schemas.errors import ConfigError, InputError
@@ -135,7 +136,7 @@ def test_one_address_is_one_person_on_the_page_and_in_label_studio(
     assert counts(imported(staffed, tmp_path, other, config=EVERYTHING_TWICE)) == (1, 0, 0, 0, 0)
     assert item(staffed, "a")["settled_by"] == "person:ben"
     with staffed.connect() as connection:
-        assert audit(connection).faults == ()
+        assert verify_trail(connection).faults == ()
 
 
 def test_who_was_imported_first_cannot_be_the_second_on_the_page(staffed: sa.Engine, tmp_path: Path) -> None:
@@ -291,7 +292,7 @@ def test_a_known_annotation_is_known_while_its_item_is_judged_anew(staffed: sa.E
     imported(staffed, tmp_path, done)
     with transaction(staffed) as connection:
         reopen(connection, CARO, "a", "look again", NOON)
-    keep_up(staffed, CONFIG, NOON)
+    run_upkeep(staffed, CONFIG, NOON)
     assert counts(imported(staffed, tmp_path, done)) == (0, 1, 0, 0, 0)
     assert review_row(staffed, "a")["first_by"] is None
 

@@ -6,12 +6,20 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import reading, transaction
-from escalation.people.accounts import OPERATOR, Person, add_person, change_person, find_person, set_password
-from escalation.people.form_tokens import form_token, load_form_key, shown_at
-from escalation.people.identity import person_key, same_person
-from escalation.people.log_in import blocked, check_password, record_failure, record_success, stored_hash, take_attempt
-from escalation.people.sessions import begin_session, find_session, sweep_sessions, touch_session
-from escalation.refusals import Refusal, RefusalCode
+from escalation.people.accounts import add_person, change_person, check_password, find_person, set_password, stored_hash
+from escalation.people.rules import OPERATOR, Person, Refusal, RefusalCode, person_key, same_person
+from escalation.people.sessions import (
+    begin_session,
+    count_attempt,
+    find_session,
+    form_token,
+    load_form_key,
+    record_failure,
+    record_success,
+    shown_at,
+    sweep_sessions,
+    touch_session,
+)
 from escalation.tables import events, people, sessions
 from schemas.codes import Role
 from schemas.errors import ConfigError
@@ -24,7 +32,7 @@ CONFIG = SessionConfig()
 
 
 def fail(connection: sa.Connection, name: str, client: str, now: int, config: SessionConfig) -> None:
-    assert take_attempt(connection, name, client, now, config) is None
+    assert count_attempt(connection, name, client, now, config) is None
     record_failure(connection, name, client, now, config)
 
 
@@ -221,7 +229,7 @@ def test_many_guesses_at_once_get_no_more_tries_than_one_by_one(queue: sa.Engine
 
     def attempt(_: int) -> bool:
         with transaction(queue) as connection:
-            return take_attempt(connection, "anna", "10.0.0.1", NOON, CONFIG) is None
+            return count_attempt(connection, "anna", "10.0.0.1", NOON, CONFIG) is None
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(attempt, range(30))) == CONFIG.max_failures
