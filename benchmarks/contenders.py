@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from models.batches import plan_batches
+from models.tokens import plan_batches
 
 Labeller = Callable[[Sequence[str]], list[str]]
 BATCH = 32  # texts in a padded batch

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from models.session import int8_products, new_session
+from models.machine import int8_products, new_session
 
 LENGTHS = (16, 64, 256)
 TOKENS = 512

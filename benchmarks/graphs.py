@@ -6,7 +6,7 @@ import json
 import warnings
 from pathlib import Path
 
-from models.onnx_opset import OPSETS
+from models.bundle import OPSETS
 from models.training.distillation import load_network
 from models.training.export import MeanPooledClassifierOnnxConfig, export_float
 

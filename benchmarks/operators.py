@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 
-from models.session import new_session
+from models.machine import new_session
 
 LENGTHS = (16, 64, 256)
 TOKENS = 1024

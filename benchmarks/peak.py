@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer
 
 from models.bundle import load_bundle
-from models.session import new_session, run_session
+from models.machine import new_session, run_session
 
 SHAPES = ((1024, 384, 384), (1024, 384, 1536), (1024, 1536, 384), (1024, 1024, 1024), (2048, 2048, 2048))
 LENGTHS = (16, 64, 256)

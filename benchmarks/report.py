@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.rounds import Measured
-from models.cpu import this_machine
+from models.machine import this_machine
 
 # Whom the table compares every contender with.
 REFERENCES = (

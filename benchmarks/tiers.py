@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from models.bundle import ModelBundle, load_bundle
 from models.classifier import Classifier
-from models.evaluation.data import read_evaluation_data
 from models.evaluation.intervals import paired_loss_interval
-from models.evaluation.routing import accepted_rows
+from models.evaluation.measurement import accepted_rows
+from models.labelled import read_evaluation_data
 from schemas.errors import DocyardError
 from schemas.run_config import FIRST_TIER_CHOICES
 

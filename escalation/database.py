@@ -20,13 +20,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from escalation.migrations.runner import migrate
+from escalation.tables import VERSION, metadata, schema_version
 from schemas.errors import ConfigError, DocyardError, QueueError, StorageError
 from schemas.extras import pip_install
 from schemas.system_errors import is_explained, system_error
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"
+_MAKING_LOCK = 0x446F6379  # any number that nobody else uses, for PostgreSQL's advisory locks
 _DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
 _NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")
 
@@ -41,7 +42,7 @@ def default_url(warehouse: Path) -> str:
 
 
 def open_database(url: str) -> sa.Engine:
-    """Opens the queue's database, makes it if it is a new SQLite file, and brings its tables up to date.
+    """Opens the queue's database, and makes its tables where it is empty.
 
     Raises:
         ConfigError: the URL names neither SQLite nor PostgreSQL, or another version of Docyard wrote the database.
@@ -53,7 +54,7 @@ def open_database(url: str) -> sa.Engine:
         if engine.dialect.name == "sqlite":
             _make_private(engine)
             _use_write_ahead_log(engine)
-        migrate(engine)
+        _make_tables(engine)
     except DBAPIError as error:
         engine.dispose()
         raise database_error(engine, error) from None
@@ -140,6 +141,22 @@ def _on_sqlite_connect(connection: sqlite3.Connection, _: Any) -> None:
 def _on_sqlite_begin(connection: sa.Connection) -> None:
     reads = connection.get_execution_options().get("docyard_reading", False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+
+def _make_tables(engine: sa.Engine) -> None:
+    """Makes all tables in one transaction, unless another process has; checks the version of those that are there."""
+    with engine.begin() as connection:
+        if is_postgresql(connection):
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MAKING_LOCK)))
+        if not sa.inspect(connection).has_table(schema_version.name):
+            metadata.create_all(connection, checkfirst=False)
+            connection.execute(sa.insert(schema_version).values(version=VERSION))
+        found = connection.scalar(sa.select(sa.func.max(schema_version.c.version)))
+    if found != VERSION:
+        raise ConfigError(
+            f"{shown(str(engine.url))}: the queue's tables have version {found}, expected {VERSION}; use the Docyard "
+            "that made them, or name another database"
+        )
 
 
 def _make_private(engine: sa.Engine) -> None:

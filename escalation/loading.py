@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from escalation.database import is_postgresql
 from escalation.events import Event, append_events
-from escalation.items import OPEN_STATES, item_key, move_item
+from escalation.items import OPEN_STATES, insert_items, item_key, move_item
 from escalation.tables import items, loads
 from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import PriorityConfig
@@ -26,7 +26,6 @@ from warehouse.publication import published_by
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 500
 _COPIED = (
     *("document_id", "content_hash", "bundle", "label", "confidence", "route_reason", "threshold"),
     *("familiarity", "tier", "n_tokens", "truncated", "parent_id", "parent_start", "parent_end"),
@@ -111,8 +110,7 @@ def load_partition(
         )
     }
     fresh = [row for key, row in wanted.items() if key not in present]
-    for start in range(0, len(fresh), _CHUNK):
-        connection.execute(sa.insert(items), fresh[start : start + _CHUNK])
+    insert_items(connection, fresh, now)
     happened = []
     revived = [key for key, (_, code) in present.items() if code == ItemCode.WITHDRAWN and key in wanted]
     for key in sorted(revived):
@@ -221,13 +219,6 @@ def _item_row(
         "received_at": None if received is None else round(received.timestamp() * 1_000_000),
         "loaded_at": now,
         "priority": priority_of(row["confidence"], row["metadata"], priority),
-        "state": ItemState.PENDING.value,
-        "code": ItemCode.LOADED.value,
-        "state_at": now,
-        "not_before": now,
-        "attempts": 0,
-        "refusals": 0,
-        "losses": 0,
     }
 
 

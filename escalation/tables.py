@@ -1,11 +1,31 @@
-"""The queue's tables for SQLAlchemy. The migrations make them; a test holds the two together."""
+"""The queue's tables, with their indexes and the rules that the database itself keeps, for SQLite and PostgreSQL.
+
+Times are microseconds since 1970, UTC; money is in billionths of the currency; lists and objects are JSON text.
+Whoever changes a table raises VERSION.
+"""
 
 from __future__ import annotations
 
-import sqlalchemy as sa
-from sqlalchemy import BigInteger, Boolean, Column, Double, Integer, MetaData, Table, Text
+from typing import Any
 
-metadata = MetaData()
+import sqlalchemy as sa
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Double, ForeignKey, Integer, Table, Text
+from sqlalchemy.sql.elements import KeyedColumnElement
+
+VERSION = 1
+
+metadata = sa.MetaData()
+
+
+def _index(
+    name: str, *columns: KeyedColumnElement[Any] | sa.UnaryExpression[Any], where: str = "", unique: bool = False
+) -> None:
+    """An index of the columns' table; `where` makes it partial."""
+    only = sa.text(where) if where else None
+    sa.Index(name, *columns, unique=unique, sqlite_where=only, postgresql_where=only)
+
+
+schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
 
 items = Table(
     "items",
@@ -54,11 +74,26 @@ items = Table(
     Column("settled_at", BigInteger),
 )
 
+_index("items_by_turn", items.c.state, items.c.priority.desc(), items.c.item_key)
+_index("items_by_lease", items.c.lease_until, where="lease_until IS NOT NULL")
+_index("items_by_partition", items.c.run_date, items.c.document_type)
+_index("items_by_document", items.c.document_id)
+_index("items_by_content", items.c.content_hash)
+_index("items_by_parent", items.c.parent_id, items.c.parent_start, where="parent_id IS NOT NULL")
+_index("items_settled_alike", items.c.document_type, items.c.label, items.c.settled_at, where="state = 'settled'")
+_index("items_by_settling", items.c.settled_at, items.c.item_key, where="state = 'settled'")
+# The items whose decision can be reused, and those that bar its reuse because they are judged anew.
+_index(
+    "items_decided_by_people",
+    *(items.c.document_type, items.c.document_id, items.c.content_hash),
+    where="code IN ('person_decided', 'reopened')",
+)
+
 calls = Table(
     "calls",
     metadata,
     Column("call_id", Text, primary_key=True),
-    Column("item_key", Text, sa.ForeignKey("items.item_key")),  # null in a qualification
+    Column("item_key", Text, ForeignKey("items.item_key")),  # null in a qualification
     Column("purpose", Text, nullable=False),  # drain, batch, qualify
     Column("prompt_hash", Text, nullable=False),
     Column("prompt_version", Text, nullable=False),
@@ -82,10 +117,18 @@ calls = Table(
     Column("setup", Text),  # a hash of what all requests of a backend have in common, the key included
 )
 
+# Nobody asks while the same is being asked, or was answered.
+_index(
+    "calls_asked_once", calls.c.prompt_hash, calls.c.backend, where="status IN ('reserved', 'answered')", unique=True
+)
+_index("calls_under_way", calls.c.status, where="status = 'reserved'")
+_index("calls_by_item", calls.c.item_key)
+_index("calls_by_batch", calls.c.batch_id, where="batch_id IS NOT NULL")
+
 egress = Table(
     "egress",
     metadata,
-    Column("call_id", Text, sa.ForeignKey("calls.call_id"), primary_key=True),
+    Column("call_id", Text, ForeignKey("calls.call_id"), primary_key=True),
     Column("at", BigInteger, nullable=False),
     Column("endpoint", Text, nullable=False),
     Column("body_sha256", Text, nullable=False),
@@ -156,13 +199,37 @@ events = Table(
     Column("hash", Text, nullable=False),
 )
 
+_index("events_by_item", events.c.item_key, where="item_key IS NOT NULL")
+
+# Against accidents. Whoever may change the schema can drop these rules; the hash chain is what finds that out.
+_APPEND_ONLY = {
+    "sqlite": (
+        "CREATE TRIGGER events_keep_their_words BEFORE UPDATE ON events"
+        " BEGIN SELECT RAISE(ABORT, 'events are never changed'); END",
+        "CREATE TRIGGER events_stay BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'events are never deleted'); END",
+    ),
+    "postgresql": (
+        "CREATE FUNCTION refuse_change_of_events() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'events are never changed or deleted'; END $$",
+        "CREATE TRIGGER events_stay BEFORE UPDATE OR DELETE OR TRUNCATE ON events"
+        " FOR EACH STATEMENT EXECUTE FUNCTION refuse_change_of_events()",
+    ),
+}
+for _dialect, _statements in _APPEND_ONLY.items():
+    for _statement in _statements:
+        _rule = sa.DDL(_statement)  # type: ignore[no-untyped-call]
+        sa.event.listen(events, "after_create", _rule.execute_if(dialect=_dialect))
+
 chain_head = Table(
     "chain_head",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
     Column("hash", Text, nullable=False),
 )
+
+_empty = sa.DDL("INSERT INTO chain_head (id, seq, hash) VALUES (1, 0, '')")  # type: ignore[no-untyped-call]
+sa.event.listen(chain_head, "after_create", _empty)
 
 people = Table(
     "people",
@@ -178,7 +245,7 @@ sessions = Table(
     "sessions",
     metadata,
     Column("token_sha256", Text, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("name", Text, ForeignKey("people.name"), nullable=False),
     Column("began_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
 )
@@ -186,7 +253,7 @@ sessions = Table(
 form_key = Table(
     "form_key",
     metadata,
-    Column("id", Integer, primary_key=True),
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("secret", Text, nullable=False),  # makes the tokens of forms
 )
 
@@ -199,6 +266,9 @@ log_in_failures = Table(
     Column("client", Text, nullable=False),
 )
 
+_index("log_in_failures_by_name", log_in_failures.c.name_sha256, log_in_failures.c.at)
+_index("log_in_failures_by_client", log_in_failures.c.client, log_in_failures.c.at)
+
 labels = Table(
     "labels",
     metadata,
@@ -210,7 +280,7 @@ labels = Table(
 reviews = Table(
     "reviews",
     metadata,
-    Column("item_key", Text, primary_key=True),
+    Column("item_key", Text, ForeignKey("items.item_key"), primary_key=True),
     Column("cycle", Integer, nullable=False),  # from 1; more where an item came back
     Column("document_type", Text, nullable=False),
     Column("code", Text, nullable=False),  # the reason the item reached people
@@ -231,11 +301,29 @@ reviews = Table(
     Column("closed_at", BigInteger),
 )
 
+_urgent_first = reviews.c.urgency.desc(), reviews.c.item_key
+_index("reviews_by_urgency", *_urgent_first, where="closed_at IS NULL")
+_index("reviews_by_age", reviews.c.opened_at, reviews.c.item_key, where="closed_at IS NULL")
+_index("reviews_by_confidence", reviews.c.confidence, reviews.c.item_key, where="closed_at IS NULL")
+_index(
+    "reviews_by_kind",
+    *(reviews.c.document_type, reviews.c.code, reviews.c.stage, reviews.c.overdue_at),
+    where="closed_at IS NULL",
+)
+_index("reviews_by_suggestion", reviews.c.suggestion, where="closed_at IS NULL")
+_index("reviews_by_stage", reviews.c.stage, *_urgent_first, where="closed_at IS NULL")
+_index("reviews_late", *_urgent_first, where="closed_at IS NULL AND overdue_at IS NOT NULL")
+_index("reviews_put_off", *_urgent_first, where="closed_at IS NULL AND deferred_until > 0")
+_index("reviews_by_due", reviews.c.due_at, where="closed_at IS NULL AND overdue_at IS NULL")
+_index("reviews_by_notice", reviews.c.overdue_at, where="overdue_at IS NOT NULL AND notified_at IS NULL")
+_index("reviews_by_claim", reviews.c.claimed_by, where="claimed_by IS NOT NULL")
+_index("reviews_by_end", reviews.c.closed_at.desc(), reviews.c.item_key, where="closed_at IS NOT NULL")
+
 judgements = Table(
     "judgements",
     metadata,
     Column("judgement_id", Text, primary_key=True),
-    Column("item_key", Text, nullable=False),
+    Column("item_key", Text, ForeignKey("items.item_key"), nullable=False),
     Column("cycle", Integer, nullable=False),
     Column("stage", Text, nullable=False),
     Column("person", Text, nullable=False),
@@ -247,12 +335,17 @@ judgements = Table(
     Column("comment_key", Text),  # hashes the comment in the audit trail; erased with it
     Column("source", Text, nullable=False),  # page, or the annotation it was imported from
     Column("at", BigInteger, nullable=False),
+    # The rules of four eyes hold here even against a defect above: one judgement per stage, one per person.
+    sa.UniqueConstraint("item_key", "cycle", "stage"),
+    sa.UniqueConstraint("item_key", "cycle", "person"),
 )
+
+_index("judgements_taken_once", judgements.c.source, where="source <> 'page'", unique=True)
 
 reopenings = Table(
     "reopenings",
     metadata,
-    Column("item_key", Text, primary_key=True),
+    Column("item_key", Text, ForeignKey("items.item_key"), primary_key=True),
     Column("cycle", Integer, primary_key=True),  # that was over
     Column("person", Text, nullable=False),
     Column("comment", Text),  # null once it was erased
@@ -266,12 +359,14 @@ reopenings = Table(
 reused_decisions = Table(
     "reused_decisions",
     metadata,
-    Column("item_key", Text, primary_key=True),
+    Column("item_key", Text, ForeignKey("items.item_key"), primary_key=True),
     Column("cycle", Integer, primary_key=True),  # of the item that was settled so
-    Column("rests_on", Text, nullable=False),  # the item that people judged
+    Column("rests_on", Text, ForeignKey("items.item_key"), nullable=False),  # the item that people judged
     Column("rests_on_cycle", Integer, nullable=False),
     Column("label", Text, nullable=False),
     Column("decided_by", Text, nullable=False),
     Column("decided_at", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
 )
+
+_index("reused_decisions_by_source", reused_decisions.c.rests_on)

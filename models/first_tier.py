@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from models.batches import plan_batches
+from models.tokens import plan_batches
 from schemas.errors import BundleError
 
 FILE_NAME = "first_tier.npz"

@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.classifier import FINGERPRINT_TOLERANCE
-from models.cpu import Machine, this_machine
-from models.examination import Examination, examine_bundle
-from models.session import Int8Products, int8_products
+from models.classifier import FINGERPRINT_TOLERANCE, Examination, examine_bundle
+from models.machine import Int8Products, Machine, int8_products, this_machine
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -18,13 +17,14 @@ import sqlalchemy as sa
 from escalation.clock import now_micros
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
+from escalation.items import hand_to_people
+from escalation.items import requeue as requeue_items
 from escalation.llm.backends import asker_of, backend_name, open_endpoint, resolved
 from escalation.llm.batch_export import ExportedBatch, export_batch
 from escalation.llm.batch_import import ImportedBatch, import_batch
 from escalation.llm.budget import cap_of, price_of
 from escalation.llm.drain import Drain, DrainCounts, Limits
 from escalation.llm.estimate import Estimate, estimate
-from escalation.llm.handing_over import hand_to_people, requeue_dead, requeue_from_people
 from escalation.llm.qualification import Qualified, escalated_texts, qualify
 from escalation.llm.recording import Books
 from escalation.llm.work import Desk
@@ -32,10 +32,9 @@ from escalation.loading import Load, escalation_partitions, load_partition
 from escalation.masking.masker import Masker
 from escalation.report import QueueReport, queue_report
 from escalation.review.decided_before import Precedents
-from escalation.review.in_hand import in_hand
 from models.bundle import load_bundle
 from models.classifier import Classifier
-from models.evaluation.data import Columns, read_evaluation_data
+from models.labelled import Columns, read_evaluation_data
 from pipelines.drain_progress import show_progress
 from pipelines.runs import existing_warehouse
 from schemas.codes import EventAction, ItemCode
@@ -176,11 +175,7 @@ def to_people(engine: sa.Engine, config: DrainConfig) -> Drained:
 
 def requeue(engine: sa.Engine, config: DrainConfig, code: ItemCode) -> Drained:
     """Makes items with a code pending again, as far as no person has them; withdrawn and erased ones stay dead."""
-    now = now_micros()
-    if code is ItemCode.WORKERS_LOST:
-        requeue_dead(engine, now)
-    else:
-        requeue_from_people(engine, code, partial(in_hand, now=now), now)
+    requeue_items(engine, code, now_micros())
     return Drained((), None, report(engine, config))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT
+from pipelines.options import PATH, config_option, configured_warehouse_option, database_option, json_option
 from pipelines.terminal import answer, report
 from schemas.codes import REQUEUEABLE
 from schemas.errors import INTERRUPTED, ConfigError, InputError
@@ -17,13 +17,9 @@ from schemas.extras import pip_install
 
 
 @click.command()
-@click.option("--config", "config_path", type=PATH, help="TOML file; flags override it.")
-@click.option(
-    "--warehouse", type=PATH_TEXT, metavar="DIR", help="Folder of the published tables.  [default: warehouse]"
-)
-@click.option(
-    "--database", type=DATABASE_URL, metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]"
-)
+@config_option
+@configured_warehouse_option
+@database_option
 @click.option("--workers", default=4, show_default=True, type=click.IntRange(1, 256), help="Calls at once.")
 @click.option("--max-spend", type=click.FloatRange(0), help="Cap for the period, in the currency of the prices.")
 @click.option("--max-items", type=click.IntRange(1), help="Stop after so many items.")
@@ -51,7 +47,7 @@ from schemas.extras import pip_install
 )
 @click.option("--requeue-dead", is_flag=True, help="The same as --requeue workers_lost.")
 @click.option("--quiet", is_flag=True, help="Say nothing until the end.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+@json_option
 def drain(
     config_path: Path | None,
     warehouse: str | None,
@@ -59,7 +55,10 @@ def drain(
     max_spend: float | None,
     **flags: Any,
 ) -> None:
-    """Take the escalations into the queue, ask an LLM about them within a budget, and leave the rest to people."""
+    """Ask an LLM about escalations; leave the rest to people.
+
+    Takes the escalations into the queue and keeps within the budget.
+    """
     from schemas.drain_config import load_drain_config
 
     overrides: dict[str, Any] = {"warehouse": warehouse} if warehouse else {}

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from escalation.database import database_error, default_url, open_database
 from escalation.llm.drain import Limits
-from models.evaluation.data import Columns
+from models.labelled import Columns
 from pipelines import drain as job
 from pipelines.drain_summary import (
     describe_drained,

@@ -14,7 +14,7 @@ from escalation.clock import now_micros
 from escalation.database import reading
 from escalation.llm.budget import cap_of, money, spent
 from escalation.tables import items
-from pipelines.progress import alongside
+from pipelines.terminal import alongside
 from schemas.codes import ItemState
 from schemas.drain_config import DrainConfig
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT, warehouse_option
+from pipelines.options import PATH, config_option, configured_warehouse_option, database_option, warehouse_option
 from pipelines.terminal import answer, report
 from schemas.codes import ReviewAction, Role
 from schemas.errors import ConfigError, ErasureError, InputError, VerificationError
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 _FAULTS_SHOWN = 10
 
-config_option = click.option("--config", "config_path", type=PATH, help="TOML file; flags override it.")
-configured_warehouse_option = click.option(
-    "--warehouse", type=PATH_TEXT, metavar="DIR", help="Folder of the published tables.  [default: as configured]"
-)
-database_option = click.option(
-    "--database",
-    type=DATABASE_URL,
-    metavar="URL",
-    help="Database of the queue.  [default: queue.sqlite in the warehouse]",
-)
 _file = click.argument("file", type=PATH)
 
 
@@ -402,6 +392,3 @@ def label_studio_import(
             f"{file}: {len(found.refused)} annotations were refused and {len(found.changed)} have changed since they "
             "were taken; the others were taken"
         )
-
-
-COMMANDS: tuple[click.Command, ...] = (review, audit, erase, resolve, label_studio)

@@ -105,7 +105,7 @@ def _repeated(groups: list[list[str]]) -> int:
 
 
 def _describe(bundle: Any, result: dict[str, Any], parity: Any, seconds: float) -> list[str]:
-    from pipelines.evaluation_summary import describe_evaluation
+    from models.evaluation.report import describe_evaluation
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1 / 1024)
     megabytes = sum(record.bytes for record in bundle.manifest.files.values()) / 1e6

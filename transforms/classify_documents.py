@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from models.classifier import Classifier, cached_classifier
 from models.scores import Scores
-from schemas.codes import REASON_DESCRIPTIONS, Reason
+from schemas.codes import Reason
 from schemas.shards import Shard
 from schemas.system_errors import describe
 from schemas.tables import TOP_LABELS_TYPE
@@ -108,7 +108,7 @@ def _top_labels(scores: Scores, labels: pa.Array) -> pa.Array:
 def _reject_failed(table: pa.Table, valid: np.ndarray, answers_of: np.ndarray, scores: Scores) -> pa.Table:
     if not scores.failed.any():
         return table
-    stage = REASON_DESCRIPTIONS[Reason.CLASSIFICATION_FAILED][0]
+    stage = Reason.CLASSIFICATION_FAILED.stage
     columns = {name: table[name].to_pylist() for name in ("stage", "reason_code", "detail", "text")}
     for row, answer in zip(valid.tolist(), answers_of.tolist(), strict=True):
         if not scores.failed[answer]:

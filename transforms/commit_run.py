@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
-from schemas.codes import REASON_DESCRIPTIONS, Reason, Stage
+from schemas.codes import Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.run_config import RunConfig
 from schemas.tables import PUBLISHED_TABLES, Table
@@ -26,10 +26,9 @@ from transforms.deduplicate import published_name, reject_duplicates
 from transforms.receipts import Receipt, RejectedExample, StagedFile, position, total
 from transforms.run_plan import RunPlan, left_warnings, reporting_failures
 from transforms.stage_shard import write_table
-from warehouse.layout import write_durably
+from warehouse.files import make_folder, write_durably
 from warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
-from warehouse.permissions import make_folder
-from warehouse.publication import is_published, publish, staged_files
+from warehouse.publication import is_published, publish
 
 QUALITY_FILE = "quality.json"
 _AFTER_SPLIT = (Stage.CLASSIFY, Stage.COMMIT)
@@ -49,7 +48,7 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     if is_published(plan.warehouse, plan.run_id):
         return read_manifest(plan.warehouse, plan.run_id)
     started = time.perf_counter()
-    folder = staged_files(plan.warehouse, plan.run_id)
+    folder = plan.warehouse.staged_files(plan.run_id)
     receipts = sorted(receipts, key=position)
     check_complete(receipts, plan.n_shards)
     if not any(receipt.read for receipt in receipts):
@@ -192,7 +191,7 @@ def rejected_groups(receipts: list[Receipt]) -> list[RejectedGroup]:
 
 
 def _stage(reason_code: str) -> Stage:
-    return REASON_DESCRIPTIONS[Reason(reason_code)][0]
+    return Reason(reason_code).stage
 
 
 def _samples(folder: Path, receipts: list[Receipt], plan: RunPlan) -> dict[str, pd.DataFrame]:

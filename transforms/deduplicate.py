@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.codes import REASON_DESCRIPTIONS, Reason, Route
+from schemas.codes import Reason, Route
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
 from transforms.receipts import Receipt, StagedFile
 from transforms.stage_shard import count_values, first_examples, id_hashes, ids_file, in_schema, write_table
@@ -159,7 +159,7 @@ def _without(escalations: pa.Table | None, routes: pa.ChunkedArray, is_duplicate
 
 
 def _with(table: pa.Table | None, removed: pa.Table, duplicates: dict[int, str]) -> pa.Table:
-    stage = REASON_DESCRIPTIONS[Reason.DUPLICATE_ID][0]
+    stage = Reason.DUPLICATE_ID.stage
     rows = removed.select(["document_id", "document_type", "source_uri", "source_offset"])
     rows = rows.append_column("stage", pa.repeat(stage.value, len(removed)))
     rows = rows.append_column("reason_code", pa.repeat(Reason.DUPLICATE_ID.value, len(removed)))

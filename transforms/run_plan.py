@@ -11,7 +11,8 @@ from pathlib import Path
 from schemas.errors import DocyardError, error_named
 from schemas.run_config import RunConfig
 from schemas.system_errors import is_explained, system_error
-from warehouse.layout import Partition, Warehouse, write_durably
+from warehouse.files import write_durably
+from warehouse.layout import Partition, Warehouse
 
 _FAILURE_FILE = "failure.json"
 _WARNINGS_FOLDER = "warnings"

@@ -24,8 +24,8 @@ from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJEC
 from transforms.absent_fields import fields_seen
 from transforms.receipts import Receipt, RejectedExample, StagedFile
 from transforms.run_plan import RunPlan, reporting_failures
-from warehouse.layout import Partition, write_durably
-from warehouse.publication import receipts_folder, staged_files
+from warehouse.files import write_durably
+from warehouse.layout import Partition
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
             f"{shard.name} of {shard.source_uri}: {shard.records} records read and {shard.split_off} split off, but "
             f"{len(classified)} classified and {len(rejected)} rejected; nothing is published"
         )
-    folder = staged_files(plan.warehouse, plan.run_id)
+    folder = plan.warehouse.staged_files(plan.run_id)
     partition = Partition(plan.config.run_date, document_type)
     hashes = io.BytesIO()
     np.save(hashes, np.sort(id_hashes(classified["document_id"])))
@@ -142,7 +142,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         examples=first_examples(rejected),
         metadata_fields=fields_seen(classified["metadata"], plan.config.inputs[shard.input_index].metadata_fields),
     )
-    write_durably(receipts_folder(plan.warehouse, plan.run_id) / f"{shard.name}.json", receipt.to_json())
+    write_durably(plan.warehouse.receipts(plan.run_id) / f"{shard.name}.json", receipt.to_json())
     logger.info(
         "%s staged: %d read, %d classified, %d rejected, %d escalated; seconds %s",
         *(shard.name, receipt.read, receipt.classified, receipt.rejected, receipt.escalated),

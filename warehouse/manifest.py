@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from schemas.errors import VerificationError
-from warehouse.layout import Partition, Warehouse, write_durably
-from warehouse.permissions import make_folder
+from warehouse.files import make_folder, write_durably
+from warehouse.layout import Partition, Warehouse
 
 MANIFEST_FILE = "manifest.json"
 COUNTS = ("read", "classified", "rejected", "accepted", "escalated", "reasons", "route_reasons")

@@ -20,8 +20,7 @@ from escalation.review.judging import judgement_evidence, reopening_evidence
 from escalation.tables import calls, events, items, judgements, reopenings, reused_decisions
 from schemas.codes import EventAction, ItemCode, ItemState, ReviewAction
 from schemas.errors import ConfigError
-from warehouse.layout import write_durably
-from warehouse.permissions import open_private
+from warehouse.files import open_private, write_durably
 
 
 @dataclass(frozen=True)

@@ -18,17 +18,17 @@ import sqlalchemy as sa
 from escalation.clock import SECOND
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
-from escalation.leases import lease_items
+from escalation.items import lease_items, renew_batch
 from escalation.llm.backends import asker_of
 from escalation.llm.recording import Books, await_budget, open_or_reuse
 from escalation.llm.work import prepare
 from escalation.masking.masker import Masker
-from escalation.tables import batches, items
-from schemas.codes import EventAction, ItemCode, ItemState
+from escalation.tables import batches
+from schemas.codes import EventAction, ItemCode
 from schemas.drain_config import EMBEDDED
 from schemas.errors import ConfigError
 from schemas.system_errors import system_error
-from warehouse.permissions import make_private_folder, open_private
+from warehouse.files import make_private_folder, open_private
 
 MAX_REQUESTS = 50_000
 MAX_BYTES = 200_000_000
@@ -146,7 +146,7 @@ def _write_items(books: Books, masker: Masker, files: _Files, batch_id: str, max
             leased = lease_items(
                 connection, asker.worker, now, now + patience, limit, code=ItemCode.IN_BATCH, token=batch_id
             )
-            _renew(connection, batch_id, now + patience)
+            renew_batch(connection, batch_id, now + patience)
         if not leased:
             return
         for item in leased:
@@ -164,16 +164,11 @@ def _write_items(books: Books, masker: Masker, files: _Files, batch_id: str, max
         left = None if left is None else left - len(leased)
 
 
-def _renew(connection: sa.Connection, batch_id: str, until: int) -> None:
-    mine = (items.c.lease_token == batch_id) & (items.c.state == ItemState.LEASED.value)
-    connection.execute(sa.update(items).where(mine).values(lease_until=until))
-
-
 def _finish(books: Books, files: _Files, batch_id: str) -> None:
     now = books.clock()
     backend = asker_of(books.config, "", "batch").backend
     with transaction(books.engine) as connection:
-        _renew(connection, batch_id, now + round(books.config.queue.batch_hours * 3600 * SECOND))
+        renew_batch(connection, batch_id, now + round(books.config.queue.batch_hours * 3600 * SECOND))
         connection.execute(
             sa.insert(batches).values(
                 batch_id=batch_id, at=now, backend=backend, n_calls=files.requests, files=json.dumps(files.names)

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
-from escalation.items import Item, item_of
+from escalation.items import Item, end_waiting
 from escalation.llm.answers import RefusedAnswerError, Usage, read_answer, usage_of
 from escalation.llm.calls import close_answered, close_failed, ever_succeeded
 from escalation.llm.recording import Books, book_refusal, close_refusal, give_back, record_answer, record_failure
 from escalation.llm.refusals import CallFailedError, error_inside, failure_of, words_of
 from escalation.llm.trial import Failure, Refusal, fault_of_setup
 from escalation.tables import calls, items
-from schemas.codes import CallStatus, EventAction, ItemCode, ItemState
+from schemas.codes import CallStatus, EventAction, ItemCode
 from schemas.errors import InputError
 
 _OPEN = (CallStatus.RESERVED.value, CallStatus.LOST.value)
@@ -82,8 +82,7 @@ def import_batch(books: Books, paths: list[Path]) -> ImportedBatch:
     now = books.clock()
     with transaction(books.engine) as connection:
         # They waited for an answer that may be here now.
-        same = (items.c.state == ItemState.PENDING.value) & (items.c.code == ItemCode.SAME_PROMPT_IN_FLIGHT.value)
-        connection.execute(sa.update(items).where(same, items.c.not_before > now).values(not_before=now))
+        end_waiting(connection, ItemCode.SAME_PROMPT_IN_FLIGHT, now)
         append_event(connection, Event("operator", EventAction.BATCH_IMPORTED, None, dict(counts)), now)
     _judge(books, refusals)
     return found
@@ -208,4 +207,4 @@ def _item(engine: sa.Engine, call: sa.RowMapping) -> Item | None:
     waiting = sa.select(items).where(items.c.item_key == call["item_key"], items.c.lease_token == call["batch_id"])
     with reading(engine) as connection:
         row = connection.execute(waiting).mappings().one_or_none()
-    return item_of(row) if row is not None else None
+    return Item.from_row(row) if row is not None else None

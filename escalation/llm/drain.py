@@ -13,8 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from escalation.clock import SECOND
 from escalation.database import reading, transaction
 from escalation.decisions import decide_answered
-from escalation.items import Item
-from escalation.leases import lease_items, reclaim_expired
+from escalation.items import Item, lease_items, reclaim_expired
 from escalation.llm.breaker import Breaker
 from escalation.llm.recording import book_refusal, give_back
 from escalation.llm.refusals import CallFailedError

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from escalation.items import item_of
+from escalation.items import Item
 from escalation.llm.budget import Price, price_of
-from escalation.llm.work import outgoing_of, why_not
+from escalation.llm.work import outgoing_of
 from escalation.masking.masker import Masker, UnmaskableError
 from escalation.tables import calls, egress, items
 from schemas.codes import CallStatus, ItemState
@@ -56,8 +56,8 @@ def estimate(connection: sa.Connection, config: DrainConfig, backend: str) -> Es
     pending = sa.select(items).where(items.c.state == ItemState.PENDING.value)
     with connection.execute(pending.execution_options(yield_per=500)) as rows:
         for row in rows.mappings():
-            item = item_of(row)
-            if why_not(item) is not None:
+            item = Item.from_row(row)
+            if item.ineligible_reason() is not None:
                 not_asked += 1
                 continue
             try:

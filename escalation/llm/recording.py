@@ -13,8 +13,7 @@ from escalation.clock import SECOND, now_micros
 from escalation.database import transaction
 from escalation.decisions import decide_item
 from escalation.events import Event, append_event
-from escalation.items import Item, move_item
-from escalation.leases import hand_back, renew_lease
+from escalation.items import Item, hand_back, move_leased, renew_lease
 from escalation.llm.answers import Answer, Usage
 from escalation.llm.budget import Price
 from escalation.llm.calls import (
@@ -33,7 +32,7 @@ from escalation.llm.calls import (
 from escalation.llm.refusals import CallFailedError
 from escalation.llm.trial import Failure, Refusal
 from escalation.tables import calls
-from schemas.codes import CallStatus, EventAction, ItemCode, ItemState
+from schemas.codes import CallStatus, EventAction, ItemCode
 from schemas.drain_config import DrainConfig
 
 _WAITS_PER_ATTEMPT = 4
@@ -165,7 +164,7 @@ def undo(books: Books, item: Item, call_id: str) -> None:
 
 def finish(connection: sa.Connection, item: Item, code: ItemCode, now: int, **columns: Any) -> None:
     """Ends the work on a leased item, in people's hands or dead, and says so in the trail."""
-    if move_item(connection, item.item_key, code, now, expected=[ItemState.LEASED], token=item.token, **columns):
+    if move_leased(connection, item, code, now, **columns):
         action = EventAction.ITEM_DEAD if code is ItemCode.ERASED else EventAction.ITEM_TO_REVIEW
         append_event(connection, Event("drain", action, item.item_key, {"code": code.value}), now)
 
@@ -192,9 +191,7 @@ def _after_failure(config: DrainConfig, item: Item, code: ItemCode) -> ItemCode:
 
 
 def _store(connection: sa.Connection, item: Item, call_id: str, now: int) -> None:
-    leased = [ItemState.LEASED]
-    code = ItemCode.ANSWER_STORED
-    move_item(connection, item.item_key, code, now, expected=leased, token=item.token, call_id=call_id)
+    move_leased(connection, item, ItemCode.ANSWER_STORED, now, call_id=call_id)
 
 
 def _always_waits(connection: sa.Connection, item: Item, failure: CallFailedError, config: DrainConfig) -> bool:
@@ -218,15 +215,8 @@ def _move_on(
     books: Books, connection: sa.Connection, item: Item, code: ItemCode, wait: float | None, now: int, **columns: int
 ) -> bool:
     wait = wait_seconds(books, item.attempts, wait)
-    return move_item(
-        connection,
-        item.item_key,
-        code,
-        now,
-        expected=[ItemState.LEASED],
-        token=item.token,
-        **{"attempts": item.attempts + 1, "not_before": now + round(wait * SECOND), **columns},
-    )
+    columns = {"attempts": item.attempts + 1, "not_before": now + round(wait * SECOND), **columns}
+    return move_leased(connection, item, code, now, **columns)
 
 
 def _append_call(connection: sa.Connection, item: Item, call_id: str, status: CallStatus, error: str, now: int) -> None:

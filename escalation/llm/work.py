@@ -161,7 +161,7 @@ def _open(desk: Desk, item: Item, outgoing: Outgoing) -> str:
 
 def prepare(books: Books, masker: Masker, item: Item) -> Outgoing | None:
     """The content to send for a leased item; None where nothing can leave, and the item was moved accordingly."""
-    code = why_not(item)
+    code = item.ineligible_reason()
     if code is None:
         try:
             return outgoing_of(books.config, masker, item)
@@ -180,10 +180,3 @@ def outgoing_of(config: DrainConfig, masker: Masker, item: Item) -> Outgoing:
     labels = [label for label, _ in item.candidates]
     prompt = build_prompt(config.llm, labels, masked.text, f"{item.content_hash}:{item.refusals}")
     return Outgoing(prompt, masker.description, masked.counts, masked.text)
-
-
-def why_not(item: Item) -> ItemCode | None:
-    """The reason that an item cannot be asked about; None where it can."""
-    if item.text is None:
-        return ItemCode.ERASED
-    return ItemCode.TOO_FEW_CANDIDATES if len(item.candidates) < 2 else None

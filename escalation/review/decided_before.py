@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from escalation.clock import SECOND
 from escalation.database import is_postgresql, reading, transaction
 from escalation.events import Event, append_events
-from escalation.items import move_items
-from escalation.review.worklist import closing_columns, held_items, new_review
+from escalation.items import held_items, move_items
+from escalation.review.worklist import closing_columns, new_review
 from escalation.tables import items, labels, reused_decisions, reviews
 from models.bundle import load_bundle
 from schemas.codes import ADOPTED, EventAction, ItemCode, ItemState

@@ -156,13 +156,6 @@ def held_since(connection: sa.Connection, person: Person, since: int, now: int, 
     return connection.scalar(held)
 
 
-def held_items(connection: sa.Connection, keys: Sequence[str], now: int) -> set[str]:
-    """Those of the items that a person holds, has put off, or has judged: nobody may take them out of the review."""
-    touched = sa.or_(reviews.c.claimed_until > now, reviews.c.deferred_until > now, reviews.c.first_by.is_not(None))
-    held = sa.select(reviews.c.item_key).where(reviews.c.item_key.in_(keys), reviews.c.closed_at.is_(None), touched)
-    return set(connection.scalars(held))
-
-
 def count_open(connection: sa.Connection) -> Counts:
     """Counts of open items, by kind, by the reason they are here, and by the people they wait for."""
     columns = (reviews.c.document_type, reviews.c.code, reviews.c.stage)

@@ -23,7 +23,7 @@ from escalation.people.rules import Refusal, RefusalCode
 from escalation.people.sessions import begin_session, proven_person
 from escalation.tables import events, items, people
 from escalation.web.rendering import PageRequest, client_address, see_other
-from schemas.codes import ROLE_DESCRIPTIONS, EventAction, ReviewAction, Role
+from schemas.codes import EventAction, ReviewAction, Role
 from schemas.errors import ConfigError
 
 _EVENTS = 100
@@ -36,7 +36,7 @@ def people_page(request: PageRequest) -> Response:
     _check_role(request, Role.ADMIN)
     with reading(request.engine) as connection:
         rows = connection.execute(sa.select(people).order_by(people.c.name)).mappings().all()
-    return request.page("people.html", people=rows, roles=ROLE_DESCRIPTIONS)
+    return request.page("people.html", people=rows, roles=Role)
 
 
 def change_account(request: PageRequest) -> Response:
@@ -59,7 +59,7 @@ def account_page(request: PageRequest) -> Response:
     return request.page(
         "account.html",
         has_password=has_password and not request.config.server.trusted_user_header,
-        role_meaning=ROLE_DESCRIPTIONS[request.person.role],
+        role_meaning=request.person.role.description,
         min_password=MIN_PASSWORD_CHARS,
     )
 
@@ -123,7 +123,7 @@ def trail_page(request: PageRequest) -> Response:
 
 def help_page(request: PageRequest) -> Response:
     """Keys, roles and rules."""
-    return request.page("help.html", roles=ROLE_DESCRIPTIONS)
+    return request.page("help.html", roles=Role)
 
 
 def _conditions(chosen: Mapping[str, str]) -> list[sa.ColumnElement[bool]]:

@@ -10,16 +10,7 @@ from typing import Any
 
 from escalation.clock import SECOND, iso_time
 from escalation.review.worklist import Order, View
-from schemas.codes import (
-    ACTION_DESCRIPTIONS,
-    CODE_DESCRIPTIONS,
-    REASON_WORDS,
-    ROUTE_REASON_DESCRIPTIONS,
-    ItemCode,
-    ItemState,
-    ReviewStage,
-    RouteReason,
-)
+from schemas.codes import ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
 
 CODE_WORDS: dict[str, str] = {
     ItemCode.LOADED: "new",
@@ -130,7 +121,7 @@ DETAIL_WORDS = {
 }
 _TIMES = {"until", "due_at", "settled_at", "decided_at"}
 _HASH = re.compile(r"[0-9a-f]{24,}")
-_REASONS: dict[str, str] = {reason.value: words for reason, words in REASON_WORDS.items()}
+_REASONS: dict[str, str] = {reason.value: reason.description for reason in JudgementReason}
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
 
@@ -166,12 +157,12 @@ def code_words(code: str) -> str:
 
 def route_meaning(reason: str) -> str:
     """The meaning of a reason of the small model's policy."""
-    return sentence(ROUTE_REASON_DESCRIPTIONS[RouteReason(reason)].removeprefix("Escalated: "))
+    return sentence(RouteReason(reason).description.removeprefix("Escalated: "))
 
 
 def action_meaning(action: str) -> str:
     """The meaning of an action of the audit trail; "" for those of the queue, whose names say it."""
-    return next((words for known, words in ACTION_DESCRIPTIONS.items() if known.value == action), "")
+    return ReviewAction(action).description if action in set(ReviewAction) else ""
 
 
 def decider(settled_by: str) -> str:
@@ -246,7 +237,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "plain": plain,
     "sentence": sentence,
     "code_words": code_words,
-    "code_meaning": lambda code: CODE_DESCRIPTIONS[ItemCode(code)][1],
+    "code_meaning": lambda code: ItemCode(code).description,
     "route_words": lambda reason: ROUTE_WORDS.get(reason, plain(reason)),
     "route_meaning": route_meaning,
     "reason_words": _REASONS.__getitem__,

@@ -34,7 +34,7 @@ from escalation.review.worklist import (
 )
 from escalation.web.labels import ORDER_WORDS, VIEW_WORDS, typed_fields
 from escalation.web.rendering import PageRequest, see_other, with_query
-from schemas.codes import REASON_WORDS, STAGE_DESCRIPTIONS, JudgementKind, JudgementReason, ReviewStage
+from schemas.codes import JudgementKind, JudgementReason, ReviewStage
 
 _TRIES = 5  # on PostgreSQL, somebody else may take the same item at the same moment
 
@@ -128,8 +128,8 @@ def item_page(request: PageRequest) -> Response:
         review=case.review,
         done=done,
         others=[label for label in case.labels if label not in offered],
-        stage_meaning=STAGE_DESCRIPTIONS[ReviewStage(case.review["stage"])],
-        reasons=REASON_WORDS,
+        stage_meaning=ReviewStage(case.review["stage"]).description,
+        reasons=JudgementReason,
         version=review_version(case.review),
         was_filled=bool(typed_fields(request.form)),
         max_comment=MAX_COMMENT_CHARS,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,20 +14,26 @@ import numpy.typing as npt
 
 from models.bundle import ModelBundle, bundle_reference
 from models.classifier import Classifier
-from models.evaluation.confidence_figures import (
+from models.evaluation.figures import (
     average_precision,
     brier_score,
+    confusions,
     expected_calibration_error,
+    label_table,
+    macro_f1,
     reliability,
     risk_coverage,
 )
 from models.evaluation.intervals import bootstrap_interval, wilson_interval
-from models.evaluation.label_figures import confusions, label_table, macro_f1
-from models.evaluation.routing import accepted_rows
-from models.evaluation.slices import group_figures, length_slices, share, slices
-from models.evaluation.speed import classify_timed
+from models.policy import route
 from models.scores import Scores
+from schemas.codes import Route
 from schemas.errors import ConfigError
+
+NO_ANSWER = "failed"  # stands among the route reasons for a row the model failed on
+COLUMN_VALUES = 20  # values of a column that get a slice of their own
+SINGLES = 200
+_SINGLES_SECONDS = 10.0  # bounds the singles where a document takes long
 
 
 def evaluate(
@@ -230,3 +239,151 @@ def _positive_label(
         "share": share(positive),
         "average_precision": average_precision(of_label.sum(axis=1), positive),
     }
+
+
+def accepted_rows(bundle: ModelBundle, scores: Scores) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
+    """The accepted rows, and each row's reason; a failed row is not accepted, for the reason "failed"."""
+    answered = ~scores.failed
+    routes, answered_reasons = route(
+        scores.confidence[answered],
+        scores.familiarity[answered],
+        scores.truncated[answered],
+        scores.n_windows[answered],
+        bundle.policy.thresholds(bundle.labels)[scores.label_ids[answered]],
+        bundle.policy.min_familiarity,
+        bundle.policy.max_windows,
+        scores.first_tier[answered],
+    )
+    accepted = np.zeros(len(answered), dtype=np.bool_)
+    accepted[answered] = routes == Route.ACCEPTED
+    reasons = np.full(len(answered), NO_ANSWER, dtype=answered_reasons.dtype)
+    reasons[answered] = answered_reasons
+    return accepted, reasons
+
+
+def group_figures(right: npt.NDArray[np.bool_], accepted: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    """Shares of a group's rows that are right and accepted; both (n,) bool. Shares of no rows are None."""
+    accepted_rows, hits_accepted = int(accepted.sum()), int(right[accepted].sum())
+    return {
+        "rows": len(right),
+        "accuracy": share(right),
+        "accuracy_interval_95": wilson_interval(int(right.sum()), len(right)),
+        "accepted_rows": accepted_rows,
+        "accepted_share": share(accepted),
+        "accuracy_accepted": share(right[accepted]),
+        "accuracy_accepted_interval_95": wilson_interval(hits_accepted, accepted_rows),
+    }
+
+
+def share(flags: npt.NDArray[np.bool_]) -> float | None:
+    """The share that is set; None of nothing."""
+    return float(flags.mean()) if len(flags) else None
+
+
+def length_slices(
+    n_tokens: npt.NDArray[np.int32], max_tokens: int, right: npt.NDArray[np.bool_], accepted: npt.NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Figures by ranges of length, the shortest first: quarters of the rows, cut at `max_tokens` as well.
+
+    Args:
+        n_tokens: (n,) int32.
+        max_tokens: number of tokens that the model reads at once.
+        right: (n,) bool.
+        accepted: (n,) bool.
+
+    Returns:
+        As `slices` gives them, by "tokens", with values such as "9 to 14".
+    """
+    if not len(n_tokens):
+        return []
+    edges = np.unique([*np.quantile(n_tokens, [0.25, 0.5, 0.75], method="lower"), max_tokens])
+    groups = np.searchsorted(edges, n_tokens, side="left")
+    entries = []
+    for group in np.unique(groups).tolist():
+        rows = groups == group
+        low, high = n_tokens[rows].min(), n_tokens[rows].max()
+        entries.append(_slice("tokens", str(low) if low == high else f"{low} to {high}", rows, right, accepted))
+    return entries
+
+
+def slices(
+    by: str, values: Sequence[str], right: npt.NDArray[np.bool_], accepted: npt.NDArray[np.bool_]
+) -> list[dict[str, Any]]:
+    """Figures for each of the 20 most frequent values, and for the rows of all others together under the value None.
+
+    Args:
+        by: what the values are of.
+        values: (n,) the value of each row.
+        right: (n,) bool.
+        accepted: (n,) bool.
+
+    Returns:
+        Entries of by, value and the figures of `group_figures`; most rows first, equals by their value.
+    """
+    ranked = sorted(Counter(values).items(), key=_most_rows_first)
+    column = np.array(values, dtype=object)
+    entries = [_slice(by, value, column == value, right, accepted) for value, _ in ranked[:COLUMN_VALUES]]
+    if others := {value for value, _ in ranked[COLUMN_VALUES:]}:
+        entries.append(_slice(by, None, np.array([value in others for value in values]), right, accepted))
+    return entries
+
+
+def _slice(
+    by: str,
+    value: str | None,
+    rows: npt.NDArray[np.bool_],
+    right: npt.NDArray[np.bool_],
+    accepted: npt.NDArray[np.bool_],
+) -> dict[str, Any]:
+    return {"by": by, "value": value} | group_figures(right[rows], accepted[rows])
+
+
+def _most_rows_first(counted: tuple[str, int]) -> tuple[int, str]:
+    return -counted[1], counted[0]
+
+
+def classify_timed(classifier: Classifier, texts: Sequence[str]) -> tuple[Scores, dict[str, Any]]:
+    """Classifies all texts at once, then up to 200 of them one by one, with the clock running.
+
+    Args:
+        classifier: of the bundle as deployed.
+        texts: (n,) at least one.
+
+    Returns:
+        The scores of all texts, and:
+        documents: n.
+        seconds, cpu_seconds: of all texts at once; the second counts every core.
+        documents_per_second, documents_per_cpu_second: likewise.
+        singles: number of texts that were classified one by one, evenly spread; fewer than 200 where 10 s were over.
+        single_p50_ms, single_p95_ms: milliseconds for a text alone, median and 95th percentile.
+        peak_memory_bytes: most memory this process ever held, data and libraries included.
+    """
+    started, cpu_started = time.perf_counter(), time.process_time()
+    scores = classifier.classify(texts)
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
+    milliseconds = _singles(classifier, texts)
+    median, high = np.quantile(milliseconds, [0.5, 0.95])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return scores, {
+        "documents": len(texts),
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "documents_per_second": len(texts) / max(seconds, 1e-9),
+        "documents_per_cpu_second": len(texts) / max(cpu_seconds, 1e-9),
+        "singles": len(milliseconds),
+        "single_p50_ms": float(median),
+        "single_p95_ms": float(high),
+        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,  # Linux counts in KiB
+    }
+
+
+def _singles(classifier: Classifier, texts: Sequence[str]) -> list[float]:
+    milliseconds: list[float] = []
+    begun = time.perf_counter()
+    for row in np.unique(np.linspace(0, len(texts) - 1, SINGLES).round().astype(np.intp)).tolist():
+        started = time.perf_counter()
+        classifier.classify([texts[row]])
+        milliseconds.append(1000 * (time.perf_counter() - started))
+        if time.perf_counter() - begun > _SINGLES_SECONDS:
+            break
+    return milliseconds

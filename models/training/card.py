@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import ModelBundle
-from models.evaluation.wording import decimal, percent
+from models.evaluation.report import decimal, percent
 
 _CONFUSIONS = 10
 

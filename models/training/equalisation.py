@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from models.session import new_session
+from models.machine import new_session
 
 _UNEVEN = ("LayerNormalization", "Gelu", "MultiHeadAttention")
 

@@ -29,8 +29,8 @@ from onnxruntime.transformers.optimizer import optimize_model
 from optimum.exporters.onnx import export
 from optimum.exporters.onnx.model_configs import BertOnnxConfig
 
-from models.onnx_opset import OPSETS
-from models.session import new_session
+from models.bundle import OPSETS
+from models.machine import new_session
 from models.training.equalisation import channel_maxima, equalise
 from models.training.integer_products import fuse_integer_products
 from models.training.network import MeanPooledClassifier

@@ -15,7 +15,7 @@ import numpy as np
 
 from models.bundle import ModelBundle, load_bundle, write_bundle_manifest
 from models.classifier import FINGERPRINT_TOLERANCE, Classifier
-from models.session import int8_products
+from models.machine import int8_products
 from models.training.saturation import disturbed_confidences, saturated_confidences
 from schemas.errors import BundleError
 

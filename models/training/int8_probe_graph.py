@@ -1,12 +1,12 @@
-"""Writes models/int8_probe.onnx, the graph of `models.int8_probe`: `python -m models.training.int8_probe_graph`."""
+"""Writes models/int8_probe.onnx, the graph of `models.machine`: `python -m models.training.int8_probe_graph`."""
 
 from __future__ import annotations
 
 import numpy as np
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from models.int8_probe import COLUMNS, PROBE, WIDTH, probe_weights
-from models.onnx_opset import OPSETS
+from models.bundle import OPSETS
+from models.machine import COLUMNS, PROBE, WIDTH, probe_weights
 
 
 def probe_graph() -> ModelProto:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.labelled_files import SUFFIXES, name_of, several_labels
+from models.labelled import SUFFIXES, name_of, several_labels
 from models.training.table_files import read_records
 from schemas.errors import ConfigError, InputError
 from schemas.paths import PathText

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from models.bundle import ModelBundle, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
-from models.evaluation.routing import accepted_rows
+from models.evaluation.measurement import accepted_rows
 from models.scores import Scores
 from models.training.products import int8_products
 from schemas.errors import BundleError

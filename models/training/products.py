@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnx
 
-from models.session import new_session
+from models.machine import new_session
 from schemas.errors import BundleError
 
 INT8_PRODUCTS = ("MatMulIntegerToFloat", "QLinearMatMul", "MatMulInteger", "DynamicQuantizeMatMul", "QGemm")

@@ -15,7 +15,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from models.bundle import ModelBundle
-from models.session import new_session
+from models.machine import new_session
 from models.tokens import TextTokenizer
 
 _PRODUCT = "MatMulIntegerToFloat"

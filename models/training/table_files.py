@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from models.labelled_files import columns_found, csv_rows, json_objects, parquet_records, reading
+from models.labelled import columns_found, csv_rows, json_objects, parquet_records, reading
 from schemas.errors import ConfigError, InputError
 
 

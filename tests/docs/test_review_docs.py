@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
-from schemas.codes import ACTION_DESCRIPTIONS, REASON_WORDS, ROLE_DESCRIPTIONS, STAGE_DESCRIPTIONS, ReviewAction
 from schemas.review_config import (
     DueConfig,
     FourEyesConfig,
@@ -44,25 +42,6 @@ def test_the_complete_file_of_a_review_holds_every_key_with_its_default(tmp_path
     assert set(written) == names_of(ReviewConfig)
     for name in ("server", "sessions", "four_eyes", "due"):
         assert set(written[name]) == names_of(type(getattr(ReviewConfig(), name))), name
-
-
-@pytest.mark.parametrize(
-    ("heading", "words"),
-    [
-        ("Roles", ROLE_DESCRIPTIONS),
-        ("Stages", STAGE_DESCRIPTIONS),
-        ("Reasons", REASON_WORDS),
-        ("The export", EXPORT_COLUMNS),
-        ("Actions", ACTION_DESCRIPTIONS),
-    ],
-)
-def test_every_word_of_the_review_is_explained(heading: str, words: dict[str, str]) -> None:
-    rows = table_rows(section(REVIEW, heading))
-    assert {str(name): rows[str(name)][1] for name in words} == {str(name): text for name, text in words.items()}
-
-
-def test_every_action_has_a_description() -> None:
-    assert set(ACTION_DESCRIPTIONS) == set(ReviewAction)
 
 
 def test_every_picture_is_shown_and_small() -> None:

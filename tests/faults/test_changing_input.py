@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import fs
 
-from models.labelled_files import reading
+from models.labelled import reading
 from schemas.errors import InputError, RunFailedError
 from schemas.run_config import ReadingConfig, RunConfig
 from schemas.shards import Shard

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import list_runs, verify_run
 from tests.support.dying import NEW, OLD, dying_at, holds, strays
 from tests.support.kill_runs import kill_runs
 from tests.support.small_runs import classify_arguments, documents, opened, write_jsonl
-from warehouse import exchange
+from warehouse import replacement
 from warehouse.layout import Warehouse, open_warehouse
 from warehouse.locks import hold_partitions
 from warehouse.publication import JOURNAL_FILE, finish_interrupted, publish
@@ -87,7 +86,7 @@ def test_publishing_that_dies_at_any_step_leaves_old_or_new_and_is_completed_onc
     replacing: tuple[Warehouse, dict[str, Path]], tmp_path: Path, file_system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if file_system == "renames":
-        monkeypatch.setattr(exchange, "_exchange", lambda first, second: False)
+        monkeypatch.setattr(replacement, "_exchange", lambda first, second: False)
     step, died = 0, True
     seen: set[tuple[bool, frozenset[str | None]]] = set()
     while died:

@@ -29,7 +29,7 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from models.bundle import load_bundle
-from models.session import int8_products, new_session
+from models.machine import int8_products, new_session
 from models.tokens import TextTokenizer
 bundle = load_bundle(Path(sys.argv[1]))
 session = new_session(bundle.read("model.onnx"))

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from models import classifier
-from pipelines.classify import _worker_message, classify
+from pipelines.classify import classify
+from pipelines.job import worker_message
 from pipelines.runs import list_runs
 from schemas.errors import ERRORS, BalanceError
 from schemas.tables import PUBLISHED_TABLES
@@ -279,7 +280,7 @@ def test_a_worker_s_error_that_quotes_a_document_is_not_passed_on(
     ],
 )
 def test_of_a_worker_s_error_its_kind_and_its_step_are_passed_on(error: Exception, says: str) -> None:
-    message = _worker_message(error)
+    message = worker_message(error)
     assert message.startswith("a worker failed: ")
     assert says in message
     assert SECRET not in message

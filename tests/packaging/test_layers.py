@@ -129,7 +129,7 @@ def test_sessions_are_opened_in_one_place_so_that_all_compute_alike() -> None:
         if isinstance(node, ast.Call)
         and ast.unparse(node.func).split(".")[-1] in ("InferenceSession", "SessionOptions")
     }
-    assert users == {"models/session.py", *CONTENDERS}
+    assert users == {"models/machine.py", *CONTENDERS}
 
 
 def test_whatever_imports_onnx_runtime_lies_where_its_reports_are_switched_off_first() -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 from pathlib import Path
 
@@ -38,15 +37,6 @@ def test_no_file_is_longer_than_a_person_reads_at_once(path: Path) -> None:
 def test_no_module_is_for_odds_and_ends(path: Path) -> None:
     words = {*path.stem.split("_"), *path.parent.name.split("_")}
     assert not words & {"util", "utils", "helper", "helpers", "common", "misc"}
-
-
-@pytest.mark.parametrize("path", FILES, ids=_name)
-def test_every_public_module_class_and_function_says_what_it_is(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    assert ast.get_docstring(tree), path
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef | ast.FunctionDef) and not node.name.startswith("_"):
-            assert ast.get_docstring(node), f"{path}: {node.name}"
 
 
 def test_names_of_test_files_are_unique() -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
-from escalation.leases import reclaim_expired
+from escalation.items import reclaim_expired
 from escalation.llm.backends import backend_name
 from escalation.llm.batch_export import export_batch, name_finished
 from escalation.llm.batch_import import ImportedBatch, import_batch

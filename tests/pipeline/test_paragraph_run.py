@@ -12,9 +12,7 @@ import pytest
 from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify, prepare
-from pipelines.report import describe_run
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import describe_run, list_runs, verify_run
 from schemas.errors import BalanceError, ConfigError, VerificationError
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from tests.support.small_runs import config_of, docyard, opened, published_hashes, read_published, write_jsonl

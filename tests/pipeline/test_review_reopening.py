@@ -9,21 +9,19 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
-from fallback import database
 
 from escalation.database import reading, transaction
 from escalation.evidence.audit import export_trail, verify_trail
 from escalation.evidence.erasure import erase, matches_document
-from escalation.migrations.runner import migrate, migrations_for
 from escalation.outcomes.resolutions import publish_resolutions
 from escalation.people.rules import Person, Refusal, RefusalCode
 from escalation.review.case import read_case
 from escalation.review.judging import reopen
 from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import Filters, next_for
-from escalation.tables import items, judgements, reopenings, reviews
+from escalation.tables import judgements, reopenings
 from tests.pipeline.test_review_outcomes import HISTORY, classified, decisions
-from tests.support.queue_databases import NOON, item_row, opened
+from tests.support.queue_databases import NOON
 from tests.support.review_cases import (
     ADA,
     ANNA,
@@ -232,24 +230,3 @@ def test_an_adjudicator_reopens_on_the_page_and_others_cannot(settled: sa.Engine
     assert "&lt;b&gt;wrong" in page
     assert "<strong><bdi>delivery</bdi></strong> by anna" in page
     assert "/items/a/reopen" not in caro.get("/items/a").text
-
-
-def test_a_database_of_the_first_steps_is_brought_up_to_date_with_what_it_holds(
-    queue_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as before:
-        before.setattr(database, "migrate", lambda engine: migrate(engine, migrations_for(engine.dialect.name)[:3]))
-        with opened(queue_url) as old, transaction(old) as connection:
-            settled = {"settled_label": "delivery", "settled_by": "person:anna", "settled_at": NOON}
-            row = item_row("a", state="settled", code="person_decided", **settled)
-            connection.execute(sa.insert(items), row)
-            connection.execute(sa.insert(items), item_row("b"))
-            review = {"item_key": "a", "cycle": 1, "document_type": "ticket", "code": "no_llm", "closed_at": NOON}
-            about = {"suggestion": "delivery", "confidence": 0.5, "urgency": 1.0, "stage": "closed", "four_eyes": ""}
-            times = {"opened_at": NOON, "due_at": NOON, "deferred_until": 0}
-            connection.execute(sa.insert(reviews), {**review, **about, **times})
-    with opened(queue_url) as queue:
-        send_back(queue)
-        assert (review_row(queue, "a")["cycle"], item(queue, "b")["state"]) == (2, "pending")
-        with reading(queue) as connection:
-            assert connection.scalar(sa.select(sa.func.count()).select_from(items)) == 2

@@ -14,10 +14,9 @@ import pytest
 from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify
-from pipelines.report import describe_run
+from pipelines.runs import describe_run, verify_run
 from pipelines.sampling.export import SampleSummary
 from pipelines.sampling.kinds import KINDS, RUN_FILE, write_samples
-from pipelines.verify import verify_run
 from schemas.run_config import load_config
 from tests.support.small_runs import read_published
 from warehouse.layout import Warehouse

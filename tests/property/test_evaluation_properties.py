@@ -5,15 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.evaluation.confidence_figures import (
+from models.evaluation.figures import (
     average_precision,
     brier_score,
+    confusions,
     expected_calibration_error,
+    label_table,
+    macro_f1,
     reliability,
     risk_coverage,
 )
 from models.evaluation.intervals import wilson_interval
-from models.evaluation.label_figures import confusions, label_table, macro_f1
 
 LABELS = ("a", "b", "c", "d", "e")
 ANSWERS = st.lists(

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.evaluation.data import Columns, read_evaluation_data
+from models.labelled import Columns, read_evaluation_data
 from models.training.labelled import DataConfig, read_labelled
 from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA

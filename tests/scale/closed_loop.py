@@ -260,9 +260,7 @@ def _measured(
     evaluated = {}
     for part, file in (("escalated", "escalated.parquet"), ("all", "held_out.parquet")):
         for name, bundle in (("before", first), ("after", second)):
-            figures = folder / f"{part}-{name}.json"
-            _docyard("evaluate", bundle, folder / file, "--json", figures)
-            evaluated[part, name] = json.loads(figures.read_text(encoding="utf-8"))
+            evaluated[part, name] = json.loads(_docyard("evaluate", bundle, folder / file, "--json"))
     return rows, evaluated
 
 

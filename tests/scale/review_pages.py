@@ -129,7 +129,7 @@ def main() -> None:
         else:
             url = new_sqlite(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         print(f"taken in: {given.items:,} items in {fill(url, given.items):.1f} s")
-        command = [sys.executable, "-m", "pipelines.cli", "review", "--database", url, "--port", "0"]
+        command = [sys.executable, "-m", "pipelines.cli", "review", "serve", "--database", url, "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 assert server.stdout is not None

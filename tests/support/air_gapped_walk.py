@@ -49,13 +49,13 @@ def walk(folder: Path, bundle: Path) -> None:
         docyard(*looking, "--warehouse", warehouse)
     docyard("doctor", bundle)
     labelled = write_jsonl(folder / "labelled.jsonl", [{"text": "refund my card", "label": "billing"}] * 3)
-    docyard("evaluate", bundle, labelled, "--json", folder / "figures.json", "--html", folder / "page.html")
+    docyard("evaluate", bundle, labelled, "--json", "--html", folder / "page.html")
     with scripted_llm() as llm:
         drained = folder / "drain.toml"
         drained.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n")
         docyard("drain", "--config", drained)
         assert llm.log
-    docyard("review", "--add-user", "eve", "--role", "auditor", "--warehouse", warehouse)
+    docyard("review", "add-user", "eve", "--role", "auditor", "--warehouse", warehouse)
     serve_and_stop(folder, warehouse)
     docyard("label-studio", "export", folder / "tasks.json", "--document-type", "ticket", "--warehouse", warehouse)
     docyard("resolve", "--sql", folder / "views.sql", "--warehouse", warehouse)
@@ -67,7 +67,7 @@ def walk(folder: Path, bundle: Path) -> None:
 def serve_and_stop(folder: Path, warehouse: Path) -> None:
     config = folder / "review.toml"
     config.write_text(f"warehouse = '{warehouse}'\n[server]\nport = 0\n")
-    command = [sys.executable, "-m", "pipelines.cli", "review", "--config", str(config)]
+    command = [sys.executable, "-m", "pipelines.cli", "review", "serve", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         with urllib.request.urlopen(f"{server.stdout.readline().split()[2]}log-in") as page:

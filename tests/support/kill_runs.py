@@ -27,8 +27,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import list_runs, verify_run
 from warehouse.layout import Warehouse
 from warehouse.publication import JOURNAL_FILE, published_by
 

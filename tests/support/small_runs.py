@@ -26,7 +26,6 @@ from transforms.split_documents import split_documents
 from transforms.stage_shard import ids_folder, stage_shard
 from transforms.validate_documents import validate_documents
 from warehouse.layout import SUCCESS_FILE, Warehouse, open_warehouse
-from warehouse.publication import receipts_folder, staged_files
 
 RUN_DATE = "2026-01-31"
 SECRET = "swordfish"  # stands in some texts; must never be quoted
@@ -82,8 +81,8 @@ def stage_run(config: RunConfig) -> tuple[RunPlan, list[Receipt]]:
     """Plans a run and does everything up to its commit, as workers would; holds no lock."""
     plan, shards = prepare(config)
     warehouse = open_warehouse(config.warehouse)
-    receipts_folder(warehouse, plan.run_id).mkdir(parents=True)
-    ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
+    warehouse.receipts(plan.run_id).mkdir(parents=True)
+    ids_folder(warehouse.staged_files(plan.run_id)).mkdir(parents=True)
     receipts = []
     for planned in shards:
         for shard in read_shard(planned, plan.config):

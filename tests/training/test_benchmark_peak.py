@@ -9,7 +9,7 @@ import pytest
 onnx = pytest.importorskip("onnx")
 
 from benchmarks.peak import encoder_operations, encoder_speed, product_speed  # noqa: E402
-from models.session import new_session  # noqa: E402
+from models.machine import new_session  # noqa: E402
 
 
 def test_operations_are_two_for_each_weight_of_a_linear_layer(tiny_bundle_unchanged: Path) -> None:

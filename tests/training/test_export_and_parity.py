@@ -16,11 +16,14 @@ torch = pytest.importorskip("torch")
 import onnx  # noqa: E402
 from transformers import BertConfig, BertModel  # noqa: E402
 
-from models.bundle import ModelBundle, write_bundle_manifest  # noqa: E402
+from models.bundle import (  # noqa: E402
+    ModelBundle,
+    read_opsets,
+    write_bundle_manifest,
+)
 from models.bundle_manifest import ReadingRules  # noqa: E402
 from models.evaluation.intervals import paired_loss_interval  # noqa: E402
-from models.onnx_opset import read_opsets  # noqa: E402
-from models.session import new_session  # noqa: E402
+from models.machine import new_session  # noqa: E402
 from models.training.batching import encode, infer, load_tokenizer  # noqa: E402
 from models.training.equalisation import channel_maxima, equalise  # noqa: E402
 from models.training.export import export_float, quantize  # noqa: E402

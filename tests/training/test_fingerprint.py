@@ -16,8 +16,7 @@ from onnx import helper, numpy_helper  # noqa: E402
 
 from models.bundle import load_bundle  # noqa: E402
 from models.classifier import FINGERPRINT_TOLERANCE, Classifier  # noqa: E402
-from models.int8_probe import Int8Probe, probe_activations, probe_weights  # noqa: E402
-from models.session import Int8Products, new_session  # noqa: E402
+from models.machine import Int8Probe, Int8Products, new_session, probe_activations, probe_weights  # noqa: E402  # noqa: E402
 from models.training import fingerprint, saturation  # noqa: E402
 from models.training.fingerprint import (  # noqa: E402
     check_exact_products,

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.batches import plan_batches
+from models.tokens import plan_batches
 
 
 @given(

@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 from models.bundle import load_bundle, write_bundle_manifest
 from models.bundle_manifest import FingerprintRow
 from models.classifier import Classifier, cached_classifier
+from models.machine import open_session
 from models.scores import Scores
-from models.session import open_session
 from schemas.errors import BundleError, ConfigError, RunFailedError
 
 WORDS = ["refund", "card", "package", "late", "login", "crash", "screen", "my", "the", "please", ".", "?", "xyzzy", "é"]

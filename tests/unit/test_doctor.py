@@ -8,11 +8,21 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from models import cpu
-from models import session as session_module
-from models.cpu import parse_cpuinfo, this_machine
-from models.int8_probe import PROBE, Int8Probe, compare_products, probe_activations, probe_weights
-from models.session import Int8Products, int8_products, new_session, open_session
+from models import machine as cpu
+from models import machine as session_module
+from models.machine import (
+    PROBE,
+    Int8Probe,
+    Int8Products,
+    compare_products,
+    int8_products,
+    new_session,
+    open_session,
+    parse_cpuinfo,
+    probe_activations,
+    probe_weights,
+    this_machine,
+)
 from tests.support.small_runs import docyard, flip_byte
 
 XEON = "processor\t: 0\nmodel name\t: Xeon 1\nflags\t\t: fpu avx2 avx512f avx512_vnni amx_int8\nflags\t:\n"

@@ -7,9 +7,10 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
+from escalation.items import hand_to_people, requeue
 from escalation.llm.budget import NANOS, Cap, cap_of, price_of, reserve, spent
-from escalation.llm.handing_over import hand_to_people, requeue_dead
 from escalation.tables import items
+from schemas.codes import ItemCode
 from schemas.drain_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig
 from schemas.errors import ConfigError
 from tests.support.queue_databases import NOON, SECOND
@@ -79,9 +80,9 @@ def test_dead_letters_come_back_but_not_what_was_withdrawn(queue: sa.Engine) -> 
     put_items(queue, 3, state="dead", code="workers_lost", losses=5)
     with transaction(queue) as connection:
         connection.execute(sa.update(items).where(items.c.item_key == "k00001").values(code="withdrawn"))
-    assert requeue_dead(queue, NOON) == 2
+    assert requeue(queue, ItemCode.WORKERS_LOST, NOON) == 2
     assert codes_of(queue) == {"k00000": "requeued", "k00001": "withdrawn", "k00002": "requeued"}
-    assert requeue_dead(queue, NOON) == 0
+    assert requeue(queue, ItemCode.WORKERS_LOST, NOON) == 0
 
 
 def test_many_items_can_be_handed_to_people_at_once(queue: sa.Engine) -> None:

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.evaluation.data import Columns, EvaluationData, read_evaluation_data
+from models.labelled import Columns, EvaluationData, read_evaluation_data
 from schemas.errors import ConfigError, InputError
 from schemas.text_template import parse_text_template
 

@@ -3,16 +3,18 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.confidence_figures import (
+from models.evaluation.figures import (
     average_precision,
     brier_score,
+    confusions,
     expected_calibration_error,
+    label_table,
+    macro_f1,
     reliability,
     risk_coverage,
 )
 from models.evaluation.intervals import bootstrap_interval, wilson_interval
-from models.evaluation.label_figures import confusions, label_table, macro_f1
-from models.evaluation.slices import group_figures, length_slices, slices
+from models.evaluation.measurement import group_figures, length_slices, slices
 
 LABELS = ("a", "b", "c", "d")
 

@@ -12,9 +12,13 @@ import pytest
 from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.evaluation import evaluate
-from pipelines.evaluation_page import evaluation_page
-from pipelines.evaluation_plots import confidence_plot, reliability_plot, risk_coverage_plot
-from pipelines.evaluation_summary import describe_evaluation
+from models.evaluation.report import (
+    confidence_plot,
+    describe_evaluation,
+    evaluation_page,
+    reliability_plot,
+    risk_coverage_plot,
+)
 
 TEXTS = ["please refund my card", "the parcel did not arrive", "my password does not work", "the app does crash"] * 3
 GOLD = ["billing", "delivery", "account", "technical"] * 2 + ["delivery", "billing", "account", "technical"]

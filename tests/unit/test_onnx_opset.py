@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.onnx_opset import check_opset, read_opsets
+from models.bundle import check_opset, read_opsets
 from schemas.errors import BundleError
 
 TINY = (Path(__file__).parents[1] / "tiny_bundle/model.onnx").read_bytes()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,27 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import default_url, open_database, reading, shown, transaction
-from escalation.migrations.runner import Migration, migrate, migrations_for
-from escalation.tables import items, metadata
+from escalation.tables import VERSION, items, metadata, schema_version
 from schemas.errors import ConfigError, QueueError, StorageError
 from tests.support.queue_databases import item_row, opened
-
-
-def test_the_migrations_make_the_tables_that_the_code_knows(queue: sa.Engine) -> None:
-    found = sa.inspect(queue)
-    assert set(metadata.tables) <= set(found.get_table_names())
-    for table in metadata.tables.values():
-        columns = {column["name"]: column for column in found.get_columns(table.name)}
-        assert set(columns) == {column.name for column in table.columns}, table.name
-        for column in table.columns:
-            assert columns[column.name]["nullable"] == column.nullable or column.primary_key, column
-            assert columns[column.name]["type"]._type_affinity is column.type._type_affinity, column
-        assert found.get_pk_constraint(table.name)["constrained_columns"] == [c.name for c in table.primary_key]
-
-
-def test_every_kind_of_database_has_the_same_steps() -> None:
-    sqlite, postgresql = migrations_for("sqlite"), migrations_for("postgresql")
-    assert [(step.version, step.name) for step in sqlite] == [(step.version, step.name) for step in postgresql]
 
 
 def test_a_database_is_opened_again_without_a_change(queue_url: str) -> None:
@@ -38,39 +22,38 @@ def test_a_database_is_opened_again_without_a_change(queue_url: str) -> None:
 
 
 def test_many_may_open_a_new_database_at_once(queue_url: str) -> None:
-    def version(_: int) -> int:
+    def versions(_: int) -> list[int]:
         with opened(queue_url) as engine, reading(engine) as connection:
-            return int(connection.scalar(sa.text("SELECT count(*) FROM schema_version")) or 0)
+            return list(connection.scalars(sa.select(schema_version.c.version)))
 
     with ThreadPoolExecutor(8) as pool:
-        versions = list(pool.map(version, range(16)))
-    steps = 0
+        assert list(pool.map(versions, range(16))) == [[VERSION]] * 16
+
+
+def test_processes_may_open_a_new_database_at_once(queue_url: str) -> None:
+    program = f"from escalation.database import open_database; open_database({queue_url!r})"
+    running = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(3)]
+    assert [process.wait(timeout=60) for process in running] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("version", [0, VERSION + 1])
+def test_a_database_of_another_version_is_refused(queue_url: str, version: int) -> None:
+    with opened(queue_url) as engine, transaction(engine) as connection:
+        connection.execute(sa.update(schema_version).values(version=version))
+    with pytest.raises(ConfigError, match=rf"have version {version}, expected {VERSION}; use the Docyard that made"):
+        open_database(queue_url)
+
+
+def test_tables_that_cannot_all_be_made_leave_nothing_behind(queue_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = sa.MetaData()
+    sa.Table("half", broken, sa.Column("a", sa.Integer))
+    sa.event.listen(broken, "after_create", sa.DDL("CREATE NONSENSE"))
+    monkeypatch.setattr("escalation.database.metadata", broken)
+    with pytest.raises(QueueError):
+        open_database(queue_url)
+    monkeypatch.undo()
     with opened(queue_url) as engine:
-        steps = len(migrations_for(engine.dialect.name))
-    assert versions == [steps] * 16
-
-
-def test_a_newer_database_is_refused(queue_url: str) -> None:
-    with opened(queue_url) as engine, transaction(engine) as connection:
-        connection.exec_driver_sql("INSERT INTO schema_version VALUES (999, 'of_tomorrow', 'x')")
-    with pytest.raises(ConfigError, match="version 999"):
-        open_database(queue_url)
-
-
-def test_a_database_made_by_other_steps_is_refused(queue_url: str) -> None:
-    with opened(queue_url) as engine, transaction(engine) as connection:
-        connection.exec_driver_sql("UPDATE schema_version SET sha256 = 'x' WHERE version = 1")
-    with pytest.raises(ConfigError, match=r"step 1 \(queue\)"):
-        open_database(queue_url)
-
-
-def test_a_step_that_fails_leaves_nothing_of_itself(queue: sa.Engine) -> None:
-    known = migrations_for(queue.dialect.name)
-    broken = Migration(len(known) + 1, "broken", ("CREATE TABLE half (a INTEGER)", "CREATE NONSENSE"), "x")
-    with pytest.raises(sa.exc.DBAPIError):
-        migrate(queue, (*known, broken))
-    assert "half" not in sa.inspect(queue).get_table_names()
-    assert migrate(queue) == len(known)
+        assert set(sa.inspect(engine).get_table_names()) == set(metadata.tables)
 
 
 def test_a_transaction_that_fails_changes_nothing(queue: sa.Engine) -> None:

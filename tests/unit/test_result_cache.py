@@ -16,9 +16,8 @@ from filelock import FileLock
 
 from models.bundle import load_bundle
 from models.classifier import Classifier
-from models.int8_probe import Int8Probe
+from models.machine import Int8Probe, Int8Products
 from models.scores import Scores, score_logits
-from models.session import Int8Products
 from tests.support.small_runs import flip_byte
 from transforms.result_cache import compaction, identity
 from transforms.result_cache.cache import ResultCache

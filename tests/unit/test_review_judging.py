@@ -13,7 +13,7 @@ from escalation.review.case import read_case
 from escalation.review.judging import Judgement, judge, known_labels
 from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import claim, defer, release
-from escalation.tables import items, judgements, metadata, reviews
+from escalation.tables import items, judgements, reviews
 from schemas.codes import JudgementKind, JudgementReason, ReviewStage, Role
 from schemas.review_config import FourEyesConfig, ReviewConfig
 from tests.support.queue_databases import NOON
@@ -47,16 +47,6 @@ def refused(
         says(engine, person, key, said, four_eyes=four_eyes)
     assert [action for action in actions(engine)[len(before) :] if action != "claimed"] == []
     return refusal.value.code
-
-
-def test_the_migrations_make_the_tables_of_the_review(queue: sa.Engine) -> None:
-    found = sa.inspect(queue)
-    for table in metadata.tables.values():
-        columns = {column["name"]: column for column in found.get_columns(table.name)}
-        assert set(columns) == {column.name for column in table.columns}, table.name
-        for column in table.columns:
-            assert columns[column.name]["nullable"] == column.nullable or column.primary_key, column
-            assert columns[column.name]["type"]._type_affinity is column.type._type_affinity, column
 
 
 def test_one_judgement_settles_an_item_and_leaves_its_trace(queue: sa.Engine) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from schemas.codes import REASON_DESCRIPTIONS, Reason
+from schemas.codes import Reason
 from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
 
@@ -77,7 +77,7 @@ class DocumentRows:
         stages: list[str | None] = [None] * n_rows
         details: list[str | None] = [self._absences.get(row) for row in range(n_rows)]
         for row, (reason, detail) in self._rejections.items():
-            stages[row], reasons[row], details[row] = REASON_DESCRIPTIONS[reason][0].value, reason.value, detail
+            stages[row], reasons[row], details[row] = reason.stage.value, reason.value, detail
         columns = {
             "document_id": self._ids,
             "text": self._texts,

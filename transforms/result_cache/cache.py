@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from models.scores import TOP_LABELS, Scores
 from transforms.result_cache.segments import N_RANGES, SCHEMA, is_whole, range_bounds, write_segment
-from warehouse.permissions import make_folder
+from warehouse.files import make_folder
 
 BASE_FILE = "base.json"
 NEW_FOLDER = "new"

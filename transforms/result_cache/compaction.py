@@ -19,7 +19,7 @@ from filelock import FileLock, Timeout
 
 from transforms.result_cache.cache import BASE_FILE, NEW_FOLDER, open_base
 from transforms.result_cache.segments import BYTES_PER_ANSWER, N_RANGES, SUFFIX, is_whole, write_segment
-from warehouse.layout import write_durably
+from warehouse.files import write_durably
 
 LOCK_FILE = ".lock"
 ABANDONED_SECONDS = 3600

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 
 from models.classifier import Classifier
-from models.session import int8_products
+from models.machine import int8_products
 
 # To be raised with every change of what the same bundle answers to the same text, or of what is kept of it.
 ANSWERS_VERSION = 1

@@ -17,8 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from models.scores import TOP_LABELS
-from warehouse.layout import sync_folder
-from warehouse.permissions import made_in
+from warehouse.files import made_in, sync_folder
 
 RANGE_BITS = 6
 N_RANGES = 2**RANGE_BITS

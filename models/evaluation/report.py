@@ -1,4 +1,4 @@
-"""An evaluation as one self-contained HTML page: no script, nothing to load, fit for print and for a phone."""
+"""Reports of an evaluation: lines for a terminal, and one self-contained HTML page with plots as inline SVG."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
-from models.evaluation.wording import decimal, interval, percent
-from pipelines.evaluation_plots import bar, confidence_plot, reliability_plot, risk_coverage_plot
-
+WIDTH, HEIGHT = 440, 300  # of the drawing; it scales with the page
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 22, 12, 46
+_NICE_TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 _CONFUSIONS = 25  # pairs on the page; the JSON has more
 _STYLE = """
 :root { --ink: #1f2933; --soft: #52606d; --rule: #d9dfe5; --paper: #fff; --shade: #f5f7f9; --blue: #24669c;
@@ -56,6 +56,99 @@ th.text, td.text { text-align: left; font-weight: 400; white-space: normal; over
   tr, figure, .figures div { break-inside: avoid; } h2 { break-after: avoid; } thead { display: table-header-group; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; } }
 """
+
+
+def percent(share: float | None, digits: int = 2) -> str:
+    """A share as a percentage, "-" where there is none."""
+    return "-" if share is None else f"{100 * share:.{digits}f}%"
+
+
+def interval(bounds: Sequence[float] | None, digits: int = 2) -> str:
+    """A 95% interval of a share as two percentages."""
+    return "-" if bounds is None else f"{percent(bounds[0], digits)} to {percent(bounds[1], digits)}"
+
+
+def decimal(value: float | None, digits: int = 4) -> str:
+    """A figure that is no share, "-" where there is none."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def describe_evaluation(result: dict[str, Any]) -> str:
+    """One figure a line; what was not measured is left out."""
+    lines = [f"{result['rows']:,} rows, {result['in_scope_rows']:,} of them in scope of {result['bundle']}"]
+    if result["in_scope_rows"]:
+        lines += _in_scope(result)
+    else:
+        lines.append("  no label of the data is one of the bundle's: " + ", ".join(list(result["unknown_labels"])[:5]))
+    if result["out_of_scope_rows"]:
+        escalated = percent(result["out_of_scope_escalated_share"])
+        lines.append(_line("out of scope", f"{escalated} of {result['out_of_scope_rows']:,} rows escalated"))
+    if result["failed_rows"]:
+        lines.append(_line("failed", f"{result['failed_rows']:,} rows the model could not read"))
+    if speed := result["speed"]:
+        lines.append(
+            _line(
+                "speed, here and now",
+                f"{speed['documents_per_second']:,.0f} documents/s, "
+                f"{speed['documents_per_cpu_second']:,.0f} per CPU second; one alone {speed['single_p50_ms']:.1f} ms, "
+                f"p95 {speed['single_p95_ms']:.1f} ms",
+            )
+        )
+    return "\n".join(lines)
+
+
+def _in_scope(result: dict[str, Any]) -> list[str]:
+    lines = [
+        _line("accuracy", _with_interval(result, "accuracy")),
+        _line("macro-F1", _with_interval(result, "macro_f1")),
+        _line(
+            "accepted",
+            f"{percent(result['accepted_share'])}, of which right {_with_interval(result, 'accuracy_accepted')}",
+        ),
+    ]
+    if result["expected_calibration_error"] is not None:
+        lines.append(_line("calibration error", decimal(result["expected_calibration_error"])))
+    lines.append(_line("risk-coverage area", decimal(result["risk_coverage"]["area"])))
+    if positives := result["positives_only"]:
+        lines.append(
+            _line(
+                "positives only",
+                f"{_with_interval(positives, 'accuracy')} of {positives['rows']:,} rows that are not "
+                f"{positives['none_label']!r}",
+            )
+        )
+        lines.append(_line("which of them", _with_interval(positives, "accuracy_without_none")))
+    if first_tier := result["first_tier"]:
+        lines.append(
+            _line(
+                "first tier",
+                f"answers {percent(first_tier['share'])}, of which right {_with_interval(first_tier, 'accuracy')}",
+            )
+        )
+    if several := result["several_labels"]:
+        lines += [
+            _line("any right label", f"{_with_interval(several, 'any_right', 'any_right_share')}"),
+            _line(
+                f"in the top {several['top_labels']}",
+                f"{percent(several['found_in_top_share'])} of the {several['right_labels']:,} right labels",
+            ),
+        ]
+    if positive := result["positive_label"]:
+        found = decimal(positive["average_precision"])
+        lines.append(
+            _line("average precision", f"{found} for {positive['label']!r}, {percent(positive['share'])} of the rows")
+        )
+    return lines
+
+
+def _with_interval(figures: dict[str, Any], name: str, key: str = "") -> str:
+    shown = percent(figures[key or name])
+    bounds = figures[f"{name}_interval_95"]
+    return f"{shown} (95% interval {interval(bounds)})" if bounds else shown
+
+
+def _line(name: str, value: str) -> str:
+    return f"  {name:<20}  {value}"
 
 
 def evaluation_page(result: dict[str, Any], data_name: str) -> str:
@@ -262,3 +355,136 @@ def _kind(place: int, text_columns: int) -> str:
 def _weakest_first(entry: dict[str, Any]) -> tuple[bool, float, str]:
     """By F1; labels that no row has come last."""
     return entry["rows"] == 0, entry["f1"], entry["label"]
+
+
+def risk_coverage_plot(curve: Sequence[dict[str, float]], coverage: float, error: float | None) -> str:
+    """Error among the most confident answers, by the share of rows that is answered; the policy is a dot.
+
+    Args:
+        curve: `risk_coverage.curve` of an evaluation.
+        coverage: share of the rows that the policy accepts.
+        error: share of those that is wrong; None when it accepts none.
+    """
+    highest = max(error or 0.0, *(point["error"] for point in curve))
+    top = next(nice for nice in _NICE_TOPS if highest <= nice)
+    line = " ".join(f"{_x(point['coverage'])},{_y(point['error'], top)}" for point in curve)
+    body = [f'<polyline class="line" points="{line}"/>']
+    told = "Error rises to {:.1%} when every row is answered.".format(curve[-1]["error"])
+    if error is not None:
+        x, y = _x(coverage), _y(error, top)
+        told += f" The policy accepts {coverage:.1%} of the rows with an error of {error:.2%}."
+        at_left = coverage > 0.5
+        body += [
+            f'<path class="guide" d="M{x},{_y(0, top)}V{y}H{_x(0)}"/>',
+            f'<circle class="point" cx="{x}" cy="{y}" r="6"/>',
+            _text(x + (-12 if at_left else 12), y - 10, "policy", "end" if at_left else "start", "strong"),
+        ]
+    return _plot("Risk and coverage", told, body, "rows answered, most confident first", "wrong among them", top)
+
+
+def reliability_plot(bins: Sequence[dict[str, Any]]) -> str:
+    """Accuracy by confidence, with its 95% interval; on the diagonal, confidence is honest.
+
+    Args:
+        bins: `reliability` of an evaluation.
+    """
+    body = [f'<path class="guide" d="M{_x(0)},{_y(0)}L{_x(1)},{_y(1)}"/>']
+    most = max(entry["rows"] for entry in bins)
+    for entry in bins:
+        x = _x(entry["confidence"])
+        low, high = entry["accuracy_interval_95"]
+        radius = 2.5 + 4.5 * (entry["rows"] / most) ** 0.5
+        body += [
+            f'<path class="interval" d="M{x},{_y(low)}V{_y(high)}"/>',
+            f'<circle class="point" cx="{x}" cy="{_y(entry["accuracy"])}" r="{radius:.1f}">'
+            f"<title>{entry['rows']:,} rows: confidence {entry['confidence']:.3f}, right {entry['accuracy']:.3f}"
+            "</title></circle>",
+        ]
+    furthest = max(bins, key=_gap)
+    told = (
+        f"Of {len(bins)} bins, the one at confidence {furthest['confidence']:.2f} lies furthest from the diagonal: "
+        f"{furthest['accuracy']:.2f} of its {furthest['rows']:,} rows are right."
+    )
+    return _plot("Reliability", told, body, "confidence", "right")
+
+
+def confidence_plot(bins: Sequence[dict[str, Any]]) -> str:
+    """Places of the right answers and of the wrong ones, each as shares of their own number.
+
+    Args:
+        bins: `reliability` of an evaluation.
+    """
+    wrong = [round(entry["rows"] * (1 - entry["accuracy"])) for entry in bins]
+    right = [entry["rows"] - number for entry, number in zip(bins, wrong, strict=True)]
+    body = []
+    for place, (kind, numbers) in enumerate((("right", right), ("wrong", wrong))):
+        top = 22 + 20 * place
+        body += [
+            f'<rect class="{kind}" x="{_x(0.04)}" y="{top - 10}" width="12" height="12"/>',
+            _text(_x(0.04) + 18, top, f"{sum(numbers):,} {kind}", "start"),
+        ]
+        for entry, number in zip(bins, numbers, strict=True):
+            width = (_x(entry["up_to"]) - _x(entry["above"]) - 3) / 2
+            y = _y(number / max(sum(numbers), 1))
+            body.append(
+                f'<rect class="{kind}" x="{_x(entry["above"]) + 1.5 + place * width:.1f}" y="{y}" width="{width:.1f}" '
+                f'height="{_y(0) - y:.1f}"><title>{number:,} {kind}</title></rect>'
+            )
+    told = (
+        f"In the highest bin lie {right[-1]:,} of the {sum(right):,} right answers and {wrong[-1]:,} of the "
+        f"{sum(wrong):,} wrong ones."
+    )
+    return _plot("Answers by confidence", told, body, "confidence", "share of the right, of the wrong")
+
+
+def bar(share: float | None) -> str:
+    """A small bar for a cell of a table; the cell says the figure itself."""
+    width = 0.0 if share is None else 60 * share
+    return (
+        '<svg class="bar" viewBox="0 0 60 8" width="60" height="8" aria-hidden="true">'
+        f'<rect class="track" width="60" height="8"/><rect class="right" width="{width:.1f}" height="8"/></svg>'
+    )
+
+
+def _plot(title: str, told: str, body: list[str], x_name: str, y_name: str, top: float = 1.0) -> str:
+    """A drawing with axes from 0 to 1 and from 0 to `top`, in percent; `told` says it to who cannot see it."""
+    name = title.lower().replace(" ", "-")
+    grid = []
+    for step in range(6):
+        share, y, x = step / 5, _y(top * step / 5, top), _x(step / 5)
+        label = f"{100 * top * share:.1f}".rstrip("0").rstrip(".") + "%"
+        grid += [
+            f'<path class="grid" d="M{_x(0)},{y}H{_x(1)}"/>',
+            _text(_LEFT - 8, y + 4, label, "end"),
+            _text(x, HEIGHT - _BOTTOM + 18, f"{100 * share:.0f}%", "middle"),
+        ]
+    middle = (_TOP + HEIGHT - _BOTTOM) / 2
+    return "\n".join(
+        [
+            f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby="{name}-title {name}-told">',
+            f'<title id="{name}-title">{escape(title)}</title>',
+            f'<desc id="{name}-told">{escape(told)}</desc>',
+            *grid,
+            *body,
+            f'<path class="axis" d="M{_x(0)},{_TOP}V{_y(0)}H{_x(1)}"/>',
+            _text((_x(0) + _x(1)) / 2, HEIGHT - 8, x_name, "middle", "name"),
+            f'<g transform="rotate(-90 12 {middle})">{_text(12, middle + 4, y_name, "middle", "name")}</g>',
+            "</svg>",
+        ]
+    )
+
+
+def _x(share: float) -> float:
+    return round(_LEFT + share * (WIDTH - _LEFT - _RIGHT), 1)
+
+
+def _y(value: float, top: float = 1.0) -> float:
+    return round(HEIGHT - _BOTTOM - value / top * (HEIGHT - _TOP - _BOTTOM), 1)
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+
+
+def _gap(entry: dict[str, Any]) -> float:
+    return abs(float(entry["accuracy"]) - float(entry["confidence"]))

@@ -1,27 +1,85 @@
-"""Tries, before a run is decided, whether its partitions can be replaced, and says what is in the way.
+"""Replaces one folder by another in a single step, and tries beforehand whether that will be possible.
 
 Only the real call tells: a mount, a read-only file system, another owner, an immutable flag, an overlay or a quota can
-each forbid to rename a folder whose mode looks fine. So the folder is renamed for real, onto one that is not empty.
-The system makes all its checks and then refuses, because the place is taken; nothing has moved. A partition that does
-not exist yet is made, empty, and removed.
+each forbid to rename a folder whose mode looks fine. So a rehearsal renames the folder for real, onto one that is not
+empty. The system makes all its checks and then refuses, because the place is taken; nothing has moved. A partition that
+does not exist yet is made, empty, and removed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
+import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import DocyardError, StorageError
 from schemas.system_errors import system_error
 from schemas.tables import PUBLISHED_TABLES
-from warehouse.layout import Partition, Warehouse, remove_folder
-from warehouse.mounts import between, mount_between, mounts_below
-from warehouse.permissions import PRIVATE_FILE, make_folder, make_private_folder
+from warehouse.files import (
+    PRIVATE_FILE,
+    between,
+    make_folder,
+    make_private_folder,
+    mount_between,
+    mounts_below,
+    remove_folder,
+)
+from warehouse.layout import Partition, Warehouse
 
+logger = logging.getLogger(__name__)
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2  # linux/fs.h
+_RENAME_SWAP = 2  # macOS sys/stdio.h
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}  # POSIX allows either
+
+
+def replace_folder(new: Path, target: Path) -> None:
+    """Puts the folder `new` in the place of `target`; where `target` existed, it is at `new` afterwards.
+
+    Linux and macOS exchange two folders in one system call. On a file system without it (NFS, some network
+    drives) the old folder is moved aside first: a reader may then miss the partition for an instant, and a kill in
+    that instant is mended by the next command that opens the warehouse.
+
+    Source: rename(2), flag RENAME_EXCHANGE; renamex_np(2), flag RENAME_SWAP.
+    """
+    if not target.exists():
+        new.rename(target)
+        return
+    if _exchange(new, target):
+        return
+    logger.warning("%s: the file system cannot exchange folders in one step", target.parent)
+    aside = new.with_name(new.name + ".old")
+    target.rename(aside)
+    try:
+        new.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    aside.rename(new)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchanges two paths; False where the system has no such call, OSError where the call failed otherwise."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if sys.platform == "linux" and hasattr(libc, "renameat2"):
+        status = libc.renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE)
+    elif sys.platform == "darwin":
+        status = libc.renamex_np(os.fsencode(first), os.fsencode(second), _RENAME_SWAP)
+    else:
+        return False
+    if status == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in _UNSUPPORTED:
+        return False
+    raise OSError(code, os.strerror(code), str(second))
 
 
 def rehearse(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> None:
@@ -33,14 +91,19 @@ def rehearse(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str)
         run_id: of the run, whose folders for staging and for its manifest exist.
 
     Raises:
-        StorageError: a partition cannot be replaced; it says which, and what is in the way.
+        StorageError: a partition cannot be replaced; the message names it and the obstacle.
         RunFailedError: likewise, for a reason that may pass.
     """
     with scratch_folder(warehouse.staging(run_id) / "rehearsal") as scratch:
         for table in PUBLISHED_TABLES:
             for partition in partitions:
                 try_replacing(warehouse.partition(table.name, partition), scratch)
-        _try_recording(scratch / "taken" / "file", warehouse.run(run_id) / ".rehearsal")
+        file, record = scratch / "taken" / "file", warehouse.run(run_id) / ".rehearsal"
+        try:
+            file.rename(record)
+            record.rename(file)
+        except OSError as error:
+            raise in_the_way(error, file, record.parent) from None
 
 
 def check_places(warehouse: Warehouse, partitions: Sequence[Partition]) -> None:
@@ -56,12 +119,11 @@ def check_places(warehouse: Warehouse, partitions: Sequence[Partition]) -> None:
             target = warehouse.partition(table.name, partition)
             _check_is_plain_folder(target)
             if mount := mount_between(target, warehouse.root):
-                raise StorageError(_mounted(target, mount))
+                raise _mounted(target, mount)
             _check_writable(target.parent)
 
 
 def _check_writable(folder: Path) -> None:
-    """Asks the system whether this user may write to the folder, or to the one that it would be made in."""
     place = next(place for place in (folder, *folder.parents) if place.exists())
     if not os.access(place, os.W_OK | os.X_OK):
         raise StorageError(
@@ -115,7 +177,7 @@ def in_the_way(error: OSError, source: Path, target: Path) -> DocyardError:
     root = Path(os.path.commonpath([source, target]))
     for path in (target, source):
         if mount := mount_between(path, root):
-            return StorageError(_mounted(target, mount))
+            return _mounted(target, mount)
         if link := next((place for place in between(path, root) if place.is_symlink()), None):
             return StorageError(
                 f"{target} cannot be replaced: {link} is a link to elsewhere; put the folder itself there"
@@ -126,8 +188,8 @@ def in_the_way(error: OSError, source: Path, target: Path) -> DocyardError:
     )
 
 
-def _mounted(target: Path, mount: Path) -> str:
-    return (
+def _mounted(target: Path, mount: Path) -> StorageError:
+    return StorageError(
         f"{target} cannot be replaced: {mount} is a mount, and the whole warehouse must lie on one file system; "
         "unmount it, then run again"
     )
@@ -139,7 +201,7 @@ def _check_is_plain_folder(target: Path) -> None:
     if target.exists() and not target.is_dir():
         raise StorageError(f"{target} cannot be replaced: a file lies where a folder is expected; move it away")
     if target.is_dir() and (mounts := mounts_below(target)):
-        raise StorageError(_mounted(target, mounts[0]))  # and what is mounted would be deleted with the old data
+        raise _mounted(target, mounts[0])  # and what is mounted would be deleted with the old data
 
 
 def _refused_as_taken(source: Path, taken: Path) -> None:
@@ -162,11 +224,3 @@ def _come_and_go(new: Path, target: Path) -> None:
         for place in missing:
             with contextlib.suppress(OSError):  # one that could not be made
                 place.rmdir()
-
-
-def _try_recording(file: Path, target: Path) -> None:
-    try:
-        file.rename(target)
-        target.rename(file)
-    except OSError as error:
-        raise in_the_way(error, file, target.parent) from None

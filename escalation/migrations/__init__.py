@@ -1,1 +1,0 @@
-"""The queue's tables, as numbered steps that are never changed once they were released."""
