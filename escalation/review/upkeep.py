@@ -8,6 +8,7 @@ import subprocess
 import threading
 import urllib.error
 import urllib.request
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def prepare(engine: sa.Engine, config: ReviewConfig) -> int:
         for folder in config.bundles:
             bundle = load_bundle(Path(folder))
             learn_labels(connection, ((bundle.manifest.document_type, label) for label in bundle.labels))
-    return run_upkeep(engine, config, now_micros())
+    return run_upkeep(engine, config, now_micros())["admitted"]
 
 
 def run_upkeep_until(stop: threading.Event, engine: sa.Engine, config: ReviewConfig) -> None:
@@ -60,31 +61,30 @@ def run_upkeep_until(stop: threading.Event, engine: sa.Engine, config: ReviewCon
             logger.warning("the queue's database cannot be used at the moment: %s", type(error).__name__)
 
 
-def run_upkeep(engine: sa.Engine, config: ReviewConfig, now: int) -> int:
+def run_upkeep(engine: sa.Engine, config: ReviewConfig, now: int) -> Counter[str]:
     """Brings the reviews in line with the queue and the clock; safe beside other servers on the same queue.
 
     Returns:
-        Number of items that were admitted.
+        Numbers of items that were `admitted`, `released`, became `overdue`, and of which the hook was `notified`.
     """
-    admitted = released = 0
+    total: Counter[str] = Counter()
     while True:
         with transaction(engine) as connection:
             if is_postgresql(connection):  # SQLite has one writer anyhow
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            gone = release_withdrawn(connection, now)
-            new = admit_items(connection, config, now)
-            late = mark_overdue(connection, now)
+            done = Counter(released=release_withdrawn(connection, now), admitted=admit_items(connection, config, now))
+            done["overdue"] = mark_overdue(connection, now)
             sweep_sessions(connection, now, config.sessions)
-        admitted, released = admitted + new, released + gone
-        if not (gone or new or late):
+        total.update(done)
+        if not done.total():
             break
-    if admitted + released >= _MANY:
+    if total["admitted"] + total["released"] >= _MANY:
         with transaction(engine) as connection:
             # PostgreSQL would count within a minute, planning for empty tables until then.
             if is_postgresql(connection):
                 connection.execute(sa.text("ANALYZE items, reviews"))
-    notify_overdue(engine, config.due, now)
-    return admitted
+    total["notified"] = notify_overdue(engine, config.due, now)
+    return total
 
 
 def admit_items(connection: sa.Connection, config: ReviewConfig, now: int) -> int:

@@ -103,7 +103,7 @@ def test_the_same_document_is_settled_by_the_earlier_decision_and_says_so(decide
         assert [row["item_key"] for row in listed.rows] == ["again"]
     page = logged_in(decided, "ben").get("/items/again").text
     assert re.search(r'href="/items/first">decided before</a>, <time [^>]*>2026-11-22 12:00 UTC</time>', page)
-    assert run_upkeep(decided, CONFIG, NOON + DAY).taken_in == 0
+    assert run_upkeep(decided, CONFIG, NOON + DAY)["admitted"] == 0
     assert is_sound(decided)
 
 

@@ -21,7 +21,8 @@ from escalation.review.judging import reopen
 from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import claim, release
 from escalation.tables import people
-from escalation.web import item_pages, server
+from escalation.web import app as server
+from escalation.web import pages
 from escalation.web.rendering import COOKIE
 from schemas.review_config import ReviewConfig, SessionConfig
 from tests.support.queue_databases import NOON, SECOND, new_sqlite, opened
@@ -374,7 +375,7 @@ def test_a_judgement_that_is_sent_again_later_claims_nothing(office: sa.Engine) 
     send(client, "/items/b/release")
     answer = client.post("/items/a/judge", data=form)
     assert answer.headers["location"] == "/?note=done_before"
-    assert "noted before" in client.get(answer.headers["location"]).text
+    assert "already noted" in client.get(answer.headers["location"]).text
     assert review_row(office, "b")["claimed_by"] is None
 
 
@@ -525,14 +526,14 @@ def test_a_defect_leaves_a_trace_without_words_and_keeps_the_form(
     def broken(*_: object) -> None:
         raise ValueError(f"cannot do {WRITTEN}")
 
-    monkeypatch.setattr(item_pages, "judge", broken)
+    monkeypatch.setattr(pages, "judge", broken)
     with caplog.at_level(logging.ERROR):
         answer = client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT})
     assert answer.status_code == 500
     assert is_kept(answer)
     assert "POST /items/a/judge failed" in caplog.text
     assert "builtins.ValueError" in caplog.text
-    assert "item_pages.py:" in caplog.text
+    assert "pages.py:" in caplog.text
     assert "landlord" not in caplog.text
 
 

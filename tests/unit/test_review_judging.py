@@ -95,12 +95,12 @@ def test_auditors_and_admins_judge_nothing(queue: sa.Engine, person: Person) -> 
 def test_a_judgement_needs_a_claim_that_has_not_ended(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
     with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
-        judge(connection, ANNA, "a", label("delivery"), NOON, FourEyesConfig())
+        judge(connection, ANNA, "a", label("delivery"), NOON, CONFIG)
     assert refusal.value.code is RefusalCode.NOT_HELD
     with transaction(queue) as connection:
         claim(connection, ANNA, "a", NOON, DUE)
     with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
-        judge(connection, ANNA, "a", label("delivery"), NOON + HOUR, FourEyesConfig())
+        judge(connection, ANNA, "a", label("delivery"), NOON + HOUR, CONFIG)
     assert refusal.value.code is RefusalCode.NOT_HELD
 
 
@@ -205,8 +205,8 @@ def test_the_second_pair_of_eyes_is_blind(queue: sa.Engine) -> None:
             case = read_case(connection, person, "a", NOON)
             assert (case.judgements, case.hidden) == ((), True)
             assert "a sentence only anna wrote" not in repr(case)
-        assert [row["person"] for row in read_case(connection, ANNA, "a", NOON).said] == ["anna"]
-        assert [row["person"] for row in read_case(connection, OTTO, "a", NOON).said] == ["anna"]
+        assert [row["person"] for row in read_case(connection, ANNA, "a", NOON).judgements] == ["anna"]
+        assert [row["person"] for row in read_case(connection, OTTO, "a", NOON).judgements] == ["anna"]
 
 
 def test_a_disagreement_goes_to_an_adjudicator_who_is_neither(queue: sa.Engine) -> None:
@@ -216,7 +216,7 @@ def test_a_disagreement_goes_to_an_adjudicator_who_is_neither(queue: sa.Engine) 
     assert refused(queue, BEN, "a", label("billing", "x"), TWO_PEOPLE) == RefusalCode.ROLE
     assert refused(queue, CARO, "a", label("billing", "x"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
     with reading(queue) as connection:
-        assert [row["person"] for row in read_case(connection, DAN, "a", NOON).said] == ["anna", "caro"]
+        assert [row["person"] for row in read_case(connection, DAN, "a", NOON).judgements] == ["anna", "caro"]
     assert says(queue, DAN, "a", label("account", "neither is right"), four_eyes=TWO_PEOPLE) is ReviewStage.CLOSED
     assert item(queue, "a")["settled_label"] == "account"
 
@@ -289,9 +289,9 @@ def test_an_item_that_the_queue_takes_back_leaves_the_review(queue: sa.Engine) -
         claim(connection, ANNA, "a", NOON, DUE)
         connection.execute(sa.update(items).values(state="dead", code="withdrawn"))
     with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
-        judge(connection, ANNA, "a", label("delivery"), NOON, FourEyesConfig())
+        judge(connection, ANNA, "a", label("delivery"), NOON, CONFIG)
     assert refusal.value.code is RefusalCode.NOT_OPEN
-    assert run_upkeep(queue, CONFIG, NOON).let_go == 1
+    assert run_upkeep(queue, CONFIG, NOON)["released"] == 1
     assert review_row(queue, "a")["stage"] == "closed"
 
 
@@ -309,7 +309,7 @@ def test_an_item_that_comes_back_is_judged_anew_and_by_whom_it_may(queue: sa.Eng
 def test_keeping_up_again_changes_nothing(queue: sa.Engine) -> None:
     fill(queue, *(in_review(f"k{i}") for i in range(30)))
     before = actions(queue)
-    assert run_upkeep(queue, CONFIG, NOON) == dataclasses.replace(run_upkeep(queue, CONFIG, NOON), taken_in=0)
+    assert run_upkeep(queue, CONFIG, NOON).total() == 0
     assert actions(queue) == before
     assert before.count("review_opened") == 30
 
