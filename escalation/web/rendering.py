@@ -6,6 +6,7 @@ Every link and form keeps the filters of the worklist, as addresses carry them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,19 +47,6 @@ class App:
     def form_key(self) -> bytes:
         return load_form_key(self.engine)
 
-    @cached_property
-    def templates(self) -> jinja2.Environment:
-        """Everything that is put into a template is escaped, and a name that is missing is an error."""
-        environment = jinja2.Environment(
-            loader=jinja2.PackageLoader("escalation.web"),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters.update(FILTERS)
-        return environment
-
     def address(self, path: str) -> str:
         """A path of ours as browsers ask for it, below the path that the proxy gives us."""
         return self.config.server.base_path + path
@@ -75,7 +63,7 @@ class App:
             "plain_link": self.address,
             "static": lambda name: self.address(f"/static/{name}"),
         }
-        return HTMLResponse(self.templates.get_template(template).render(known | values), status)
+        return HTMLResponse(_templates().get_template(template).render(known | values), status)
 
     def set_cookie(self, response: Response, token: str) -> None:
         """Hands a session's token to the browser; a link from a mail brings it along, a form of another site not."""
@@ -185,6 +173,20 @@ def see_other(address: str) -> Response:
 def client_address(http: Request) -> str:
     """The address that asks, as the connection has it; no header is believed about it."""
     return http.client.host if http.client else ""
+
+
+@functools.cache
+def _templates() -> jinja2.Environment:
+    """Everything that is put into a template is escaped, and a name that is missing is an error."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("escalation.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(FILTERS)
+    return environment
 
 
 def _member(kind: type[_E], value: str) -> _E:

@@ -106,7 +106,7 @@ def test_words_that_stood_elsewhere_in_a_sqlite_file_are_gone_as_well(tmp_path: 
 def test_an_erasure_that_a_reader_holds_up_ends_with_an_error_and_is_completed_by_another(
     place: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.review.PATIENCE_SECONDS", SOON)
+    monkeypatch.setattr("escalation.evidence.erasure.PATIENCE_SECONDS", SOON)
     words = ("erase", "--older-than", "0")
     with opened(new_sqlite(place.root)) as queue, transaction(queue) as connection:
         connection.execute(sa.update(items).values(state="settled", code="person_decided"))

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from escalation.database import reading, transaction
 from escalation.events import Checkpoint, Event, append_event, checkpoint, event_hash
 from escalation.evidence.audit import EXPORT_COLUMNS, export_trail, parse_checkpoint, verify_trail
-from escalation.evidence.erasure import erase, matches_document, matches_older, plan_erasure
+from escalation.evidence.erasure import erase, matches_document, matches_older
 from escalation.people.rules import Refusal, RefusalCode
 from escalation.review.judging import judgement_evidence
 from escalation.tables import calls, events, items, judgements
@@ -203,7 +203,7 @@ def test_an_export_needs_a_name_that_says_its_format(trail: sa.Engine, tmp_path:
 def test_erasing_a_document_blanks_its_words_and_keeps_the_trail_whole(trail: sa.Engine) -> None:
     which = matches_document("id-b", None)
     before = actions(trail)
-    planned = plan_erasure(trail, which)
+    planned = erase(trail, which, NOON, dry_run=True)
     assert actions(trail) == before
     assert item(trail, "b")["text"] is not None
     assert erase(trail, which, NOON) == planned
@@ -236,7 +236,7 @@ def test_the_paragraphs_of_a_document_are_erased_with_it(queue: sa.Engine) -> No
 
 
 def test_retention_erases_what_was_settled_long_ago_and_nothing_that_waits(trail: sa.Engine) -> None:
-    assert plan_erasure(trail, matches_older(30, NOON + 29 * DAY)).items == 0
+    assert erase(trail, matches_older(30, NOON + 29 * DAY), NOON, dry_run=True).items == 0
     assert erase(trail, matches_older(30, NOON + 31 * DAY), NOON + 31 * DAY).items == 2
     assert item(trail, "c")["text"] is not None
     assert faults(trail) == []

@@ -23,7 +23,7 @@ from escalation.outcomes.training_data import export_training_data
 from escalation.people.rules import Refusal
 from escalation.review.case import read_case
 from escalation.review.decided_before import Precedents
-from escalation.review.judging import adopt_label, reopen
+from escalation.review.judging import learn_labels, reopen
 from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import Filters, View, claim, worklist
 from escalation.tables import calls, events, items, reused_decisions, reviews
@@ -168,7 +168,7 @@ def test_a_label_that_the_new_bundle_does_not_know_is_not_reused_and_an_adopted_
     assert arrives(queue, "among its candidates", **{**known, "bundle": new["bundle"]}) == "decided_before"
     assert arrives(queue, "unknown", **{**known, **new}) == "loaded"
     with transaction(queue) as connection:
-        adopt_label(connection, "receipt", "billing")  # of another kind
+        learn_labels(connection, [("receipt", "billing")], ADOPTED)  # of another kind
     assert Precedents().settle_waiting(queue, NOON) == 0
 
 

@@ -130,7 +130,7 @@ def test_one_address_is_one_person_on_the_page_and_in_label_studio(
     again = task("a", annotation({"id": 7, "email": address}, "delivery"))
     found = imported(staffed, tmp_path, again, config=EVERYTHING_TWICE)
     assert counts(found) == (0, 0, 0, 0, 1)
-    assert found.refused[0].startswith("task 40, annotation 1: You have judged this item already")
+    assert found.refused[0].startswith("task 40, annotation 1: You have already judged this item")
     assert item(staffed, "a")["state"] == "in_review"
     other = task("a", annotation({"id": 8, "email": "BEN"}, "delivery", number=2))
     assert counts(imported(staffed, tmp_path, other, config=EVERYTHING_TWICE)) == (1, 0, 0, 0, 0)
@@ -143,7 +143,7 @@ def test_who_was_imported_first_cannot_be_the_second_on_the_page(staffed: sa.Eng
     config = ReviewConfig(four_eyes=TWO_PEOPLE)
     imported(staffed, tmp_path, task("a", annotation("KIM@example.org", "delivery")), config=config)
     assert review_row(staffed, "a")["first_by"] == "kim@example.org"
-    with transaction(staffed) as connection, pytest.raises(Exception, match="judged this item already"):
+    with transaction(staffed) as connection, pytest.raises(Exception, match="already judged this item"):
         claim(connection, KIM, "a", NOON, DUE)
 
 
@@ -208,7 +208,7 @@ def test_a_file_says_whose_account_a_number_or_another_address_is(staffed: sa.En
     )
     found = imported(staffed, tmp_path, *tasks, config=config, annotators=annotators)
     assert counts(found) == (2, 0, 0, 0, 1)
-    assert "judged this item already" in found.refused[0]
+    assert "already judged this item" in found.refused[0]
     assert item(staffed, "a")["settled_by"] == "person:kim@example.org"
     assert review_row(staffed, "b")["first_by"] == "anna"
     details = json.loads(rows_of(staffed, events)[-1]["details"])
