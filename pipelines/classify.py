@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.bundle import ModelBundle, bundle_reference, load_bundle
+from models.bundle import ModelBundle, load_bundle
 from pipelines.job import run_job, worker_message
 from pipelines.runners import read_beam_options
 from pipelines.terminal import show_progress
@@ -239,7 +239,7 @@ def _choose_bundle(item: InputConfig) -> tuple[InputConfig, BundleChoice]:
             f"{item.bundle}: made for documents of type {bundle.document_type!r}, the input has type "
             f"{item.document_type!r}; name another bundle"
         )
-    return _as_the_bundle_says(item, bundle), BundleChoice(str(folder), bundle_reference(bundle), bundle.digest)
+    return _as_the_bundle_says(item, bundle), BundleChoice(str(folder), bundle.reference, bundle.digest)
 
 
 def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:

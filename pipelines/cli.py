@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from pipelines.drain_command import drain
 from pipelines.model_commands import bundle, doctor, evaluate, train
+from pipelines.queue import queue
 from pipelines.review import audit, erase, label_studio, resolve, review
 from pipelines.run_commands import classify, dictionary, runs, sample, show, verify
 from pipelines.terminal import complain, open_missing_streams, settle_streams
@@ -64,7 +64,7 @@ def main(verbose: bool) -> None:
 for _command in (
     *(classify, runs, show, verify, dictionary, sample),
     *(evaluate, train, bundle, doctor),
-    *(drain, review, audit, erase, resolve, label_studio),
+    *(queue, review, audit, erase, resolve, label_studio),
 ):
     main.add_command(_command)
 

@@ -10,8 +10,8 @@ import click
 
 from pipelines.options import PATH, json_option
 from pipelines.terminal import answer, report
+from schemas.codes import FIRST_TIER_CHOICES
 from schemas.errors import BundleError
-from schemas.run_config import FIRST_TIER_CHOICES
 
 _config = click.argument("config", type=PATH)
 _data = click.option(

@@ -163,9 +163,9 @@ def sample(folder: Path, kinds: tuple[str, ...], documents: int, seed: int) -> N
 
     Some of the documents are broken, some are out of scope; `_truth.csv` beside them says which.
     """
-    from pipelines.sampling.kinds import KINDS, RUN_FILE, write_samples
+    from pipelines.sampling.samples import RUN_FILE, WRITERS, write_samples
 
-    summaries = write_samples(folder, KINDS if not kinds or "all" in kinds else kinds, documents, seed)
+    summaries = write_samples(folder, WRITERS if not kinds or "all" in kinds else kinds, documents, seed)
     for kind, summary in summaries.items():
         report(
             f"wrote {summary.n_documents:,} {kind}s into {len(summary.files):,} files in {summary.truth.parent}: "

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from models.bundle import ModelBundle
-from models.policy import route
+from models.scores import Scores
+from schemas.codes import Route
 from schemas.shards import Shard
 from transforms.classify_documents import FIRST_TIER, classifier_of
 from transforms.run_plan import RunPlan, reporting_failures
@@ -27,20 +28,17 @@ def route_documents(table: pa.Table, bundle: ModelBundle, first_tier: str = "str
         first_tier: the criterion by which its first tier answered.
     """
     rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
-    label_ids = pc.fill_null(table["label_id"], 0).to_numpy()
-    easy = pc.fill_null(pc.equal(table["tier"], FIRST_TIER), False).to_numpy(zero_copy_only=False)
-    of_first_tier = np.float32(bundle.policy.first_tier.get(first_tier, 1.0))
-    thresholds = np.where(easy, of_first_tier, bundle.policy.thresholds(bundle.labels)[label_ids])
-    routes, reasons = route(
-        pc.fill_null(table["confidence"], 0.0).to_numpy(),
-        pc.fill_null(table["familiarity"], 0.0).to_numpy(),
-        pc.fill_null(table["truncated"], False).to_numpy(zero_copy_only=False),
-        pc.fill_null(table["n_windows"], 1).to_numpy(),
-        thresholds,
-        bundle.policy.min_familiarity,
-        bundle.policy.max_windows,
-        easy,
+    scores = Scores(
+        top_label_ids=pc.fill_null(table["label_id"], -1).to_numpy()[:, None],
+        top_confidences=pc.fill_null(table["confidence"], 0.0).to_numpy()[:, None],
+        familiarity=pc.fill_null(table["familiarity"], 0.0).to_numpy(),
+        n_tokens=pc.fill_null(table["n_tokens"], 0).to_numpy(),
+        truncated=pc.fill_null(table["truncated"], False).to_numpy(zero_copy_only=False),
+        n_windows=pc.fill_null(table["n_windows"], 1).to_numpy(),
+        first_tier=pc.fill_null(pc.equal(table["tier"], FIRST_TIER), False).to_numpy(zero_copy_only=False),
     )
+    accepted, reasons, thresholds = bundle.policy.route(scores, first_tier)
+    routes = np.where(accepted, Route.ACCEPTED.value, Route.ESCALATED.value)
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))
     return table.append_column("threshold", pa.array(thresholds, pa.float32(), mask=rejected))

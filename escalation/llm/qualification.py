@@ -28,9 +28,7 @@ from escalation.llm.vote_fitting import FOLDS, Fit, LabelledVote, fit_vote
 from escalation.llm.work import Desk, check_setup, trial_of
 from escalation.masking.masker import UnmaskableError
 from escalation.tables import calls, qualifications
-from models.bundle import bundle_reference
 from models.classifier import Classifier
-from models.policy import route
 from schemas.codes import CallStatus, EventAction, ItemCode, RouteReason
 from schemas.errors import ConfigError, DocyardError, EndpointError, InputError
 
@@ -76,20 +74,8 @@ def escalated_texts(classifier: Classifier, texts: Sequence[str], gold: Sequence
     """Those that the bundle's policy would escalate for a low confidence, in an order made by hashes of the texts."""
     bundle = classifier.bundle
     scores = classifier.classify(list(texts))
-    thresholds = bundle.policy.thresholds(bundle.labels)[np.maximum(scores.label_ids, 0)]
-    policy = bundle.policy
-    _, reasons = route(
-        np.nan_to_num(scores.confidence),
-        np.nan_to_num(scores.familiarity, nan=-np.inf),
-        scores.truncated,
-        scores.n_windows,
-        thresholds,
-        policy.min_familiarity,
-        policy.max_windows,
-        scores.first_tier,
-    )
     found = {}
-    for row in np.flatnonzero((reasons == RouteReason.LOW_CONFIDENCE.value) & ~scores.failed).tolist():
+    for row in np.flatnonzero(bundle.policy.route(scores).reasons == RouteReason.LOW_CONFIDENCE.value).tolist():
         labels = [bundle.labels[label_id] for label_id in scores.top_label_ids[row]]
         candidates = tuple(zip(labels, map(float, scores.top_confidences[row]), strict=True))
         # The same text twice would count its luck twice.
@@ -146,7 +132,7 @@ def qualify(
         for row, answer in zip(rows, answers, strict=True)
     ]
     fit = fit_vote(votes, desk.config.llm.max_error)
-    bundle = bundle_reference(classifier.bundle)
+    bundle = classifier.bundle.reference
     _record(desk, fit, bundle, data_sha256)
     return Qualified(desk.asker.backend, bundle, fit, sum(answer is None for answer in answers))
 

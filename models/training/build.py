@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.bundle import ModelBundle, bundle_reference, write_bundle_manifest
+from models.bundle import ModelBundle, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
@@ -264,7 +264,7 @@ def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBu
         bundle = finish(fingerprint)
         Classifier(bundle)  # the fingerprint must hold here, of all places
         put_into_place(folder, job.out, Path(scratch) / "replaced")
-    reference = {"bundle": bundle_reference(bundle)}  # measured before card and fingerprint gave it its digest
+    reference = {"bundle": bundle.reference}  # measured before card and fingerprint gave it its digest
     results = {source: result | reference for source, result in results.items()}
     return BuiltBundle(dataclasses.replace(bundle, folder=job.out), results, parity)
 

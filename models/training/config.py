@@ -17,7 +17,7 @@ from models.training.parity import ParityLimits
 from models.training.pruning import Pruning
 from schemas.errors import BundleError, ConfigError
 from schemas.paths import PathText
-from schemas.run_config import build, read_toml
+from schemas.run_config import Split, build, read_toml
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Reading:
         window_overlap: tokens that neighbouring windows of a long text share; without it, long texts are cut.
     """
 
-    split: str = "none"
+    split: Split = "none"
     window_overlap: int | None = None
 
 

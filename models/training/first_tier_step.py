@@ -13,14 +13,12 @@ import pandas as pd
 
 from models.classifier import Classifier
 from models.first_tier import FILE_NAME, FirstTier, parse_first_tier
-from models.policy import Policy, route
-from models.scores import LabelScores, score_logits
+from models.scores import score_logits
 from models.tokens import TextTokenizer
 from models.training.calibration import fit_temperature
 from models.training.first_tier import FirstTierTraining, train_first_tier
 from models.training.first_tier_policy import FirstTierThreshold, choose_first_tier
 from models.training.work_folder import do_step, key_of
-from schemas.codes import Route
 
 logger = logging.getLogger(__name__)
 RECIPE = 1  # to be raised with every change of code that makes another first tier of the same configuration
@@ -99,7 +97,7 @@ def make_first_tier(
         in_scope & (own.label_ids == held_out.label_ids),
         encoder.confidence,
         in_scope & (encoder.label_ids == held_out.label_ids),
-        _accepted(encoder, bundle.policy, bundle.labels),
+        bundle.policy.route(encoder).accepted,
         in_scope,
     )
     for criterion, threshold in thresholds.items():
@@ -115,18 +113,3 @@ def _whole(rows: HeldOut, tokenizer: TextTokenizer) -> HeldOut:
     fits = ~tokenizer.tokenize(rows.texts).truncated
     texts = [text for text, taken in zip(rows.texts, fits.tolist(), strict=True) if taken]
     return HeldOut(texts, rows.label_ids[fits])
-
-
-def _accepted(scores: LabelScores, policy: Policy, labels: Sequence[str]) -> npt.NDArray[np.bool_]:
-    n_rows = len(scores.label_ids)
-    routes, _ = route(
-        scores.confidence,
-        scores.familiarity,
-        np.zeros(n_rows, dtype=np.bool_),
-        np.ones(n_rows, dtype=np.int32),
-        policy.thresholds(labels)[scores.label_ids],
-        policy.min_familiarity,
-        policy.max_windows,
-    )
-    accepted: npt.NDArray[np.bool_] = routes == Route.ACCEPTED.value
-    return accepted

@@ -23,7 +23,6 @@ import numpy.typing as npt
 from models.bundle import ModelBundle, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
-from models.evaluation.measurement import accepted_rows
 from models.scores import Scores
 from models.training.products import int8_products
 from schemas.errors import BundleError
@@ -129,7 +128,7 @@ def measure_parity(
         rows=len(texts),
         in_scope_rows=n_known,
         label_flips=int((expected.label_ids != found.label_ids).sum()),
-        route_flips=int((accepted_rows(bundle, expected)[0] != accepted_rows(bundle, found)[0]).sum()),
+        route_flips=int((bundle.policy.route(expected).accepted != bundle.policy.route(found).accepted).sum()),
         float_accuracy=float(right_before.mean()) if n_known else None,
         int8_accuracy=float(right.mean()) if n_known else None,
         accuracy_loss=(lost - gained) / n_known if n_known else None,

@@ -59,7 +59,7 @@ def test_all_items_end_with_people_and_no_network_is_reached(tiny_bundle_unchang
     home, here = tmp_path / "home", tmp_path / "here"
     home.mkdir()
     here.mkdir()
-    command = [sys.executable, "-c", program, "drain", "--config", str(config), "--workers", "1", "--json"]
+    command = [sys.executable, "-c", program, "queue", "drain", "--config", str(config), "--workers", "1", "--json"]
     ended = subprocess.run(
         UNSHARE + command if own_network else command,
         capture_output=True,

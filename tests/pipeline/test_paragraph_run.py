@@ -145,7 +145,7 @@ def test_the_input_overrules_the_bundle(config: RunConfig, tmp_path: Path) -> No
 
 
 def test_a_way_to_split_that_is_none_is_refused(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match="split: expected one of none, paragraphs or \"\", found 'clauses'"):
+    with pytest.raises(ConfigError, match="split: expected '', 'none' or 'paragraphs', found 'clauses'"):
         replace(config, inputs=(replace(config.inputs[0], split="clauses"),))
 
 

@@ -35,12 +35,10 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     texts: list[str] = []
     whole = Classifier.classify
 
-    def noting(
-        self: Classifier, given: Sequence[str], with_embeddings: bool = False, encoder_only: bool = False
-    ) -> Scores:
+    def noting(self: Classifier, given: Sequence[str], encoder_only: bool = False) -> Scores:
         if not encoder_only:
             texts.extend(given)
-        return whole(self, given, with_embeddings, encoder_only)
+        return whole(self, given, encoder_only)
 
     monkeypatch.setattr(Classifier, "classify", noting)
     return texts
@@ -199,7 +197,7 @@ def test_the_report_says_what_came_from_the_cache(config: RunConfig) -> None:
 
 
 def test_a_size_below_zero_is_refused(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match="cache_megabytes: expected 0 or more, found -1"):
+    with pytest.raises(ConfigError, match="cache_megabytes: expected at least 0, found -1"):
         replace(config, classification=ClassificationConfig(cache_megabytes=-1))
 
 

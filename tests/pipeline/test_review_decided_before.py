@@ -28,6 +28,7 @@ from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import Filters, View, claim, worklist
 from escalation.tables import calls, events, items, reused_decisions, reviews
 from pipelines import drain as job
+from schemas.codes import ADOPTED
 from schemas.drain_config import DrainConfig, QueueConfig
 from schemas.review_config import ReviewConfig
 from tests.support.queue_databases import NOON

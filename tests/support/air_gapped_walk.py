@@ -53,7 +53,7 @@ def walk(folder: Path, bundle: Path) -> None:
     with scripted_llm() as llm:
         drained = folder / "drain.toml"
         drained.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n")
-        docyard("drain", "--config", drained)
+        docyard("queue", "drain", "--config", drained)
         assert llm.log
     docyard("review", "add-user", "eve", "--role", "auditor", "--warehouse", warehouse)
     serve_and_stop(folder, warehouse)

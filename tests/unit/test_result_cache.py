@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,11 @@ def scores_for(texts: Sequence[str], n_labels: int = 7) -> Scores:
     logits = np.array([np.random.default_rng(seed).normal(size=n_labels) for seed in seeds], dtype=np.float32)
     scored = score_logits(logits.reshape(-1, n_labels), 1.3)
     n_tokens = np.array([3 + seed % 900 for seed in seeds], dtype=np.int32)
-    return Scores(
-        **vars(scored),
+    return replace(
+        scored,
         n_tokens=n_tokens,
         truncated=n_tokens > 512,
         n_windows=(1 + n_tokens // 256).astype(np.int32),
-        failed=np.zeros(len(texts), dtype=bool),
         first_tier=n_tokens % 2 == 0,
     )
 
@@ -88,11 +88,11 @@ def test_a_cache_that_is_not_there_knows_nothing_and_makes_no_folder(tmp_path: P
 def test_failed_answers_are_not_kept(tmp_path: Path) -> None:
     texts = texts_of(range(4))
     scores = scores_for(texts)
-    scores.failed[[0, 2]] = True
+    scores.top_label_ids[[0, 2]] = -1
     ResultCache(tmp_path / "i", TODAY).add("r.p", keys_for(texts), scores)
     compact_caches(tmp_path, LARGE)
     assert ResultCache(tmp_path / "i", TODAY).find(keys_for(texts)).rows.tolist() == [1, 3]
-    scores.failed[:] = True
+    scores.top_label_ids[:] = -1
     ResultCache(tmp_path / "j", TODAY).add("r.p", keys_for(texts), scores)
     assert not (tmp_path / "j").exists()
 

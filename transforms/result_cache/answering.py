@@ -52,15 +52,12 @@ def _together(known: KnownScores, unknown: npt.NDArray[np.intp], scores: Scores)
     """The known and the newly computed answers as one, each row in its place."""
     n_rows, k = len(known.rows) + len(unknown), scores.top_label_ids.shape[1]
     of_known = {
-        "label_ids": known.top_label_ids[:, 0],
-        "confidence": known.top_confidences[:, 0],
         "familiarity": known.familiarity,
         "top_label_ids": known.top_label_ids[:, :k],
         "top_confidences": known.top_confidences[:, :k],
         "n_tokens": known.n_tokens,
         "truncated": known.truncated,
         "n_windows": known.n_windows,
-        "failed": np.zeros(len(known.rows), dtype=np.bool_),
         "first_tier": known.first_tier,
     }
     merged = {}
