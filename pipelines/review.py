@@ -65,7 +65,7 @@ def _password() -> str:
 
 @click.group()
 def review() -> None:
-    """Serve the pages on which people judge documents, and manage accounts."""
+    """Serve the review pages, and manage accounts."""
 
 
 @review.command("serve")
@@ -122,7 +122,7 @@ def review_add_user(
 @configured_warehouse_option
 @database_option
 def review_set_password(name: str, config_path: Path | None, warehouse: str | None, database: str | None) -> None:
-    """Give an account a new password, and end its sessions.
+    """Set the password of an account; its sessions end.
 
     Asks for the password, or takes it from DOCYARD_REVIEW_PASSWORD.
     """
@@ -151,7 +151,10 @@ def audit() -> None:
 @database_option
 @click.option("--checkpoint", metavar="NUMBER:HASH", help="An end of the trail that this command printed before.")
 def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -> None:
-    """Recompute the chain of events; compare judgements and settled items with it."""
+    """Recompute the chain of events.
+
+    Judgements and settled items are compared with it.
+    """
     with _open_queue(warehouse, database) as engine:
         from escalation.database import reading
         from escalation.evidence.audit import parse_checkpoint, verify_trail
@@ -212,10 +215,9 @@ def erase(
     older_than: float | None,
     dry_run: bool,
 ) -> None:
-    """Erase documents from the queue; the audit trail stays whole.
+    """Erase documents from the queue and its files.
 
-    Texts, metadata, comments and answers go, from the tables and from the database's files. What the erasure does not
-    reach is listed, a line each.
+    Texts, metadata, comments and answers go; the audit trail stays whole. Copies out of reach are listed, a line each.
     """
     if (document_id is None) == (older_than is None):
         raise ConfigError("give one of --document-id and --older-than")
@@ -330,9 +332,9 @@ def label_studio_export(
     document_type: str,
     limit: int,
 ) -> None:
-    """Write open items to FILE (.json) as tasks with predictions.
+    """Write open items to FILE (.json) as tasks.
 
-    The labelling interface is written beside it (.xml).
+    With predictions, and the labelling interface beside it (.xml).
     """
     from schemas.review_config import load_review_config
 
@@ -366,9 +368,10 @@ def label_studio_import(
     database: str | None,
     annotators_path: Path | None,
 ) -> None:
-    """Take the annotations in FILE, a JSON export, as judgements.
+    """Import annotations in FILE as judgements.
 
-    Importing a file again changes nothing. Where an annotation is refused or has changed since, the others are taken.
+    FILE is a JSON export of Label Studio; importing it again changes nothing. Where an annotation is refused, or has
+    changed since it was taken, the others are taken.
     """
     from schemas.review_config import load_annotators, load_review_config
 

@@ -16,18 +16,19 @@ import sqlalchemy as sa
 from escalation.database import reading, transaction
 from escalation.evidence.audit import verify_trail
 from escalation.evidence.erasure import erase, matches_document
-from escalation.loading import load_partition
+from escalation.items import hand_to_people
+from escalation.loading import Load, load_escalations, load_partition
 from escalation.outcomes.label_studio import import_annotations
 from escalation.outcomes.resolutions import publish_resolutions
 from escalation.outcomes.training_data import export_training_data
 from escalation.people.rules import Refusal
+from escalation.report import estimate_drain
 from escalation.review.case import read_case
 from escalation.review.decided_before import Precedents
 from escalation.review.judging import learn_labels, reopen
 from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import Filters, View, claim, worklist
 from escalation.tables import calls, events, items, reused_decisions, reviews
-from pipelines import drain as job
 from schemas.codes import ADOPTED
 from schemas.drain_config import DrainConfig, QueueConfig
 from schemas.review_config import ReviewConfig
@@ -402,13 +403,17 @@ def one_run(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactor
     return folder / "warehouse"
 
 
+def load(queue: sa.Engine, config: DrainConfig) -> tuple[Load, ...]:
+    return load_escalations(queue, Warehouse(Path(config.warehouse)), config)
+
+
 def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
     queue: sa.Engine, one_run: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
     config = DrainConfig(str(warehouse))
-    [first] = job.load(queue, config)
-    job.to_people(queue, config)
+    [first] = load(queue, config)
+    hand_to_people(queue, NOON)
     run_upkeep(queue, CONFIG, NOON)
     before = {row["item_key"]: row for row in rows_of(queue)}
     for key, row in before.items():
@@ -417,18 +422,18 @@ def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
     arguments = classify_arguments(grown, tiny_bundle_unchanged, warehouse)
     arguments[arguments.index(RUN_DATE)] = "2026-11-23"
     assert docyard(*arguments).exit_code == 0
-    found = job.dry_run(queue, config)
-    [second] = job.load(queue, config)
+    found = estimate_drain(queue, Warehouse(warehouse), config)
+    [second] = load(queue, config)
     assert (second.decided_before, second.new) == (first.new, second.escalated)
     assert found.items + found.not_asked == second.new - first.new > 0
     codes = {row["item_key"]: row["code"] for row in rows_of(queue) if row["item_key"] not in before}
     assert sorted(codes.values()) == sorted(["decided_before"] * first.new + ["loaded"] * (second.new - first.new))
-    assert job.load(queue, config) == ()
+    assert load(queue, config) == ()
     assert rows_of(queue, calls) == []
     assert is_sound(queue)
     # The same date again: nothing is asked twice, nothing settled is withdrawn.
     assert docyard(*arguments).exit_code == 0
-    [again] = job.load(queue, config)
+    [again] = load(queue, config)
     assert (again.new, again.decided_before, again.withdrawn) == (0, 0, 0)
 
 
@@ -436,10 +441,10 @@ def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     queue: sa.Engine, one_run: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
-    job.load(queue, DrainConfig(str(warehouse)))
+    load(queue, DrainConfig(str(warehouse)))
     row = rows_of(queue)[0]
     run_upkeep(queue, CONFIG, NOON)
-    job.to_people(queue, DrainConfig(str(warehouse)))
+    hand_to_people(queue, NOON)
     run_upkeep(queue, CONFIG, NOON)
     says(queue, ANNA, row["item_key"], label(row["label"]))
     source = write_jsonl(tmp_path / "b.jsonl", documents(40))
@@ -449,10 +454,10 @@ def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     before, happened = rows_of(queue), actions(queue)
 
     def cut_off() -> None:
-        settle = Precedents(Warehouse(warehouse)).settle
+        precedents = Precedents(Warehouse(warehouse))
         with transaction(queue) as connection:
-            place = Partition("2026-11-23", "ticket")
-            found = load_partition(connection, Warehouse(warehouse), place, (), NOON, settle)
+            place, config = Partition("2026-11-23", "ticket"), DrainConfig(str(warehouse))
+            found = load_partition(connection, Warehouse(warehouse), place, config, NOON, precedents)
             assert found is not None
             assert found.decided_before == 1
             raise RuntimeError("stop")
@@ -460,8 +465,8 @@ def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     with pytest.raises(RuntimeError, match="stop"):
         cut_off()
     assert (rows_of(queue), actions(queue), rows_of(queue, reused_decisions)) == (before, happened, [])
-    [load] = job.load(queue, DrainConfig(str(warehouse)))
-    assert load.decided_before == 1
+    [again] = load(queue, DrainConfig(str(warehouse)))
+    assert again.decided_before == 1
     assert is_sound(queue)
 
 
@@ -470,18 +475,18 @@ def test_a_withdrawn_item_that_comes_back_is_settled_by_what_was_decided_meanwhi
 ) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
     config = DrainConfig(str(warehouse))
-    job.load(queue, config)
+    load(queue, config)
     empty = write_jsonl(tmp_path / "none.jsonl", [{"id": "n", "text": "please refund my card payment twice"}])
     assert docyard(*classify_arguments(empty, tiny_bundle_unchanged, warehouse)).exit_code == 0
-    job.load(queue, config)
+    load(queue, config)
     gone = next(row for row in rows_of(queue) if row["code"] == "withdrawn")
     same = {name: gone[name] for name in ("document_id", "content_hash", "bundle", "candidates", "label", "text")}
     fill(queue, in_review("meanwhile", **same))
     says(queue, ANNA, "meanwhile", label(gone["label"]))
     source = write_jsonl(tmp_path / "again.jsonl", documents(40))
     assert docyard(*classify_arguments(source, tiny_bundle_unchanged, warehouse)).exit_code == 0
-    [load] = job.load(queue, config)
-    assert load.decided_before == 1
+    [again] = load(queue, config)
+    assert again.decided_before == 1
     assert item(queue, gone["item_key"])["code"] == "decided_before"
     assert actions(queue, gone["item_key"])[-2:] == ["item_revived", "item_settled"]
     assert is_sound(queue)
@@ -490,7 +495,7 @@ def test_a_withdrawn_item_that_comes_back_is_settled_by_what_was_decided_meanwhi
 def test_with_the_key_off_every_document_is_asked_about_again(queue: sa.Engine, one_run: Path, tmp_path: Path) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
     off = DrainConfig(str(warehouse), queue=QueueConfig(reuse_decisions=False))
-    job.load(queue, off)
+    load(queue, off)
     row = rows_of(queue)[0]
     same = {name: row[name] for name in ("document_id", "content_hash", "bundle", "candidates", "label", "text")}
     with transaction(queue) as connection:
@@ -501,15 +506,15 @@ def test_with_the_key_off_every_document_is_asked_about_again(queue: sa.Engine, 
         times = {"opened_at": NOON, "due_at": NOON, "deferred_until": 0, "closed_at": NOON}
         kind = {"item_key": "earlier", "cycle": 1, "document_type": "ticket", "code": "no_llm"}
         connection.execute(sa.insert(reviews), {**kind, **closed, **times})
-    job.load(queue, off)
+    load(queue, off)
     assert item(queue, row["item_key"])["code"] == "loaded"
-    job.load(queue, DrainConfig(str(warehouse)))
+    load(queue, DrainConfig(str(warehouse)))
     assert item(queue, row["item_key"])["code"] == "decided_before"
 
 
 def test_the_bundle_of_the_run_says_which_labels_it_has(queue: sa.Engine, one_run: Path, tmp_path: Path) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
-    job.load(queue, DrainConfig(str(warehouse), queue=QueueConfig(reuse_decisions=False)))
+    load(queue, DrainConfig(str(warehouse), queue=QueueConfig(reuse_decisions=False)))
     known, unknown, *_ = rows_of(queue)
     candidates = json.dumps([["no label of it", 0.9]])
     for row, said in ((known, known["label"]), (unknown, "retired")):
