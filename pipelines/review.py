@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
@@ -16,9 +16,6 @@ from schemas.codes import ReviewAction, Role
 from schemas.errors import ConfigError, ErasureError, InputError, VerificationError
 from schemas.extras import pip_install
 
-if TYPE_CHECKING:
-    import sqlalchemy as sa
-
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 _FAULTS_SHOWN = 10
 
@@ -26,7 +23,7 @@ _file = click.argument("file", type=PATH)
 
 
 @contextlib.contextmanager
-def _open_queue(warehouse: str, database: str | None) -> Iterator[sa.Engine]:
+def _open_queue(warehouse: str, database: str | None) -> Iterator[Any]:
     """The queue of a warehouse, which must be there already; what is imported within belongs to the extra.
 
     Raises:
@@ -229,7 +226,7 @@ def erase(
 
 
 def _erase(
-    engine: sa.Engine,
+    engine: Any,
     warehouse: Path,
     document_id: str | None,
     document_type: str | None,
