@@ -3,8 +3,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,6 +10,7 @@ import pytest
 
 from pipelines.runs import list_runs, verify_run
 from tests.support.dying import NEW, OLD, dying_at, holds, strays
+from tests.support.forked import start_docyard
 from tests.support.kill_runs import kill_runs
 from tests.support.small_runs import classify_arguments, documents, opened, write_jsonl
 from warehouse import replacement
@@ -42,17 +41,15 @@ def test_a_run_that_is_interrupted_while_it_commits_says_truly_whether_it_publis
     source = write_jsonl(tmp_path / "in.jsonl", documents(200))
     (tmp_path / "run.toml").write_text("[reading]\nshard_bytes = 500\n")
     arguments = classify_arguments(source, tiny_bundle_unchanged, warehouse.root)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *arguments, "--config", str(tmp_path / "run.toml")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = start_docyard(
+        *arguments, "--config", tmp_path / "run.toml", output=tmp_path / "output", error=tmp_path / "error"
     )
     while not any(warehouse.all_staging.glob("*/ready")):
         assert process.poll() is None
         time.sleep(0.0005)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    process.wait()
+    stderr = (tmp_path / "error").read_text()
     staged = list(warehouse.all_staging.iterdir())
     [run] = list_runs(warehouse.root)
     if process.returncode == 0:

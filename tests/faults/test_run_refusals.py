@@ -3,8 +3,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from pipelines.job import worker_message
 from pipelines.runs import list_runs
 from schemas.errors import ERRORS, BalanceError
 from schemas.tables import PUBLISHED_TABLES
+from tests.support.forked import run_docyard
 from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
@@ -57,12 +56,6 @@ def _published(warehouse: Path) -> tuple[dict[str, str], list[str | None]]:
     return published_hashes(warehouse), [
         published_by(warehouse / kind.name / PARTITION.path) for kind in PUBLISHED_TABLES
     ]
-
-
-def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *arguments], check=False, capture_output=True, text=True, timeout=120
-    )
 
 
 def _failed(warehouse: Path, error: str) -> None:
@@ -164,7 +157,7 @@ def test_a_broken_contract_ends_with_5_and_leaves_its_report(
     published: Path, source: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
     arguments = classify_arguments(source, tiny_bundle_unchanged, published)
-    result = _command(*_with_config(tmp_path / "run.toml", "[quality]\nmax_rejected_share = 0.05", arguments))
+    result = run_docyard(*_with_config(tmp_path / "run.toml", "[quality]\nmax_rejected_share = 0.05", arguments))
     check_refused(result, 5, "rejected_share", "empty_text 6", "quality.json")
     _failed(published, "ContractError")
     report = published / "runs" / list_runs(published)[0]["run_id"] / "quality.json"
@@ -232,7 +225,7 @@ def _once_staging_begins(warehouse: Path, action: Callable[[Path], object]) -> t
 
 def test_a_worker_that_cannot_write_ends_with_9(published: Path, source: Path, tiny_bundle_unchanged: Path) -> None:
     thread = _once_staging_begins(published, shutil.rmtree)
-    result = _command(*classify_arguments(source, tiny_bundle_unchanged, published))
+    result = run_docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
     thread.join()
     check_refused(result, 9, "a worker failed")
     _failed(published, "RunFailedError")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from schemas.extras import pip_install
+from tests.support.forked import start_docyard
 from tests.support.scripted_llm import ScriptedLlm, scripted_llm
 from tests.support.small_drains import MODEL
 from tests.support.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
@@ -257,25 +257,12 @@ def test_a_signal_ends_a_drain_cleanly(
 ) -> None:
     llm.seconds = 0.3
     config = write_config(tmp_path, llm)
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "queue",
-        "drain",
-        "--config",
-        str(config),
-        "--workers",
-        "2",
-        "--json",
-    ]
-    with (tmp_path / "out").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ)
-        while not llm.log:
-            assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
-            time.sleep(0.01)
-        process.send_signal(number)
-        assert process.wait(timeout=30) == 130
+    process = start_docyard("queue", "drain", "--config", config, "--workers", 2, "--json", output=tmp_path / "out")
+    while not llm.log:
+        assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 130
     figures = json.loads((tmp_path / "out").read_text(encoding="utf-8"))
     assert figures["drained"]["stopped"] == "signal"
     assert figures["states"]["leased"] == 0

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -25,6 +22,7 @@ from models.bundle import load_bundle
 from models.classifier import Classifier
 from schemas.drain_config import QueueConfig
 from schemas.errors import EndpointError
+from tests.support.forked import start_docyard
 from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.support.small_drains import MODEL, desk_of, drain_config, rows_of
 from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
@@ -154,14 +152,12 @@ def test_a_signal_ends_the_command_cleanly_and_it_goes_on_later(
     )
     llm.behaviour = lambda request: "answer" if len(llm.log) < 5 else "500"
     arguments = ["queue", "qualify", str(labelled), "--config", str(config), "--bundle", str(tiny_bundle_unchanged)]
-    with (tmp_path / "out").open("wb") as output:
-        command = [sys.executable, "-m", "pipelines.cli", *arguments, "--json"]
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ)
-        while "500" not in llm.words():
-            assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
-            time.sleep(0.01)
-        process.send_signal(number)
-        assert process.wait(timeout=30) == 130
+    process = start_docyard(*arguments, "--json", output=tmp_path / "out")
+    while "500" not in llm.words():
+        assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 130
     assert json.loads((tmp_path / "out").read_text(encoding="utf-8")) == {"stopped": "signal"}
     llm.behaviour = lambda request: "answer"
     figures = json.loads(docyard(*arguments, "--json").output)
