@@ -63,8 +63,8 @@ class InputConfig:
     bundle: PathText
     """Folder of the ModelBundle, which must be made for this document type."""
     id_field: FieldName = "id"
-    """Field or column with the id. `a.b` reaches into nested JSON and Parquet structs, unless a field has that name; CSV
-    columns are always taken as spelt."""
+    """Field or column with the id. `a.b` reaches into nested JSON and Parquet structs, unless a field has that name;
+    CSV columns are always taken as spelt."""
     text_field: FieldName = DEFAULT_TEXT_FIELD
     """Field or column with the text, likewise; ignored where a template makes the text."""
     received_at_field: str = ""
