@@ -17,13 +17,13 @@ COUNTS = ("read", "classified", "rejected", "accepted", "escalated", "reasons", 
 
 
 @validated
-class PublishedFile:
-    """One file of a published table."""
+class TableFile:
+    """One Parquet file of a table, staged or published."""
 
     table: str
     """The table's name."""
     path: str
-    """Path relative to the warehouse."""
+    """Path relative to the warehouse, or to the run's folder of staged files."""
     rows: int
     """Rows in the file."""
     bytes: int
@@ -61,7 +61,7 @@ class Manifest:
     seconds: dict[str, float] = field(default_factory=dict)
     """Worker seconds by step (`read`, `validate`, `split`, `classify`, `route`, `stage`), `commit`, and `wall` from
     start to end."""
-    files: tuple[PublishedFile, ...] = ()
+    files: tuple[TableFile, ...] = ()
     """Each published file: `table`, `path` below the warehouse, `rows`, `bytes`, `sha256`."""
     error: dict[str, str] = field(default_factory=dict)
     """Of a failed run: the `error`'s name and its `message`."""
