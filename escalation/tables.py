@@ -25,7 +25,12 @@ def _index(
     sa.Index(name, *columns, unique=unique, sqlite_where=only, postgresql_where=only)
 
 
-schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    info={"row": "the version of the tables"},
+)
 
 items = Table(
     "items",
@@ -72,6 +77,7 @@ items = Table(
     Column("settled_label", Text),
     Column("settled_by", Text),
     Column("settled_at", BigInteger),
+    info={"row": "an escalated document: what was published of it, its state, its lease, what was voted and decided"},
 )
 
 _index("items_by_turn", items.c.state, items.c.priority.desc(), items.c.item_key)
@@ -115,6 +121,7 @@ calls = Table(
     Column("scores", Text),  # {label: probability}, "" for none of the candidates
     Column("words", Text),  # the answer's own, cut; null once erased
     Column("setup", Text),  # a hash of what all requests of a backend have in common, the key included
+    info={"row": "a call to an LLM, written before it is made"},
 )
 
 # Nobody asks while the same is being asked, or was answered.
@@ -135,6 +142,7 @@ egress = Table(
     Column("body_bytes", Integer, nullable=False),
     Column("masking", Text, nullable=False),
     Column("masked_counts", Text, nullable=False),  # {kind: how many}
+    info={"row": "a request that left the machine"},
 )
 
 spend = Table(
@@ -142,6 +150,7 @@ spend = Table(
     metadata,
     Column("day", Text, primary_key=True),
     Column("nanos", BigInteger, nullable=False),
+    info={"row": "a UTC day, and what its calls have cost, reservations included"},
 )
 
 loads = Table(
@@ -154,6 +163,7 @@ loads = Table(
     Column("n_escalated", Integer, nullable=False),
     Column("n_new", Integer, nullable=False),
     Column("n_withdrawn", Integer, nullable=False),
+    info={"row": "a partition, and the run it was last loaded from"},
 )
 
 qualifications = Table(
@@ -174,6 +184,7 @@ qualifications = Table(
     Column("min_confidence", Double),  # null: it settles nothing
     Column("coverage", Double, nullable=False),
     Column("max_error", Double, nullable=False),
+    info={"row": "what a backend's vote has shown"},
 )
 
 batches = Table(
@@ -184,6 +195,7 @@ batches = Table(
     Column("backend", Text, nullable=False),
     Column("n_calls", Integer, nullable=False),
     Column("files", Text, nullable=False),
+    info={"row": "an export"},
 )
 
 events = Table(
@@ -197,6 +209,7 @@ events = Table(
     Column("details", Text, nullable=False),
     Column("prev_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
+    info={"row": "an event of the audit trail"},
 )
 
 _index("events_by_item", events.c.item_key, where="item_key IS NOT NULL")
@@ -226,6 +239,7 @@ chain_head = Table(
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
     Column("hash", Text, nullable=False),
+    info={"row": "the one row with the end of the trail"},
 )
 
 _empty = sa.DDL("INSERT INTO chain_head (id, seq, hash) VALUES (1, 0, '')")  # type: ignore[no-untyped-call]
@@ -239,6 +253,7 @@ people = Table(
     Column("password_hash", Text),  # null where a proxy vouches for the person
     Column("active", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    info={"row": "an account; never deleted"},
 )
 
 sessions = Table(
@@ -248,6 +263,7 @@ sessions = Table(
     Column("name", Text, ForeignKey("people.name"), nullable=False),
     Column("began_at", BigInteger, nullable=False),
     Column("seen_at", BigInteger, nullable=False),
+    info={"row": "a person who is logged in"},
 )
 
 form_key = Table(
@@ -255,6 +271,7 @@ form_key = Table(
     metadata,
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("secret", Text, nullable=False),  # makes the tokens of forms
+    info={"row": "the one key with which forms are bound to the person they were shown to"},
 )
 
 log_in_failures = Table(
@@ -264,6 +281,7 @@ log_in_failures = Table(
     Column("at", BigInteger, nullable=False),
     Column("name_sha256", Text, nullable=False),  # people type passwords into the wrong field
     Column("client", Text, nullable=False),
+    info={"row": "a failed log-in that still counts"},
 )
 
 _index("log_in_failures_by_name", log_in_failures.c.name_sha256, log_in_failures.c.at)
@@ -275,6 +293,7 @@ labels = Table(
     Column("document_type", Text, primary_key=True),
     Column("label", Text, primary_key=True),
     Column("origin", Text, nullable=False),  # model, or adopted
+    info={"row": "a label that people may give, from a model or adopted"},
 )
 
 reviews = Table(
@@ -299,6 +318,7 @@ reviews = Table(
     Column("first_by", Text),
     Column("second_by", Text),
     Column("closed_at", BigInteger),
+    info={"row": "an item with people: its stage, its claim, its due time"},
 )
 
 _urgent_first = reviews.c.urgency.desc(), reviews.c.item_key
@@ -338,6 +358,7 @@ judgements = Table(
     # The rules of four eyes hold here even against a defect above: one judgement per stage, one per person.
     sa.UniqueConstraint("item_key", "cycle", "stage"),
     sa.UniqueConstraint("item_key", "cycle", "person"),
+    info={"row": "what one person said of an item"},
 )
 
 _index("judgements_taken_once", judgements.c.source, where="source <> 'page'", unique=True)
@@ -354,6 +375,7 @@ reopenings = Table(
     Column("settled_by", Text, nullable=False),
     Column("settled_at", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
+    info={"row": "a settled item that was sent back: what it was settled as, and why not"},
 )
 
 reused_decisions = Table(
@@ -367,6 +389,7 @@ reused_decisions = Table(
     Column("decided_by", Text, nullable=False),
     Column("decided_at", BigInteger, nullable=False),
     Column("at", BigInteger, nullable=False),
+    info={"row": "an item that was settled by an earlier decision"},
 )
 
 _index("reused_decisions_by_source", reused_decisions.c.rests_on)
