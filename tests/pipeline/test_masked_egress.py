@@ -18,6 +18,8 @@ from schemas.drain_config import MaskingConfig
 from tests.support.scripted_llm import scripted_llm
 from tests.support.small_drains import codes_of, drain, drain_config, put_items, rows_of
 
+pytestmark = pytest.mark.databases("sqlite")
+
 SECRETS = {
     "document_id": "anna.tanaka-4111111111111111",
     "metadata": '{"from": "anna.tanaka@example.org"}',
