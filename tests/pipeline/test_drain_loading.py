@@ -150,8 +150,8 @@ def test_a_partition_that_lost_a_file_is_not_loaded_in_part(queue: sa.Engine, wa
 
 def test_a_dry_run_changes_nothing_and_says_what_a_drain_would_ask(queue: sa.Engine, warehouse: Path) -> None:
     found = estimate_drain(queue, opened(warehouse), with_embedded_defaults(DrainConfig()))
-    assert found.items == len(read_published(warehouse, "escalations"))
-    assert found.input_tokens.low < found.input_tokens.expected < found.input_tokens.high
+    assert found["items"] == len(read_published(warehouse, "escalations"))
+    assert found["input_tokens"]["low"] < found["input_tokens"]["expected"] < found["input_tokens"]["high"]
     assert rows_of(queue) == []
     assert rows_of(queue, loads) == []
 

@@ -73,5 +73,5 @@ def test_where_names_cannot_be_recognised_nothing_leaves_and_people_decide(
             planned = estimate(connection, config)
         drain(queue, config)
         assert llm.log == []
-    assert (planned.items, planned.not_asked) == (0, 2)
+    assert (planned["items"], planned["not_asked"]) == (0, 2)
     assert set(codes_of(queue).values()) == {"cannot_be_sent"}
