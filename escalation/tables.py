@@ -29,7 +29,12 @@ def _index(
     sa.Index(name, *columns, unique=unique, sqlite_where=only, postgresql_where=only)
 
 
-schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    info={"row": "the version of the tables"},
+)
 
 items = Table(
     "items",
@@ -67,6 +72,7 @@ items = Table(
     Column("settled_label", Text),
     Column("settled_by", Text),
     Column("settled_at", BigInteger),
+    info={"row": "an escalated document: what was published of it, its state, its lease, what was voted and decided"},
 )
 
 _index("items_by_turn", items.c.state, items.c.priority.desc(), items.c.item_key)
@@ -107,6 +113,7 @@ calls = Table(
     Column("scores", Text),  # {label: probability}, "" for none of the candidates
     Column("words", Text),  # the answer's own, cut; null once erased
     Column("setup", Text),  # a hash of what all requests of a backend have in common, the key included
+    info={"row": "a call to an LLM, written before it is made"},
 )
 
 # Nobody asks while the same is being asked, or was answered.
@@ -126,6 +133,7 @@ egress = Table(
     Column("body_bytes", Integer, nullable=False),
     Column("masking", Text, nullable=False),
     Column("masked_counts", Text, nullable=False),  # {kind: how many}
+    info={"row": "a request that left the machine"},
 )
 
 spend = Table(
@@ -133,6 +141,7 @@ spend = Table(
     metadata,
     Column("day", Text, primary_key=True),
     Column("nanos", BigInteger, nullable=False),
+    info={"row": "a UTC day, and what its calls have cost, reservations included"},
 )
 
 loads = Table(
@@ -143,6 +152,7 @@ loads = Table(
     Column("run_id", Text, nullable=False),
     Column("loaded_at", BigInteger, nullable=False),
     *_required(Integer, "n_escalated", "n_new", "n_withdrawn"),
+    info={"row": "a partition, and the run it was last loaded from"},
 )
 
 qualifications = Table(
@@ -157,6 +167,7 @@ qualifications = Table(
     *_required(Double, "gain", "gain_low", "gain_high", "weight"),
     Column("min_confidence", Double),  # null: it settles nothing
     *_required(Double, "coverage", "max_error"),
+    info={"row": "what a backend's vote has shown"},
 )
 
 batches = Table(
@@ -167,6 +178,7 @@ batches = Table(
     Column("backend", Text, nullable=False),
     Column("n_calls", Integer, nullable=False),
     Column("files", Text, nullable=False),
+    info={"row": "an export"},
 )
 
 events = Table(
@@ -177,6 +189,7 @@ events = Table(
     *_required(Text, "actor", "action"),
     Column("item_key", Text),
     *_required(Text, "details", "prev_hash", "hash"),
+    info={"row": "an event of the audit trail"},
 )
 
 _index("events_by_item", events.c.item_key, where="item_key IS NOT NULL")
@@ -206,6 +219,7 @@ chain_head = Table(
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
     Column("hash", Text, nullable=False),
+    info={"row": "the one row with the end of the trail"},
 )
 
 _empty = sa.DDL("INSERT INTO chain_head (id, seq, hash) VALUES (1, 0, '')")  # type: ignore[no-untyped-call]
@@ -219,6 +233,7 @@ people = Table(
     Column("password_hash", Text),  # null where a proxy vouches for the person
     Column("active", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    info={"row": "an account; never deleted"},
 )
 
 sessions = Table(
@@ -227,6 +242,7 @@ sessions = Table(
     Column("token_sha256", Text, primary_key=True),
     Column("name", Text, ForeignKey("people.name"), nullable=False),
     *_required(BigInteger, "began_at", "seen_at"),
+    info={"row": "a person who is logged in"},
 )
 
 form_key = Table(
@@ -234,6 +250,7 @@ form_key = Table(
     metadata,
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("secret", Text, nullable=False),  # makes the tokens of forms
+    info={"row": "the one key with which forms are bound to the person they were shown to"},
 )
 
 log_in_failures = Table(
@@ -243,6 +260,7 @@ log_in_failures = Table(
     Column("at", BigInteger, nullable=False),
     Column("name_sha256", Text, nullable=False),  # people type passwords into the wrong field
     Column("client", Text, nullable=False),
+    info={"row": "a failed log-in that still counts"},
 )
 
 _index("log_in_failures_by_name", log_in_failures.c.name_sha256, log_in_failures.c.at)
@@ -254,6 +272,7 @@ labels = Table(
     Column("document_type", Text, primary_key=True),
     Column("label", Text, primary_key=True),
     Column("origin", Text, nullable=False),  # model, or adopted
+    info={"row": "a label that people may give, from a model or adopted"},
 )
 
 reviews = Table(
@@ -277,6 +296,7 @@ reviews = Table(
     Column("first_by", Text),
     Column("second_by", Text),
     Column("closed_at", BigInteger),
+    info={"row": "an item with people: its stage, its claim, its due time"},
 )
 
 _urgent_first = reviews.c.urgency.desc(), reviews.c.item_key
@@ -311,6 +331,7 @@ judgements = Table(
     # The rules of four eyes hold here even against a defect above: one judgement per stage, one per person.
     sa.UniqueConstraint("item_key", "cycle", "stage"),
     sa.UniqueConstraint("item_key", "cycle", "person"),
+    info={"row": "what one person said of an item"},
 )
 
 _index("judgements_taken_once", judgements.c.source, where="source <> 'page'", unique=True)
@@ -326,6 +347,7 @@ reopenings = Table(
     Column("settled_label", Text, nullable=False),  # the label that held until the item is settled again
     Column("settled_by", Text, nullable=False),
     *_required(BigInteger, "settled_at", "at"),
+    info={"row": "a settled item that was sent back: what it was settled as, and why not"},
 )
 
 reused_decisions = Table(
@@ -337,6 +359,7 @@ reused_decisions = Table(
     Column("rests_on_cycle", Integer, nullable=False),
     *_required(Text, "label", "decided_by"),
     *_required(BigInteger, "decided_at", "at"),
+    info={"row": "an item that was settled by an earlier decision"},
 )
 
 _index("reused_decisions_by_source", reused_decisions.c.rests_on)
