@@ -117,12 +117,12 @@ def check_contracts(
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     source = context.data_sources.add_pandas("run")
-    suites = {"documents": _run(gx, source, "documents", counts, documents_suite(quality.max_rejected_share))}
+    suites = {"documents": _run(gx, source, "documents", counts, _documents_suite(quality.max_rejected_share))}
     for check in suites["documents"]["checks"]:
         if not check["passed"]:
             check["observed"] = _about_types(counts, check["column"], quality.max_rejected_share)
     for table in PUBLISHED_TABLES:
-        suites[table.name] = _run(gx, source, table.name, samples[table.name], table_suite(table))
+        suites[table.name] = _run(gx, source, table.name, samples[table.name], _table_suite(table))
     by_count = sorted(rejected, key=lambda group: (-group.count, group.document_type, group.reason))
     return QualityReport(suites, tuple(by_count))
 
@@ -190,7 +190,7 @@ def _finite(value: Any) -> float | None:
 # Suites: from the table definitions, and the run's own limits
 
 
-def documents_suite(max_rejected_share: float) -> list[Any]:
+def _documents_suite(max_rejected_share: float) -> list[Any]:
     """Expectations of the documents that came in, judged on one row of counts per document type.
 
     Args:
@@ -215,7 +215,7 @@ def documents_suite(max_rejected_share: float) -> list[Any]:
     ]
 
 
-def table_suite(table: Table) -> list[Any]:
+def _table_suite(table: Table) -> list[Any]:
     """Expectations of the rows of one published table, from its column definitions."""
     import great_expectations.expectations as gxe
     from great_expectations.expectations.row_conditions import Column as Condition
