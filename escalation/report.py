@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from escalation.items import Item
 from escalation.llm.backends import backend_name
-from escalation.llm.budget import Cap, Price, price_of, spent
-from escalation.llm.work import outgoing_of
+from escalation.llm.budget import Cap, Price, spent
+from escalation.llm.work import item_prompt
 from escalation.loading import load_within
 from escalation.masking.masker import Masker, UnmaskableError
 from escalation.tables import calls, egress, events, items, qualifications
@@ -161,7 +161,7 @@ def estimate(connection: sa.Connection, config: DrainConfig) -> Estimate:
                 not_asked += 1
                 continue
             try:
-                prompt = outgoing_of(config, masker, item).prompt
+                prompt = item_prompt(config, masker, item)
             except UnmaskableError:
                 not_asked += 1
                 continue
@@ -171,7 +171,7 @@ def estimate(connection: sa.Connection, config: DrainConfig) -> Estimate:
     per_token = _bytes_per_token(connection, backend_name(config.llm))
     expected = body_bytes / (per_token or _BYTES)
     tokens = Range(min(body_bytes / _LOW_BYTES, expected), expected, float(body_bytes))
-    price = price_of(config)
+    price = Price.configured(config)
     return Estimate(asked, not_asked, tokens, _cost(price, tokens, output_tokens), price, per_token is not None)
 
 

@@ -22,16 +22,14 @@ from schemas.run_config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.shards import Shard
 from schemas.system_errors import describe, system_error
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES, RESOLUTIONS
-from transforms.classify_documents import classifier_of
-from transforms.commit_run import running_manifest
+from transforms.classify_documents import classifier_for
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.readers.files import local_path
 from transforms.readers.listing import reaches
-from transforms.result_cache.compaction import compact_caches
-from transforms.run_plan import BundleChoice, RunPlan, leave_warning
-from transforms.stage_shard import ids_folder
+from transforms.run_plan import BundleChoice, RunPlan
 from transforms.validate_documents import validate_documents
+from warehouse.answers import compact_caches
 from warehouse.layout import Partition, open_warehouse
 from warehouse.locks import hold_partitions
 from warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
@@ -59,12 +57,12 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     with hold_partitions(warehouse, plan.partitions, plan.run_id):
         for run_id in finish_interrupted(warehouse, plan.partitions):
             logger.info("completed run %s, which was interrupted while publishing", run_id)
-        write_manifest(warehouse, running_manifest(plan))
+        write_manifest(warehouse, plan.manifest())
         try:
             make_staging(warehouse, plan.partitions, plan.run_id)
-            ids_folder(warehouse.staged_files(plan.run_id)).mkdir(parents=True)
+            plan.id_hashes.mkdir(parents=True)
             if trouble := _compact(plan):  # leftovers of a killed run
-                leave_warning(plan, "cache", trouble)
+                plan.leave_warning("cache", trouble)
             with show_progress(warehouse.receipts(plan.run_id), len(shards)):
                 run_job(plan, shards, options)
         except BaseException as error:
@@ -187,7 +185,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     )
     # A model that does not open, or answers otherwise here, is found now; workers in this process use what is loaded.
     for index in range(len(plan.bundles)):
-        classifier_of(plan, index)
+        classifier_for(plan, index)
     return plan, shards
 
 
@@ -264,7 +262,7 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
         StorageError: likewise, until someone changes what the message says.
     """
     failed = replace(
-        running_manifest(plan),
+        plan.manifest(),
         status=RunStatus.FAILED,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         error={"error": type(error).__name__, "message": str(error) if isinstance(error, DocyardError) else ""},

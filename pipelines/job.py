@@ -15,16 +15,8 @@ from pipelines.runners import BeamOptions, watch_workers
 from schemas.errors import ConfigError, DocyardError, RunFailedError
 from schemas.shards import Shard
 from schemas.system_errors import is_explained, system_error
-from transforms.classify_documents import ClassifyDocuments
-from transforms.commit_run import CommitRun
-from transforms.plan_shards import PlanShards
-from transforms.read_shard import ReadShard
-from transforms.receipts import MergeReceipts
-from transforms.route_documents import RouteDocuments
-from transforms.run_plan import RunPlan, reported_failure
-from transforms.split_documents import SplitDocuments
-from transforms.stage_shard import StageShard
-from transforms.validate_documents import ValidateDocuments
+from transforms.beam_steps import build_walk
+from transforms.run_plan import RunPlan
 from warehouse.publication import is_published
 
 logger = logging.getLogger(__name__)
@@ -38,22 +30,6 @@ _LOST = re.compile(r"a worker process was lost: [^\n]*")  # as `_run` says it
 _STEP = re.compile(r"\[while running '([^'\n]+)'")
 
 
-def build_job(pipeline: beam.Pipeline, plan: RunPlan, shards: list[Shard]) -> beam.PCollection:
-    """Wires the walk. It stays linear: side outputs and several sinks give wrong counts on some runners."""
-    return (
-        pipeline
-        | "PlanShards" >> PlanShards(shards)
-        | "ReadShard" >> ReadShard(plan)
-        | "ValidateDocuments" >> ValidateDocuments(plan.config.reading)
-        | "SplitDocuments" >> SplitDocuments(plan.config)
-        | "ClassifyDocuments" >> ClassifyDocuments(plan)
-        | "RouteDocuments" >> RouteDocuments(plan)
-        | "StageShard" >> StageShard(plan)
-        | "MergeReceipts" >> beam.CombineGlobally(MergeReceipts())
-        | "CommitRun" >> CommitRun(plan)
-    )
-
-
 def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
     """Runs the walk to its end.
 
@@ -65,7 +41,7 @@ def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> No
         _run(plan, shards, beam_options)
     except DocyardError as error:
         own_words = str(error).split(" [while running ")[0]  # without the runner's additions
-        raise reported_failure(plan) or type(error)(own_words) from None
+        raise plan.reported_failure() or type(error)(own_words) from None
     except Exception as error:
         if is_published(plan.warehouse, plan.run_id):
             # The workers were lost after the commit: the data is there, whole.
@@ -73,9 +49,9 @@ def run_job(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> No
             return
         if _error_name(error) == KeyboardInterrupt.__name__:
             raise KeyboardInterrupt from error
-        raise reported_failure(plan) or _worker_error(plan, error) from error
+        raise plan.reported_failure() or _worker_error(plan, error) from error
     if not is_published(plan.warehouse, plan.run_id):
-        raise reported_failure(plan) or RunFailedError("the runner ended without an error, but nothing was committed")
+        raise plan.reported_failure() or RunFailedError("the runner ended without an error, but nothing was committed")
 
 
 def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
@@ -84,12 +60,12 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
         pipeline = beam.Pipeline(runner=beam_options.runner, options=beam_options.options)
     except ValueError as error:
         raise ConfigError(f"Beam's options: {error}") from None
-    build_job(pipeline, plan, shards)
+    build_walk(pipeline, plan, shards)
     with watch_workers() as lost:
         try:
             _submit(pipeline, beam_options).wait_until_finish()
         except Exception as error:
-            if lost and reported_failure(plan) is None:
+            if lost and plan.reported_failure() is None:
                 raise RunFailedError(f"a worker process was lost: {lost[0]}") from error
             raise
 

@@ -22,14 +22,12 @@ from escalation import items as queue_items
 from escalation.clock import iso_time, now_micros
 from escalation.database import database_error, default_url, open_database, reading, transaction
 from escalation.events import Event, append_event
-from escalation.llm import batch_export, batch_import, qualification
-from escalation.llm.backends import asker_of, backend_name, open_endpoint, resolved
-from escalation.llm.budget import NANOS, cap_of, money, price_of, spent
-from escalation.llm.drain import Drain, DrainCounts, Limits
-from escalation.llm.recording import Books
-from escalation.llm.work import Desk
+from escalation.llm import batches, qualification
+from escalation.llm.backends import backend_name, open_endpoint, with_embedded_defaults
+from escalation.llm.budget import NANOS, Cap, money, spent
+from escalation.llm.calls import DrainContext
+from escalation.llm.drain import Drain, DrainCounts
 from escalation.loading import Load, load_escalations
-from escalation.masking.masker import Masker
 from escalation.report import QueueReport, estimate_drain, queue_report
 from escalation.tables import items
 from models.bundle import load_bundle
@@ -105,17 +103,17 @@ def drain(
         EndpointError: the endpoint cannot be used; answers are kept, the other items stay pending.
         QueueError: the database failed.
     """
-    config = resolved(config)
+    config = with_embedded_defaults(config)
     loads = load_escalations(engine, _warehouse(config), config)
     progress = contextlib.nullcontext() if quiet else show_progress(engine, config)
-    with stop_on_signals() as stop, _desk(engine, config, "drain") as desk, progress:
-        counts = Drain(desk, workers, Limits(max_items, max_seconds), stop).run()
+    with stop_on_signals() as stop, _asking(engine, config, "drain") as context, progress:
+        counts = Drain(context, workers, stop, max_items, max_seconds).run()
     return _state(engine, config, loads, counts)
 
 
 def estimate(engine: sa.Engine, config: DrainConfig) -> Outcome:
     """Counts the requests of a drain and their cost; money in the data is in the currency."""
-    config = resolved(config)
+    config = with_embedded_defaults(config)
     found = estimate_drain(engine, _warehouse(config), config)
     tokens, cost = found.input_tokens, found.cost
     lines = [
@@ -162,14 +160,14 @@ def qualify(
         raise ConfigError(
             "the embedded model never settles anything; set llm.base_url and llm.model to qualify another"
         )
-    config = resolved(config)
+    config = with_embedded_defaults(config)
     data = read_evaluation_data(labelled, Columns(text_column, label_column))
     classifier = Classifier(load_bundle(bundle))
     try:
         rows = qualification.escalated_texts(classifier, data.texts, data.labels)
-        with stop_on_signals() as stop, _desk(engine, config, "qualify") as desk:
+        with stop_on_signals() as stop, _asking(engine, config, "qualify") as context:
             sha256 = hashlib.sha256(labelled.read_bytes()).hexdigest()
-            found = qualification.qualify(desk, classifier, rows, sha256, workers, stop)
+            found = qualification.qualify(context, classifier, rows, sha256, workers, stop)
     finally:
         classifier.close()
     if found is None:
@@ -195,11 +193,10 @@ def qualify(
 
 def export_batch(engine: sa.Engine, config: DrainConfig, folder: Path, max_items: int | None) -> Outcome:
     """Loads, and writes every pending item into the files of a batch."""
-    config = resolved(config)
+    config = with_embedded_defaults(config)
     load_escalations(engine, _warehouse(config), config)
     _log_masking(engine, config)
-    books = Books(engine, config, price_of(config, batch=True))
-    done = batch_export.export_batch(books, Masker(config.masking), folder, max_items)
+    done = batches.export_batch(DrainContext.configured(engine, config, "batch"), folder, max_items)
     text = "nothing to export: no pending item may be asked about"
     if done.requests:
         lines = [f"{done.batch_id}: {done.requests:,} requests", *(f"  {path}" for path in done.files)]
@@ -209,7 +206,7 @@ def export_batch(engine: sa.Engine, config: DrainConfig, folder: Path, max_items
 
 def import_batch(engine: sa.Engine, config: DrainConfig, files: tuple[Path, ...]) -> Outcome:
     """Records the answers of a batch and weighs them."""
-    found = batch_import.import_batch(Books(engine, config, price_of(config, batch=True)), list(files))
+    found = batches.import_batch(DrainContext.configured(engine, config, "batch"), list(files))
     counts = asdict(found)
     text = "  ".join(f"{name} {count:,}" for name, count in counts.items())
     return Outcome(text, counts, complaint=found.complaint())
@@ -260,11 +257,11 @@ def _warehouse(config: DrainConfig) -> Warehouse:
 
 
 @contextlib.contextmanager
-def _desk(engine: sa.Engine, config: DrainConfig, purpose: str) -> Iterator[Desk]:
+def _asking(engine: sa.Engine, config: DrainConfig, purpose: str) -> Iterator[DrainContext]:
+    """The context of workers that ask the endpoint, which is open for as long as the block runs."""
     with open_endpoint(config) as endpoint:
-        asker = asker_of(config, str(endpoint.route), purpose)
         _log_masking(engine, config)
-        yield Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
+        yield DrainContext.configured(engine, config, purpose, endpoint)
 
 
 def _log_masking(engine: sa.Engine, config: DrainConfig) -> None:
@@ -282,7 +279,7 @@ def _state(
 ) -> Outcome:
     """What was loaded and asked, and the state of the queue after it."""
     with reading(engine) as connection:
-        found = queue_report(connection, cap_of(config), now_micros())
+        found = queue_report(connection, Cap.configured(config), now_micros())
     lines = [
         f"loaded {load.partition}: {load.escalated:,} escalated, {load.new:,} new, {load.decided_before:,} of them "
         f"decided before, {load.withdrawn:,} withdrawn"
@@ -398,7 +395,7 @@ def _snapshot(engine: sa.Engine, config: DrainConfig) -> tuple[dict[str, int], s
     with reading(engine) as connection:
         rows = connection.execute(sa.select(items.c.state, sa.func.count()).group_by(items.c.state))
         states = {str(state): int(count) for state, count in rows}
-        return states, money(spent(connection, cap_of(config), now_micros()), config.budget.currency)
+        return states, money(spent(connection, Cap.configured(config), now_micros()), config.budget.currency)
 
 
 def _duration(seconds: float) -> str:

@@ -25,7 +25,7 @@ from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJEC
 from transforms.commit_run import QUALITY_FILE
 from warehouse.layout import Warehouse
 from warehouse.locks import is_held
-from warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
+from warehouse.manifest import Manifest, RunStatus, TableFile, read_manifest
 from warehouse.publication import finish_interrupted, is_decided, published_by
 
 logger = logging.getLogger(__name__)
@@ -275,7 +275,7 @@ def _check_no_other_file(warehouse: Warehouse, folder: Path, manifest: Manifest)
             raise VerificationError(f"{path} is not in the manifest of run {manifest.run_id}")
 
 
-def _check_file(warehouse: Warehouse, file: PublishedFile) -> None:
+def _check_file(warehouse: Warehouse, file: TableFile) -> None:
     path = warehouse.root / file.path
     try:
         content = path.read_bytes()

@@ -65,7 +65,7 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
     Args:
         warehouse: the one to publish in.
         manifest: of the run, with status "published" and every file of its partitions.
-        sources: for each `PublishedFile.path`, the staged file.
+        sources: for each `TableFile.path`, the staged file.
 
     Raises:
         LockedError: a later run took a partition over, or the launcher gave this run up.

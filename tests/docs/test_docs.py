@@ -27,7 +27,7 @@ from pipelines.runs import DERIVED_STATUSES
 from schemas.codes import Reason, RouteReason
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.run_config import InputConfig, RunConfig, load_config
-from warehouse.manifest import Manifest, PublishedFile, RunStatus
+from warehouse.manifest import Manifest, RunStatus, TableFile
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
@@ -244,7 +244,7 @@ def test_every_reason_is_explained_in_the_dictionary_and_where_it_arises(code: s
 
 def test_every_key_of_a_manifest_is_documented(manifest: dict[str, Any]) -> None:
     about = section(OPERATIONS, "Manifests")
-    keys = {item.name for kind in (Manifest, PublishedFile) for item in dataclasses.fields(kind)}
+    keys = {item.name for kind in (Manifest, TableFile) for item in dataclasses.fields(kind)}
     keys |= set(manifest) | set(manifest["counts"]) | set(manifest["seconds"]) | set(manifest["bundles"]["ticket"])
     assert {key for key in keys if f"`{key}`" not in about} == set()
 

@@ -17,7 +17,7 @@ from tests.support.small_runs import (
     stage_run,
     write_jsonl,
 )
-from transforms.commit_run import commit_run, running_manifest
+from transforms.commit_run import commit_run
 from warehouse.locks import hold_partitions
 from warehouse.manifest import RunStatus, write_manifest
 from warehouse.publication import give_up
@@ -60,7 +60,7 @@ def test_a_staged_file_that_is_gone_is_never_counted(source: Path, tiny_bundle: 
 
 def test_a_run_that_was_given_up_publishes_nothing_any_more(source: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     plan, receipts = stage_run(config_of(source, tiny_bundle, tmp_path / "warehouse"))
-    failed = replace(running_manifest(plan), status=RunStatus.FAILED)
+    failed = replace(plan.manifest(), status=RunStatus.FAILED)
     write_manifest(plan.warehouse, failed)
     with pytest.raises(LockedError, match="given up"):
         commit_run(receipts, plan)

@@ -30,9 +30,9 @@ from tests.support.small_runs import (
     stage_run,
     write_jsonl,
 )
-from transforms import stage_shard, validate_documents
+from transforms import beam_steps, stage_shard
 from transforms.commit_run import commit_run
-from transforms.receipts import MergeReceipts, Receipt
+from transforms.stage_shard import Receipt
 from warehouse.layout import Partition, Warehouse
 from warehouse.locks import hold_partitions
 from warehouse.publication import published_by
@@ -167,10 +167,8 @@ def test_a_broken_contract_ends_with_5_and_leaves_its_report(
 def test_a_receipt_that_is_lost_on_the_way_ends_with_6(
     published: Path, source: Path, tiny_bundle_unchanged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def all_but_one(self: MergeReceipts, accumulator: list[Receipt]) -> list[Receipt]:
-        return accumulator[1:]
-
-    monkeypatch.setattr(MergeReceipts, "extract_output", all_but_one)
+    original = beam_steps.commit_run
+    monkeypatch.setattr(beam_steps, "commit_run", lambda receipts, plan: original(receipts[1:], plan))
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
     check_refused(result, 6, "of 2 came back with parts []")
     _failed(published, "BalanceError")
@@ -179,8 +177,8 @@ def test_a_receipt_that_is_lost_on_the_way_ends_with_6(
 def test_a_step_that_loses_a_row_ends_with_6(
     published: Path, source: Path, tiny_bundle_unchanged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = validate_documents.validate_documents
-    monkeypatch.setattr(validate_documents, "validate_documents", lambda table, reading: original(table[1:], reading))
+    original = beam_steps.validate_documents
+    monkeypatch.setattr(beam_steps, "validate_documents", lambda table, reading: original(table[1:], reading))
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
     check_refused(result, 6, "records read and 0 split off, but", "classified", "nothing is published")
     _failed(published, "BalanceError")

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
-from escalation.llm.backends import resolved
+from escalation.llm.backends import with_embedded_defaults
 from escalation.loading import Load, load_escalations, load_partition, priority_of
 from escalation.report import estimate_drain
 from escalation.tables import items, loads
@@ -145,7 +145,7 @@ def test_a_partition_that_lost_a_file_is_not_loaded_in_part(queue: sa.Engine, wa
 
 
 def test_a_dry_run_changes_nothing_and_says_what_a_drain_would_ask(queue: sa.Engine, warehouse: Path) -> None:
-    found = estimate_drain(queue, opened(warehouse), resolved(DrainConfig()))
+    found = estimate_drain(queue, opened(warehouse), with_embedded_defaults(DrainConfig()))
     assert found.items == len(read_published(warehouse, "escalations"))
     assert found.input_tokens.low < found.input_tokens.expected < found.input_tokens.high
     assert rows_of(queue) == []

@@ -18,7 +18,7 @@ from schemas.run_config import InputConfig
 from tests.support.read_rows import column_of, config_for, parts_of
 from tests.support.small_runs import config_of, documents, write_jsonl
 from transforms.plan_shards import plan_shards
-from transforms.readers.path_columns import path_columns
+from transforms.readers.rows import path_columns
 
 FORMATS = ("a.jsonl", "a.csv", "a.parquet", "a.txt")
 

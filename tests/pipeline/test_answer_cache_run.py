@@ -1,4 +1,4 @@
-"""Runs with the result cache: the same bytes published, and only what is new answered by the model."""
+"""Runs with the answer cache: the same bytes published, and only what is new answered by the model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.small_runs import (
     read_published,
     write_jsonl,
 )
-from transforms.result_cache.cache import ResultCache
+from warehouse.answers import AnswerCache
 
 TOMORROW = "2026-02-01"
 
@@ -205,7 +205,7 @@ def test_the_cache_holds_neither_text_nor_id(config: RunConfig) -> None:
     classify(config, ())
     [base] = Path(config.warehouse).glob("_cache/*/base.*.arrow")
     content = base.read_bytes()
-    assert len(ResultCache(base.parent, 0)) == 54
+    assert len(AnswerCache(base.parent, "", 0)) == 54
     for record in numbered(60):
         if record["text"]:
             assert record["text"].encode() not in content
