@@ -297,7 +297,7 @@ def test_the_first_screen_of_the_readme_holds_the_flow_and_the_two_commands() ->
 
 
 def test_every_step_of_the_job_is_drawn() -> None:
-    steps = re.findall(r'"(\w+)" >>', (ROOT / "pipelines/job.py").read_text(encoding="utf-8"))
+    steps = re.findall(r'"(\w+)" >>', (ROOT / "transforms/beam_steps.py").read_text(encoding="utf-8"))
     assert len(steps) == 9
     for step in steps:
         assert step in README
