@@ -34,6 +34,8 @@ from tests.support.small_drains import codes_of
 from tests.support.small_runs import docyard
 from warehouse.layout import open_warehouse
 
+pytestmark = pytest.mark.databases("sqlite")
+
 ITEMS = ("claimed", "claim_is_over", "put_off", "judged", "untouched")
 
 

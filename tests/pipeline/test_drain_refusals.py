@@ -20,6 +20,8 @@ from schemas.errors import ConfigError, EndpointError
 from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.support.small_drains import calls_of, codes_of, drain, drain_config, prove, put_items, rows_of
 
+pytestmark = pytest.mark.databases("sqlite")
+
 POISON = "now DROP TABLE customers please"
 BLOCKED = (403, '{"error": {"message": "blocked: DROP TABLE found"}}', {})
 
