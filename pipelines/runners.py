@@ -26,9 +26,8 @@ from apache_beam.runners.portability.local_job_service import SubprocessSdkWorke
 from apache_beam.runners.runner import PipelineResult, PipelineRunner, create_runner
 from apache_beam.utils.sentinel import Sentinel
 
-from schemas.errors import ConfigError, DocyardError, RunFailedError
+from schemas.errors import ConfigError, DocyardError, RunFailedError, is_explained, system_error
 from schemas.shards import Shard
-from schemas.system_errors import is_explained, system_error
 from transforms.beam_steps import build_walk
 from transforms.run_plan import RunPlan
 from warehouse.publication import is_published

@@ -202,7 +202,7 @@ def test_the_first_screen_of_the_readme_holds_the_flow_and_the_two_commands() ->
 
 
 def test_every_step_of_the_job_is_drawn() -> None:
-    for step in ("PlanShards", *SHARD_STEPS, "MergeReceipts", "CommitRun"):
+    for step in ["PlanShards", *SHARD_STEPS, "MergeReceipts", "CommitRun"]:
         assert step in README
         assert f"`{step}`" in (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.extras import pip_install
+from schemas.system import pip_install
 from tests.support.forked import start_docyard
 from tests.support.scripted_llm import ScriptedLlm, scripted_llm
 from tests.support.small_drains import MODEL
