@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from escalation.evidence.export import EXPORT_COLUMNS
+from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from models import bundle_manifest
 from pipelines.cli import main as docyard

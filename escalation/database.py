@@ -21,9 +21,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from escalation.tables import VERSION, metadata, schema_version
-from schemas.errors import ConfigError, DocyardError, QueueError, StorageError
-from schemas.extras import pip_install
-from schemas.system_errors import is_explained, system_error
+from schemas.errors import ConfigError, DocyardError, QueueError, StorageError, is_explained, system_error
+from schemas.system import pip_install
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"

@@ -25,7 +25,7 @@ from escalation.llm.endpoint import Endpoint
 from escalation.llm.prompt import request_settings
 from schemas.drain_config import EMBEDDED, DrainConfig, LlmConfig
 from schemas.errors import ConfigError, EndpointError
-from schemas.extras import pip_install
+from schemas.system import pip_install
 
 KEY_VARIABLE = "DOCYARD_LLM_API_KEY"
 EMBEDDED_MODEL = "smollm2-135m-instruct"

@@ -30,8 +30,7 @@ from escalation.llm.work import book_refusal, open_or_reuse, prepare, put_back, 
 from escalation.tables import batches, calls, items
 from schemas.codes import CallStatus, EventAction, ItemCode
 from schemas.drain_config import EMBEDDED
-from schemas.errors import ConfigError, InputError
-from schemas.system_errors import system_error
+from schemas.errors import ConfigError, InputError, system_error
 from warehouse.files import make_private_folder, open_private
 
 MAX_REQUESTS = 50_000

