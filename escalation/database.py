@@ -159,7 +159,7 @@ def _make_tables(engine: sa.Engine) -> None:
 
 
 def _make_private(engine: sa.Engine) -> None:
-    """A new file is for its owner alone, and so are the files SQLite puts beside it: the queue holds texts."""
+    """A new file is readable only by its owner, and so are the files SQLite puts beside it: the queue holds texts."""
     try:
         Path(engine.url.database or "").touch(mode=0o600)
     except FileNotFoundError:

@@ -1,7 +1,7 @@
 """Backends: the LLM that is asked, configured or embedded, and the name under which its answers are kept.
 
 The embedded one is a small LLM in this process behind an OpenAI-compatible server on loopback: the whole path without
-network or key. It proves that the path works and no more: its answers never settle anything.
+network or key. It proves only that the path works: its answers never settle anything.
 """
 
 from __future__ import annotations

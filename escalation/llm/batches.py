@@ -223,7 +223,7 @@ class ImportedBatch:
         """The lines that cannot have been meant, and what to do about them; "" where there are none."""
         if self.unreadable:
             return (
-                f"{self.unreadable:,} lines are no answers of a batch, as in a file that was cut off; the others are "
+                f"{self.unreadable:,} lines are not answers of a batch, as in a file that was cut off; the others are "
                 "recorded: get the whole file and import it again"
             )
         if self.unknown:
