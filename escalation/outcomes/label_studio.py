@@ -93,7 +93,6 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
 
 
 def interface_path(path: Path) -> Path:
-    """The path of the labelling interface of a task file."""
     return path.with_suffix(".xml")
 
 

@@ -163,12 +163,10 @@ def find_session(connection: sa.Connection, token: str, now: int, config: Sessio
 
 
 def touch_session(connection: sa.Connection, session: Session, now: int) -> None:
-    """Writes that the person is still there."""
     connection.execute(sa.update(sessions).where(sessions.c.token_sha256 == session.token_sha256).values(seen_at=now))
 
 
 def end_session(connection: sa.Connection, token: str) -> None:
-    """Ends the session of a token, if there is one."""
     connection.execute(sa.delete(sessions).where(sessions.c.token_sha256 == _hash(token)))
 
 

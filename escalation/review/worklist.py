@@ -233,7 +233,6 @@ def new_review(item: sa.RowMapping, cycle: int, **columns: Any) -> dict[str, Any
 
 
 def closing_columns(now: int) -> dict[str, Any]:
-    """The columns that close a review."""
     return {"stage": ReviewStage.CLOSED.value, "closed_at": now, **_FREE}
 
 

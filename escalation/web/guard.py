@@ -271,7 +271,6 @@ def log_in_page(app: App) -> Endpoint:
 
 
 def log_out(request: PageRequest) -> Response:
-    """Ends the session."""
     with transaction(request.engine) as connection:
         end_session(connection, request.http.cookies.get(COOKIE, ""))
         append_event(connection, Event(request.person.actor, ReviewAction.LOGGED_OUT), request.now)

@@ -46,6 +46,8 @@ from tests.support.review_cases import (
 )
 from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 TEXT_FIELDS = re.compile(r'<input type="hidden"[^>]*>')
 WRITTEN = "He says <that> the landlord has not received it.\n\nIt was due on Monday."
 JUDGEMENT = {
@@ -354,6 +356,7 @@ def test_a_judgement_that_is_sent_twice_is_done_once_and_takes_one_next_item(off
     assert review_row(office, "c")["claimed_by"] is None
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_two_clicks_at_the_same_moment_are_one(office: sa.Engine) -> None:
     first = logged_in(office, "anna")
     send(first, "/items/a/claim")
@@ -452,6 +455,7 @@ def test_a_locked_database_is_a_page_of_ours_with_the_form(
     assert client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT}).status_code == 303
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_lock_is_waited_for_no_longer_than_people_wait_for_a_page(
     office: sa.Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -556,7 +560,7 @@ def test_a_person_changes_the_own_password(office: sa.Engine) -> None:
     client, elsewhere = logged_in(office, "anna"), logged_in(office, "anna")
     new = {"new_password": "another good password", "new_password_again": "another good password"}
     for form, words in (
-        ({**new, "old_password": "wrong"}, "present password is another"),
+        ({**new, "old_password": "wrong"}, "current password is wrong"),
         ({**new, "old_password": PASSWORD, "new_password_again": "x"}, "two different ways"),
         ({"old_password": PASSWORD, "new_password": "short", "new_password_again": "short"}, "at least 12"),
     ):

@@ -34,6 +34,8 @@ from tests.support.review_cases import (
 )
 from warehouse.layout import Warehouse, open_warehouse
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 DAY = 24 * HOUR
 
 
@@ -60,6 +62,7 @@ def published(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
     return {row["item_key"]: row for table in tables for row in table.to_pylist()}
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_what_llm_and_people_settled_is_published_by_day_and_type(queue: sa.Engine, warehouse: Warehouse) -> None:
     fill(queue, in_review("a"), in_review("b"), by_llm("c"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     put_call(queue, "c")
@@ -96,6 +99,7 @@ def _files(warehouse: Warehouse) -> dict[str, tuple[bytes, int]]:
     return {str(p.relative_to(root)): (p.read_bytes(), p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_an_item_that_was_put_back_leaves_the_table(queue: sa.Engine, warehouse: Warehouse) -> None:
     fill(queue, in_review("a"))
     says(queue, ANNA, "a", label("delivery"))
@@ -161,6 +165,7 @@ HISTORY = """SELECT document_id, label, decided_by FROM decisions_history
 WHERE valid_from <= DATE '{0}' AND (valid_until IS NULL OR valid_until > DATE '{0}') ORDER BY document_id"""
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_person_supersedes_the_llm_and_the_llm_the_model_also_as_of_a_past_day(
     queue: sa.Engine, warehouse: Warehouse
 ) -> None:

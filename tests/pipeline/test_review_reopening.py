@@ -43,6 +43,8 @@ from tests.support.review_cases import (
 from tests.support.review_pages import logged_in, send
 from warehouse.layout import Warehouse, open_warehouse
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 DAY = 24 * HOUR
 WHY = "the invoice came later"
 
@@ -192,6 +194,7 @@ def test_twice_at_once_and_without_a_text_it_is_refused(settled: sa.Engine) -> N
         (lambda: sa.update(reopenings).values(cycle=7), "knows nothing of a reopening"),
     ],
 )
+@pytest.mark.databases("sqlite", "postgresql")
 def test_what_was_changed_behind_the_trails_back_is_found(
     settled: sa.Engine, change: Callable[[], sa.Executable], words: str
 ) -> None:

@@ -286,7 +286,7 @@ def session_over(anna: Chromium, url: str, pictures: Path) -> None:
     choose(anna, "2", "rule", "Paying by card, not taking out cash.")
     anna.forget_cookies()
     anna.click("[data-key=d]")
-    anna.wait_for("Your session is over")
+    anna.wait_for("Your session has ended")
     anna.write("#name", "anna")
     anna.write("#password", "wrong" + ENTER)
     anna.wait_for("The name or the password is wrong.")

@@ -16,6 +16,8 @@ from schemas.review_config import DueConfig, ReviewConfig
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import HOUR, actions, fill, in_review, review_row
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 LATE = NOON + 49 * HOUR
 
 
@@ -26,6 +28,7 @@ def hook(folder: Path, ends_with: int = 0) -> tuple[ReviewConfig, Path]:
     return ReviewConfig(due=DueConfig(notify_command=(sys.executable, "-c", code))), told
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_an_overdue_item_is_told_of_once_and_without_its_text(queue: sa.Engine, tmp_path: Path) -> None:
     config, told = hook(tmp_path)
     fill(queue, in_review("a", text="the secret of a"), config=config)

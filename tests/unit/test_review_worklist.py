@@ -30,12 +30,15 @@ from tests.support.review_cases import (
     says,
 )
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 
 def keys(engine: sa.Engine, person: Person, now: int = NOON, **filters: Any) -> list[str]:
     with reading(engine) as connection:
         return [row["item_key"] for row in worklist(connection, person, Filters(**filters), now).rows]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_list_is_ordered_by_urgency_age_or_uncertainty(queue: sa.Engine) -> None:
     fill(
         queue,
@@ -48,6 +51,7 @@ def test_the_list_is_ordered_by_urgency_age_or_uncertainty(queue: sa.Engine) -> 
     assert keys(queue, ANNA, order=Order.RISK) == ["c", "a", "b"]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_pages_follow_one_another_without_a_gap_even_among_equals(queue: sa.Engine) -> None:
     fill(queue, *(in_review(f"k{i:02}", priority=float(i % 3)) for i in range(30)))
     for order in Order:
@@ -79,6 +83,7 @@ def test_filters_let_through_what_they_name(queue: sa.Engine) -> None:
 
 
 @pytest.mark.parametrize("attack", ["' OR 1=1 --", "x'; DROP TABLE reviews; --", "%", "\\"])
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_filter_is_a_value_and_never_sql(queue: sa.Engine, attack: str) -> None:
     fill(queue, in_review("a"))
     assert keys(queue, ANNA, document_type=attack) == []
@@ -88,6 +93,7 @@ def test_a_filter_is_a_value_and_never_sql(queue: sa.Engine, attack: str) -> Non
         keys(queue, ANNA, after=attack)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_what_waits_for_a_person_is_what_the_person_may_judge_now(queue: sa.Engine) -> None:
     fill(queue, *(in_review(key) for key in "abcd"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
@@ -122,6 +128,7 @@ def test_what_is_overdue_comes_first_whatever_its_priority(queue: sa.Engine) -> 
     assert keys(queue, ANNA, view=View.OVERDUE, now=NOON + 48 * HOUR) == ["b", "a"]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_next_item_is_the_most_urgent_one_that_nobody_holds(queue: sa.Engine) -> None:
     fill(queue, in_review("a", priority=2.0), in_review("b", priority=1.0))
     with transaction(queue) as connection:
@@ -131,6 +138,7 @@ def test_the_next_item_is_the_most_urgent_one_that_nobody_holds(queue: sa.Engine
         assert next_for(connection, BEN, Filters(document_type="receipt"), NOON) is None
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_counts_add_up(queue: sa.Engine) -> None:
     fill(queue, in_review("a"), in_review("b", document_type="receipt"), in_review("c", code="over_budget"))
     says(queue, ANNA, "a", label("delivery"))
@@ -142,6 +150,7 @@ def test_counts_add_up(queue: sa.Engine) -> None:
     assert keys(queue, ANNA, view=View.CLOSED) == ["a"]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_case_shows_what_the_llm_said_and_what_was_settled_alike(queue: sa.Engine) -> None:
     fill(
         queue,
@@ -164,6 +173,7 @@ def test_a_case_shows_what_the_llm_said_and_what_was_settled_alike(queue: sa.Eng
     assert case.labels == ("account", "billing", "delivery")
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_after_many_items_at_once_the_database_knows_how_many_there_are(queue: sa.Engine) -> None:
     fill(queue, *(in_review(f"{number:04}") for number in range(1000)))
     with reading(queue) as connection:
