@@ -362,12 +362,6 @@ def test_what_no_database_stores_is_replaced(staffed: sa.Engine, tmp_path: Path)
 
 def test_a_file_that_is_no_export_is_refused(queue: sa.Engine, tmp_path: Path) -> None:
     other_json = ("[1]", '{"a": 1}', '[{"data": {}}]', '[{"annotations": {}}]', '[{"item_key": "a", "label": "x"}]')
-        '[{"data": {}}]',
-        '{"a": 1}',
-        "[1]",
-        '[{"annotations": {}}]',
-        '[{"item_key": "a", "label": "billing"}]',
-    )
     for content in ("", "[]x", *other_json):
         (tmp_path / "done.json").write_text(content)
         with pytest.raises(InputError, match="Label Studio in the format JSON"):
