@@ -214,7 +214,7 @@ def erase(
 ) -> None:
     """Erase documents from the queue and its files.
 
-    Texts, metadata, comments and answers go; the audit trail stays whole. Copies out of reach are listed, a line each.
+    Texts, metadata, comments and answers go; the audit trail stays whole. Copies out of reach are listed, one per line.
     """
     if (document_id is None) == (older_than is None):
         raise ConfigError("give one of --document-id and --older-than")

@@ -106,7 +106,7 @@ def count_attempt(connection: sa.Connection, name: str, client: str, now: int, c
     """
     old = now - round(config.failure_minutes * 60 * SECOND)
     connection.execute(sa.delete(log_in_failures).where(log_in_failures.c.at <= old))
-    if is_postgresql(connection):  # SQLite has one writer anyhow
+    if is_postgresql(connection):  # SQLite has one writer in any case
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     seconds = blocked_seconds(connection, name, client, now, config)
     if not seconds:

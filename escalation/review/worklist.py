@@ -202,7 +202,7 @@ def get_review(connection: sa.Connection, key: str, *, lock: bool = False) -> sa
     """The review of an item; with `lock`, the item and it are locked, so that no two people change it at once.
 
     Raises:
-        Refusal: there is none.
+        Refusal: the item is not in review.
     """
     wanted = sa.select(reviews).where(reviews.c.item_key == key)
     if lock and is_postgresql(connection):

@@ -177,7 +177,7 @@ def decide_is_seen(browser: Chromium, height: int) -> bool:
 
 
 def asks_before(browser: Chromium, button: str) -> bool:
-    """Whether the page asks before a button takes the person away from words that would be lost; it is not sent."""
+    """True where the page asks before a button takes the person away from words that would be lost; it is not sent."""
     return bool(
         browser.run(
             f"const button = document.querySelector({json.dumps(button)});"
