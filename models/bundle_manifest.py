@@ -14,8 +14,8 @@ from typing import Any
 
 from schemas.codes import SPLITS
 from schemas.errors import BundleError, ConfigError
+from schemas.fields import parse_text_template
 from schemas.run_config import Split
-from schemas.text_template import parse_text_template
 
 FORMAT = 2
 MANIFEST_NAME = "bundle.json"

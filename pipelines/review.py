@@ -14,7 +14,7 @@ from pipelines.options import PATH, config_option, configured_warehouse_option, 
 from pipelines.terminal import answer, report
 from schemas.codes import ReviewAction, Role
 from schemas.errors import ConfigError, ErasureError, InputError, VerificationError
-from schemas.extras import pip_install
+from schemas.system import pip_install
 
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 _FAULTS_SHOWN = 10
