@@ -371,8 +371,8 @@ def test_a_reused_decision_is_no_similar_case_of_its_own(decided: sa.Engine) -> 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda: sa.delete(reused_decisions), "otherwise in its table"),
-        (lambda: sa.update(reused_decisions).values(rests_on="again"), "otherwise in its table"),
+        (lambda: sa.delete(reused_decisions), "differs from its table"),
+        (lambda: sa.update(reused_decisions).values(rests_on="again"), "differs from its table"),
         (lambda: sa.update(reused_decisions).values(cycle=7), "knows nothing of a decision reused"),
         (lambda: sa.update(items).where(items.c.item_key == "again").values(settled_label="account"), "another label"),
         (lambda: sa.update(items).where(items.c.item_key == "again").values(settled_by="person:ben"), "in another way"),

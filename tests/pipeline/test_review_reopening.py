@@ -190,7 +190,7 @@ def test_twice_at_once_and_without_a_text_it_is_refused(settled: sa.Engine) -> N
     [
         (lambda: sa.update(reopenings).values(comment="another"), "reopening that was changed"),
         (lambda: sa.update(reopenings).values(settled_label="account"), "reopening that was changed"),
-        (lambda: sa.delete(reopenings), "in no table any more"),
+        (lambda: sa.delete(reopenings), "no longer in any table"),
         (lambda: sa.update(reopenings).values(cycle=7), "knows nothing of a reopening"),
     ],
 )
