@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
+from argon2 import PasswordHasher
 
 from escalation.database import reading, transaction
 from escalation.people.accounts import add_person, change_person, check_password, find_person, set_password, stored_hash
@@ -73,7 +74,11 @@ def test_a_name_is_given_once(queue: sa.Engine) -> None:
         add_person(connection, "anna", Role.ADMIN, PASSWORD, NOON, OPERATOR)
 
 
-def test_a_person_has_one_account_however_the_name_is_written(queue: sa.Engine) -> None:
+def test_a_person_has_one_account_however_the_name_is_written(
+    queue: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cheap = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+    monkeypatch.setattr("escalation.people.accounts._HASHER", cheap)
     one = "kim@example.org"
     with transaction(queue) as connection:
         add_person(connection, one, Role.REVIEWER, PASSWORD, NOON, OPERATOR)
