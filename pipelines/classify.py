@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import ModelBundle, load_bundle
-from pipelines.job import run_job, worker_message
-from pipelines.runners import read_beam_options
+from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.terminal import show_progress
 from schemas.errors import BundleError, ConfigError, DocyardError, describe_system_error, system_error
 from schemas.run_config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
