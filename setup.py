@@ -70,7 +70,7 @@ setup(
     ),
     package_data={
         "models": ["int8_probe.onnx"],
-        "models.training": ["configs/*"],
+        "models.training": ["card.md.jinja", "configs/*"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],
     },

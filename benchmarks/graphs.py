@@ -7,8 +7,8 @@ import warnings
 from pathlib import Path
 
 from models.bundle import OPSETS
-from models.training.distillation import load_network
 from models.training.export import MeanPooledClassifierOnnxConfig, export_float
+from models.training.network import TrainedNetwork
 
 
 class _Masked(MeanPooledClassifierOnnxConfig):
@@ -29,8 +29,7 @@ def export_graphs(network_folder: Path, folder: Path) -> None:
     from optimum.exporters.onnx import export
 
     folder.mkdir(parents=True, exist_ok=True)
-    network, _ = load_network(network_folder)
-    network.eval()
+    network = TrainedNetwork.load(network_folder).network
     for name, config in (("masked", _Masked), ("plain", MeanPooledClassifierOnnxConfig)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -1,16 +1,13 @@
-"""The parity gate: does the int8 bundle decide as the float network it was made of?
+"""The parity gate: an int8 bundle has to decide as the float network it was made of.
 
-A graph can be close to its parent in every logit and still give other answers. What counts is compared: the label,
-whether it is accepted, and how many are right. How a training uses it, once temperature and policy are in place:
-
-    parity = measure_parity(bundle, float_model, texts, label_ids)  # validation rows
-    check_parity(parity, limits)                                    # raises: nothing is put into place
-    training["parity"] = parity.figures()                           # into bundle.json and the card
+A graph can be close to its parent in every logit and still give other answers. So the decisions are compared: the
+label, its acceptance, and the number that are right.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,37 +17,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import ModelBundle, write_bundle_manifest
+from models.bundle import ModelBundle
+from models.bundle_manifest import FileRecord
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
 from models.evaluation.measurement import accepted_rows
 from models.scores import Scores
-from models.training.products import int8_products
+from models.training.config import ParityLimits
+from models.training.quantize import int8_products
 from schemas.errors import BundleError
-from schemas.run_config import check_ranges
 
 _ALWAYS_ALLOWED = 3  # flips: of fewer than 300 rows, one in a hundred is chance
 _TEXTS_ALONE = 64
 _OTHER_BATCH_TOKENS = 300
-
-
-@dataclass(frozen=True)
-class ParityLimits:
-    """The greatest cost of quantization, in shares of the validation rows.
-
-    Attributes:
-        max_label_flips: rows that get another label. Three rows may, however few there are.
-        max_route_flips: rows that are accepted by one of the two and escalated by the other; three may.
-        max_accuracy_loss: greatest loss of accuracy of the int8 bundle. More is refused when it is no chance, that is,
-            when the 95% interval of the loss lies above 0.
-    """
-
-    max_label_flips: float = 0.01
-    max_route_flips: float = 0.02
-    max_accuracy_loss: float = 0.003
-
-    def __post_init__(self) -> None:
-        check_ranges("parity", self, max_label_flips="[0, 1]", max_route_flips="[0, 1]", max_accuracy_loss="[0, 1]")
 
 
 @dataclass(frozen=True)
@@ -113,7 +92,12 @@ def measure_parity(
         BundleError: the bundle or the float graph cannot be run.
     """
     with tempfile.TemporaryDirectory() as folder:
-        parent = Classifier(_with_model(bundle, float_model.read_bytes(), Path(folder)), first_tier="off")
+        unquantized = dataclasses.replace(
+            bundle, folder=Path(folder), manifest=dataclasses.replace(bundle.manifest, fingerprint=())
+        )
+        unquantized = with_file(unquantized, "tokenizer.json", bundle.read("tokenizer.json"))
+        unquantized = with_file(unquantized, "model.onnx", float_model.read_bytes())
+        parent = Classifier(unquantized, first_tier="off")
         expected = parent.classify(texts)
         parent.close()
     classifier = Classifier(bundle, first_tier="off")
@@ -171,18 +155,11 @@ def check_parity(report: ParityReport, limits: ParityLimits) -> None:
         )
 
 
-def _with_model(bundle: ModelBundle, model: bytes, folder: Path) -> ModelBundle:
-    """The same bundle around another graph, without a fingerprint, in `folder`."""
-    for name in bundle.manifest.files:
-        (folder / name).write_bytes(model if name == "model.onnx" else bundle.read(name))
-    return write_bundle_manifest(
-        folder,
-        name=bundle.name,
-        created=bundle.manifest.created,
-        document_type=bundle.document_type,
-        max_tokens=bundle.max_tokens,
-        reading=bundle.reading,
-    )
+def with_file(bundle: ModelBundle, name: str, content: bytes) -> ModelBundle:
+    """Writes a file of a bundle that is still without a manifest; returns the bundle with it."""
+    (bundle.folder / name).write_bytes(content)
+    files = {**bundle.manifest.files, name: FileRecord(hashlib.sha256(content).hexdigest(), len(content))}
+    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, files=files))
 
 
 def _batch_differences(classifier: Classifier, texts: Sequence[str], expected: Scores) -> int:

@@ -11,7 +11,8 @@ from escalation.clock import now_micros
 from escalation.database import reading
 from escalation.review.upkeep import keep_up
 from escalation.tables import reviews
-from models.training.labelled import DataConfig, read_labelled
+from models.training.config import DataConfig
+from models.training.data import read_labelled
 from pipelines.cli import main
 from schemas.review_config import FourEyesConfig, ReviewConfig
 from tests.support.queue_databases import new_sqlite, opened

@@ -14,7 +14,7 @@ from escalation.outcomes.resolutions import publish_resolutions
 from escalation.outcomes.training_data import export_training_data
 from escalation.outcomes.views import VIEWS, duckdb_sql, view_sql
 from escalation.tables import calls, items
-from models.training.table_files import read_records
+from models.training.data import read_records
 from schemas.errors import ConfigError, InputError, VerificationError
 from schemas.review_config import ReviewConfig
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS

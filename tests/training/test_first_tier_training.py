@@ -10,8 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from models.first_tier import FirstTier, feature_rows  # noqa: E402
-from models.training.first_tier import FirstTierTraining, train_first_tier, variations  # noqa: E402
-from models.training.first_tier_policy import choose_first_tier  # noqa: E402
+from models.training.calibrate import choose_first_tier  # noqa: E402
+from models.training.config import FirstTierTraining  # noqa: E402
+from models.training.first_tier import train_first_tier, variations  # noqa: E402
 from schemas.errors import ConfigError  # noqa: E402
 
 N_PIECES, N_LABELS = 60, 3

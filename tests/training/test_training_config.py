@@ -9,9 +9,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from models.training.base_model import find_base_model, folder_digest
+from models.training.card import describe_method
 from models.training.config import TrainingConfig, read_training_config
-from models.training.method import describe_method
+from models.training.network import find_base_model, folder_digest
 from schemas.errors import ConfigError
 from schemas.run_config import build
 from tests.support.tiny_base import write_tiny_base

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from models.training.hygiene import Hygiene, InspectedData, calibration_and_policy_rows, inspect_data
-from models.training.labelled import COLUMNS, LabelledData, same_text
+from models.training.config import Hygiene
+from models.training.data import COLUMNS, LabelledData, same_text
+from models.training.hygiene import InspectedData, calibration_and_policy_rows, inspect_data
 from schemas.errors import ConfigError
 
 NO_SEARCH = {"find_mislabelled": False}

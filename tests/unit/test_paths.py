@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from models.training.labelled import DataConfig
+from models.training.config import DataConfig
 from schemas.drain_config import DrainConfig
 from schemas.errors import ConfigError
 from schemas.paths import expand_database, expand_path

@@ -7,7 +7,8 @@ import numpy.typing as npt
 import pytest
 
 from models.policy import parse_policy
-from models.training.calibration import PolicyChoice, Thresholds, choose_thresholds, fit_temperature, policy_toml
+from models.training.calibrate import Thresholds, choose_thresholds, fit_temperature, policy_toml
+from models.training.config import PolicyChoice
 from schemas.errors import ConfigError
 
 NO_STRANGERS = np.zeros((0, 4), dtype=np.float32)
