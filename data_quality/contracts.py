@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from data_quality.suites import documents_suite, table_suite
-from schemas.codes import REASON_REMEDIES, Reason
+from schemas.codes import Reason
 from schemas.home import settle_home
 from schemas.run_config import QualityConfig
 from schemas.tables import PUBLISHED_TABLES
@@ -40,7 +40,7 @@ class RejectedGroup:
     def words(self) -> str:
         """The reason with its count, an example, and what probably mends it."""
         where = f"{self.source_uri} at {self.place}" if self.place else self.source_uri
-        return f"{self.reason.value} {self.count:,}, first in {where}: {self.detail}. {REASON_REMEDIES[self.reason]}"
+        return f"{self.reason.value} {self.count:,}, first in {where}: {self.detail}. {self.reason.remedy}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -49,7 +49,7 @@ class RejectedGroup:
             "reason_code": self.reason.value,
             "count": self.count,
             "first": {"source_uri": self.source_uri, "place": self.place, "detail": self.detail},
-            "remedy": REASON_REMEDIES[self.reason],
+            "remedy": self.reason.remedy,
         }
 
     @classmethod

@@ -125,7 +125,7 @@ def _engine(url: str) -> sa.Engine:
     except (ArgumentError, NoSuchModuleError):
         kind = "no database"
     except ImportError:
-        raise ConfigError(f"database: the driver of PostgreSQL is missing: {pip_install('fallback')}") from None
+        raise ConfigError(f"database: the driver of PostgreSQL is missing: {pip_install('queue')}") from None
     raise ConfigError(
         f"database: expected sqlite:///FILE or postgresql://USER@HOST/NAME, found {shown(url)} ({kind}); correct it"
     )

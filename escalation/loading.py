@@ -1,10 +1,13 @@
-"""Takes published escalations into the queue: each once, however often, and takes back what a later run withdrew."""
+"""Loads published escalations into the queue, each once however often it runs.
+
+Items that a later run of their date no longer escalates are withdrawn, unless they are settled.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -12,12 +15,14 @@ from urllib.parse import unquote
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from escalation.database import is_postgresql
+from escalation.clock import now_micros
+from escalation.database import is_postgresql, transaction
 from escalation.events import Event, append_events
-from escalation.items import OPEN_STATES, item_key, move_item
+from escalation.items import OPEN_STATES, insert_items, item_key, move_item
+from escalation.review.decided_before import Precedents
 from escalation.tables import items, loads
 from schemas.codes import EventAction, ItemCode, ItemState
-from schemas.drain_config import PriorityConfig
+from schemas.drain_config import DrainConfig, PriorityConfig
 from schemas.errors import InputError, VerificationError
 from schemas.tables import ESCALATIONS
 from warehouse.layout import Partition, Warehouse
@@ -26,7 +31,6 @@ from warehouse.publication import published_by
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 500
 _COPIED = (
     *("document_id", "content_hash", "bundle", "label", "confidence", "route_reason", "threshold"),
     *("familiarity", "tier", "n_tokens", "truncated", "parent_id", "parent_start", "parent_end"),
@@ -34,8 +38,6 @@ _COPIED = (
 )
 _TRIES = 5
 
-# Settles those of some items whose decision is known, and gives the events to append.
-SettleKnown = Callable[[sa.Connection, Sequence[str], int], list[Event]]
 _LOCK = 0x6C6F6164
 
 
@@ -64,23 +66,50 @@ def escalation_partitions(warehouse: Warehouse) -> list[Partition]:
     return sorted(found)
 
 
+def load_escalations(engine: sa.Engine, warehouse: Warehouse, config: DrainConfig) -> tuple[Load, ...]:
+    """Brings the queue in line with every published partition, and with the decisions of people."""
+    precedents = _precedents(warehouse, config)
+    loaded = []
+    for partition in escalation_partitions(warehouse):
+        with transaction(engine) as connection:
+            load = load_partition(connection, warehouse, partition, config, now_micros(), precedents)
+        if load:
+            loaded.append(load)
+            logger.info(
+                "%s: %d new items, %d of them decided before, %d withdrawn",
+                *(partition, load.new, load.decided_before, load.withdrawn),
+            )
+    if precedents and (settled := precedents.settle_waiting(engine, now_micros())):
+        logger.info("%d waiting items are settled by what people decided of the same documents", settled)
+    return tuple(loaded)
+
+
+def load_within(connection: sa.Connection, warehouse: Warehouse, config: DrainConfig) -> None:
+    """Does the same in the caller's transaction, which may be rolled back."""
+    precedents = _precedents(warehouse, config)
+    for partition in escalation_partitions(warehouse):
+        load_partition(connection, warehouse, partition, config, now_micros(), precedents)
+    if precedents:
+        precedents.settle_free(connection, precedents.decided_meanwhile(connection), now_micros())
+
+
 def load_partition(
     connection: sa.Connection,
     warehouse: Warehouse,
     partition: Partition,
-    priorities: Sequence[PriorityConfig],
+    config: DrainConfig,
     now: int,
-    settle: SettleKnown | None = None,
+    precedents: Precedents | None = None,
 ) -> Load | None:
     """Brings the queue in line with one partition, in the caller's transaction.
 
     Args:
         connection: of the transaction.
-        warehouse: that the partition was published in.
+        warehouse: where the partition was published.
         partition: of the escalations.
-        priorities: cost of a mistake, by document type.
+        config: with the cost of a mistake, by document type.
         now: microseconds.
-        settle: settles those of the new items whose document was decided before; None to have all judged.
+        precedents: settle those of the new items whose document was decided before; None to have all judged.
 
     Returns:
         None where the same run's partition was loaded before.
@@ -100,7 +129,7 @@ def load_partition(
     if run_id is None or run_id == known:
         return None
     run_id, rows = _read(warehouse, partition)
-    priority = next((entry for entry in priorities if entry.document_type == partition.document_type), None)
+    priority = next((entry for entry in config.priorities if entry.document_type == partition.document_type), None)
     wanted = {row["item_key"]: row for row in (_item_row(row, partition, run_id, priority, now) for row in rows)}
     present = {
         row.item_key: (row.state, row.code)
@@ -111,21 +140,21 @@ def load_partition(
         )
     }
     fresh = [row for key, row in wanted.items() if key not in present]
-    for start in range(0, len(fresh), _CHUNK):
-        connection.execute(sa.insert(items), fresh[start : start + _CHUNK])
+    insert_items(connection, fresh, now)
     happened = []
     revived = [key for key, (_, code) in present.items() if code == ItemCode.WITHDRAWN and key in wanted]
     for key in sorted(revived):
         if move_item(connection, key, ItemCode.REQUEUED, now, expected=[ItemState.DEAD], not_before=now):
             happened.append(Event("drain", EventAction.ITEM_REVIVED, key, {"run_id": run_id}))
-    known_before = settle(connection, sorted([*(row["item_key"] for row in fresh), *revived]), now) if settle else []
+    new = sorted([*(row["item_key"] for row in fresh), *revived])
+    known_before = precedents.settle(connection, new, now) if precedents else []
     happened += known_before
     withdrawn = 0
     for key in sorted(set(present) - set(wanted)):
         if move_item(connection, key, ItemCode.WITHDRAWN, now, expected=OPEN_STATES):
             withdrawn += 1
             happened.append(Event("drain", EventAction.ITEM_WITHDRAWN, key, {"run_id": run_id}))
-    load = Load(partition, run_id, len(wanted), len(fresh) + len(revived), len(known_before), withdrawn)
+    load = Load(partition, run_id, len(wanted), len(new), len(known_before), withdrawn)
     _record(connection, load, known is not None, now)
     details = {
         "run_date": partition.run_date,
@@ -138,6 +167,10 @@ def load_partition(
     }
     append_events(connection, [*happened, Event("drain", EventAction.PARTITION_LOADED, None, details)], now)
     return load
+
+
+def _precedents(warehouse: Warehouse, config: DrainConfig) -> Precedents | None:
+    return Precedents(warehouse, config.queue.reuse_days) if config.queue.reuse_decisions else None
 
 
 def _record(connection: sa.Connection, load: Load, known: bool, now: int) -> None:
@@ -180,7 +213,7 @@ def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[st
                     f"{before}` says which file it is, then classify that date again"
                 )
             return before, rows
-    raise InputError(f"{folder}: is being replaced; run the drain again when `docyard classify` has ended")
+    raise InputError(f"{folder}: is being replaced; load again when `docyard classify` has ended")
 
 
 def _published_rows(warehouse: Warehouse, partition: Partition, run_id: str) -> int | None:
@@ -221,13 +254,6 @@ def _item_row(
         "received_at": None if received is None else round(received.timestamp() * 1_000_000),
         "loaded_at": now,
         "priority": priority_of(row["confidence"], row["metadata"], priority),
-        "state": ItemState.PENDING.value,
-        "code": ItemCode.LOADED.value,
-        "state_at": now,
-        "not_before": now,
-        "attempts": 0,
-        "refusals": 0,
-        "losses": 0,
     }
 
 

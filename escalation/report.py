@@ -1,4 +1,4 @@
-"""The state of the queue in figures."""
+"""The state of the queue in figures, and an estimate of what asking about it would cost."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from escalation.llm.budget import Cap, spent
-from escalation.tables import calls, events, items, qualifications
+from escalation.items import Item
+from escalation.llm.backends import backend_name
+from escalation.llm.budget import Cap, Price, spent
+from escalation.llm.work import item_prompt
+from escalation.loading import load_within
+from escalation.masking.masker import Masker, UnmaskableError
+from escalation.tables import calls, egress, events, items, qualifications
 from schemas.codes import CallStatus, ItemState
+from schemas.drain_config import DrainConfig
+from warehouse.layout import Warehouse
+
+# Bytes of a request for one of its tokens, where nothing was measured yet: prose takes about four.
+_LOW_BYTES, _BYTES = 5.5, 4.0
+_ENOUGH_CALLS = 20
 
 
 @dataclass(frozen=True)
@@ -97,3 +108,90 @@ def _newest_qualifications(connection: sa.Connection) -> tuple[dict[str, Any], .
     for row in connection.execute(sa.select(qualifications).order_by(qualifications.c.at)).mappings():
         newest[(row["backend"], row["prompt_version"], row["bundle"])] = {str(key): value for key, value in row.items()}
     return tuple(newest[key] for key in sorted(newest))
+
+
+@dataclass(frozen=True)
+class Range:
+    """An estimate with its bounds."""
+
+    low: float
+    expected: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The requests that a drain would make.
+
+    Attributes:
+        items: pending items that would be asked about.
+        not_asked: those that would go to people without a call.
+        input_tokens: of all requests. `low` and `expected` go by bytes per token, as measured on this backend's earlier
+            calls where there are enough of them; `high` takes each byte for a token, which is what the cap counts.
+        cost: in billionths of the currency, each item asked once; None where the price is unknown.
+        measured: True where `expected` rests on earlier calls.
+    """
+
+    items: int
+    not_asked: int
+    input_tokens: Range
+    cost: Range | None
+    price: Price | None
+    measured: bool
+
+
+def estimate_drain(engine: sa.Engine, warehouse: Warehouse, config: DrainConfig) -> Estimate:
+    """Estimates a drain, its loading included; everything that it does to the queue is undone."""
+    with engine.connect() as connection:
+        load_within(connection, warehouse, config)
+        found = estimate(connection, config)
+        connection.rollback()
+    return found
+
+
+def estimate(connection: sa.Connection, config: DrainConfig) -> Estimate:
+    """Goes through the pending items as a drain would, but makes no call."""
+    masker = Masker(config.masking)
+    asked = not_asked = body_bytes = output_tokens = 0
+    pending = sa.select(items).where(items.c.state == ItemState.PENDING.value)
+    with connection.execute(pending.execution_options(yield_per=500)) as rows:
+        for row in rows.mappings():
+            item = Item.from_row(row)
+            if item.ineligible_reason() is not None:
+                not_asked += 1
+                continue
+            try:
+                prompt = item_prompt(config, masker, item)
+            except UnmaskableError:
+                not_asked += 1
+                continue
+            asked += 1
+            body_bytes += len(prompt.body)
+            output_tokens += prompt.max_tokens
+    per_token = _bytes_per_token(connection, backend_name(config.llm))
+    expected = body_bytes / (per_token or _BYTES)
+    tokens = Range(min(body_bytes / _LOW_BYTES, expected), expected, float(body_bytes))
+    price = Price.configured(config)
+    return Estimate(asked, not_asked, tokens, _cost(price, tokens, output_tokens), price, per_token is not None)
+
+
+def _cost(price: Price | None, tokens: Range, output_tokens: int) -> Range | None:
+    if price is None:
+        return None
+    low, expected, high = (price.cost(round(n), output_tokens) for n in (tokens.low, tokens.expected, tokens.high))
+    return Range(low, expected, high)
+
+
+def _bytes_per_token(connection: sa.Connection, backend: str) -> float | None:
+    """As earlier calls of this backend had it; None where there were too few."""
+    known = connection.execute(
+        sa.select(sa.func.count(), sa.func.sum(egress.c.body_bytes), sa.func.sum(calls.c.input_tokens))
+        .join(calls, calls.c.call_id == egress.c.call_id)
+        .where(
+            calls.c.backend == backend,
+            calls.c.status == CallStatus.ANSWERED.value,
+            calls.c.input_tokens > 0,
+        )
+    ).one()
+    count, body_bytes, tokens = known
+    return float(body_bytes) / float(tokens) if count >= _ENOUGH_CALLS else None

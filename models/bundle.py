@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from models.bundle_manifest import (
 from models.policy import Policy, parse_policy
 from schemas.errors import BundleError
 
+_ACCEPT_ALL = b"[acceptance]\nmin_confidence = 0\nmin_familiarity = -inf\n"
 # What Docyard exports. Exporters name further sets that no node uses; a node that does use one fails when it is opened.
 OPSETS = {"ai.onnx": 17, "com.microsoft": 1}
 
@@ -45,20 +46,23 @@ class ModelBundle:
         digest: sha256 of the bytes of bundle.json, in hexadecimal; it pins every other file.
         manifest: the content of bundle.json.
         labels: names in the order of the model's outputs.
-        label_sources: for each label, the data sets its training rows came from.
-        temperature: divisor of the logits before the softmax, > 0.
         calibration: the whole of calibration.json.
         policy: decides on the answers that hold by themselves.
+        contents: name -> content of the files of a bundle that does not lie in a folder yet.
     """
 
     folder: Path
     digest: str
     manifest: BundleManifest
     labels: tuple[str, ...]
-    label_sources: tuple[tuple[str, ...], ...]
-    temperature: float
     calibration: Mapping[str, Any]
     policy: Policy
+    contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+
+    @property
+    def reference(self) -> str:
+        """Its name in the classifications that it made: "tickets@0123456789ab"."""
+        return f"{self.name}@{self.digest[:12]}"
 
     @property
     def name(self) -> str:
@@ -81,6 +85,11 @@ class ModelBundle:
         return self.manifest.reading
 
     @property
+    def temperature(self) -> float:
+        """The divisor of the logits before the softmax, > 0."""
+        return float(self.calibration["temperature"])
+
+    @property
     def first_tier_temperature(self) -> float:
         """The divisor of the first tier's logits before the softmax, > 0."""
         return float(self.calibration.get("first_tier", {}).get("temperature", 1.0))
@@ -96,7 +105,7 @@ class ModelBundle:
         Raises:
             BundleError: the file changed since the bundle was loaded.
         """
-        return read_file(self.folder, name, self.manifest.files[name])
+        return self.contents[name] if self.contents else read_file(self.folder, name, self.manifest.files[name])
 
 
 def load_bundle(folder: Path) -> ModelBundle:
@@ -118,23 +127,61 @@ def load_bundle(folder: Path) -> ModelBundle:
     manifest = parse_bundle_manifest(content, str(path))
     files = {name: read_file(folder, name, record) for name, record in manifest.files.items()}
     check_no_extra_files(folder, manifest)
-    check_opset(files["model.onnx"], str(folder / "model.onnx"))
-
-    labels, label_sources = _parse_labels(files["labels.json"], str(folder / "labels.json"))
-    calibration, temperature = _parse_calibration(files["calibration.json"], str(folder / "calibration.json"))
+    bundle = _parse_files(folder, content, manifest, files)
     for index, row in enumerate(manifest.fingerprint):
-        if row.label not in labels:
+        if row.label not in bundle.labels:
             raise BundleError(f"{path}: 'fingerprint'[{index}] names {row.label!r}, which labels.json does not hold")
+    return bundle
+
+
+def bundle_in_memory(
+    files: Mapping[str, bytes],
+    *,
+    name: str,
+    created: str,
+    document_type: str,
+    max_tokens: int,
+    training: Mapping[str, Any] | None = None,
+    reading: ReadingRules = TEXT_AS_IT_IS,
+) -> ModelBundle:
+    """Makes a bundle that a Classifier can run before there is a folder of it; its files never touch a disk.
+
+    Args:
+        files: content of model.onnx, tokenizer.json and labels.json, and of any further file of a bundle. Without
+            calibration.json its temperature is 1, without policy.toml its policy accepts every answer.
+        name: as for `write_bundle_manifest`, like all that follow.
+
+    Raises:
+        BundleError: a file does not hold what it must.
+    """
+    files = {"calibration.json": b'{"temperature": 1}', "policy.toml": _ACCEPT_ALL, **files}
+    manifest = BundleManifest(
+        name=name,
+        created=created,
+        document_type=document_type,
+        max_tokens=max_tokens,
+        files=_records(files),
+        training=dict(training or {}),
+        reading=reading,
+    )
+    return replace(_parse_files(Path(name), manifest.to_bytes(), manifest, files), contents=files)
+
+
+def _parse_files(folder: Path, content: bytes, manifest: BundleManifest, files: Mapping[str, bytes]) -> ModelBundle:
+    check_opset(files["model.onnx"], str(folder / "model.onnx"))
+    labels = _parse_labels(files["labels.json"], str(folder / "labels.json"))
     return ModelBundle(
         folder=folder,
         digest=hashlib.sha256(content).hexdigest(),
         manifest=manifest,
         labels=labels,
-        label_sources=label_sources,
-        temperature=temperature,
-        calibration=calibration,
+        calibration=_parse_calibration(files["calibration.json"], str(folder / "calibration.json")),
         policy=parse_policy(files["policy.toml"], labels, str(folder / "policy.toml")),
     )
+
+
+def _records(files: Mapping[str, bytes]) -> dict[str, FileRecord]:
+    return {name: FileRecord(hashlib.sha256(content).hexdigest(), len(content)) for name, content in files.items()}
 
 
 def write_bundle_manifest(
@@ -174,13 +221,12 @@ def write_bundle_manifest(
     for path in paths:
         if not path.is_file():
             raise BundleError(f"{path}: not a file; a bundle is one flat folder of files")
-    contents = {path.name: path.read_bytes() for path in paths}
     manifest = BundleManifest(
         name=name,
         created=created,
         document_type=document_type,
         max_tokens=max_tokens,
-        files={key: FileRecord(hashlib.sha256(value).hexdigest(), len(value)) for key, value in contents.items()},
+        files=_records({path.name: path.read_bytes() for path in paths}),
         training=dict(training or {}),
         fingerprint=tuple(fingerprint),
         reading=reading,
@@ -193,15 +239,9 @@ def write_bundle_manifest(
     return load_bundle(folder)
 
 
-def bundle_reference(bundle: ModelBundle) -> str:
-    """The bundle's name in the classifications that it made: "tickets@0123456789ab"."""
-    return f"{bundle.name}@{bundle.digest[:12]}"
-
-
-def _parse_labels(content: bytes, where: str) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+def _parse_labels(content: bytes, where: str) -> tuple[str, ...]:
     values = checked_keys(parse_json(content, where), ("labels",), (), where)
     names: list[str] = []
-    sources: list[tuple[str, ...]] = []
     for index, entry in enumerate(checked_type(values["labels"], list, f"{where}: 'labels'")):
         here = f"{where}: 'labels'[{index}]"
         checked_keys(entry, ("name",), ("sources",), here)
@@ -211,15 +251,15 @@ def _parse_labels(content: bytes, where: str) -> tuple[tuple[str, ...], tuple[tu
         if name in names:
             raise BundleError(f"{here}: {name!r} occurs twice; give every label its own name")
         names.append(name)
-        listed = checked_type(entry.get("sources", []), list, f"{here}: 'sources'")
-        sources.append(tuple(checked_type(source, str, f"{here}: 'sources'") for source in listed))
+        for source in checked_type(entry.get("sources", []), list, f"{here}: 'sources'"):
+            checked_type(source, str, f"{here}: 'sources'")
     if len(names) < 2:
         raise BundleError(f"{where}: expected at least two labels, found {len(names)}; a classifier needs a choice")
-    return tuple(names), tuple(sources)
+    return tuple(names)
 
 
-def _parse_calibration(content: bytes, where: str) -> tuple[dict[str, Any], float]:
-    values = checked_type(parse_json(content, where), dict, where)
+def _parse_calibration(content: bytes, where: str) -> dict[str, Any]:
+    values: dict[str, Any] = checked_type(parse_json(content, where), dict, where)
     if "temperature" not in values:
         raise BundleError(f"{where}: key 'temperature' is missing; calibrate the bundle first")
     temperature = checked_type(values["temperature"], float, f"{where}: 'temperature'")
@@ -230,7 +270,7 @@ def _parse_calibration(content: bytes, where: str) -> tuple[dict[str, Any], floa
         own = checked_keys(values["first_tier"], ("temperature",), ("rows",), here)
         if checked_type(own["temperature"], float, f"{here}: 'temperature'") <= 0.0:
             raise BundleError(f"{here}: 'temperature' must be greater than 0; calibrate again")
-    return values, temperature
+    return values
 
 
 def check_opset(model: bytes, where: str) -> None:
@@ -265,8 +305,8 @@ def read_opsets(model: bytes) -> list[tuple[str, int]]:
     """
     view = memoryview(model)
     opsets = []
-    for field, value in _fields(view):
-        if field == _OPSET_IMPORT:
+    for number, value in _fields(view):
+        if number == _OPSET_IMPORT:
             if not isinstance(value, memoryview):
                 raise ValueError("its operator sets are not readable")
             parts = dict(_fields(value))

@@ -12,8 +12,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from schemas.codes import SPLITS
 from schemas.errors import BundleError, ConfigError
-from schemas.run_config import SPLITS
+from schemas.run_config import Split
 from schemas.text_template import parse_text_template
 
 FORMAT = 2
@@ -63,7 +64,7 @@ class ReadingRules:
     """
 
     template: str = ""
-    split: str = "none"
+    split: Split = "none"
     window_overlap: int | None = None
 
 

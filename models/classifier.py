@@ -6,25 +6,44 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import ModelBundle, bundle_reference, load_bundle
+from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
 from models.machine import check_label_count, open_session, run_session, usable_cores
-from models.scores import LabelScores, Scores, score_logits
+from models.scores import Scores, score_logits
 from models.tokens import TextTokenizer, TokenizedTexts, plan_batches
+from schemas.codes import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
-from schemas.run_config import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 
 # In confidence. Other rounding moves an answer by far less, int8 arithmetic that saturates by far more.
 FINGERPRINT_TOLERANCE = 0.02
 _TIMED_TEXTS = 256
+
+
+@dataclass(frozen=True)
+class AnswerDifference:
+    """A fingerprint text that this machine answers otherwise than recorded.
+
+    Attributes:
+        text: its number in bundle.json, from 0.
+        recorded_label: the label it must be.
+        recorded_confidence: likewise.
+        label: the one that this machine gives.
+        confidence: likewise.
+    """
+
+    text: int
+    recorded_label: str
+    recorded_confidence: float
+    label: str
+    confidence: float
 
 
 class Classifier:
@@ -73,7 +92,7 @@ class Classifier:
             bundle.read("tokenizer.json"), bundle.max_tokens, bundle.reading.window_overlap, tokenizer_path
         )
         self._session = open_session(bundle.read("model.onnx"), len(bundle.labels), self._model_path)
-        self._embedding_width = self._check_longest_text()
+        self._check_longest_text()
         self._first_tier = self._open_first_tier() if first_tier in bundle.policy.first_tier else None
         self._first_tier_threshold = np.float32(bundle.policy.first_tier.get(first_tier, np.inf))
         self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="docyard-classify")
@@ -84,12 +103,11 @@ class Classifier:
             self.close()
             raise
 
-    def classify(self, texts: Sequence[str], with_embeddings: bool = False, encoder_only: bool = False) -> Scores:
+    def classify(self, texts: Sequence[str], encoder_only: bool = False) -> Scores:
         """Classifies every text; a text the model fails on gets `failed` and spoils no other.
 
         Args:
             texts: any number of strings; bounded by the caller, all their scores are held at once.
-            with_embeddings: True to return the text embeddings as well.
             encoder_only: True to leave the first tier out.
 
         Raises:
@@ -97,27 +115,19 @@ class Classifier:
         """
         tokenized = self._tokenizer.tokenize(texts)
         easy, easy_scores = self._easy(tokenized, encoder_only)
-        outputs = ["logits", "embedding"] if with_embeddings else ["logits"]
-        results, failures = self._run(tokenized, easy, outputs)
-        scored = score_logits(results[0], self.bundle.temperature)
-        for name in ("label_ids", "confidence", "familiarity", "top_label_ids", "top_confidences"):
-            getattr(scored, name)[easy] = getattr(easy_scores, name)
-        failed = scored.label_ids < 0
-        for row in np.flatnonzero(failed).tolist():
+        logits, failures = self._run(tokenized, easy)
+        scored = score_logits(logits, self.bundle.temperature)
+        for name in ("familiarity", "top_label_ids", "top_confidences"):
+            getattr(scored, name)[easy] = getattr(easy_scores, name)[easy]
+        for row in np.flatnonzero(scored.failed).tolist():
             failures.setdefault(row, "model: scores that are not finite")
-        return Scores(
-            label_ids=scored.label_ids,
-            confidence=scored.confidence,
-            familiarity=scored.familiarity,
-            top_label_ids=scored.top_label_ids,
-            top_confidences=scored.top_confidences,
+        return replace(
+            scored,
             n_tokens=tokenized.n_tokens,
             truncated=tokenized.truncated,
             n_windows=tokenized.n_windows,
-            failed=failed,
             first_tier=easy,
             failures=dict(sorted(failures.items())),
-            embeddings=results[1] if with_embeddings else None,
         )
 
     @property
@@ -127,42 +137,42 @@ class Classifier:
 
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The encoder's raw scores, for calibration: (n_documents, n_labels) float32; NaN where the model failed."""
-        return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ["logits"])[0][0]
+        return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_))[0]
 
     def window_logits(self, windows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
         """The encoder's raw scores of token ids, one special token at each end: (n_windows, n_labels) float32."""
-        lengths = np.array([len(window) for window in windows], dtype=np.int32)
-        ones, no = np.ones(len(windows), dtype=np.int32), np.zeros(len(windows), dtype=np.bool_)
-        return self._run(TokenizedTexts(list(windows), ones, lengths, no, {}), no, ["logits"])[0][0]
+        return self._run_windows(windows)[0]
 
-    def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], LabelScores]:
-        """The texts that the first tier answers, and its scores of those."""
-        n_texts = len(tokenized.n_tokens)
-        easy = np.zeros(n_texts, dtype=np.bool_)
-        if self._first_tier is None or encoder_only:
-            return easy, score_logits(np.empty((0, len(self.bundle.labels)), dtype=np.float32), 1.0)
-        whole = np.flatnonzero((tokenized.n_windows == 1) & ~tokenized.truncated)
-        first_windows = np.cumsum(tokenized.n_windows) - tokenized.n_windows
-        logits = self._first_tier.logits([tokenized.windows[window] for window in first_windows[whole]])
-        scored = score_logits(logits, self.bundle.first_tier_temperature)
-        sure = scored.confidence >= self._first_tier_threshold
-        easy[whole[sure]] = True
-        return easy, LabelScores(**{item.name: getattr(scored, item.name)[sure] for item in fields(scored)})
+    def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], Scores]:
+        """Flags the texts that the first tier answers, and its scores of all those that it was asked about."""
+        logits = np.full((len(tokenized.n_tokens), len(self.bundle.labels)), np.nan, dtype=np.float32)
+        if self._first_tier is not None and not encoder_only:
+            whole = np.flatnonzero((tokenized.n_windows == 1) & ~tokenized.truncated)
+            first_windows = np.cumsum(tokenized.n_windows) - tokenized.n_windows
+            logits[whole] = self._first_tier.logits([tokenized.windows[window] for window in first_windows[whole]])
+        scores = score_logits(logits, self.bundle.first_tier_temperature)
+        return scores.confidence >= self._first_tier_threshold, scores
 
     def _run(
-        self, tokenized: TokenizedTexts, without: npt.NDArray[np.bool_], outputs: list[str]
-    ) -> tuple[list[npt.NDArray[np.float32]], dict[int, str]]:
-        """Runs every batch; gives each output in the order of the texts, NaN for those `without`, and what failed."""
+        self, tokenized: TokenizedTexts, without: npt.NDArray[np.bool_]
+    ) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
+        """Logits in the order of the texts, NaN for those `without` and those that failed, and why these did."""
         n_windows = np.where(without, 0, tokenized.n_windows)
-        left = np.repeat(~without, tokenized.n_windows)
-        windows = [window for window, wanted in zip(tokenized.windows, left, strict=True) if wanted]
-        failed_windows: dict[int, str] = {}
-        widths = [len(self.bundle.labels), self._embedding_width]
-        results = [np.full((len(windows), width), np.nan, dtype=np.float32) for width in widths[: len(outputs)]]
+        wanted = np.repeat(~without, tokenized.n_windows)
+        windows = [window for window, taken in zip(tokenized.windows, wanted, strict=True) if taken]
+        logits, failed_windows = self._run_windows(windows)
+        texts_of_windows = np.repeat(np.arange(len(n_windows)), n_windows)
+        failures = dict(tokenized.failures)
+        for window, reason in sorted(failed_windows.items()):
+            failures.setdefault(int(texts_of_windows[window]), reason)
+        return _pooled(logits, n_windows), failures
+
+    def _run_windows(self, windows: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
+        logits = np.full((len(windows), len(self.bundle.labels)), np.nan, dtype=np.float32)
+        failures: dict[int, str] = {}
 
         def answer(rows: npt.NDArray[np.intp]) -> None:
-            input_ids = np.stack([windows[row] for row in rows]).astype(np.int64)
-            self._answer(input_ids, rows, outputs, results, failed_windows)
+            self._answer(np.stack([windows[row] for row in rows]).astype(np.int64), rows, logits, failures)
 
         lengths = np.array([len(window) for window in windows], dtype=np.int32)
         futures = [self._pool.submit(answer, rows) for rows in plan_batches(lengths, self._batch_tokens)]
@@ -172,11 +182,7 @@ class Classifier:
         finally:
             for future in futures:
                 future.cancel()
-        texts_of_windows = np.repeat(np.arange(len(n_windows)), n_windows)
-        failures = dict(tokenized.failures)
-        for window, reason in sorted(failed_windows.items()):
-            failures.setdefault(int(texts_of_windows[window]), reason)
-        return [_pooled(result, n_windows) for result in results], failures
+        return logits, failures
 
     def fingerprint(self, texts: Sequence[str]) -> tuple[FingerprintRow, ...]:
         """The answers to `texts`, to be written into bundle.json and demanded of every machine.
@@ -203,27 +209,23 @@ class Classifier:
         self,
         input_ids: npt.NDArray[np.int64],
         rows: npt.NDArray[np.intp],
-        outputs: list[str],
-        results: list[npt.NDArray[np.float32]],
+        logits: npt.NDArray[np.float32],
         failures: dict[int, str],
     ) -> None:
-        """Runs a batch into `results`; halves one that fails until the failing text stands alone."""
+        """Runs a batch into `logits`; halves one that fails until the failing text stands alone."""
         try:
-            arrays = run_session(self._session, input_ids, outputs)
+            logits[rows] = run_session(self._session, input_ids, ["logits"])[0]
         except Exception as error:  # ONNX Runtime's own errors share no narrower base
             if len(rows) > 1:
                 middle = len(rows) // 2
-                self._answer(input_ids[:middle], rows[:middle], outputs, results, failures)
-                self._answer(input_ids[middle:], rows[middle:], outputs, results, failures)
+                self._answer(input_ids[:middle], rows[:middle], logits, failures)
+                self._answer(input_ids[middle:], rows[middle:], logits, failures)
                 return
             self._check_still_works(error)
-            try:
-                arrays = run_session(self._session, input_ids, outputs)  # the trouble may have been a passing one
+            try:  # the trouble may have been a passing one
+                logits[rows] = run_session(self._session, input_ids, ["logits"])[0]
             except Exception as again:
                 failures[int(rows[0])] = f"model: {type(again).__name__}"
-                return
-        for result, array in zip(results, arrays, strict=True):
-            result[rows] = array
 
     def _open_first_tier(self) -> FirstTier:
         """Opens the bundle's first tier; it has to know every word piece."""
@@ -244,8 +246,7 @@ class Classifier:
         input_ids[0, [0, -1]] = self._tokenizer.frame
         return input_ids
 
-    def _check_longest_text(self) -> int:
-        """Runs the longest text; returns the width of the embedding."""
+    def _check_longest_text(self) -> None:
         try:
             logits, embedding = run_session(self._session, self._longest_text(), ["logits", "embedding"])
         except Exception as error:
@@ -260,7 +261,6 @@ class Classifier:
                 f"{embedding.shape}; export it again"
             )
         check_label_count(logits.shape[1], len(self.bundle.labels), self._model_path)
-        return int(embedding.shape[1])
 
     def _check_still_works(self, error: Exception) -> None:
         """Tells a document the model cannot read from a model that reads nothing any more."""
@@ -272,22 +272,34 @@ class Classifier:
                 "lies outside the documents; check this machine's memory, then run again"
             ) from error
 
-    def _check_fingerprint(self) -> None:
-        expected = self.bundle.fingerprint
-        if not expected:
-            return
-        scores = self.classify([row.text for row in expected], encoder_only=True)
-        for index, row in enumerate(expected):
-            label_id = int(scores.label_ids[index])
+    def fingerprint_differences(self) -> tuple[list[AnswerDifference], float]:
+        """The texts of the bundle's fingerprint that this machine answers otherwise than recorded.
+
+        Returns:
+            The differences, and the largest one in confidence where the label is as recorded.
+        """
+        recorded = self.bundle.fingerprint
+        scores = self.classify([row.text for row in recorded], encoder_only=True)
+        differences, largest = [], 0.0
+        for number, row in enumerate(recorded):
+            label_id = int(scores.label_ids[number])
             label = "no label" if label_id < 0 else self.bundle.labels[label_id]
-            confidence = float(scores.confidence[index])
-            if label != row.label or not abs(confidence - row.confidence) <= FINGERPRINT_TOLERANCE:
-                raise BundleError(
-                    f"{self.bundle.folder / 'bundle.json'}: this machine answers fingerprint text {index} with {label} "
-                    f"({confidence:.3f}), the bundle was certified with {row.label} ({row.confidence:.3f}); its CPU or "
-                    "ONNX Runtime computes differently: run on a machine like the one that built the bundle, or build "
-                    "the bundle on this one"
-                )
+            confidence = 0.0 if label_id < 0 else round(float(scores.confidence[number]), 6)
+            distance = abs(confidence - row.confidence)
+            if label == row.label:
+                largest = max(largest, distance)
+            if label != row.label or distance > FINGERPRINT_TOLERANCE:
+                differences.append(AnswerDifference(number, row.label, row.confidence, label, confidence))
+        return differences, largest
+
+    def _check_fingerprint(self) -> None:
+        for found in self.fingerprint_differences()[0]:
+            raise BundleError(
+                f"{self.bundle.folder / 'bundle.json'}: this machine answers fingerprint text {found.text} with "
+                f"{found.label} ({found.confidence:.3f}), the bundle was certified with {found.recorded_label} "
+                f"({found.recorded_confidence:.3f}); its CPU or ONNX Runtime computes differently: run on a machine "
+                "like the one that built the bundle, or build the bundle on this one"
+            )
 
 
 def _pooled(results: npt.NDArray[np.float32], n_windows: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
@@ -334,25 +346,6 @@ def cached_classifier(
 
 
 @dataclass(frozen=True)
-class AnswerDifference:
-    """A fingerprint text that this machine answers otherwise than recorded.
-
-    Attributes:
-        text: its number in bundle.json, from 0.
-        recorded_label: the label it must be.
-        recorded_confidence: likewise.
-        label: the one that this machine gives.
-        confidence: likewise.
-    """
-
-    text: int
-    recorded_label: str
-    recorded_confidence: float
-    label: str
-    confidence: float
-
-
-@dataclass(frozen=True)
 class Examination:
     """The result of examining one bundle.
 
@@ -386,28 +379,19 @@ def examine_bundle(folder: Path) -> Examination:
         bundle = load_bundle(folder)
     except BundleError as error:
         return Examination(str(folder), problem=str(error))
-    reference = bundle_reference(bundle)
+    reference = bundle.reference
     try:
         classifier = Classifier(bundle, check_fingerprint=False)
-        texts = [row.text for row in bundle.fingerprint]
-        answers = classifier.fingerprint(texts)
-        speed = _documents_per_second(classifier, texts)
+        differences, largest = classifier.fingerprint_differences()
+        speed = _documents_per_second(classifier)
         classifier.close()
     except DocyardError as error:
         return Examination(str(folder), reference, problem=str(error))
-    differences, largest = [], 0.0
-    for number, (recorded, found) in enumerate(zip(bundle.fingerprint, answers, strict=True)):
-        distance = abs(recorded.confidence - found.confidence)
-        if found.label == recorded.label:
-            largest = max(largest, distance)
-        if found.label != recorded.label or distance > FINGERPRINT_TOLERANCE:
-            differences.append(
-                AnswerDifference(number, recorded.label, recorded.confidence, found.label, found.confidence)
-            )
-    return Examination(str(folder), reference, None, len(texts), tuple(differences), largest, speed)
+    return Examination(str(folder), reference, None, len(bundle.fingerprint), tuple(differences), largest, speed)
 
 
-def _documents_per_second(classifier: Classifier, texts: list[str]) -> float | None:
+def _documents_per_second(classifier: Classifier) -> float | None:
+    texts = [row.text for row in classifier.bundle.fingerprint]
     if not texts:
         return None
     many = (texts * _TIMED_TEXTS)[:_TIMED_TEXTS]

@@ -1,27 +1,46 @@
-"""Policy: which answers of the model hold by themselves, and which are escalated."""
+"""Policy: decides which of the model's answers hold by themselves and which are escalated."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.codes import Route, RouteReason
+from models.scores import Scores
+from schemas.codes import FIRST_TIER_CRITERIA, RouteReason
+from schemas.configuration import parse_toml
 from schemas.errors import BundleError
-from schemas.run_config import FIRST_TIER_CRITERIA, parse_toml
 
+FAILED = "failed"  # stands among the route reasons for a text that the model failed on
 # From the best to the gravest.
-_REASONS = (
-    RouteReason.CERTAIN,
-    RouteReason.LOW_CONFIDENCE,
-    RouteReason.UNFAMILIAR,
-    RouteReason.TOO_LONG,
-    RouteReason.TRUNCATED,
+_REASONS = np.array(
+    [
+        RouteReason.CERTAIN.value,
+        RouteReason.LOW_CONFIDENCE.value,
+        RouteReason.UNFAMILIAR.value,
+        RouteReason.TOO_LONG.value,
+        RouteReason.TRUNCATED.value,
+        FAILED,
+    ]
 )
+
+
+class Routing(NamedTuple):
+    """A policy's decisions, one row per text.
+
+    Attributes:
+        accepted: (n,) bool, False where the text is escalated.
+        reasons: (n,) str, values of `RouteReason`; "failed" where there is no answer.
+        thresholds: (n,) float32, the least confidence that was accepted.
+    """
+
+    accepted: npt.NDArray[np.bool_]
+    reasons: npt.NDArray[np.str_]
+    thresholds: npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,7 @@ class Policy:
     """The thresholds of one ModelBundle, chosen on labelled data and never by feel.
 
     Attributes:
+        labels: the bundle's, in the order of the model's outputs.
         min_confidence: least calibrated confidence that is accepted, in [0, 1].
         min_familiarity: least log-sum-exp of the logits that is accepted, in nats; -inf for no such guard.
         label_min_confidence: label -> its own least confidence, instead of `min_confidence`.
@@ -38,6 +58,7 @@ class Policy:
         selection: on what, how and when the thresholds were chosen; recorded, never read by a run.
     """
 
+    labels: tuple[str, ...]
     min_confidence: float
     min_familiarity: float
     label_min_confidence: Mapping[str, float] = field(default_factory=dict)
@@ -45,10 +66,39 @@ class Policy:
     first_tier: Mapping[str, float] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
 
-    def thresholds(self, labels: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The least confidence accepted for each label, in the order of `labels`: (n_labels,) float32."""
+    def thresholds(self) -> npt.NDArray[np.float32]:
+        """The least confidence accepted for each label: (n_labels,) float32."""
         own = self.label_min_confidence
-        return np.array([own.get(label, self.min_confidence) for label in labels], dtype=np.float32)
+        return np.array([own.get(label, self.min_confidence) for label in self.labels], dtype=np.float32)
+
+    def route(self, scores: Scores, criterion: str = "strict") -> Routing:
+        """Decides which answers are accepted, and why the others are not.
+
+        Where several reasons hold, the gravest is given: failed, then truncated, too_long, unfamiliar, low_confidence.
+        A threshold is reached by a value equal to it. All is compared as float32, as published, so that a reader of
+        the tables comes to the same route. The first tier answers only where the policy lets its answer hold, so that
+        its answers are accepted.
+
+        Args:
+            scores: of any texts.
+            criterion: the one by which the first tier answered.
+        """
+        label_ids = np.maximum(scores.label_ids, 0)
+        own = np.float32(self.first_tier.get(criterion, 1.0))
+        thresholds = np.where(scores.first_tier, own, self.thresholds()[label_ids])
+        codes = np.select(
+            [
+                scores.failed,
+                scores.first_tier,
+                scores.truncated,
+                scores.n_windows > self.max_windows,
+                ~(scores.familiarity >= np.float32(self.min_familiarity)),
+                ~(scores.confidence >= thresholds),
+            ],
+            [5, 0, 4, 3, 2, 1],
+            default=0,
+        )
+        return Routing(codes == 0, _REASONS[codes], thresholds)
 
 
 def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
@@ -77,6 +127,7 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         override = _table(overrides, ("min_confidence",), where, f"labels.{label!r}")
         own[label] = _confidence(override, where, f"labels.{label!r}")
     return Policy(
+        labels=tuple(labels),
         min_confidence=_confidence(acceptance, where, "acceptance"),
         min_familiarity=_familiarity(acceptance, where),
         label_min_confidence=own,
@@ -84,46 +135,6 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         first_tier=_first_tier(tables.get("first_tier", {}), where),
         selection=_table(tables.get("selection", {}), None, where, "selection"),
     )
-
-
-def route(
-    confidence: npt.NDArray[np.float32],
-    familiarity: npt.NDArray[np.float32],
-    truncated: npt.NDArray[np.bool_],
-    n_windows: npt.NDArray[np.int32],
-    thresholds: npt.NDArray[np.float32],
-    min_familiarity: float,
-    max_windows: int,
-    first_tier: npt.NDArray[np.bool_] | None = None,
-) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
-    """Decides which answers are accepted, and why the others are not.
-
-    Where several reasons hold, the gravest is given: truncated, then too_long, unfamiliar, low_confidence. A threshold
-    is reached by a value equal to it; a value that is not a number reaches none. All is compared as float32, as
-    published, so that a reader of the tables comes to the same route.
-
-    Args:
-        confidence: (n_documents,) float32 in [0, 1].
-        familiarity: (n_documents,) float32, nats.
-        truncated: (n_documents,) bool.
-        n_windows: (n_documents,) int32, how many windows each was read in.
-        thresholds: (n_documents,) float32: `policy.thresholds(labels)[label_ids]`.
-        min_familiarity: the policy's, nats.
-        max_windows: the policy's.
-        first_tier: (n_documents,) bool, which the first tier answered; it does so only where the policy lets its
-            answer hold, so these are accepted.
-
-    Returns:
-        Values of `Route` and of `RouteReason`, both (n_documents,) str.
-    """
-    confident = confidence.astype(np.float32) >= thresholds.astype(np.float32)
-    familiar = familiarity.astype(np.float32) >= np.float32(min_familiarity)
-    codes = np.select([truncated, n_windows > max_windows, ~familiar, ~confident], [4, 3, 2, 1], default=0)
-    if first_tier is not None:
-        codes[first_tier] = 0
-    reasons = np.array([reason.value for reason in _REASONS])[codes]
-    routes = np.where(codes == 0, Route.ACCEPTED.value, Route.ESCALATED.value)
-    return routes, reasons
 
 
 def _table(value: Any, known: tuple[str, ...] | None, where: str, name: str) -> dict[str, Any]:

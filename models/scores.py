@@ -1,4 +1,4 @@
-"""Scores: what the model says about each text, computed from its logits."""
+"""Scores: the model's answers to texts, computed from its logits."""
 
 from __future__ import annotations
 
@@ -13,52 +13,48 @@ _ROWS_AT_ONCE = 4096  # bounds the float64 copies
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """The model's answers, one row a text, in the order given.
+    """The model's answers, one row per text, in the order given.
 
-    Where `failed` is set there is no answer: ids are -1, confidences and familiarity NaN.
+    A failed row has no answer: its ids are -1, its confidences and familiarity NaN.
 
     Attributes:
-        label_ids: (n,) int32, the best label; of equals, the first.
-        confidence: (n,) float32 in [0, 1], the calibrated probability of that label.
-        familiarity: (n,) float32, log-sum-exp of the logits at temperature 1, in nats; higher is more familiar.
         top_label_ids: (n, k) int32, the k = min(5, n_labels) best labels, best first, equals in label order.
-        top_confidences: (n, k) float32, their calibrated probabilities.
-        n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where tokenizing failed.
-        truncated: (n,) bool, whether the model read less than that.
-        n_windows: (n,) int32, how many windows of the text the model read, at least 1; 0 where tokenizing failed.
-        failed: (n,) bool.
-        first_tier: (n,) bool, whether the first tier answered; the encoder answered the others.
-        failures: row -> what went wrong with a failed row; never its text.
-        embeddings: (n, width) float32 of the encoder where asked for, else None; NaN where it did not answer.
+        top_confidences: (n, k) float32 in [0, 1], their calibrated probabilities.
+        familiarity: (n,) float32, log-sum-exp of the logits at temperature 1, in nats; higher is more familiar.
+        n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where unknown.
+        truncated: (n,) bool, True where the model read less than that.
+        n_windows: (n,) int32, how many windows of the text the model read; 0 where tokenizing failed.
+        first_tier: (n,) bool, True where the first tier answered instead of the encoder.
+        failures: row -> the cause of its failure; never its text.
     """
 
-    label_ids: npt.NDArray[np.int32]
-    confidence: npt.NDArray[np.float32]
-    familiarity: npt.NDArray[np.float32]
     top_label_ids: npt.NDArray[np.int32]
     top_confidences: npt.NDArray[np.float32]
+    familiarity: npt.NDArray[np.float32]
     n_tokens: npt.NDArray[np.int32]
     truncated: npt.NDArray[np.bool_]
     n_windows: npt.NDArray[np.int32]
-    failed: npt.NDArray[np.bool_]
     first_tier: npt.NDArray[np.bool_]
     failures: dict[int, str] = field(default_factory=dict)
-    embeddings: npt.NDArray[np.float32] | None = None
+
+    @property
+    def label_ids(self) -> npt.NDArray[np.int32]:
+        """(n,) int32, the best label; of equals, the first."""
+        return self.top_label_ids[:, 0]
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """(n,) float32 in [0, 1], the calibrated probability of the best label."""
+        return self.top_confidences[:, 0]
+
+    @property
+    def failed(self) -> npt.NDArray[np.bool_]:
+        """(n,) bool, True where there is no answer."""
+        return self.label_ids < 0
 
 
-@dataclass(frozen=True, eq=False)
-class LabelScores:
-    """The part of `Scores` that comes from the logits; shapes and meaning as there."""
-
-    label_ids: npt.NDArray[np.int32]
-    confidence: npt.NDArray[np.float32]
-    familiarity: npt.NDArray[np.float32]
-    top_label_ids: npt.NDArray[np.int32]
-    top_confidences: npt.NDArray[np.float32]
-
-
-def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> LabelScores:
-    """Computes labels, calibrated confidences and familiarity.
+def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> Scores:
+    """Computes labels, calibrated confidences and familiarity of texts that were read whole, in one window.
 
     A row with a logit that is not finite has no answer. Every row is computed by itself: the rows around it
     change nothing, to the last bit.
@@ -69,12 +65,14 @@ def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> LabelSc
     """
     n_documents, n_labels = logits.shape
     k = min(TOP_LABELS, n_labels)
-    scores = LabelScores(
-        label_ids=np.full(n_documents, -1, dtype=np.int32),
-        confidence=np.full(n_documents, np.nan, dtype=np.float32),
-        familiarity=np.full(n_documents, np.nan, dtype=np.float32),
+    scores = Scores(
         top_label_ids=np.full((n_documents, k), -1, dtype=np.int32),
         top_confidences=np.full((n_documents, k), np.nan, dtype=np.float32),
+        familiarity=np.full(n_documents, np.nan, dtype=np.float32),
+        n_tokens=np.zeros(n_documents, dtype=np.int32),
+        truncated=np.zeros(n_documents, dtype=np.bool_),
+        n_windows=np.ones(n_documents, dtype=np.int32),
+        first_tier=np.zeros(n_documents, dtype=np.bool_),
     )
     answered = np.flatnonzero(np.isfinite(logits).all(axis=1))
     for start in range(0, len(answered), _ROWS_AT_ONCE):
@@ -84,11 +82,10 @@ def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> LabelSc
         best = np.take_along_axis(exact, top[:, :1], axis=1)
         scores.familiarity[rows] = best[:, 0] + np.log(np.exp(exact - best).sum(axis=1))
         exponentials = np.exp((exact - best) / temperature)
-        confidences = np.take_along_axis(exponentials, top, axis=1) / exponentials.sum(axis=1, keepdims=True)
         scores.top_label_ids[rows] = top
-        scores.top_confidences[rows] = confidences
-        scores.label_ids[rows] = top[:, 0]
-        scores.confidence[rows] = scores.top_confidences[rows, 0]
+        scores.top_confidences[rows] = np.take_along_axis(exponentials, top, axis=1) / exponentials.sum(
+            axis=1, keepdims=True
+        )
     return scores
 
 

@@ -7,43 +7,34 @@ import importlib.metadata
 import logging
 import os
 import platform
-import re
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from models.bundle import ModelBundle, bundle_reference, load_bundle
-from pipelines.beam_options import BeamOptions, read_beam_options
-from pipelines.progress import show_progress
-from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
+from models.bundle import ModelBundle, load_bundle
+from pipelines.job import run_job, worker_message
+from pipelines.runners import read_beam_options
+from pipelines.terminal import show_progress
+from schemas.errors import BundleError, ConfigError, DocyardError
 from schemas.run_config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.shards import Shard
-from schemas.system_errors import describe, is_explained, system_error
-from schemas.tables import PUBLISHED_TABLES, RESOLUTIONS
-from transforms.classify_documents import classifier_of
-from transforms.commit_run import running_manifest
+from schemas.system_errors import describe, system_error
+from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES, RESOLUTIONS
+from transforms.classify_documents import classifier_for
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.readers.files import local_path
 from transforms.readers.listing import reaches
-from transforms.result_cache.compaction import compact_caches
-from transforms.run_plan import BundleChoice, RunPlan, leave_warning, reported_failure
-from transforms.stage_shard import ids_folder
+from transforms.run_plan import BundleChoice, RunPlan
 from transforms.validate_documents import validate_documents
+from warehouse.answers import compact_caches
 from warehouse.layout import Partition, open_warehouse
 from warehouse.locks import hold_partitions
 from warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
-from warehouse.publication import (
-    finish_interrupted,
-    give_up,
-    is_published,
-    make_staging,
-    published_by,
-    receipts_folder,
-    staged_files,
-)
-from warehouse.rehearsal import check_places
+from warehouse.publication import finish_interrupted, give_up, make_staging, published_by
+from warehouse.replacement import check_places
 
 logger = logging.getLogger(__name__)
 
@@ -52,26 +43,6 @@ _RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxrunti
 # One partition's name stands for all of them.
 _A_PARTITION = Partition("2026-11-22", "ticket").path
 _FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
-
-_RAISED = re.compile(r"^(?:\w+\.)*(\w*(?:Error|Exception|Exit|Interrupt))(?::|$| \[while)", re.MULTILINE)
-_SYSTEM_ERROR = re.compile(r"\[Errno (\d+)\]")
-_LOST = re.compile(r"a worker process was lost: [^\n]*")  # as `pipelines.worker_watch` says it
-_STEP = re.compile(r"\[while running '([^'\n]+)'")
-
-
-@dataclass(frozen=True)
-class DryRun:
-    """The work that a run would do.
-
-    Attributes:
-        replaced: partition -> id of the run whose data it would replace, or None.
-        first_rejections: file -> what is wrong with its first records, where something is.
-    """
-
-    plan: RunPlan
-    shards: list[Shard]
-    replaced: dict[str, str | None]
-    first_rejections: dict[str, str]
 
 
 def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
@@ -86,14 +57,14 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     with hold_partitions(warehouse, plan.partitions, plan.run_id):
         for run_id in finish_interrupted(warehouse, plan.partitions):
             logger.info("completed run %s, which was interrupted while publishing", run_id)
-        write_manifest(warehouse, running_manifest(plan))
+        write_manifest(warehouse, plan.manifest())
         try:
             make_staging(warehouse, plan.partitions, plan.run_id)
-            ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
+            plan.id_hashes.mkdir(parents=True)
             if trouble := _compact(plan):  # leftovers of a killed run
-                leave_warning(plan, "cache", trouble)
-            with show_progress(receipts_folder(warehouse, plan.run_id), len(shards)):
-                _run(plan, shards, options)
+                plan.leave_warning("cache", trouble)
+            with show_progress(warehouse.receipts(plan.run_id), len(shards)):
+                run_job(plan, shards, options)
         except BaseException as error:
             if not _published_after_all(plan, error):
                 if isinstance(error, OSError):
@@ -119,8 +90,12 @@ def _compact(plan: RunPlan) -> str:
     return ""
 
 
-def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:
+def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, Any]:
     """Checks everything that can be checked before the first document, and writes nothing.
+
+    Returns:
+        `files` (those that would be read; text files are counted per input), `shards`, `bundles` (document type ->
+        reference) and `replaced` (partition -> id of the run whose data it holds now, or None).
 
     Raises:
         DocyardError: the run could not be done.
@@ -128,11 +103,43 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> DryRun:
     plan, shards = prepare(config)
     read_beam_options(beam_options, len(shards))
     check_places(plan.warehouse, plan.partitions)
-    replaced = {
-        str(partition): published_by(plan.warehouse.partition("classifications", partition))
-        for partition in plan.partitions
+    types = [item.document_type for item in plan.config.inputs]
+    rejections = _first_rejections(plan.config, shards)
+    files: dict[tuple[int, str], dict[str, Any]] = {}
+    for shard in sorted(shards, key=lambda shard: bool(shard.files)):
+        uri = "" if shard.files else shard.source_uri
+        file = files.setdefault(
+            (shard.input_index, uri),
+            {"document_type": types[shard.input_index], "uri": uri, "files": 0, "shards": 0}
+            | {"problem": "", "first_rejections": rejections.get(uri, "")},
+        )
+        file["shards"] += 1
+        file["files"] = file["files"] + len(shard.files) if shard.files else 1
+        file["problem"] = file["problem"] or ": ".join(shard.problem or ())
+    return {
+        "files": list(files.values()),
+        "shards": len(shards),
+        "bundles": {kind: chosen.reference for kind, chosen in zip(types, plan.bundles, strict=True)},
+        "replaced": {
+            str(partition): published_by(plan.warehouse.partition(CLASSIFICATIONS.name, partition))
+            for partition in plan.partitions
+        },
     }
-    return DryRun(plan, shards, replaced, _first_rejections(plan.config, shards))
+
+
+def describe_dry_run(found: dict[str, Any]) -> str:
+    """The result of `dry_run` for a terminal."""
+    lines = [f"would read {sum(file['files'] for file in found['files'])} files in {found['shards']} shards"]
+    for file in found["files"]:
+        shards = f"{file['shards']} shard{'s' if file['shards'] > 1 else ''}"
+        fate = f"would be rejected: {file['problem']}" if file["problem"] else shards
+        first = f"; {file['first_rejections']}" if file["first_rejections"] else ""
+        name = file["uri"] or f"{file['files']} text files"
+        lines.append(f"  {file['document_type']}: {name} ({fate}{first})")
+    lines += [f"would classify {kind} with {reference}" for kind, reference in found["bundles"].items()]
+    for partition, holder in found["replaced"].items():
+        lines.append(f"would replace {partition}: {f'now holds run {holder}' if holder else 'empty so far'}")
+    return "\n".join([*lines, "nothing was written"])
 
 
 def _first_rejections(config: RunConfig, shards: list[Shard]) -> dict[str, str]:
@@ -178,7 +185,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     )
     # A model that does not open, or answers otherwise here, is found now; workers in this process use what is loaded.
     for index in range(len(plan.bundles)):
-        classifier_of(plan, index)
+        classifier_for(plan, index)
     return plan, shards
 
 
@@ -230,7 +237,7 @@ def _choose_bundle(item: InputConfig) -> tuple[InputConfig, BundleChoice]:
             f"{item.bundle}: made for documents of type {bundle.document_type!r}, the input has type "
             f"{item.document_type!r}; name another bundle"
         )
-    return _as_the_bundle_says(item, bundle), BundleChoice(str(folder), bundle_reference(bundle), bundle.digest)
+    return _as_the_bundle_says(item, bundle), BundleChoice(str(folder), bundle.reference, bundle.digest)
 
 
 def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
@@ -247,53 +254,6 @@ def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
     return replace(item, split=item.split or bundle.reading.split)
 
 
-def _run(plan: RunPlan, shards: list[Shard], beam_options: BeamOptions) -> None:
-    from pipelines.job import run_job
-
-    try:
-        run_job(plan, shards, beam_options)
-    except DocyardError as error:
-        own_words = str(error).split(" [while running ")[0]  # without the runner's additions
-        raise reported_failure(plan) or type(error)(own_words) from None
-    except Exception as error:
-        if is_published(plan.warehouse, plan.run_id):
-            # The workers were lost after the commit: the data is there, whole.
-            logger.warning("the runner failed after run %s was published: %s", plan.run_id, type(error).__name__)
-            return
-        if _error_name(error) == KeyboardInterrupt.__name__:
-            raise KeyboardInterrupt from error
-        raise reported_failure(plan) or _worker_error(plan, error) from error
-    if not is_published(plan.warehouse, plan.run_id):
-        raise reported_failure(plan) or RunFailedError("the runner ended without an error, but nothing was committed")
-
-
-def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
-    """A failure that the worker could not report itself, because the system refused that, too."""
-    message, cause = _worker_message(error), _SYSTEM_ERROR.search(str(error))
-    if cause is None or not is_explained(refused := OSError(int(cause[1]), "")):
-        return RunFailedError(message)
-    found = system_error(refused, plan.warehouse.root)
-    return type(found)(f"{message}; {found}")
-
-
-def _worker_message(error: BaseException) -> str:
-    """The failure and its step; without the error's own words, which may quote a document."""
-    text = str(error)
-    if lost := _LOST.search(text):
-        return f"a worker failed: {lost[0]}"
-    name = _error_name(error)
-    cause = _SYSTEM_ERROR.search(text)
-    step = _STEP.findall(text)
-    why = f": {os.strerror(int(cause[1]))}" if cause else ""
-    return f"a worker failed: {name}{why}{f' in {step[-1]}' if step else ''}; `docyard -v classify …` shows where"
-
-
-def _error_name(error: BaseException) -> str:
-    """The class of what a worker raised; runners wrap it, and hand on its traceback as text."""
-    raised = _RAISED.findall(str(error))
-    return raised[-1] if raised else type(error).__name__
-
-
 def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
     """Completes the run if it was decided before the error; leaves it on record as failed otherwise.
 
@@ -302,7 +262,7 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
         StorageError: likewise, until someone changes what the message says.
     """
     failed = replace(
-        running_manifest(plan),
+        plan.manifest(),
         status=RunStatus.FAILED,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         error={"error": type(error).__name__, "message": str(error) if isinstance(error, DocyardError) else ""},
@@ -312,6 +272,6 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
     except OSError as again:
         why = system_error(again, plan.warehouse.root)
         raise type(why)(
-            f"run {plan.run_id} failed ({_worker_message(error)}) and the warehouse cannot be cleared up: {why}; the "
+            f"run {plan.run_id} failed ({worker_message(error)}) and the warehouse cannot be cleared up: {why}; the "
             "next run does the rest"
         ) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.codes import REASON_DESCRIPTIONS, REASON_REMEDIES, ROUTE_REASON_DESCRIPTIONS
+from schemas.codes import Reason, RouteReason
 from schemas.tables import DOCUMENTED_TABLES, Column, Table
 
 
@@ -20,11 +20,10 @@ def data_dictionary() -> str:
         lines += _table(table)
     lines += ["## Reason codes", "", "| reason_code | stage | meaning | what probably mends it |", "|---|---|---|---|"]
     lines += [
-        f"| `{reason.value}` | {stage.value} | {text} | {REASON_REMEDIES[reason]} |"
-        for reason, (stage, text) in REASON_DESCRIPTIONS.items()
+        f"| `{reason.value}` | {reason.stage.value} | {reason.description} | {reason.remedy} |" for reason in Reason
     ]
     lines += ["", "## Route reasons", "", "| route_reason | meaning |", "|---|---|"]
-    lines += [f"| `{reason.value}` | {text} |" for reason, text in ROUTE_REASON_DESCRIPTIONS.items()]
+    lines += [f"| `{reason.value}` | {reason.description} |" for reason in RouteReason]
     return "\n".join(lines) + "\n"
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ def evaluate_file(
     none_label: str = "",
     positive_label: str = "",
     first_tier: str = "strict",
-    json_path: Path | None = None,
     html_path: Path | None = None,
 ) -> dict[str, Any]:
     """Evaluates, speed included.
@@ -38,7 +36,6 @@ def evaluate_file(
         none_label: as for `evaluate`.
         positive_label: as for `evaluate`.
         first_tier: as for `Classifier`.
-        json_path: file for all figures.
         html_path: file for the page.
 
     Raises:
@@ -46,9 +43,8 @@ def evaluate_file(
         InputError: the file cannot be read, or a row of it.
         ConfigError: a column or label is not there, or a file cannot be written.
     """
-    for path in (json_path, html_path):
-        if path is not None:
-            _prepare(path)
+    if html_path is not None:
+        _prepare(html_path)
     bundle = load_bundle(bundle_folder)
     template = bundle.manifest.reading.template
     if not columns.text:
@@ -72,8 +68,6 @@ def evaluate_file(
         )
     finally:
         classifier.close()
-    if json_path is not None:
-        _write(json_path, json.dumps(result, indent=1, allow_nan=False) + "\n")
     if html_path is not None:
         _write(html_path, evaluation_page(result, data.name))
     return result

@@ -44,7 +44,7 @@ def open_reviews(warehouse: str, database: str) -> Iterator[sa.Engine]:
     """
     url = database or default_url(existing_warehouse(Path(warehouse)).root)
     if (file := _sqlite_file(url)) is not None and not file.is_file():
-        raise InputError(f"{shown(url)}: there is no queue; `docyard drain` makes one")
+        raise InputError(f"{shown(url)}: there is no queue; `docyard queue load` makes one")
     engine = open_database(url)
     try:
         yield engine

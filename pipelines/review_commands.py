@@ -8,7 +8,7 @@ from types import ModuleType
 
 import click
 
-from pipelines.path_flags import DATABASE_URL, PATH, PATH_TEXT, warehouse_option
+from pipelines.options import PATH, config_option, configured_warehouse_option, database_option, warehouse_option
 from pipelines.terminal import answer, report
 from schemas.codes import Role
 from schemas.errors import ConfigError
@@ -16,16 +16,6 @@ from schemas.extras import pip_install
 
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 
-_database = click.option(
-    "--database", type=DATABASE_URL, metavar="URL", help="Of the queue.  [default: queue.sqlite in the warehouse]"
-)
-_config = click.option("--config", "config_path", type=PATH, help="TOML file; flags override it.")
-_own_warehouse = click.option(
-    "--warehouse", type=PATH_TEXT, metavar="DIR", help="Instead of the configured one.  [default: warehouse]"
-)
-_own_database = click.option(
-    "--database", type=DATABASE_URL, metavar="URL", help="Of the queue, instead of the configured one."
-)
 _file = click.argument("file", type=PATH)
 
 
@@ -37,9 +27,9 @@ def _job() -> ModuleType:
 
 
 @click.command()
-@_config
-@_own_warehouse
-@_own_database
+@config_option
+@configured_warehouse_option
+@database_option
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="0 for any free one.  [default: 8300]")
 @click.option("--add-user", metavar="NAME", help="Make an account, serve nothing.")
@@ -57,7 +47,7 @@ def review(
     no_password: bool,
     set_password: str | None,
 ) -> None:
-    """Serve the pages on which people settle what the model may not answer alone.
+    """Serve the pages on which people decide escalations.
 
     With --add-user or --set-password, asks for a password, or takes it from DOCYARD_REVIEW_PASSWORD.
     """
@@ -91,15 +81,18 @@ def _password() -> str:
 
 @click.group()
 def audit() -> None:
-    """Check and export the audit trail of the queue and its people."""
+    """Check and export the audit trail."""
 
 
 @audit.command("verify")
 @warehouse_option
-@_database
+@database_option
 @click.option("--checkpoint", metavar="NUMBER:HASH", help="An end of the trail, as this command printed it before.")
 def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -> None:
-    """Recompute the chain of events, and compare judgements and settled items with it."""
+    """Recompute the chain of events.
+
+    Judgements and settled items are compared with it.
+    """
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
         report(job.verify_trail(engine, checkpoint))
@@ -108,9 +101,12 @@ def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -
 @audit.command("export")
 @_file
 @warehouse_option
-@_database
+@database_option
 def audit_export(file: Path, warehouse: str, database: str | None) -> None:
-    """Write every event to FILE (.csv or .jsonl): who, what, when, why, and what the models said."""
+    """Write every event to FILE (.csv or .jsonl).
+
+    Who, what, when, why, and what the models said.
+    """
     job = _job()
     with job.open_reviews(warehouse, database or "") as engine:
         report(f"{file}: {job.export_evidence(engine, file):,} events")
@@ -118,7 +114,7 @@ def audit_export(file: Path, warehouse: str, database: str | None) -> None:
 
 @click.command()
 @warehouse_option
-@_database
+@database_option
 @click.option("--document-id", metavar="ID", help="Erase this document, and its paragraphs.")
 @click.option("--document-type", metavar="TYPE", help="Only of this type; ids can be the same in several.")
 @click.option("--older-than", type=click.FloatRange(0), metavar="DAYS", help="Erase what was settled so long ago.")
@@ -131,7 +127,10 @@ def erase(
     older_than: float | None,
     dry_run: bool,
 ) -> None:
-    """Take texts, metadata and comments out of the queue and its files; the audit trail stays whole."""
+    """Erase texts, metadata and comments from the queue.
+
+    Its files as well; the audit trail stays whole.
+    """
     if (document_id is None) == (older_than is None):
         raise ConfigError("give one of --document-id and --older-than")
     if document_type is not None and document_id is None:
@@ -144,7 +143,7 @@ def erase(
 
 @click.command()
 @warehouse_option
-@_database
+@database_option
 @click.option("--sql", "sql_path", type=PATH, help="Write the views of decisions here, for DuckDB.")
 @click.option("--training-data", type=PATH, help="Write what people settled here, for `train`.")
 @click.option("--document-type", metavar="TYPE", help="Of the training data.")
@@ -155,7 +154,10 @@ def resolve(
     training_data: Path | None,
     document_type: str | None,
 ) -> None:
-    """Publish what was settled as the table `resolutions`; again with nothing new, it changes nothing."""
+    """Publish settled items as the table `resolutions`.
+
+    Again with nothing new, it changes nothing.
+    """
     if document_type is not None and training_data is None:
         raise ConfigError("--document-type belongs to --training-data")
     job = _job()
@@ -171,9 +173,9 @@ def label_studio() -> None:
 
 @label_studio.command("export")
 @_file
-@_config
-@_own_warehouse
-@_own_database
+@config_option
+@configured_warehouse_option
+@database_option
 @click.option("--document-type", required=True, metavar="TYPE", help="Kind of the documents; a project has one.")
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Most tasks.")
 def label_studio_export(
@@ -184,7 +186,10 @@ def label_studio_export(
     document_type: str,
     limit: int,
 ) -> None:
-    """Write open items to FILE (.json) as tasks with predictions, and the labelling interface beside it (.xml)."""
+    """Write open items to FILE (.json) as tasks.
+
+    With predictions, and the labelling interface beside it (.xml).
+    """
     from schemas.review_config import load_review_config
 
     config = load_review_config(config_path, warehouse=warehouse, database=database)
@@ -195,9 +200,9 @@ def label_studio_export(
 
 @label_studio.command("import")
 @_file
-@_config
-@_own_warehouse
-@_own_database
+@config_option
+@configured_warehouse_option
+@database_option
 @click.option(
     "--annotators",
     "annotators_path",
@@ -212,7 +217,10 @@ def label_studio_import(
     database: str | None,
     annotators_path: Path | None,
 ) -> None:
-    """Take the annotations in FILE, a JSON export of Label Studio, as judgements; twice is once."""
+    """Import annotations in FILE as judgements.
+
+    FILE is a JSON export of Label Studio; importing it twice changes nothing.
+    """
     from schemas.review_config import load_annotators, load_review_config
 
     config = load_review_config(config_path, warehouse=warehouse, database=database)
@@ -221,6 +229,3 @@ def label_studio_import(
     with job.open_reviews(config.warehouse, config.database) as engine:
         for line in job.import_label_studio(engine, file, config, annotators):
             report(line)
-
-
-COMMANDS: tuple[click.Command, ...] = (review, audit, erase, resolve, label_studio)

@@ -1,17 +1,31 @@
-"""`docyard runs`: every run of a warehouse, and what came of it."""
+"""The runs of a warehouse: listed, described, shown and verified."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import os
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from data_quality.contracts import REASONS_TOLD, RejectedGroup
+from schemas.codes import Route
 from schemas.errors import InputError, VerificationError
-from schemas.tables import CLASSIFICATIONS
+from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
+from transforms.commit_run import QUALITY_FILE
 from warehouse.layout import Warehouse
 from warehouse.locks import is_held
-from warehouse.manifest import Manifest, RunStatus, read_manifest
+from warehouse.manifest import Manifest, RunStatus, TableFile, read_manifest
 from warehouse.publication import finish_interrupted, is_decided, published_by
 
 logger = logging.getLogger(__name__)
@@ -19,6 +33,9 @@ logger = logging.getLogger(__name__)
 # A status that a manifest cannot know of itself.
 DERIVED_STATUSES = ("abandoned", "incomplete", "superseded", "partly superseded")
 ABANDONED, INCOMPLETE, SUPERSEDED, PARTLY_SUPERSEDED = DERIVED_STATUSES
+
+_DATES_NAMED = 10
+_EXAMPLE_COLUMNS = ["document_id", "label", "confidence", "route", "route_reason"]
 
 
 def existing_warehouse(folder: Path) -> Warehouse:
@@ -84,3 +101,216 @@ def _status(warehouse: Warehouse, manifest: Manifest) -> str:
         if holders != {manifest.run_id}:
             return PARTLY_SUPERSEDED if manifest.run_id in holders else SUPERSEDED
     return manifest.status.value
+
+
+def describe_run(manifest: Manifest, warehouse: Path) -> str:
+    """A summary of a run: the place of its results, and counts of its documents by their outcome."""
+    counts, seconds = manifest.counts, manifest.seconds
+    wall = max(seconds["wall"], 1e-9)
+    split_off = counts["split_off"]
+    n_rows = counts["read"] + split_off
+    cut_into, unit = (f"cut into {n_rows:,} rows ", "rows") if split_off else ("", "documents")
+    lines = [
+        f"run {manifest.run_id}: published in {wall:.1f} s, {n_rows / wall:,.0f} {unit}/s",
+        f"  read        {counts['read']:>10,}  {cut_into}= {counts['classified']:,} classified "
+        f"+ {counts['rejected']:,} rejected",
+        *([f"  from cache  {counts['cached']:>10,}"] if counts["cached"] else []),
+        f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
+        f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"
+        + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),
+        f"  rejected    {counts['rejected']:>10,}  " + _tally(counts["reasons"]).lstrip(),
+        *_why_rejected(manifest, warehouse),
+    ]
+    for document_type, names in counts["absent_fields"].items():
+        lines.append(f"  metadata    no {document_type} has {', '.join(map(repr, names))}; check metadata_fields")
+    by_type = counts["by_document_type"]
+    if len(by_type) > 1:
+        names = ("read", "classified", "accepted", "escalated", "rejected")
+        rows = [("", *names), *((kind, *(f"{of[name]:,}" for name in names)) for kind, of in by_type.items())]
+        lines += [f"  {line}" for line in _columns(rows, n_words=1)]
+    [place, *others] = [Path(partition.path) for partition in manifest.partitions]
+    if others:
+        place = place.with_name("document_type=*")
+    lines += [f"  {warehouse / kind.name / place}" for kind in PUBLISHED_TABLES]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _why_rejected(manifest: Manifest, warehouse: Path) -> list[str]:
+    """The reasons that may have cost many documents: of whole files, and where a tenth or more was rejected."""
+    try:
+        report = json.loads((Warehouse(warehouse).run(manifest.run_id) / QUALITY_FILE).read_bytes())
+    except FileNotFoundError:  # whoever clears up may keep the manifest only
+        return []
+    is_much = manifest.counts["rejected"] >= 0.1 * manifest.counts["read"]
+    groups = [RejectedGroup.from_dict(values) for values in report["rejected"]]
+    return [f"    {group.words()}" for group in groups if is_much or not group.place][:REASONS_TOLD]
+
+
+def describe_runs(runs: list[dict[str, Any]]) -> str:
+    """One line a run."""
+    if not runs:
+        return "no run yet"
+    header = ("run", "run date", "status", "read", "accepted", "escalated", "rejected", "seconds")
+    rows = [header]
+    for run in runs:
+        counts = [
+            f"{run[key]:,}" if run[key] is not None else "-" for key in ("read", "accepted", "escalated", "rejected")
+        ]
+        seconds = f"{run['seconds']:.1f}" if run["seconds"] is not None else "-"
+        rows.append((run["run_id"], run["run_date"], run["status"], *counts, seconds))
+    errors = [f"{run['run_id']}: {run['error']}" for run in runs if run["error"]]
+    return "\n".join(_columns(rows, n_words=3) + errors)
+
+
+def _columns(rows: Sequence[Sequence[str]], n_words: int) -> list[str]:
+    """One line a row; the first `n_words` cells are words, the others numbers that end under each other."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < n_words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:6.1%} of the classified" if whole else ""
+
+
+def _tally(counts: dict[str, int]) -> str:
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return "  " + ", ".join(f"{name} {count:,}" for name, count in ordered) if ordered else ""
+
+
+def published_run(folder: Path, run_date: str | None) -> Manifest:
+    """The run that holds a date's data, or the newest published one.
+
+    Raises:
+        InputError: nothing was published for that date.
+    """
+    listed = list_runs(folder)
+    all_published = [run for run in listed if run["status"] in (RunStatus.PUBLISHED.value, PARTLY_SUPERSEDED)]
+    published = [run for run in all_published if run_date in (None, run["run_date"])]
+    if published:
+        return read_manifest(existing_warehouse(folder), published[0]["run_id"])
+    message = f"{folder}: nothing published" + (f" for run date {run_date}" if run_date else " yet")
+    if all_published:
+        dates = sorted({run["run_date"] for run in all_published})[-_DATES_NAMED:]
+        message += f"; there is data of {', '.join(dates)}"
+    elif listed:
+        message += "; `docyard runs` says what became of each run"
+    raise InputError(message)
+
+
+def example_rows(folder: Path, manifest: Manifest, rows: int) -> pd.DataFrame:
+    """Classified documents, evenly spaced over the first ones of every file."""
+    files = [folder / file.path for file in manifest.files if file.table == CLASSIFICATIONS.name and file.rows]
+    if not files or not rows:
+        return pd.DataFrame(columns=_EXAMPLE_COLUMNS)
+    batches = [next(pq.ParquetFile(file).iter_batches(batch_size=1_000, columns=_EXAMPLE_COLUMNS)) for file in files]
+    table = pa.Table.from_batches(batches)
+    step = max(1, len(table) // rows)
+    frame: pd.DataFrame = table.take(list(range(0, len(table), step))[:rows]).to_pandas()
+    return frame
+
+
+def show_run(folder: Path, manifest: Manifest, rows: int) -> str:
+    """The place of a run's results, counts of its documents, example rows, and a query to try next."""
+    parts = [describe_run(manifest, folder)]
+    if rows:
+        examples = example_rows(folder, manifest, rows)
+        parts.append(
+            "no document was classified"
+            if examples.empty
+            else examples.to_string(index=False, formatters={"confidence": "{:.3f}".format})
+        )
+    parts.append(_next_queries(folder, manifest.run_date))
+    return "\n\n".join(parts)
+
+
+def _next_queries(folder: Path, run_date: str) -> str:
+    python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
+    return (
+        "query it next, with pandas:\n\n"
+        f"  {python} -c \"import pandas as pd; d = pd.read_parquet('{folder}/classifications'); "
+        "print(d.groupby(['label', 'route']).size().nlargest(20))\"\n\n"
+        "or in DuckDB:\n\n"
+        "  SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
+        f"  FROM '{folder}/classifications/*/*/*.parquet' WHERE run_date = '{run_date}'\n"
+        "  GROUP BY ALL ORDER BY documents DESC LIMIT 20;"
+    )
+
+
+def verify_run(warehouse: Warehouse, run_id: str) -> Manifest:
+    """Checks a run's files (all there, no other, every hash), its rows and its balance.
+
+    Raises:
+        VerificationError: something differs; the message names the first file or count that does.
+    """
+    manifest = read_manifest(warehouse, run_id)
+    if manifest.status is not RunStatus.PUBLISHED:
+        raise VerificationError(f"run {run_id} has status {manifest.status.value}: it published nothing")
+    for kind in PUBLISHED_TABLES:
+        for partition in manifest.partitions:
+            folder = warehouse.partition(kind.name, partition)
+            holder = published_by(folder)
+            if holder != run_id:
+                raise VerificationError(f"{folder} now holds run {holder or 'unknown'}: run {run_id} was superseded")
+            _check_no_other_file(warehouse, folder, manifest)
+    for file in manifest.files:
+        _check_file(warehouse, file)
+    _check_balance(warehouse, manifest)
+    return manifest
+
+
+def _check_no_other_file(warehouse: Warehouse, folder: Path, manifest: Manifest) -> None:
+    named = {file.path for file in manifest.files}
+    for path in sorted(folder.rglob("*")):
+        if (
+            path.is_file()
+            and not path.name.startswith("_")
+            and path.relative_to(warehouse.root).as_posix() not in named
+        ):
+            raise VerificationError(f"{path} is not in the manifest of run {manifest.run_id}")
+
+
+def _check_file(warehouse: Warehouse, file: TableFile) -> None:
+    path = warehouse.root / file.path
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise VerificationError(f"{path}: {error.strerror}; the manifest names it") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != file.sha256:
+        raise VerificationError(f"{path}: sha256 is {found[:12]}…, the manifest says {file.sha256[:12]}…")
+
+
+def _check_balance(warehouse: Warehouse, manifest: Manifest) -> None:
+    found: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for file in manifest.files:
+        path = warehouse.root / file.path
+        of = found[path.parent.name.removeprefix("document_type=")]
+        of[file.table] += pq.ParquetFile(path).metadata.num_rows
+        if file.table == CLASSIFICATIONS.name:
+            routes = pq.read_table(path, columns=["route"], partitioning=None)["route"]
+            of["routed"] += pc.sum(pc.equal(routes, Route.ESCALATED.value)).as_py() or 0
+    _compare(manifest.counts, sum(found.values(), Counter()), f"run {manifest.run_id}")
+    for document_type, counts in manifest.counts["by_document_type"].items():
+        _compare(counts, found[document_type], f"run {manifest.run_id}, {document_type}")
+
+
+def _compare(counts: dict[str, Any], found: Counter[str], where: str) -> None:
+    claims = {
+        "classified": (counts["classified"], found[CLASSIFICATIONS.name]),
+        "rejected": (counts["rejected"], found[REJECTIONS.name]),
+        "escalated": (counts["escalated"], found[ESCALATIONS.name]),
+        "routed to escalation": (counts["escalated"], found["routed"]),
+        "read and split off": (
+            counts["read"] + counts["split_off"],
+            found[CLASSIFICATIONS.name] + found[REJECTIONS.name],
+        ),
+    }
+    for name, (claimed, in_files) in claims.items():
+        if claimed != in_files:
+            raise VerificationError(f"{where}: {name} is {in_files} in the files, {claimed} in the manifest")

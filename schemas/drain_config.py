@@ -1,22 +1,16 @@
-"""The configuration of `docyard drain`: one TOML file as frozen dataclasses."""
+"""The configuration of `docyard queue`: the queue and its LLM; one TOML file, or flags."""
 
 from __future__ import annotations
 
-import datetime
-import math
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from schemas.errors import ConfigError
-from schemas.paths import DatabaseUrl, PathText
-from schemas.run_config import build, check_ranges, merge, read_toml
+from pydantic import AfterValidator
+
+from schemas.configuration import DatabaseUrl, FolderText, IsoDate, Within, load_values, validated
 
 EMBEDDED = "embedded"
-ANSWER_KINDS = ("letter", "schema", "json")
-MAX_TOKENS_FIELDS = ("max_tokens", "max_completion_tokens")
-PERIODS = ("day", "month", "ever")
 MASKED_KINDS = ("email", "phone", "iban", "card", "national_id")
 NATIONAL_IDS = (
     *("us.ssn", "gb.nhs", "ca.sin", "au.tfn", "de.idnr", "fr.nir", "es.dni", "es.nie", "it.codicefiscale"),
@@ -24,300 +18,236 @@ NATIONAL_IDS = (
 )
 
 
-@dataclass(frozen=True)
-class QueueConfig:
-    """The queue's place and its patience.
+def _one_of(allowed: tuple[str, ...]) -> AfterValidator:
+    def checked(value: str) -> str:
+        if value not in allowed:
+            raise ValueError(f"expected {', '.join(allowed)}, found {value!r}")
+        return value
 
-    Attributes:
-        database: URL of SQLite or PostgreSQL; "" for queue.sqlite in the warehouse.
-        lease_seconds: longest time a worker may hold an item.
-        max_attempts: calls without a valid answer after which people take over.
-        max_losses: vanished workers after which an item is dead.
-        retry_seconds: shortest wait after a failure; doubles with each.
-        max_retry_seconds: longest wait, whatever the endpoint asks for.
-        batch_hours: longest time an exported batch may take.
-        reuse_decisions: True where a decision of people also settles later items of the same document and text.
-        reuse_days: greatest age of such a decision; 0 for any age.
-    """
+    return AfterValidator(checked)
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("expected one line of text, found a line break or control character")
+    return text
+
+
+def _label(text: str) -> str:
+    if not text:
+        raise ValueError("expected the name of a label, found an empty string")
+    return text
+
+
+def _function(text: str) -> str:
+    module, colon, function = text.partition(":")
+    if text and not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
+        raise ValueError(f"expected module:function, such as our_names:find, found {text!r}")
+    return text
+
+
+def _endpoint(url: str) -> str:
+    """The URL is never quoted whole: it may hold a password."""
+    if url == EMBEDDED:
+        return url
+    expected = 'expected "embedded" or a URL such as https://llm.example/v1'
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets that do not close, a port that is not a number
+        raise ValueError(f"{expected}, found one that is malformed") from None
+    if not usable or parts.username or parts.password or parts.query or parts.fragment or not url.isprintable():
+        raise ValueError(
+            f"{expected}, without user, password or query, found {parts.scheme}://{parts.hostname or ''}; the key "
+            "belongs into DOCYARD_LLM_API_KEY"
+        )
+    return url
+
+
+OneLine = Annotated[str, AfterValidator(_one_line)]
+Price = Annotated[float, Within("[0, 1000000]")]
+
+
+@validated
+class QueueConfig:
+    """The queue's place, and its patience."""
 
     database: DatabaseUrl = ""
-    lease_seconds: float = 300.0
-    max_attempts: int = 5
-    max_losses: int = 5
-    retry_seconds: float = 2.0
-    max_retry_seconds: float = 300.0
-    batch_hours: float = 26.0
+    """`sqlite:///FILE` or `postgresql://USER@HOST/NAME`; `""` for `queue.sqlite` in the warehouse."""
+    lease_seconds: Annotated[float, Within("(0, 86400]")] = 300.0
+    """Longest time a worker may hold an item; at least 1.5 times `llm.timeout_seconds`."""
+    max_attempts: Annotated[int, Within("[1, 100]")] = 5
+    """Calls without a valid answer after which people take over."""
+    max_losses: Annotated[int, Within("[1, 100]")] = 5
+    """Workers lost with an item after which it is dead."""
+    retry_seconds: Annotated[float, Within("(0, 3600]")] = 2.0
+    """First wait after a failure; doubles with each, give or take a half."""
+    max_retry_seconds: Annotated[float, Within("(0, 86400]")] = 300.0
+    """Longest wait, also if the endpoint asks for a longer one."""
+    batch_hours: Annotated[float, Within("(0, 720]")] = 26.0
+    """Longest time a batch may take before its items are pending again."""
     reuse_decisions: bool = True
-    reuse_days: float = 0.0
+    """A decision of people also settles later items of the same document and text."""
+    reuse_days: Annotated[float, Within("[0, 36500]")] = 0.0
+    """Greatest age of such a decision; 0 for any age."""
 
 
-@dataclass(frozen=True)
+@validated
 class LabelConfig:
-    """A label as the LLM reads it.
+    """A label as the LLM reads it."""
 
-    Attributes:
-        label: as the small model has it.
-        description: its meaning.
-    """
-
-    label: str
-    description: str
+    label: Annotated[str, AfterValidator(_label)]
+    """Its name in the small model."""
+    description: OneLine
+    """Its meaning, shown to the LLM after the label."""
 
 
-@dataclass(frozen=True)
+@validated
 class LlmConfig:
-    """The LLM that is asked, and the way it is asked.
+    """The LLM, and the way it is asked."""
 
-    Attributes:
-        base_url: of an OpenAI-compatible API, up to where /chat/completions follows; "embedded" for the one that
-            comes along.
-        model: its name there.
-        answer: "letter" for one token with its probabilities, "schema" for JSON held to a schema, "json" for JSON that
-            is only asked for.
-        thinking: True for a model that thinks before it answers: it gets room for that, no temperature, and answers by
-            schema, because such models give no probabilities.
-        max_tokens_field: the endpoint's name for the bound on the answer's tokens.
-        max_tokens: most tokens of an answer, thoughts included; 0 for as many as the kind of answer needs.
-        send_temperature: True to ask for a temperature of 0; some models refuse it.
-        context: a sentence for every prompt, on where the documents come from.
-        labels: descriptions of label names that do not say enough.
-        timeout_seconds: for a whole call.
-        max_text_chars: most characters of a text that are sent.
-        max_error: largest share of errors among the items that a qualified vote may settle.
-        breaker_failures: failures in a row after which calls pause.
-        breaker_seconds: the first pause; doubles with each failure that follows.
-        max_outage_seconds: time without any success after which the drain ends.
-        trial_calls: refused calls without any success after which the set-up is at fault, not the documents.
-    """
-
-    base_url: str = EMBEDDED
+    base_url: Annotated[str, AfterValidator(_endpoint)] = EMBEDDED
+    """The OpenAI-compatible endpoint, up to where `/chat/completions` follows; `"embedded"` for the embedded model."""
     model: str = ""
-    answer: str = "letter"
+    """The model's name at the endpoint; required with one, ignored without."""
+    answer: Literal["letter", "schema", "json"] = "letter"
+    """`letter`: one token with its probabilities; `schema`: JSON held to a schema, which the embedded model always
+    uses; `json`: JSON that is only asked for."""
     thinking: bool = False
-    max_tokens_field: str = "max_tokens"
-    max_tokens: int = 0
+    """The model thinks before it answers: it gets room for that and no temperature, and answers by schema where
+    `answer` is `letter`, because such models give no probabilities."""
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """The endpoint's name for the bound on the answer's tokens; OpenAI's models since GPT-5 want
+    `max_completion_tokens`."""
+    max_tokens: Annotated[int, Within("[0, 1000000]")] = 0
+    """Most tokens of an answer, thoughts included; 0 for 1 (a letter), 16 (a schema), 64 (JSON) or 4,096 (a model that
+    thinks). The spending cap counts them all before a call."""
     send_temperature: bool = True
-    context: str = ""
+    """Ask for a temperature of 0; `false` for models that refuse it."""
+    context: OneLine = ""
+    """A sentence for every prompt, such as the origin of the documents; one line."""
     labels: tuple[LabelConfig, ...] = ()
-    timeout_seconds: float = 60.0
-    max_text_chars: int = 8000
-    max_error: float = 0.05
-    breaker_failures: int = 10
-    breaker_seconds: float = 5.0
-    max_outage_seconds: float = 600.0
-    trial_calls: int = 5
+    """`[[llm.labels]]`: descriptions of labels whose names do not say enough."""
+    timeout_seconds: Annotated[float, Within("(0, 3600]")] = 60.0
+    """Longest time of a whole call."""
+    max_text_chars: Annotated[int, Within("[1, 10000000]")] = 8000
+    """Most characters of a text that are sent."""
+    max_error: Annotated[float, Within("(0, 1)")] = 0.05
+    """Largest share of errors among the items that a qualified vote may settle."""
+    breaker_failures: Annotated[int, Within("[1, 10000]")] = 10
+    """Failures in a row after which calls pause."""
+    breaker_seconds: Annotated[float, Within("(0, 3600]")] = 5.0
+    """First pause; doubles with each further failure."""
+    max_outage_seconds: Annotated[float, Within("(0, 86400]")] = 600.0
+    """Time without any success after which the drain ends."""
+    trial_calls: Annotated[int, Within("[1, 1000]")] = 5
+    """Refused calls in a row, without any success, after which the set-up is at fault, not the documents."""
+
+    def __post_init__(self) -> None:
+        if self.base_url != EMBEDDED and not self.model:
+            raise ValueError(".model: name the model, as the endpoint calls it")
+        if len({label.label for label in self.labels}) < len(self.labels):
+            raise ValueError(".labels: a label has two descriptions; remove one")
 
 
-@dataclass(frozen=True)
+@validated
 class PriceConfig:
-    """A model's price, and the date it was known on.
-
-    Attributes:
-        model: its name at the endpoint.
-        as_of: the date the price was looked up.
-        input_per_million: for a million tokens sent, in the budget's currency.
-        output_per_million: for a million tokens received.
-        batch_share: a batch's share of those prices.
-    """
+    """A model's price, and the date it was known on."""
 
     model: str
-    as_of: str
-    input_per_million: float
-    output_per_million: float
-    batch_share: float = 0.5
+    """As `llm.model`."""
+    as_of: IsoDate
+    """The date the price was looked up."""
+    input_per_million: Price
+    """Price of a million tokens sent, in the budget's currency."""
+    output_per_million: Price
+    """Price of a million tokens received."""
+    batch_share: Annotated[float, Within("[0, 1]")] = 0.5
+    """A batch's share of these prices."""
 
 
-@dataclass(frozen=True)
+@validated
 class BudgetConfig:
-    """Limits of spending.
+    """Limits of spending."""
 
-    Attributes:
-        max_spend: cap on the whole queue for a period; none without it.
-        period: "day" or "month" in UTC, or "ever".
-        currency: of every price.
-        prices: of the models.
-    """
-
-    max_spend: float | None = None
-    period: str = "day"
+    max_spend: Annotated[float | None, Within("[0, inf)")] = None
+    """Cap for the period, for all drains of the queue together; without it there is no cap."""
+    period: Literal["day", "month", "ever"] = "day"
+    """`day` or `month` in UTC, or `ever`."""
     currency: str = "USD"
+    """Currency of all prices."""
     prices: tuple[PriceConfig, ...] = ()
+    """`[[budget.prices]]`: prices of the models."""
+
+    def __post_init__(self) -> None:
+        if len({price.model for price in self.prices}) < len(self.prices):
+            raise ValueError(".prices: a model has two prices; remove one")
 
 
-@dataclass(frozen=True)
+@validated
 class MaskingConfig:
-    """Masking of a text before it leaves.
-
-    Attributes:
-        enabled: False sends texts as they are, and says so in the audit trail.
-        kinds: kinds of values to look for.
-        phone_regions: countries whose phone numbers are known without a country code.
-        national_ids: those to look for, by country and name.
-        names: a recogniser of names, as `module:function`; "" for none.
-    """
+    """Masking of a text before it leaves the machine."""
 
     enabled: bool = True
-    kinds: tuple[str, ...] = MASKED_KINDS
+    """`false` sends texts as they are, and records that in the audit trail."""
+    kinds: tuple[Annotated[str, _one_of(MASKED_KINDS)], ...] = MASKED_KINDS
+    """Kinds of values to look for."""
     phone_regions: tuple[str, ...] = ("US", "GB", "DE", "FR")
-    national_ids: tuple[str, ...] = NATIONAL_IDS
-    names: str = ""
+    """Countries whose phone numbers are found without a country code."""
+    national_ids: tuple[Annotated[str, _one_of(NATIONAL_IDS)], ...] = NATIONAL_IDS
+    """National ids to look for, by country and name; a subset of the default."""
+    names: Annotated[str, AfterValidator(_function)] = ""
+    """A recogniser of names, as `module:function`; `""` leaves names as they are."""
 
 
-@dataclass(frozen=True)
+@validated
 class PriorityConfig:
-    """The cost of a mistake on a document of one type, relative to others.
-
-    Attributes:
-        document_type: the kind of document.
-        weight: factor of the cost.
-        value_field: a metadata field with a number that it counts times, such as an amount.
-    """
+    """The cost of a mistake on a document of one type, relative to others."""
 
     document_type: str
-    weight: float = 1.0
+    """The kind of document."""
+    weight: Annotated[float, Within("[0, 1000000000]")] = 1.0
+    """Factor of the cost."""
     value_field: str = ""
+    """A metadata field whose number multiplies the cost, such as an amount."""
 
 
-@dataclass(frozen=True)
+@validated
 class DrainConfig:
     """Everything that decides what a drain does."""
 
-    warehouse: PathText = "warehouse"
-    queue: QueueConfig = field(default_factory=QueueConfig)
-    llm: LlmConfig = field(default_factory=LlmConfig)
-    budget: BudgetConfig = field(default_factory=BudgetConfig)
-    masking: MaskingConfig = field(default_factory=MaskingConfig)
+    warehouse: FolderText = "warehouse"
+    """Folder of the published tables."""
+    queue: QueueConfig = QueueConfig()
+    """The queue."""
+    llm: LlmConfig = LlmConfig()
+    """The LLM."""
+    budget: BudgetConfig = BudgetConfig()
+    """Limits of spending."""
+    masking: MaskingConfig = MaskingConfig()
+    """Masking."""
     priorities: tuple[PriorityConfig, ...] = ()
+    """`[[priorities]]`: the cost of a mistake, by document type."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        queue, llm, budget = self.queue, self.llm, self.budget
+        if queue.lease_seconds < llm.timeout_seconds * 1.5:
+            raise ValueError(
+                f".queue.lease_seconds: expected at least 1.5 times llm.timeout_seconds ({llm.timeout_seconds:g}), "
+                f"found {queue.lease_seconds:g}; a lease must outlast a call"
+            )
+        known = llm.base_url == EMBEDDED or any(price.model == llm.model for price in budget.prices)
+        if budget.max_spend is not None and not known:
+            raise ValueError(
+                f".budget.max_spend: the price of {llm.model!r} is unknown, so that the cap cannot be enforced; add "
+                "[[budget.prices]] for it"
+            )
 
 
 def load_drain_config(path: Path | None, overrides: dict[str, Any]) -> DrainConfig:
     """Reads the TOML file at `path`, if any, and lays `overrides` (same nesting, flags given) over it.
 
     Raises:
-        ConfigError: the file is missing or no TOML, a key is unknown, or a value cannot be used.
+        ConfigError: the file is missing or not TOML, a key is unknown or missing, or a value cannot be used.
     """
-    values = {} if path is None else read_toml(path)
-    return build(DrainConfig, merge(values, overrides), where="")
-
-
-def _check(config: DrainConfig) -> None:
-    if not config.warehouse:
-        raise ConfigError("warehouse: expected a folder, found an empty string")
-    check_ranges(
-        "queue",
-        config.queue,
-        lease_seconds="(0, 86400]",
-        max_attempts="[1, 100]",
-        max_losses="[1, 100]",
-        retry_seconds="(0, 3600]",
-        max_retry_seconds="(0, 86400]",
-        batch_hours="(0, 720]",
-        reuse_days="[0, 36500]",
-    )
-    check_ranges(
-        "llm",
-        config.llm,
-        timeout_seconds="(0, 3600]",
-        max_text_chars="[1, 10000000]",
-        max_error="(0, 1)",
-        breaker_failures="[1, 10000]",
-        breaker_seconds="(0, 3600]",
-        max_outage_seconds="(0, 86400]",
-        trial_calls="[1, 1000]",
-        max_tokens="[0, 1000000]",
-    )
-    if config.queue.lease_seconds < config.llm.timeout_seconds * 1.5:
-        raise ConfigError(
-            f"queue.lease_seconds: expected at least 1.5 times llm.timeout_seconds ({config.llm.timeout_seconds:g}), "
-            f"found {config.queue.lease_seconds:g}; a lease must outlast a call"
-        )
-    _one_of("llm.answer", config.llm.answer, ANSWER_KINDS)
-    _one_of("llm.max_tokens_field", config.llm.max_tokens_field, MAX_TOKENS_FIELDS)
-    _one_of("budget.period", config.budget.period, PERIODS)
-    for kind in config.masking.kinds:
-        _one_of("masking.kinds", kind, MASKED_KINDS)
-    for name in config.masking.national_ids:
-        _one_of("masking.national_ids", name, NATIONAL_IDS)
-    _check_names(config.masking.names)
-    _check_endpoint(config.llm)
-    _check_labels(config.llm)
-    _check_money(config)
-
-
-def _check_names(names: str) -> None:
-    module, colon, function = names.partition(":")
-    if names and not (colon and function.isidentifier() and all(part.isidentifier() for part in module.split("."))):
-        raise ConfigError(f"masking.names: expected module:function, such as our_names:find, found {names!r}")
-
-
-def _check_endpoint(llm: LlmConfig) -> None:
-    if llm.base_url == EMBEDDED:
-        return
-    try:
-        parts = urlsplit(llm.base_url)
-        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-        found = f"{parts.scheme}://{parts.hostname or ''}"
-    except ValueError:  # brackets that do not close, a port that is not a number
-        raise ConfigError(
-            'llm.base_url: expected "embedded" or a URL such as https://llm.example/v1, found one that is malformed'
-        ) from None
-    if (
-        not usable
-        or parts.username
-        or parts.password
-        or parts.query
-        or parts.fragment
-        or not llm.base_url.isprintable()
-    ):
-        raise ConfigError(
-            'llm.base_url: expected "embedded" or a URL such as https://llm.example/v1, without user, password or '
-            f"query, found {found}; the key belongs into DOCYARD_LLM_API_KEY"
-        )
-    if not llm.model:
-        raise ConfigError("llm.model: name the model, as the endpoint calls it")
-
-
-def _check_labels(llm: LlmConfig) -> None:
-    for text, where in [(llm.context, "llm.context"), *((label.description, "llm.labels") for label in llm.labels)]:
-        if not text.isprintable():
-            raise ConfigError(f"{where}: expected one line of text, found a line break or control character")
-    if len({label.label for label in llm.labels}) < len(llm.labels):
-        raise ConfigError("llm.labels: a label has two descriptions; remove one")
-    if any(not label.label for label in llm.labels):
-        raise ConfigError("llm.labels: expected the name of a label, found an empty string")
-
-
-def _check_money(config: DrainConfig) -> None:
-    budget = config.budget
-    if budget.max_spend is not None and not (0 <= budget.max_spend < math.inf):
-        raise ConfigError(f"budget.max_spend: expected 0 or more, found {budget.max_spend}")
-    for price in budget.prices:
-        try:
-            datetime.date.fromisoformat(price.as_of)
-        except ValueError:
-            raise ConfigError(f"budget.prices: as_of: expected a date as YYYY-MM-DD, found {price.as_of!r}") from None
-        check_ranges(
-            "budget.prices",
-            price,
-            input_per_million="[0, 1000000]",
-            output_per_million="[0, 1000000]",
-            batch_share="[0, 1]",
-        )
-    if len({price.model for price in budget.prices}) < len(budget.prices):
-        raise ConfigError("budget.prices: a model has two prices; remove one")
-    known = config.llm.base_url == EMBEDDED or any(price.model == config.llm.model for price in budget.prices)
-    if budget.max_spend is not None and not known:
-        raise ConfigError(
-            f"budget.max_spend: the price of {config.llm.model!r} is unknown, so that no cap can be kept; add "
-            "[[budget.prices]] for it"
-        )
-    for priority in config.priorities:
-        check_ranges("priorities", priority, weight="[0, 1000000000]")
-
-
-def _one_of(where: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{where}: expected {', '.join(allowed)}, found {value!r}")
+    return load_values(DrainConfig, path, overrides)

@@ -1,120 +1,134 @@
-"""The configuration of `docyard review`: one TOML file as frozen dataclasses."""
+"""The configuration of the review by people: one TOML file, or flags."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from schemas.errors import ConfigError
-from schemas.paths import DatabaseUrl, PathText
-from schemas.run_config import build, check_ranges, merge, read_toml
+from pydantic import AfterValidator
 
-_BASE_PATH = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+")
+from schemas.configuration import DatabaseUrl, FolderText, PathText, Within, load_values, read_toml, validated
+from schemas.errors import ConfigError
+
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-@dataclass(frozen=True)
-class ServerConfig:
-    """The server of the pages, and the proxy or log-in that vouches for people.
+def _base_path(path: str) -> str:
+    if path and not re.fullmatch(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path):
+        raise ValueError(
+            f'expected a path such as "/review", without a slash at its end, or "" for none, found {path!r}'
+        )
+    return path
 
-    Attributes:
-        host: address to listen on.
-        port: 0 for any free one.
-        allowed_hosts: names under which browsers may ask for the pages.
-        base_path: path below which a proxy offers the pages, such as "/review"; "" for the top of its host.
-        https: people reach the pages through a proxy that speaks HTTPS; cookies are then sent over HTTPS only.
-        trusted_user_header: header in which a proxy names the person it has authenticated; "" for passwords.
-        trusted_proxies: addresses from which that header is believed.
-    """
+
+def _url_here(url: str) -> str:
+    if url and (urlsplit(url).scheme != "http" or urlsplit(url).hostname not in LOOPBACK):
+        raise ValueError("expected an http:// address on this machine, such as http://127.0.0.1:9000/")
+    return url
+
+
+def _hosts(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names or "*" in names:
+        raise ValueError("expected the names people use, without *")
+    return names
+
+
+@validated
+class ServerConfig:
+    """The server of the pages, and the proxy or log-in that vouches for people."""
 
     host: str = "127.0.0.1"
-    port: int = 8300
-    allowed_hosts: tuple[str, ...] = ("127.0.0.1", "localhost", "[::1]")
-    base_path: str = ""
+    """Address to listen on. An address that other machines reach needs `https`."""
+    port: Annotated[int, Within("[0, 65536)")] = 8300
+    """Port to listen on; 0 for any free one."""
+    allowed_hosts: Annotated[tuple[str, ...], AfterValidator(_hosts)] = ("127.0.0.1", "localhost", "[::1]")
+    """Names under which browsers may ask for the pages, without the port."""
+    base_path: Annotated[str, AfterValidator(_base_path)] = ""
+    """Path below which a proxy offers the pages, such as `/review`. Links, redirects and the cookie carry it; the proxy
+    may remove it from the address or leave it."""
     https: bool = False
+    """People reach the pages through a proxy that speaks HTTPS; the cookie is then sent over HTTPS only."""
     trusted_user_header: str = ""
+    """Header in which that proxy names the person it has authenticated, instead of passwords; `""` for passwords."""
     trusted_proxies: tuple[str, ...] = ("127.0.0.1",)
-
-
-@dataclass(frozen=True)
-class SessionConfig:
-    """Limits of a session's length and of failed log-ins.
-
-    Attributes:
-        idle_minutes: without a request, after which a session ends.
-        max_hours: after which it ends in any case.
-        max_failures: wrong passwords for one name, within `failure_minutes`.
-        max_client_failures: likewise from one address.
-    """
-
-    idle_minutes: float = 30.0
-    max_hours: float = 12.0
-    max_failures: int = 5
-    max_client_failures: int = 50
-    failure_minutes: float = 15.0
-
-
-@dataclass(frozen=True)
-class FourEyesConfig:
-    """The items that two people must judge.
-
-    Attributes:
-        labels: an item for which one of these is suggested or given.
-        share: of all other items, drawn by a hash of the item's key, in [0, 1].
-    """
-
-    labels: tuple[str, ...] = ()
-    share: float = 0.0
-
-
-@dataclass(frozen=True)
-class DueConfig:
-    """Time limits, and the reaction to their end.
-
-    Attributes:
-        claim_minutes: length of a claim.
-        hours: from reaching people until an item is due.
-        max_defer_days: longest time an item can be put off.
-        check_seconds: time between the server's looks for new, overdue and withdrawn items.
-        notify_command: program and arguments that get a JSON object of overdue items on standard input.
-        notify_url: address on this machine to which the same object is posted.
-        notify_seconds: longest time either may take.
-    """
-
-    claim_minutes: float = 30.0
-    hours: float = 48.0
-    max_defer_days: float = 30.0
-    check_seconds: float = 10.0
-    notify_command: tuple[str, ...] = ()
-    notify_url: str = ""
-    notify_seconds: float = 10.0
-
-
-@dataclass(frozen=True)
-class ReviewConfig:
-    """Everything that decides what the review does.
-
-    Attributes:
-        warehouse: folder of the published tables.
-        database: URL of the queue; "" for queue.sqlite in the warehouse.
-        bundles: folders of ModelBundles; people may choose among all their labels, not only the candidates.
-        reuse_decisions: True where a judgement also settles other items that wait with the same document and text.
-    """
-
-    warehouse: PathText = "warehouse"
-    database: DatabaseUrl = ""
-    bundles: tuple[PathText, ...] = ()
-    reuse_decisions: bool = True
-    server: ServerConfig = field(default_factory=ServerConfig)
-    sessions: SessionConfig = field(default_factory=SessionConfig)
-    four_eyes: FourEyesConfig = field(default_factory=FourEyesConfig)
-    due: DueConfig = field(default_factory=DueConfig)
+    """Addresses from which the header is believed."""
 
     def __post_init__(self) -> None:
-        _check(self)
+        if self.host not in LOOPBACK and not self.https:
+            raise ValueError(
+                f".host: {self.host!r} can be reached from other machines, and passwords would cross the network "
+                "in the clear; put a proxy with HTTPS in front and set server.https = true"
+            )
+
+
+@validated
+class SessionConfig:
+    """Limits of a session's length and of failed log-ins."""
+
+    idle_minutes: Annotated[float, Within("(0, 1440]")] = 30.0
+    """Time without a request after which a session ends."""
+    max_hours: Annotated[float, Within("(0, 168]")] = 12.0
+    """Time after which a session ends in any case."""
+    max_failures: Annotated[int, Within("[1, 1000]")] = 5
+    """Wrong passwords for one name that block it."""
+    max_client_failures: Annotated[int, Within("[1, 100000]")] = 50
+    """Wrong passwords from one address that block it. Behind a proxy all people have the proxy's address: raise it."""
+    failure_minutes: Annotated[float, Within("(0, 1440]")] = 15.0
+    """Time for which a failure counts."""
+
+
+@validated
+class FourEyesConfig:
+    """The items that two people must judge."""
+
+    labels: tuple[str, ...] = ()
+    """Two people judge an item for which one of these is suggested or given."""
+    share: Annotated[float, Within("[0, 1]")] = 0.0
+    """Two people judge this share of all other items, drawn by a hash of the item's key."""
+
+
+@validated
+class DueConfig:
+    """Time limits, and the reaction to their end."""
+
+    claim_minutes: Annotated[float, Within("(0, 1440]")] = 30.0
+    """Length of a claim."""
+    hours: Annotated[float, Within("(0, 8760]")] = 48.0
+    """Time from reaching people until an item is due."""
+    max_defer_days: Annotated[float, Within("(0, 366]")] = 30.0
+    """Longest time for which an item can be postponed."""
+    check_seconds: Annotated[float, Within("(0, 3600]")] = 10.0
+    """Time between the server's checks for new, withdrawn and overdue items."""
+    notify_command: tuple[str, ...] = ()
+    """Program and arguments that are told of overdue items, by JSON on standard input."""
+    notify_url: Annotated[str, AfterValidator(_url_here)] = ""
+    """Address on this machine, `http://127.0.0.1:…`, to which the same JSON is posted."""
+    notify_seconds: Annotated[float, Within("(0, 300]")] = 10.0
+    """Longest time either may take."""
+
+
+@validated
+class ReviewConfig:
+    """Everything that decides what the review does."""
+
+    warehouse: FolderText = "warehouse"
+    """Folder of the published tables."""
+    database: DatabaseUrl = ""
+    """URL of the queue, as `queue.database`; `""` for `queue.sqlite` in the warehouse."""
+    bundles: tuple[PathText, ...] = ()
+    """Folders of ModelBundles all of whose labels people may choose; without one, candidates the queue has seen."""
+    reuse_decisions: bool = True
+    """A judgement also settles other items that wait with the same document and text."""
+    server: ServerConfig = ServerConfig()
+    """The server of the pages."""
+    sessions: SessionConfig = SessionConfig()
+    """Limits of sessions and failed log-ins."""
+    four_eyes: FourEyesConfig = FourEyesConfig()
+    """The items that two people must judge."""
+    due: DueConfig = DueConfig()
+    """Time limits."""
 
 
 def load_review_config(
@@ -129,22 +143,21 @@ def load_review_config(
         overrides: keys of the top level.
 
     Raises:
-        ConfigError: the file is missing or no TOML, a key is unknown, or a value cannot be used.
+        ConfigError: the file is missing or not TOML, a key is unknown or missing, or a value cannot be used.
     """
-    values = {} if path is None else read_toml(path)
     server = {key: value for key, value in {"host": host, "port": port}.items() if value is not None}
     given: dict[str, Any] = {key: value for key, value in overrides.items() if value is not None}
-    return build(ReviewConfig, merge(values, given | ({"server": server} if server else {})), where="")
+    return load_values(ReviewConfig, path, given | ({"server": server} if server else {}))
 
 
 def load_annotators(path: Path) -> dict[str, str]:
-    """Reads which account belongs to an annotator of Label Studio: a TOML file with one table, `[annotators]`.
+    """Reads the accounts of Label Studio's annotators: a TOML file with one table, `[annotators]`.
 
     Returns:
         Mail address, or number in Label Studio -> name of the account.
 
     Raises:
-        ConfigError: the file is missing or no TOML, or holds anything else.
+        ConfigError: the file is missing or not TOML, or holds anything else.
     """
     values = read_toml(path)
     table = values.get("annotators")
@@ -154,44 +167,3 @@ def load_annotators(path: Path) -> dict[str, str]:
         if not isinstance(account, str):
             raise ConfigError(f"{path}: annotators.{given}: expected the name of an account, found {account!r}")
     return table
-
-
-def _check(config: ReviewConfig) -> None:
-    if not config.warehouse:
-        raise ConfigError("warehouse: expected a folder, found an empty string")
-    server = config.server
-    check_ranges("server", server, port="[0, 65536)")
-    check_ranges(
-        "sessions",
-        config.sessions,
-        idle_minutes="(0, 1440]",
-        max_hours="(0, 168]",
-        max_failures="[1, 1000]",
-        max_client_failures="[1, 100000]",
-        failure_minutes="(0, 1440]",
-    )
-    check_ranges("four_eyes", config.four_eyes, share="[0, 1]")
-    check_ranges(
-        "due",
-        config.due,
-        claim_minutes="(0, 1440]",
-        hours="(0, 8760]",
-        max_defer_days="(0, 366]",
-        check_seconds="(0, 3600]",
-        notify_seconds="(0, 300]",
-    )
-    if server.host not in LOOPBACK and not server.https:
-        raise ConfigError(
-            f"server.host: {server.host!r} can be reached from other machines, and passwords would cross the network "
-            "in the clear; put a proxy with HTTPS in front and set server.https = true"
-        )
-    if not server.allowed_hosts or "*" in server.allowed_hosts:
-        raise ConfigError("server.allowed_hosts: expected the names people use, without *")
-    if server.base_path and not _BASE_PATH.fullmatch(server.base_path):
-        raise ConfigError(
-            f'server.base_path: expected a path such as "/review", without a slash at its end, or "" for none, found '
-            f"{server.base_path!r}"
-        )
-    url = config.due.notify_url
-    if url and (urlsplit(url).scheme != "http" or urlsplit(url).hostname not in LOOPBACK):
-        raise ConfigError("due.notify_url: expected an http:// address on this machine, such as http://127.0.0.1:9000/")

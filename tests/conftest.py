@@ -61,3 +61,11 @@ def queue(queue_url: str) -> Iterator[sa.Engine]:
     """An empty queue, once in each kind of database."""
     with opened(queue_url) as engine:
         yield engine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that run on PostgreSQL: those that ask for the server, or for a queue in it."""
+    for item in items:
+        fixtures, case = getattr(item, "fixturenames", ()), getattr(item, "callspec", None)
+        if "postgresql" in fixtures or (case and case.params.get("queue_url") == "postgresql"):
+            item.add_marker("postgresql")

@@ -1,42 +1,41 @@
-"""ClassifyDocuments: the bundle's model answers every valid document."""
+"""The bundle's model answers every valid document, and its policy decides which answers hold."""
 
 from __future__ import annotations
 
 import datetime
+import hashlib
+import importlib.metadata
+import json
 import threading
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-import apache_beam as beam
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from models.bundle import ModelBundle
 from models.classifier import Classifier, cached_classifier
+from models.machine import int8_products
 from models.scores import Scores
-from schemas.codes import REASON_DESCRIPTIONS, Reason
-from schemas.shards import Shard
-from schemas.system_errors import describe
+from schemas.codes import Reason, Route
 from schemas.tables import TOP_LABELS_TYPE
-from transforms.result_cache.answering import classify_with_cache
-from transforms.result_cache.cache import ResultCache
-from transforms.result_cache.identity import answers_identity
-from transforms.result_cache.segments import keys_of
-from transforms.run_plan import RunPlan, leave_warning, reporting_failures
+from transforms.run_plan import RunPlan
+from warehouse.answers import AnswerCache, text_keys
 
 # The part of the bundle that answered.
 ENCODER, FIRST_TIER = "encoder", "first_tier"
 
+# To be raised with every change of the answer that the same bundle gives to the same text, or of the columns kept.
+ANSWERS_VERSION = 2
+_KEPT = ("top_label_ids", "top_confidences", "familiarity", "n_tokens", "n_windows", "truncated", "first_tier")
+_PROBE = "machines that answer this alike, to the last bit, may share their answers"
+_PACKAGES = ("docyard", "numpy", "onnxruntime", "tokenizers")
 
-def classify_documents(
-    table: pa.Table,
-    classifier: Classifier,
-    cache: ResultCache | None = None,
-    stem: str = "",
-    on_cache_failure: Callable[[OSError], None] = lambda _: None,
-) -> pa.Table:
+
+def classify_documents(table: pa.Table, classifier: Classifier, cache: AnswerCache | None = None) -> pa.Table:
     """Adds the model's answers to every valid row; a row that the model fails on by itself becomes a rejection.
 
     Rows with the same text are answered once, and those that the cache knows not at all.
@@ -44,9 +43,7 @@ def classify_documents(
     Args:
         table: validated documents, rejected rows among them.
         classifier: of the bundle that answers for this document type.
-        cache: earlier answers, if they are kept; answers are added to it.
-        stem: names the run and the part of its input; what is added is named after it.
-        on_cache_failure: hears of it when the cache cannot keep new answers, which changes none of them.
+        cache: earlier answers of that bundle, if they are kept; new ones are added to it.
 
     Returns:
         The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens`, `truncated`,
@@ -54,18 +51,16 @@ def classify_documents(
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
     texts = table["text"].take(pa.array(valid)).combine_chunks().dictionary_encode()
-    answers_of = texts.indices.to_numpy()
+    answer_index = texts.indices.to_numpy()
     from_cache = np.zeros(len(texts.dictionary), dtype=np.bool_)
     if cache is None:
         scores = classifier.classify(texts.dictionary.to_pylist())
     else:
-        _, first_rows = np.unique(answers_of, return_index=True)
-        keys = keys_of(table["content_hash"].take(pa.array(valid[first_rows])))
-        scores, from_cache = classify_with_cache(
-            classifier, texts.dictionary.to_pylist(), keys, cache, stem, on_cache_failure
-        )
+        _, first_rows = np.unique(answer_index, return_index=True)
+        keys = text_keys(table["content_hash"].take(pa.array(valid[first_rows])))
+        scores, known = _classify_unknown(texts.dictionary.to_pylist(), keys, classifier, cache)
+        from_cache[known] = True
     labels = pa.array(classifier.bundle.labels, pa.string())
-    seats = _seats(len(table), valid, answers_of, ~scores.failed)
     answers = {
         "label_id": pa.array(scores.label_ids, pa.int32()),
         "label": labels.take(pa.array(scores.label_ids, mask=scores.failed)),
@@ -78,23 +73,47 @@ def classify_documents(
         "tier": pa.array(np.where(scores.first_tier, FIRST_TIER, ENCODER), pa.string()),
         "cached": pa.array(from_cache),
     }
+    answer_of_row = np.full(len(table), -1, dtype=np.int64)
+    answer_of_row[valid] = np.where(scores.failed[answer_index], -1, answer_index)
+    places = pa.array(answer_of_row, mask=answer_of_row < 0)
     for name, column in answers.items():
-        table = table.append_column(name, column.take(seats))
-    return _reject_failed(table, valid, answers_of, scores)
+        table = table.append_column(name, column.take(places))
+    if scores.failed.any():
+        failures = {
+            row: scores.failures[answer]
+            for row, answer in zip(valid.tolist(), answer_index.tolist(), strict=True)
+            if scores.failed[answer]
+        }
+        table = _reject(table, failures)
+    return table
 
 
-def _seats(n_rows: int, valid: np.ndarray, answers_of: np.ndarray, answered: np.ndarray) -> pa.Array:
-    """For every row of the table, which answer is its own; null where there is none.
+def _classify_unknown(
+    texts: Sequence[str], keys: npt.NDArray[np.uint64], classifier: Classifier, cache: AnswerCache
+) -> tuple[Scores, npt.NDArray[np.intp]]:
+    """Classifies texts, each given once, except those in the cache, and adds the new answers to it.
 
-    Args:
-        n_rows: of the table.
-        valid: (n_valid,) row numbers.
-        answers_of: (n_valid,) the answer of each valid row.
-        answered: (n_answers,) bool, False where the model failed.
+    Returns:
+        The scores, to the bit as the classifier itself gives them, and the rows that came from the cache.
     """
-    seats = np.full(n_rows, -1, dtype=np.int64)
-    seats[valid] = np.where(answered[answers_of], answers_of, -1)
-    return pa.array(seats, mask=seats < 0)
+    rows, known = cache.find(keys)
+    unknown = np.delete(np.arange(len(texts)), rows)
+    scores = classifier.classify([texts[row] for row in unknown.tolist()])
+    good = np.flatnonzero(~scores.failed)
+    cache.add(keys[unknown[good]], {name: getattr(scores, name)[good] for name in _KEPT})
+    return (_with_known(scores, unknown, rows, known) if len(rows) else scores), rows
+
+
+def _with_known(
+    scores: Scores, unknown: npt.NDArray[np.intp], rows: npt.NDArray[np.intp], known: Mapping[str, npt.NDArray[Any]]
+) -> Scores:
+    columns = {}
+    for name, old in known.items():
+        new = getattr(scores, name)
+        columns[name] = np.empty((len(unknown) + len(rows), *new.shape[1:]), dtype=new.dtype)
+        columns[name][unknown] = new
+        columns[name][rows] = old
+    return replace(scores, **columns, failures={int(unknown[row]): why for row, why in scores.failures.items()})
 
 
 def _top_labels(scores: Scores, labels: pa.Array) -> pa.Array:
@@ -105,30 +124,51 @@ def _top_labels(scores: Scores, labels: pa.Array) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array(np.arange(n_rows + 1) * k, pa.int32()), values, type=TOP_LABELS_TYPE)
 
 
-def _reject_failed(table: pa.Table, valid: np.ndarray, answers_of: np.ndarray, scores: Scores) -> pa.Table:
-    if not scores.failed.any():
-        return table
-    stage = REASON_DESCRIPTIONS[Reason.CLASSIFICATION_FAILED][0]
+def _reject(table: pa.Table, failures: Mapping[int, str]) -> pa.Table:
+    reason = Reason.CLASSIFICATION_FAILED
     columns = {name: table[name].to_pylist() for name in ("stage", "reason_code", "detail", "text")}
-    for row, answer in zip(valid.tolist(), answers_of.tolist(), strict=True):
-        if not scores.failed[answer]:
-            continue
-        columns["stage"][row] = stage.value
-        columns["reason_code"][row] = Reason.CLASSIFICATION_FAILED.value
-        columns["detail"][row] = scores.failures[answer]
+    for row, why in failures.items():
+        columns["stage"][row] = reason.stage.value
+        columns["reason_code"][row] = reason.value
+        columns["detail"][row] = why
         columns["text"][row] = None
     for name, values in columns.items():
         table = table.set_column(table.schema.get_field_index(name), name, pa.array(values, pa.string()))
     return table
 
 
-def classifier_of(plan: RunPlan, input_index: int) -> Classifier:
+def route_documents(table: pa.Table, bundle: ModelBundle, first_tier: str = "strict") -> pa.Table:
+    """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows.
+
+    Args:
+        table: classified documents.
+        bundle: the one that classified them.
+        first_tier: the criterion by which its first tier answered.
+    """
+    rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
+    scores = Scores(
+        top_label_ids=pc.fill_null(table["label_id"], -1).to_numpy()[:, None],
+        top_confidences=pc.fill_null(table["confidence"], 0.0).to_numpy()[:, None],
+        familiarity=pc.fill_null(table["familiarity"], 0.0).to_numpy(),
+        n_tokens=pc.fill_null(table["n_tokens"], 0).to_numpy(),
+        truncated=pc.fill_null(table["truncated"], False).to_numpy(zero_copy_only=False),
+        n_windows=pc.fill_null(table["n_windows"], 1).to_numpy(),
+        first_tier=pc.fill_null(pc.equal(table["tier"], FIRST_TIER), False).to_numpy(zero_copy_only=False),
+    )
+    accepted, reasons, thresholds = bundle.policy.route(scores, first_tier)
+    routes = np.where(accepted, Route.ACCEPTED.value, Route.ESCALATED.value)
+    table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
+    table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))
+    return table.append_column("threshold", pa.array(thresholds, pa.float32(), mask=rejected))
+
+
+def classifier_for(plan: RunPlan, input_index: int) -> Classifier:
     """This process's classifier for one input of the run, loaded at the first call."""
     bundle, settings = plan.bundles[input_index], plan.config.classification
     return cached_classifier(bundle.folder, settings.batch_tokens, settings.threads, settings.first_tier, bundle.digest)
 
 
-def cache_of(plan: RunPlan, input_index: int) -> ResultCache | None:
+def cache_for(plan: RunPlan, input_index: int) -> AnswerCache | None:
     """This process's view of the answers that one input's bundle gave before this run, opened at the first call."""
     settings = plan.config.classification
     if not settings.cache_megabytes:
@@ -138,42 +178,30 @@ def cache_of(plan: RunPlan, input_index: int) -> ResultCache | None:
         if key not in _caches:
             for other in [other for other in _caches if other[0] != plan.run_id]:
                 del _caches[other]  # of a run that this process is done with
-            identity = answers_identity(classifier_of(plan, input_index), settings.first_tier)
+            identity = answers_identity(classifier_for(plan, input_index), settings.first_tier)
             day = (datetime.datetime.fromisoformat(plan.started_at).date() - datetime.date(1970, 1, 1)).days
-            _caches[key] = ResultCache(plan.warehouse.cache / identity, day)
+            _caches[key] = AnswerCache(plan.warehouse.cache / identity, plan.run_id, day)
         return _caches[key]
 
 
-_caches: dict[tuple[str, str], ResultCache] = {}
+_caches: dict[tuple[str, str], AnswerCache] = {}
 _caches_lock = threading.Lock()
 
 
-def _warn_of_cache(plan: RunPlan, error: OSError) -> None:
-    found = describe(OSError(error.errno, ""), plan.warehouse.cache)
-    leave_warning(plan, "cache", f"the result cache cannot be written, and the run went on without it: {found}")
+def answers_identity(classifier: Classifier, first_tier: str) -> str:
+    """Names everything that the answers depend on besides the text: 32 hexadecimal digits.
 
-
-class _ClassifyShard(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, plan: RunPlan) -> None:
-        self._plan = plan
-
-    def process(self, element: Shard) -> Iterator[Shard]:
-        assert element.table is not None
-        with reporting_failures(self._plan):
-            classifier = classifier_of(self._plan, element.input_index)
-            cache = cache_of(self._plan, element.input_index)
-            started = time.perf_counter()  # loading the model is not this shard's time
-            stem = f"{self._plan.run_id}.{element.name}"
-            table = classify_documents(element.table, classifier, cache, stem, partial(_warn_of_cache, self._plan))
-        yield element.with_table(table, "classify", time.perf_counter() - started)
-
-
-@dataclass
-class ClassifyDocuments(beam.PTransform):  # type: ignore[misc]
-    """Answers with each input's bundle; a bundle is loaded once per process."""
-
-    plan: RunPlan
-
-    def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Shards in, shards out."""
-        return shards | "Classify" >> beam.ParDo(_ClassifyShard(self.plan))
+    That is the bundle with its policy, the criterion of its first tier, the packages that compute, and the way this
+    machine computes: saturation of its int8 products, which only some texts show, and the encoder's scores for some
+    texts, to the last bit. A cache belongs to one identity and is useless to any other.
+    """
+    texts = [_PROBE, *(row.text for row in classifier.bundle.fingerprint)]
+    parts = {
+        "version": ANSWERS_VERSION,
+        "bundle": classifier.bundle.digest,
+        "first_tier": first_tier if classifier.has_first_tier else "off",
+        "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+        "int8_saturates": int8_products().used.saturates,
+        "machine": hashlib.sha256(classifier.logits(texts).tobytes()).hexdigest(),
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

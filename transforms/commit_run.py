@@ -1,4 +1,4 @@
-"""CommitRun: checks that everything balances and holds, then publishes the run, all or nothing."""
+"""Checks that everything balances and holds, then publishes the run, all or nothing."""
 
 from __future__ import annotations
 
@@ -8,28 +8,25 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from operator import attrgetter
 from pathlib import Path
 
-import apache_beam as beam
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
-from schemas.codes import REASON_DESCRIPTIONS, Reason, Stage
+from schemas.codes import Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.run_config import RunConfig
-from schemas.tables import PUBLISHED_TABLES, Table
+from schemas.tables import PUBLISHED_TABLES
 from transforms.deduplicate import published_name, reject_duplicates
-from transforms.receipts import Receipt, RejectedExample, StagedFile, position, total
-from transforms.run_plan import RunPlan, left_warnings, reporting_failures
-from transforms.stage_shard import write_table
-from warehouse.layout import write_durably
-from warehouse.manifest import Manifest, PublishedFile, RunStatus, read_manifest
-from warehouse.permissions import make_folder
-from warehouse.publication import is_published, publish, staged_files
+from transforms.run_plan import RunPlan
+from transforms.stage_shard import Receipt, RejectedExample, total, write_table
+from warehouse.files import make_folder, write_durably
+from warehouse.manifest import Manifest, RunStatus, TableFile, read_manifest
+from warehouse.publication import is_published, publish
 
 QUALITY_FILE = "quality.json"
 _AFTER_SPLIT = (Stage.CLASSIFY, Stage.COMMIT)
@@ -49,8 +46,8 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     if is_published(plan.warehouse, plan.run_id):
         return read_manifest(plan.warehouse, plan.run_id)
     started = time.perf_counter()
-    folder = staged_files(plan.warehouse, plan.run_id)
-    receipts = sorted(receipts, key=position)
+    folder = plan.staged_files
+    receipts = sorted(receipts, key=attrgetter("position"))
     check_complete(receipts, plan.n_shards)
     if not any(receipt.read for receipt in receipts):
         paths = ", ".join(path for item in plan.config.inputs for path in item.paths)
@@ -59,12 +56,12 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
             "blank; nothing is published"
         )
     rows = sum(receipt.read + receipt.split_off for receipt in receipts)
-    receipts = reject_duplicates(folder, receipts)
+    receipts = reject_duplicates(plan, receipts)
     check_balance(receipts, rows)
     check_staged(folder, receipts)
-    report = check_contracts(
-        count_frame(receipts), _samples(folder, receipts, plan), plan.config.quality, rejected_groups(receipts)
-    )
+    quality = plan.config.quality
+    samples = _samples(folder, receipts, quality.sample_rows)
+    report = check_contracts(count_frame(receipts), samples, quality, rejected_groups(receipts))
     _write_quality(plan, report)
     for group in report.rejected:
         logger.info("%s rejected: %s", group.document_type, group.words())
@@ -76,9 +73,12 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     logger.info(
         "%d receipts balance, the contract holds; publishing %s", len(receipts), ", ".join(map(str, plan.partitions))
     )
-    sources = _sources(folder, receipts, plan)
-    manifest = _manifest(receipts, plan, [file for _, file in sources], time.perf_counter() - started)
-    publish(plan.warehouse, manifest, {file.path: path for path, file in sources})
+    sources = {published_name(file.path): file for file in _files_to_publish(receipts, plan)}
+    manifest = replace(
+        _manifest(receipts, plan, time.perf_counter() - started),
+        files=tuple(replace(file, path=path) for path, file in sources.items()),
+    )
+    publish(plan.warehouse, manifest, {path: folder / file.path for path, file in sources.items()})
     return manifest
 
 
@@ -192,26 +192,22 @@ def rejected_groups(receipts: list[Receipt]) -> list[RejectedGroup]:
 
 
 def _stage(reason_code: str) -> Stage:
-    return REASON_DESCRIPTIONS[Reason(reason_code)][0]
+    return Reason(reason_code).stage
 
 
-def _samples(folder: Path, receipts: list[Receipt], plan: RunPlan) -> dict[str, pd.DataFrame]:
+def _samples(folder: Path, receipts: list[Receipt], sample_rows: int) -> dict[str, pd.DataFrame]:
     """The first rows of every staged file, as many of each as the configured sample allows; no more is decoded."""
     samples = {}
     for kind in PUBLISHED_TABLES:
         names = [column.name for column in kind.flat_columns]
         files = [file for receipt in receipts if (file := receipt.file(kind.name))]
-        rows_each = -(-plan.config.quality.sample_rows // max(1, len(files)))
-        schema = kind.schema()
-        batches = [_first_rows(folder / file.path, rows_each, names) for file in files]
-        empty = schema.empty_table().select(names)
-        samples[kind.name] = pa.concat_tables([empty, *batches], promote_options="permissive").to_pandas()
+        rows_each = -(-sample_rows // max(1, len(files)))
+        tables = [kind.schema().empty_table().select(names)]
+        for file in files:
+            batch = next(pq.ParquetFile(folder / file.path).iter_batches(batch_size=rows_each, columns=names))
+            tables.append(pa.Table.from_batches([batch]))
+        samples[kind.name] = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     return samples
-
-
-def _first_rows(file: Path, n_rows: int, columns: list[str]) -> pa.Table:
-    batch = next(pq.ParquetFile(file).iter_batches(batch_size=n_rows, columns=columns))
-    return pa.Table.from_batches([batch])
 
 
 def _write_quality(plan: RunPlan, report: QualityReport) -> None:
@@ -221,25 +217,19 @@ def _write_quality(plan: RunPlan, report: QualityReport) -> None:
     write_durably(folder / QUALITY_FILE, content, follows=folder)
 
 
-def _sources(folder: Path, receipts: list[Receipt], plan: RunPlan) -> list[tuple[Path, PublishedFile]]:
-    """Every staged file with what it is published as; a table without a row gets a file too, so that it can be read."""
+def _files_to_publish(receipts: list[Receipt], plan: RunPlan) -> list[TableFile]:
+    """Every staged file; a table without a row gets a file too, so that it can be read."""
     staged = [file for receipt in receipts for file in receipt.files]
     for kind in PUBLISHED_TABLES:
         for partition in plan.partitions:
             place = f"{kind.name}/{partition.path}/"
             if not any(file.path.startswith(place) for file in staged):
-                staged.append(_write_empty(folder, f"{place}part-00000-0000.parquet", kind))
-    return [
-        (folder / file.path, PublishedFile(file.table, published_name(file.path), file.rows, file.bytes, file.sha256))
-        for file in sorted(staged, key=lambda item: item.path)
-    ]
+                empty = kind.schema().empty_table()
+                staged.append(write_table(plan.staged_files, f"{place}part-00000-0000.parquet", kind, empty))
+    return sorted(staged, key=attrgetter("path"))
 
 
-def _write_empty(folder: Path, path: str, kind: Table) -> StagedFile:
-    return write_table(folder, path, kind, kind.schema().empty_table())
-
-
-def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile], commit_seconds: float) -> Manifest:
+def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> Manifest:
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
     tallies: dict[str, object] = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
@@ -250,13 +240,12 @@ def _manifest(receipts: list[Receipt], plan: RunPlan, files: list[PublishedFile]
     }
     seconds = total(receipts, "seconds") | {"commit": commit_seconds, "wall": wall_seconds}
     return replace(
-        running_manifest(plan),
+        plan.manifest(),
         status=RunStatus.PUBLISHED,
         finished_at=now.isoformat(timespec="seconds"),
         counts=_amounts(receipts) | {"by_document_type": by_type} | tallies,
         seconds={name: round(value, 3) for name, value in seconds.items()},
-        files=tuple(files),
-        warnings=left_warnings(plan),
+        warnings=plan.left_warnings(),
     )
 
 
@@ -279,41 +268,3 @@ def _amounts(receipts: list[Receipt]) -> dict[str, int]:
     names = ("read", "split_off", "classified", "rejected", "escalated", "cached", "tokens", "text_bytes")
     amounts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
     return amounts | {"accepted": amounts["classified"] - amounts["escalated"]}
-
-
-def running_manifest(plan: RunPlan) -> Manifest:
-    """The manifest of a run that has only started."""
-    return Manifest(
-        run_id=plan.run_id,
-        run_date=plan.config.run_date,
-        status=RunStatus.RUNNING,
-        started_at=plan.started_at,
-        document_types=plan.document_types,
-        config=plan.config.to_dict(),
-        config_sha256=plan.config.sha256(),
-        bundles={
-            item.document_type: {"reference": bundle.reference, "digest": bundle.digest}
-            for item, bundle in zip(plan.config.inputs, plan.bundles, strict=True)
-        },
-        versions=plan.versions,
-    )
-
-
-class _Commit(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, plan: RunPlan) -> None:
-        self._plan = plan
-
-    def process(self, element: list[Receipt]) -> Iterator[str]:
-        with reporting_failures(self._plan):
-            yield commit_run(element, self._plan).run_id
-
-
-@dataclass
-class CommitRun(beam.PTransform):  # type: ignore[misc]
-    """Publishes the run from its merged receipts; gives the run's id."""
-
-    plan: RunPlan
-
-    def expand(self, receipts: beam.PCollection) -> beam.PCollection:
-        """One list of receipts in, one run id out."""
-        return receipts | "Commit" >> beam.ParDo(_Commit(self.plan))

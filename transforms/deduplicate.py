@@ -1,7 +1,7 @@
 """Finds document ids that occur more than once in a run, across all of its shards, and rejects all but the first.
 
-A duplicate can lie in any file, so it is looked for at the commit, over what every shard staged: sorted 64-bit hashes
-of its ids. The hashes are compared slice by slice, so memory is bounded however many documents there are; only ids
+A duplicate can lie in any file, so it is looked for at the commit, in the sorted 64-bit hashes of ids that every shard
+staged. The hashes are compared slice by slice, so memory is bounded however many documents there are; only ids
 whose hashes meet are then compared in full. "First" means first in the order of the plan, whatever the shard size.
 """
 
@@ -16,51 +16,46 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.codes import REASON_DESCRIPTIONS, Reason, Route
-from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
-from transforms.receipts import Receipt, StagedFile
-from transforms.stage_shard import count_values, first_examples, id_hashes, ids_file, in_schema, write_table
+from schemas.codes import Reason, Route
+from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
+from transforms.run_plan import RunPlan
+from transforms.stage_shard import Receipt, count_values, first_examples, id_hashes, in_schema, write_table
 
 HASHES_AT_ONCE = 8_000_000  # 64 MB
 
 _REVISED = ".unique.parquet"
 
 
-def reject_duplicates(folder: Path, receipts: list[Receipt], hashes_at_once: int = HASHES_AT_ONCE) -> list[Receipt]:
+def reject_duplicates(plan: RunPlan, receipts: list[Receipt], hashes_at_once: int = HASHES_AT_ONCE) -> list[Receipt]:
     """Moves every document but the first of the same id and type from the classifications to the rejections.
 
     Staged files are left as they are; revised ones lie beside them, so that a repeated commit starts from the same.
 
     Args:
-        folder: the run's staged files.
+        plan: of the run.
         receipts: of the whole run, in the order of the plan.
         hashes_at_once: bounds the memory.
 
     Returns:
         The receipts as they are to be published.
     """
-    result = []
+    hashes = {receipt.name: plan.id_hashes / f"{receipt.name}.npy" for receipt in receipts}
     repeated = {
         document_type: find_repeated(
-            [ids_file(folder, receipt.name) for receipt in receipts if receipt.document_type == document_type],
-            hashes_at_once,
+            [hashes[receipt.name] for receipt in receipts if receipt.document_type == document_type], hashes_at_once
         )
         for document_type in {receipt.document_type for receipt in receipts}
     }
+    result = []
     first: dict[tuple[str, str], str] = {}
     for receipt in receipts:
         suspects = repeated[receipt.document_type]
-        staged = receipt.file(CLASSIFICATIONS.name)
-        if (
-            staged is None
-            or not len(suspects)
-            or not np.isin(np.load(ids_file(folder, receipt.name), mmap_mode="r"), suspects).any()
-        ):
-            result.append(receipt)
-            continue
-        table = pq.read_table(folder / staged.path, partitioning=None)
-        duplicates = _duplicates(table, suspects, receipt.document_type, first)
-        result.append(_revise(folder, receipt, table, duplicates) if duplicates else receipt)
+        if len(suspects) and np.isin(np.load(hashes[receipt.name], mmap_mode="r"), suspects).any():
+            classified = _staged(plan.staged_files, receipt, CLASSIFICATIONS)
+            duplicates = _duplicates(classified, suspects, receipt.document_type, first)
+            if duplicates:
+                receipt = _revise(plan.staged_files, receipt, classified, duplicates)
+        result.append(receipt)
     return result
 
 
@@ -71,7 +66,8 @@ def find_repeated(files: list[Path], hashes_at_once: int) -> np.ndarray:
         files: each a saved array of sorted uint64.
         hashes_at_once: about how many are held in memory.
     """
-    n_slices = max(1, -(-sum(_n_hashes(file) for file in files) // hashes_at_once))
+    n_hashes = sum(len(np.load(file, mmap_mode="r")) for file in files)
+    n_slices = max(1, -(-n_hashes // hashes_at_once))
     bounds = [2**64 * i // n_slices for i in range(n_slices + 1)]
     repeated = []
     for low, high in pairwise(bounds):
@@ -79,10 +75,6 @@ def find_repeated(files: list[Path], hashes_at_once: int) -> np.ndarray:
         hashes.sort()
         repeated.append(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
     return np.concatenate(repeated)
-
-
-def _n_hashes(file: Path) -> int:
-    return len(np.load(file, mmap_mode="r"))
 
 
 def _slice(file: Path, low: int, high: int) -> np.ndarray:
@@ -111,58 +103,56 @@ def _duplicates(
 def _revise(folder: Path, receipt: Receipt, classified: pa.Table, duplicates: dict[int, str]) -> Receipt:
     is_duplicate = np.zeros(len(classified), dtype=bool)
     is_duplicate[list(duplicates)] = True
-    removed = classified.filter(pa.array(is_duplicate))
     kept = classified.filter(pa.array(~is_duplicate))
+    # The escalations are the escalated classifications once more, in the same order.
+    escalated = pc.equal(classified["route"], Route.ESCALATED.value).to_numpy()
+    rejections = pa.concat_tables(
+        [
+            _staged(folder, receipt, REJECTIONS),
+            _rejected(classified.filter(pa.array(is_duplicate)), [place for _, place in sorted(duplicates.items())]),
+        ]
+    )
     revised = {
         CLASSIFICATIONS: kept,
-        ESCALATIONS: _without(_staged(folder, receipt, ESCALATIONS.name), classified["route"], is_duplicate),
-        REJECTIONS: _with(_staged(folder, receipt, REJECTIONS.name), removed, duplicates),
+        ESCALATIONS: _staged(folder, receipt, ESCALATIONS).filter(pa.array(~is_duplicate[escalated])),
+        REJECTIONS: rejections.sort_by("source_offset") if receipt.file(REJECTIONS.name) else rejections,
     }
-    rejections = revised[REJECTIONS]
-    assert rejections is not None
-    files: list[StagedFile] = []
+    files = []
     for kind in PUBLISHED_TABLES:
-        table, old = revised[kind], receipt.file(kind.name)
-        if table is not None and len(table):
-            stem = (old or receipt.files[0]).path.removesuffix(".parquet").split("/", 1)[1]
-            files.append(write_table(folder, f"{kind.name}/{stem}{_REVISED}", kind, in_schema(table, kind)))
+        if len(revised[kind]):
+            staged = receipt.file(kind.name) or receipt.files[0]
+            stem = staged.path.removesuffix(".parquet").split("/", 1)[1]
+            files.append(write_table(folder, f"{kind.name}/{stem}{_REVISED}", kind, in_schema(revised[kind], kind)))
     accepted = kept.filter(pc.equal(kept["route"], Route.ACCEPTED.value))
     return replace(
         receipt,
         classified=len(kept),
-        rejected=receipt.rejected + len(removed),
+        rejected=receipt.rejected + len(duplicates),
         escalated=len(kept) - len(accepted),
         files=tuple(files),
-        reasons=receipt.reasons | {Reason.DUPLICATE_ID.value: len(removed)},
+        reasons=receipt.reasons | {Reason.DUPLICATE_ID.value: len(duplicates)},
         route_reasons=count_values(kept["route_reason"]),
         labels=count_values(accepted["label"]),
-        examples=first_examples(rejections),
+        examples=first_examples(revised[REJECTIONS]),
     )
+
+
+def _rejected(removed: pa.Table, firsts: list[str]) -> pa.Table:
+    rows = removed.select(["document_id", "document_type", "source_uri", "source_offset"])
+    reason = Reason.DUPLICATE_ID
+    rows = rows.append_column("stage", pa.repeat(reason.stage.value, len(removed)))
+    rows = rows.append_column("reason_code", pa.repeat(reason.value, len(removed)))
+    details = [f"the first document with this id is in {place}" for place in firsts]
+    return in_schema(rows.append_column("detail", pa.array(details, pa.string())), REJECTIONS)
+
+
+def _staged(folder: Path, receipt: Receipt, kind: Table) -> pa.Table:
+    file = receipt.file(kind.name)
+    if file is None:
+        return kind.schema().empty_table()
+    return in_schema(pq.read_table(folder / file.path, partitioning=None), kind)
 
 
 def published_name(path: str) -> str:
     """The name under which a staged file is published, revised or not."""
     return path.removesuffix(_REVISED) + ".parquet" if path.endswith(_REVISED) else path
-
-
-def _staged(folder: Path, receipt: Receipt, table: str) -> pa.Table | None:
-    file = receipt.file(table)
-    return None if file is None else pq.read_table(folder / file.path, partitioning=None)
-
-
-def _without(escalations: pa.Table | None, routes: pa.ChunkedArray, is_duplicate: np.ndarray) -> pa.Table | None:
-    if escalations is None:
-        return None
-    # The escalations are the escalated classifications once more, in the same order.
-    escalated = pc.equal(routes, Route.ESCALATED.value).to_numpy()
-    return escalations.filter(pa.array(~is_duplicate[escalated]))
-
-
-def _with(table: pa.Table | None, removed: pa.Table, duplicates: dict[int, str]) -> pa.Table:
-    stage = REASON_DESCRIPTIONS[Reason.DUPLICATE_ID][0]
-    rows = removed.select(["document_id", "document_type", "source_uri", "source_offset"])
-    rows = rows.append_column("stage", pa.repeat(stage.value, len(removed)))
-    rows = rows.append_column("reason_code", pa.repeat(Reason.DUPLICATE_ID.value, len(removed)))
-    details = [f"the first document with this id is in {place}" for _, place in sorted(duplicates.items())]
-    rows = in_schema(rows.append_column("detail", pa.array(details, pa.string())), REJECTIONS)
-    return rows if table is None else pa.concat_tables([in_schema(table, REJECTIONS), rows]).sort_by("source_offset")

@@ -1,24 +1,30 @@
-"""PlanShards: from the configured paths to shards, the units of work."""
+"""From the configured paths to shards, the units of work."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
 from urllib.parse import urlsplit
 
-import apache_beam as beam
+import orjson
 
 from schemas.codes import Reason
-from schemas.errors import InputError
+from schemas.errors import ConfigError, InputError
+from schemas.field_names import fields_found
 from schemas.file_contents import HEAD_BYTES, delimiter_between, foreign_content, text_advice
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import FileVersion, Shard, TextFile
-from transforms.absent_fields import FieldsFound
+from schemas.text_template import field_value
 from transforms.readers.delimited import read_header
-from transforms.readers.files import DamagedFileError, open_file
-from transforms.readers.lines import check_content
+from transforms.readers.files import DamagedFileError, check_content, open_file, shard_lines
 from transforms.readers.listing import InputFile, list_files
 from transforms.readers.parquet import has_field, open_parquet
+from transforms.readers.rows import path_columns
+
+logger = logging.getLogger(__name__)
 
 _FORMATS = {
     ".jsonl": ("jsonl", ""),
@@ -31,6 +37,9 @@ _FORMATS = {
     ".txt": ("text", ""),
     ".txt.gz": ("text", "gzip"),
 }
+_RECORDS_LOOKED_AT = 100  # of a file
+_FILES_LOOKED_AT = 5
+_ABSENT = object()
 _CONVERSIONS = {
     ".json": "convert .json to .jsonl, one object per line: jq -c '.[]' in.json > out.jsonl for an array of them",
     ".json.gz": "convert .json.gz to .jsonl.gz, one object per line",
@@ -204,12 +213,79 @@ def _row_group_ranges(
     return [*ranges, (start, n_groups, n_rows)]
 
 
-@dataclass
-class PlanShards(beam.PTransform):  # type: ignore[misc]
-    """The shards as elements, spread over the workers."""
+class FieldsFound:
+    """Findings in an input's files, before the run, about the fields that a record may lack.
 
-    shards: list[Shard]
+    Those are the metadata fields and, in JSON Lines, the fields of a template and the time of receipt: no other format
+    lets these be missing. Headers, footers and paths say it for certain. JSON Lines are looked at where they begin:
+    what is not found there may still come, and `fields_seen` tells of metadata in the end.
+    """
 
-    def expand(self, root: beam.Pipeline) -> beam.PCollection[Shard]:
-        """Wires source and shuffle; without the shuffle, one worker would get all."""
-        return root | "Create" >> beam.Create(self.shards) | "Spread" >> beam.Reshuffle()
+    def __init__(self, mapping: InputConfig) -> None:
+        self._mapping = mapping
+        self._missing = list(mapping.metadata_fields)
+        self._missing_in_records = [
+            name
+            for name in dict.fromkeys(mapping.required_fields)
+            if name != mapping.id_field and (mapping.text_template or name != mapping.text_field)
+        ]
+        self._names: dict[str, None] = {}
+        self._names_in_records: dict[str, None] = {}
+        self._n_files = 0
+        self._n_with_records = 0
+
+    def add_columns(self, source_uri: str, names: Iterable[str], has: Callable[[str], bool] | None = None) -> None:
+        """Adds a file with columns of these names; `has` also knows fields within them."""
+        self._n_files += 1
+        known = dict.fromkeys([*names, *path_columns(source_uri, self._mapping.metadata_fields)])
+        self._missing = [name for name in self._missing if name not in known and not (has and has(name))]
+        self._names |= known
+
+    def add_records(self, shard: Shard, reading: ReadingConfig) -> None:
+        """Adds a file of JSON Lines."""
+        self.add_columns(shard.source_uri, [])
+        self._n_with_records += 1
+        in_path = path_columns(shard.source_uri, self._missing_in_records)
+        self._missing_in_records = [name for name in self._missing_in_records if name not in in_path]
+        if not (self._missing or self._missing_in_records) or self._n_with_records > _FILES_LOOKED_AT:
+            return
+        try:
+            for _, line in itertools.islice(shard_lines(shard, reading.max_record_bytes), _RECORDS_LOOKED_AT):
+                self._look_at(line or b"")
+        except DamagedFileError:
+            pass  # its reader rejects it
+
+    def _look_at(self, line: bytes) -> None:
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return
+        if isinstance(record, dict):
+            self._missing = _absent(record, self._missing)
+            self._missing_in_records = _absent(record, self._missing_in_records)
+            self._names_in_records |= dict.fromkeys(record)
+
+    def check(self) -> None:
+        """Refuses a metadata field that no file can have, and warns of fields that the first records lack.
+
+        Raises:
+            ConfigError: there is one; the message names the columns found.
+        """
+        where = f"document type {self._mapping.document_type!r}"
+        if self._missing and self._n_files and not self._n_with_records:
+            missing = ", ".join(map(repr, self._missing))
+            raise ConfigError(
+                f"metadata_fields of {where}: no file has {missing}; {fields_found(self._missing[0], self._names)}"
+            )
+        missing_in_records = [*self._missing_in_records, *self._missing]
+        if missing_in_records and self._names_in_records:
+            logger.warning(
+                "%s: none of the first records has %s, and such a field is left empty; %s",
+                where,
+                ", ".join(map(repr, missing_in_records)),
+                fields_found(missing_in_records[0], self._names_in_records),
+            )
+
+
+def _absent(record: dict[str, Any], names: list[str]) -> list[str]:
+    return [name for name in names if field_value(record, name, _ABSENT) is _ABSENT]

@@ -1,12 +1,11 @@
-"""ReadShard: from the slice of a file to tables of documents, each bounded in rows and bytes."""
+"""From the slice of a file to tables of documents, each bounded in rows and bytes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import apache_beam as beam
 import pyarrow as pa
 
 from schemas.codes import Reason
@@ -18,7 +17,6 @@ from transforms.readers.jsonl import read_jsonl
 from transforms.readers.parquet import read_parquet
 from transforms.readers.plain_text import read_plain_text
 from transforms.readers.rows import rejection_table
-from transforms.run_plan import RunPlan, reporting_failures
 
 _READERS: dict[str, Callable[[Shard, InputConfig, ReadingConfig], Iterator[pa.Table]]] = {
     "jsonl": read_jsonl,
@@ -68,23 +66,3 @@ def _tables(shard: Shard, config: RunConfig) -> Iterator[pa.Table]:
         yield rejection_table(shard.source_uri, None, Reason(reason), detail)
     else:
         yield from _READERS[shard.format](shard, config.inputs[shard.input_index], config.reading)
-
-
-class _ReadShard(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, plan: RunPlan) -> None:
-        self._plan = plan
-
-    def process(self, element: Shard) -> Iterator[Shard]:
-        with reporting_failures(self._plan):
-            yield from read_shard(element, self._plan.config)
-
-
-@dataclass
-class ReadShard(beam.PTransform):  # type: ignore[misc]
-    """Shards without a table → shards with one; a shard may become several parts."""
-
-    plan: RunPlan
-
-    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[Shard]:
-        """Wires the reader."""
-        return shards | "Read" >> beam.ParDo(_ReadShard(self.plan))

@@ -11,7 +11,9 @@ from pathlib import Path
 from schemas.errors import DocyardError, error_named
 from schemas.run_config import RunConfig
 from schemas.system_errors import is_explained, system_error
-from warehouse.layout import Partition, Warehouse, write_durably
+from warehouse.files import write_durably
+from warehouse.layout import Partition, Warehouse
+from warehouse.manifest import Manifest, RunStatus
 
 _FAILURE_FILE = "failure.json"
 _WARNINGS_FOLDER = "warnings"
@@ -56,6 +58,24 @@ class RunPlan:
         return Warehouse(Path(self.warehouse_root))
 
     @property
+    def staging(self) -> Path:
+        """The folder of everything that the run has not published yet."""
+        return self.warehouse.staging(self.run_id)
+
+    @property
+    def staged_files(self) -> Path:
+        """The folder into which workers stage their files."""
+        return self.warehouse.staged_files(self.run_id)
+
+    @property
+    def id_hashes(self) -> Path:
+        """The folder in which the shards keep the hashes of their document ids; the launcher makes it.
+
+        A worker that outlived its run finds it gone and stages nothing.
+        """
+        return self.staged_files / "ids"
+
+    @property
     def document_types(self) -> tuple[str, ...]:
         """Every document type of the run, sorted."""
         return tuple(sorted({item.document_type for item in self.config.inputs}))
@@ -65,48 +85,59 @@ class RunPlan:
         """The partitions that the run replaces."""
         return tuple(Partition(self.config.run_date, document_type) for document_type in self.document_types)
 
+    def manifest(self) -> Manifest:
+        """The manifest of the run when it has only started."""
+        return Manifest(
+            run_id=self.run_id,
+            run_date=self.config.run_date,
+            status=RunStatus.RUNNING,
+            started_at=self.started_at,
+            document_types=self.document_types,
+            config=self.config.to_dict(),
+            config_sha256=self.config.sha256(),
+            bundles={
+                item.document_type: {"reference": bundle.reference, "digest": bundle.digest}
+                for item, bundle in zip(self.config.inputs, self.bundles, strict=True)
+            },
+            versions=self.versions,
+        )
 
-@contextlib.contextmanager
-def reporting_failures(plan: RunPlan) -> Iterator[None]:
-    """Leaves a worker's error where the launcher finds it: runners pass on only a traceback."""
-    try:
-        yield
-    except DocyardError as error:
-        _report(plan, error)
-        raise
-    except OSError as error:
-        if not is_explained(error):
+    @contextlib.contextmanager
+    def reporting_failures(self) -> Iterator[None]:
+        """Leaves a worker's error where the launcher finds it: runners pass on only a traceback."""
+        try:
+            yield
+        except DocyardError as error:
+            self._report(error)
             raise
-        found = system_error(error, plan.warehouse.root)
-        _report(plan, found)
-        raise found from error
+        except OSError as error:
+            if not is_explained(error):
+                raise
+            found = system_error(error, self.warehouse.root)
+            self._report(found)
+            raise found from error
 
+    def _report(self, error: DocyardError) -> None:
+        if self.staging.is_dir():
+            content = json.dumps({"error": type(error).__name__, "message": str(error)})
+            write_durably(self.staging / _FAILURE_FILE, content.encode())
 
-def _report(plan: RunPlan, error: DocyardError) -> None:
-    staging = plan.warehouse.staging(plan.run_id)
-    if staging.is_dir():
-        content = json.dumps({"error": type(error).__name__, "message": str(error)})
-        write_durably(staging / _FAILURE_FILE, content.encode())
+    def reported_failure(self) -> DocyardError | None:
+        """The error a worker left, or None."""
+        try:
+            values = json.loads((self.staging / _FAILURE_FILE).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return error_named(values["error"], values["message"])
 
+    def leave_warning(self, about: str, message: str) -> None:
+        """Leaves a worker's warning for the manifest, the last one about each thing; a lost warning ends no run."""
+        folder = self.staging / _WARNINGS_FOLDER
+        with contextlib.suppress(OSError):
+            folder.mkdir(exist_ok=True)
+            write_durably(folder / f"{about}.json", json.dumps(message).encode())
 
-def reported_failure(plan: RunPlan) -> DocyardError | None:
-    """The error a worker left, or None."""
-    try:
-        values = json.loads((plan.warehouse.staging(plan.run_id) / _FAILURE_FILE).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return error_named(values["error"], values["message"])
-
-
-def leave_warning(plan: RunPlan, about: str, message: str) -> None:
-    """Leaves a worker's warning for the manifest, the last one about each thing; a lost warning ends no run."""
-    folder = plan.warehouse.staging(plan.run_id) / _WARNINGS_FOLDER
-    with contextlib.suppress(OSError):
-        folder.mkdir(exist_ok=True)
-        write_durably(folder / f"{about}.json", json.dumps(message).encode())
-
-
-def left_warnings(plan: RunPlan) -> tuple[str, ...]:
-    """Warnings of the workers, each only once."""
-    folder = plan.warehouse.staging(plan.run_id) / _WARNINGS_FOLDER
-    return tuple(json.loads(path.read_bytes()) for path in sorted(folder.glob("*.json")))
+    def left_warnings(self) -> tuple[str, ...]:
+        """The warnings that workers left, one about each thing."""
+        files = sorted((self.staging / _WARNINGS_FOLDER).glob("*.json"))
+        return tuple(json.loads(path.read_bytes()) for path in files)

@@ -1,18 +1,13 @@
-"""SplitDocuments: cuts a document into its paragraphs, one row each, with their place in the document's text."""
+"""Cuts a document into its paragraphs, one row each, with their place in the document's text."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from schemas.run_config import RunConfig
-from schemas.shards import Shard
 from transforms.validate_documents import text_hashes
 
 MOST_CHARACTERS = 2000
@@ -157,22 +152,3 @@ def _carried_bytes(table: pa.Table) -> list[int]:
     lengths = [pc.fill_null(pc.binary_length(table[name]), 0) for name in ("document_id", "metadata", "source_uri")]
     total: list[int] = pc.add(pc.add(lengths[0], lengths[1]), lengths[2]).to_pylist()
     return total
-
-
-def _split_shard(shard: Shard, config: RunConfig) -> Shard:
-    started = time.perf_counter()
-    assert shard.table is not None
-    table = split_documents(shard.table, config.inputs[shard.input_index].split)
-    split = replace(shard, split_off=len(table) - len(shard.table))
-    return split.with_table(table, "split", time.perf_counter() - started)
-
-
-@dataclass
-class SplitDocuments(beam.PTransform):  # type: ignore[misc]
-    """Shards with a row a document → shards with a row a paragraph, for the inputs that ask for it."""
-
-    config: RunConfig
-
-    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[Shard]:
-        """Wires the cut."""
-        return shards | "Split" >> beam.Map(_split_shard, self.config)

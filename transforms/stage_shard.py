@@ -1,17 +1,22 @@
-"""StageShard: writes a shard's rows where nobody reads yet, and gives a Receipt for them."""
+"""Writes a shard's rows where nobody reads yet, and gives a Receipt for them.
+
+The commit balances the whole run by the receipts, without reading the documents again.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import io
+import json
 import logging
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import apache_beam as beam
 import numpy as np
+import orjson
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -21,13 +26,156 @@ from schemas.codes import Route
 from schemas.errors import BalanceError
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
-from transforms.absent_fields import fields_seen
-from transforms.receipts import Receipt, RejectedExample, StagedFile
-from transforms.run_plan import RunPlan, reporting_failures
-from warehouse.layout import Partition, write_durably
-from warehouse.publication import receipts_folder, staged_files
+from transforms.run_plan import RunPlan
+from warehouse.files import write_durably
+from warehouse.layout import Partition
+from warehouse.manifest import TableFile
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RejectedExample:
+    """One rejection, to show what others like it are about.
+
+    Attributes:
+        place: position in the file, such as "byte 120"; "" where the whole file is meant.
+        detail: the content found and the one expected; never text of the document.
+    """
+
+    source_uri: str
+    place: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """The outcome of one table of documents.
+
+    Attributes:
+        name: stem of the shard's files.
+        shard_index: number of the planned shard.
+        part: number of the table in that shard.
+        is_last: True where it is the shard's last table.
+        document_type: of all its documents.
+        read: records read, good and bad.
+        split_off: rows that came on top when documents were cut into paragraphs.
+        cached: rows whose answer came from the cache; equal texts count each, and so do ids that were there before.
+        classified: rows staged as classifications.
+        rejected: rows staged as rejections.
+        escalated: rows staged as escalations.
+        files: staged for these rows, at most one per table; paths are relative to the run's folder of staged files.
+        reasons: rejections by reason code.
+        examples: the first rejection of each reason code.
+        metadata_fields: those of the configured ones that at least one of its classified documents has.
+        route_reasons: classifications by route reason.
+        labels: accepted classifications by label.
+        tokens: length of the classified texts for the model; equal texts count each, though they are answered once.
+        text_bytes: UTF-8 bytes of these texts.
+        seconds: worker time by step.
+    """
+
+    name: str
+    shard_index: int
+    part: int
+    is_last: bool
+    document_type: str
+    read: int
+    classified: int
+    rejected: int
+    escalated: int
+    files: tuple[TableFile, ...]
+    reasons: dict[str, int] = field(default_factory=dict)
+    route_reasons: dict[str, int] = field(default_factory=dict)
+    labels: dict[str, int] = field(default_factory=dict)
+    tokens: int = 0
+    text_bytes: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    split_off: int = 0
+    cached: int = 0
+    examples: dict[str, RejectedExample] = field(default_factory=dict)
+    metadata_fields: tuple[str, ...] = ()
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """The place of the receipt's documents among all documents of the run."""
+        return self.shard_index, self.part
+
+    def file(self, table: str) -> TableFile | None:
+        """The file this shard staged for `table`, if it had any row for it."""
+        return next((item for item in self.files if item.table == table), None)
+
+    def to_json(self) -> bytes:
+        """One JSON object."""
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+
+def total(receipts: Iterable[Receipt], attribute: str) -> dict[str, float]:
+    """Adds up one of the receipts' tallies by key."""
+    counter: Counter[str] = Counter()
+    for receipt in receipts:
+        counter.update(getattr(receipt, attribute))
+    return dict(sorted(counter.items()))
+
+
+def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
+    """Writes a shard's outcomes into the run's staging folder.
+
+    Staging the same shard again replaces the same files: a retry leaves nothing behind.
+
+    Raises:
+        BalanceError: not every record that was read, or paragraph of it, left by exactly one door.
+    """
+    started = time.perf_counter()
+    table = shard.table
+    assert table is not None
+    item = plan.config.inputs[shard.input_index]
+    outcomes = split_outcomes(table, item.document_type, plan.bundles[shard.input_index].reference)
+    classified, rejected = outcomes[CLASSIFICATIONS.name], outcomes[REJECTIONS.name]
+    if len(classified) + len(rejected) != shard.records + shard.split_off:
+        raise BalanceError(
+            f"{shard.name} of {shard.source_uri}: {shard.records} records read and {shard.split_off} split off, but "
+            f"{len(classified)} classified and {len(rejected)} rejected; nothing is published"
+        )
+    hashes = io.BytesIO()
+    np.save(hashes, np.sort(id_hashes(classified["document_id"])))
+    write_durably(plan.id_hashes / f"{shard.name}.npy", hashes.getvalue())
+    partition = Partition(plan.config.run_date, item.document_type)
+    files = tuple(
+        write_table(plan.staged_files, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
+        for kind in PUBLISHED_TABLES
+        if len(outcomes[kind.name])
+    )
+    accepted = classified.filter(pc.equal(classified["route"], Route.ACCEPTED.value))
+    receipt = Receipt(
+        name=shard.name,
+        shard_index=shard.index,
+        part=shard.part,
+        is_last=shard.is_last,
+        document_type=item.document_type,
+        read=shard.records,
+        classified=len(classified),
+        rejected=len(rejected),
+        escalated=len(outcomes[ESCALATIONS.name]),
+        files=files,
+        reasons=count_values(rejected["reason_code"]),
+        route_reasons=count_values(classified["route_reason"]),
+        labels=count_values(accepted["label"]),
+        tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
+        text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
+        seconds=shard.seconds | {"stage": time.perf_counter() - started},
+        split_off=shard.split_off,
+        cached=pc.sum(table["cached"]).as_py() or 0,
+        examples=first_examples(rejected),
+        metadata_fields=_fields_seen(classified["metadata"], item.metadata_fields),
+    )
+    write_durably(plan.warehouse.receipts(plan.run_id) / f"{shard.name}.json", receipt.to_json())
+    logger.info(
+        "%s staged: %d read, %d classified, %d rejected, %d escalated; seconds %s",
+        *(shard.name, receipt.read, receipt.classified, receipt.rejected, receipt.escalated),
+        {step: round(seconds, 2) for step, seconds in receipt.seconds.items()},
+    )
+    return receipt
 
 
 def split_outcomes(table: pa.Table, document_type: str, bundle: str) -> dict[str, pa.Table]:
@@ -54,13 +202,13 @@ def in_schema(table: pa.Table, kind: Table) -> pa.Table:
     """
     schema = kind.schema()
     result = table.select(schema.names).cast(schema).combine_chunks()
-    for field in schema:
-        if not field.nullable and result[field.name].null_count:
-            raise pa.ArrowInvalid(f"{kind.name}.{field.name} must not be null")
+    for field_ in schema:
+        if not field_.nullable and result[field_.name].null_count:
+            raise pa.ArrowInvalid(f"{kind.name}.{field_.name} must not be null")
     return result
 
 
-def write_table(folder: Path, path: str, kind: Table, table: pa.Table) -> StagedFile:
+def write_table(folder: Path, path: str, kind: Table, table: pa.Table) -> TableFile:
     """Writes one Parquet file durably; the same table gives the same bytes."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", store_schema=True, row_group_size=131_072)
@@ -68,87 +216,13 @@ def write_table(folder: Path, path: str, kind: Table, table: pa.Table) -> Staged
     target = folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
     write_durably(target, content)
-    return StagedFile(kind.name, path, len(table), len(content), hashlib.sha256(content).hexdigest())
+    return TableFile(kind.name, path, len(table), len(content), hashlib.sha256(content).hexdigest())
 
 
 def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:
     """A 64-bit hash of every document id, the same on every machine: (n,) uint64."""
     values = document_ids.to_numpy(zero_copy_only=False).astype(object)
     return np.asarray(pd.util.hash_array(values, categorize=False), dtype=np.uint64)
-
-
-def ids_folder(folder: Path) -> Path:
-    """The folder in which the run's shards keep the hashes of their document ids; the launcher makes it.
-
-    A worker that outlived its run finds it gone and stages nothing.
-    """
-    return folder / "ids"
-
-
-def ids_file(folder: Path, name: str) -> Path:
-    """The file in which one shard keeps the sorted hashes of its document ids."""
-    return ids_folder(folder) / f"{name}.npy"
-
-
-def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
-    """Writes a shard's outcomes into the run's staging folder.
-
-    Staging the same shard again replaces the same files: a retry leaves nothing behind.
-
-    Raises:
-        BalanceError: not every record that was read, or paragraph of it, left by exactly one door.
-    """
-    started = time.perf_counter()
-    table = shard.table
-    assert table is not None
-    document_type = plan.config.inputs[shard.input_index].document_type
-    outcomes = split_outcomes(table, document_type, plan.bundles[shard.input_index].reference)
-    classified, rejected = outcomes[CLASSIFICATIONS.name], outcomes[REJECTIONS.name]
-    if len(classified) + len(rejected) != shard.records + shard.split_off:
-        raise BalanceError(
-            f"{shard.name} of {shard.source_uri}: {shard.records} records read and {shard.split_off} split off, but "
-            f"{len(classified)} classified and {len(rejected)} rejected; nothing is published"
-        )
-    folder = staged_files(plan.warehouse, plan.run_id)
-    partition = Partition(plan.config.run_date, document_type)
-    hashes = io.BytesIO()
-    np.save(hashes, np.sort(id_hashes(classified["document_id"])))
-    write_durably(ids_file(folder, shard.name), hashes.getvalue())
-    files = tuple(
-        write_table(folder, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
-        for kind in PUBLISHED_TABLES
-        if len(outcomes[kind.name])
-    )
-    accepted = classified.filter(pc.equal(classified["route"], Route.ACCEPTED.value))
-    receipt = Receipt(
-        name=shard.name,
-        shard_index=shard.index,
-        part=shard.part,
-        is_last=shard.is_last,
-        document_type=document_type,
-        read=shard.records,
-        classified=len(classified),
-        rejected=len(rejected),
-        escalated=len(outcomes[ESCALATIONS.name]),
-        files=files,
-        reasons=count_values(rejected["reason_code"]),
-        route_reasons=count_values(classified["route_reason"]),
-        labels=count_values(accepted["label"]),
-        tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
-        text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
-        seconds=shard.seconds | {"stage": time.perf_counter() - started},
-        split_off=shard.split_off,
-        cached=pc.sum(table["cached"]).as_py() or 0,
-        examples=first_examples(rejected),
-        metadata_fields=fields_seen(classified["metadata"], plan.config.inputs[shard.input_index].metadata_fields),
-    )
-    write_durably(receipts_folder(plan.warehouse, plan.run_id) / f"{shard.name}.json", receipt.to_json())
-    logger.info(
-        "%s staged: %d read, %d classified, %d rejected, %d escalated; seconds %s",
-        *(shard.name, receipt.read, receipt.classified, receipt.rejected, receipt.escalated),
-        {step: round(seconds, 2) for step, seconds in receipt.seconds.items()},
-    )
-    return receipt
 
 
 def count_values(column: pa.ChunkedArray) -> dict[str, int]:
@@ -168,21 +242,11 @@ def _example(rejections: pa.Table, row: int) -> RejectedExample:
     return RejectedExample(uri, "" if offset is None else f"{unit} {offset}", detail or "")
 
 
-class _StageShard(beam.DoFn):  # type: ignore[misc]
-    def __init__(self, plan: RunPlan) -> None:
-        self._plan = plan
-
-    def process(self, element: Shard) -> Iterator[Receipt]:
-        with reporting_failures(self._plan):
-            yield stage_shard(element, self._plan)
-
-
-@dataclass
-class StageShard(beam.PTransform):  # type: ignore[misc]
-    """Stages every shard; from here on only receipts travel."""
-
-    plan: RunPlan
-
-    def expand(self, shards: beam.PCollection) -> beam.PCollection:
-        """Shards in, receipts out."""
-        return shards | "Stage" >> beam.ParDo(_StageShard(self.plan))
+def _fields_seen(metadata: pa.ChunkedArray, fields: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the fields that at least one document has in its metadata, a JSON object or null."""
+    missing = set(fields)
+    for value in metadata:
+        if not missing:
+            break
+        missing -= orjson.loads(value.as_py() or "{}").keys()
+    return tuple(name for name in fields if name not in missing)

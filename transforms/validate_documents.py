@@ -1,20 +1,16 @@
-"""ValidateDocuments: what the limits and the model require of a document, checked column by column."""
+"""The requirements of the limits and of the model on a document, checked column by column."""
 
 from __future__ import annotations
 
 import datetime
 import hashlib
 import re
-import time
-from dataclasses import dataclass
 
-import apache_beam as beam
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from schemas.codes import Reason, Stage
 from schemas.run_config import ReadingConfig
-from schemas.shards import Shard
 
 _TIMESTAMP = pa.timestamp("us", "UTC")
 # Not only digits: fromisoformat takes any character for the "T", and so reads a Unix time as a year of old.
@@ -128,20 +124,3 @@ def text_hashes(text: pa.Array) -> pa.Array:
     """The SHA-256 of every text in UTF-8, in hexadecimal; null where there is none."""
     values = text.cast(pa.binary()).to_pylist()
     return pa.array([None if value is None else hashlib.sha256(value).hexdigest() for value in values], pa.string())
-
-
-def _validate_shard(shard: Shard, reading: ReadingConfig) -> Shard:
-    started = time.perf_counter()
-    table = validate_documents(shard.table, reading)
-    return shard.with_table(table, "validate", time.perf_counter() - started)
-
-
-@dataclass
-class ValidateDocuments(beam.PTransform):  # type: ignore[misc]
-    """Shards as read → shards whose rows are fit for the model or rejected."""
-
-    reading: ReadingConfig
-
-    def expand(self, shards: beam.PCollection[Shard]) -> beam.PCollection[Shard]:
-        """Wires the checks."""
-        return shards | "Validate" >> beam.Map(_validate_shard, self.reading)

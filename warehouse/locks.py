@@ -19,8 +19,8 @@ from urllib.parse import quote
 from filelock import FileLock, Timeout
 
 from schemas.errors import LockedError
-from warehouse.layout import Partition, Warehouse, write_durably
-from warehouse.permissions import file_mode
+from warehouse.files import file_mode, write_durably
+from warehouse.layout import Partition, Warehouse
 
 COMMIT_WAIT_SECONDS = 60.0
 PARTITION_WAIT_SECONDS = 1.0  # outlasts a glance by `docyard runs`, not a run

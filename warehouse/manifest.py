@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from schemas.errors import VerificationError
-from warehouse.layout import Partition, Warehouse, write_durably
-from warehouse.permissions import make_folder
+from warehouse.files import make_folder, write_durably
+from warehouse.layout import Partition, Warehouse
 
 MANIFEST_FILE = "manifest.json"
 COUNTS = ("read", "classified", "rejected", "accepted", "escalated", "reasons", "route_reasons")
@@ -24,12 +24,12 @@ class RunStatus(StrEnum):
 
 
 @dataclass(frozen=True)
-class PublishedFile:
-    """One file of a published table.
+class TableFile:
+    """One Parquet file of a table, staged or published.
 
     Attributes:
         table: the table's name.
-        path: relative to the warehouse.
+        path: relative to the warehouse, or to the run's folder of staged files.
         rows: rows in the file.
         bytes: size of the file.
         sha256: of the file, in hexadecimal.
@@ -67,7 +67,7 @@ class Manifest:
     versions: dict[str, str] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-    files: tuple[PublishedFile, ...] = ()
+    files: tuple[TableFile, ...] = ()
     error: dict[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
@@ -92,7 +92,7 @@ def manifest_from_json(content: bytes) -> Manifest:
         values["status"] = RunStatus(values["status"])
         values["document_types"] = tuple(values["document_types"])
         values["warnings"] = tuple(values["warnings"])
-        values["files"] = tuple(PublishedFile(**item) for item in values["files"])
+        values["files"] = tuple(TableFile(**item) for item in values["files"])
         manifest = Manifest(**values)
         if manifest.status is RunStatus.PUBLISHED:
             _ = [manifest.counts[name] for name in COUNTS], manifest.seconds["wall"]

@@ -25,29 +25,24 @@ from pathlib import Path
 from schemas.errors import DocyardError, LockedError, RunFailedError, StorageError, VerificationError
 from schemas.system_errors import system_error
 from schemas.tables import PUBLISHED_TABLES
-from warehouse.exchange import replace_folder
-from warehouse.layout import SUCCESS_FILE, Partition, Warehouse, remove_folder, sync_folder, write_durably
-from warehouse.locks import check_tokens, commit_lock, is_held
-from warehouse.manifest import (
-    MANIFEST_FILE,
-    Manifest,
-    RunStatus,
-    manifest_from_json,
-    read_manifest,
-    write_manifest,
+from warehouse.files import (
+    made_in,
+    made_like,
+    make_folder,
+    make_private_folder,
+    remove_folder,
+    sync_folder,
+    write_durably,
 )
-from warehouse.permissions import made_in, made_like, make_folder, make_private_folder
-from warehouse.rehearsal import in_the_way, rehearse
+from warehouse.layout import SUCCESS_FILE, Partition, Warehouse
+from warehouse.locks import check_tokens, commit_lock, is_held
+from warehouse.manifest import MANIFEST_FILE, Manifest, RunStatus, manifest_from_json, read_manifest, write_manifest
+from warehouse.replacement import in_the_way, rehearse, replace_folder
 
 logger = logging.getLogger(__name__)
 
 JOURNAL_FILE = "commit.json"
 _READY = "ready"
-
-
-def staged_files(warehouse: Warehouse, run_id: str) -> Path:
-    """The folder into which workers stage their files."""
-    return warehouse.staging(run_id) / "staged"
 
 
 def make_staging(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> None:
@@ -61,12 +56,7 @@ def make_staging(warehouse: Warehouse, partitions: Sequence[Partition], run_id: 
     make_private_folder(warehouse.staging(run_id))
     with commit_lock(warehouse):
         rehearse(warehouse, partitions, run_id)
-    receipts_folder(warehouse, run_id).mkdir()
-
-
-def receipts_folder(warehouse: Warehouse, run_id: str) -> Path:
-    """The folder with one receipt per staged shard; what progress is read from."""
-    return warehouse.staging(run_id) / "receipts"
+    warehouse.receipts(run_id).mkdir()
 
 
 def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) -> None:
@@ -75,7 +65,7 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
     Args:
         warehouse: the one to publish in.
         manifest: of the run, with status "published" and every file of its partitions.
-        sources: for each `PublishedFile.path`, the staged file.
+        sources: for each `TableFile.path`, the staged file.
 
     Raises:
         LockedError: a later run took a partition over, or the launcher gave this run up.

@@ -16,8 +16,7 @@ from escalation.events import event_hash
 from escalation.tables import calls, events, items, judgements, reopenings
 from schemas.codes import ReviewAction
 from schemas.errors import ConfigError
-from warehouse.layout import write_durably
-from warehouse.permissions import open_private
+from warehouse.files import open_private, write_durably
 
 EXPORT_COLUMNS: dict[str, str] = {
     "seq": "Number of the event.",

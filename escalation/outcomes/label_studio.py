@@ -30,7 +30,7 @@ from escalation.tables import items, judgements, people, reviews
 from schemas.codes import JudgementKind, JudgementReason, ReviewAction, ReviewStage
 from schemas.errors import ConfigError, InputError
 from schemas.review_config import ReviewConfig
-from warehouse.layout import write_durably
+from warehouse.files import write_durably
 
 _FROM, _TO, _COMMENT = "label", "text", "comment"
 _PREFIX = "label_studio:"

@@ -26,11 +26,18 @@ from escalation.tables import calls, items, judgements, reopenings, reused_decis
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
 from schemas.tables import RESOLUTIONS
-from warehouse.exchange import replace_folder
-from warehouse.layout import SUCCESS_FILE, Warehouse, remove_folder, sync_folder, write_durably
+from warehouse.files import (
+    made_in,
+    made_like,
+    make_folder,
+    make_private_folder,
+    remove_folder,
+    sync_folder,
+    write_durably,
+)
+from warehouse.layout import SUCCESS_FILE, Warehouse
 from warehouse.locks import commit_lock
-from warehouse.permissions import made_in, made_like, make_folder, make_private_folder
-from warehouse.rehearsal import scratch_folder, try_replacing
+from warehouse.replacement import replace_folder, scratch_folder, try_replacing
 
 FILE = "resolutions.parquet"
 _NEW = "_new-"

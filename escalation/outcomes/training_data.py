@@ -17,7 +17,7 @@ from escalation.people.accounts import OPERATOR
 from escalation.tables import items
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import ConfigError, InputError
-from warehouse.layout import write_durably
+from warehouse.files import write_durably
 
 _SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "text", "label", "group", "source")])
 _SUFFIXES = (".jsonl", ".csv", ".parquet")

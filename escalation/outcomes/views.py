@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
-from warehouse.layout import write_durably
+from warehouse.files import write_durably
 
 VIEWS = ("decisions_history", "decisions")
 

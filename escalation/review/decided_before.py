@@ -20,8 +20,7 @@ import sqlalchemy as sa
 from escalation.clock import SECOND
 from escalation.database import is_postgresql, reading, transaction
 from escalation.events import Event, append_events
-from escalation.items import move_items
-from escalation.review.in_hand import in_hand
+from escalation.items import held_items, move_items
 from escalation.tables import items, labels, reused_decisions, reviews
 from models.bundle import load_bundle
 from schemas.codes import ADOPTED, EventAction, ItemCode, ItemState, ReviewStage
@@ -114,7 +113,7 @@ class Precedents:
         happened: list[Event] = []
         for start in range(0, len(keys), _CHUNK):
             chunk = keys[start : start + _CHUNK]
-            held = in_hand(connection, chunk, now)
+            held = held_items(connection, chunk, now)
             happened += self.settle(connection, [key for key in chunk if key not in held], now)
         append_events(connection, happened, now)
         return len(happened)
@@ -176,7 +175,7 @@ def waiting_alike(connection: sa.Connection, key: str, now: int, *, all_of_them:
         items.c.item_key != key,
     )
     keys = list(connection.scalars(alike))
-    held = in_hand(connection, keys, now)
+    held = held_items(connection, keys, now)
     rows = _waiting(connection, [each for each in keys if each not in held], reopened=True)
     alike_rows = [row for row in rows if _document(row) == _document(item)]
     return [row for row in alike_rows if all_of_them or row["code"] == ItemCode.REOPENED.value]

@@ -17,7 +17,7 @@ from escalation.review.seen import record_views
 from escalation.web.desk import Asked, page, see_other
 from escalation.web.list_pages import take_next
 from escalation.web.words import typed_fields
-from schemas.codes import REASON_WORDS, STAGE_DESCRIPTIONS, JudgementKind, JudgementReason, ReviewStage
+from schemas.codes import JudgementKind, JudgementReason, ReviewStage
 
 NEW_CATEGORY = "new category"
 OTHER_LABEL = "other label"
@@ -42,8 +42,8 @@ def item_page(asked: Asked) -> Response:
         review=case.review,
         done=done,
         others=[label for label in case.labels if label not in offered],
-        stage_meaning=STAGE_DESCRIPTIONS[ReviewStage(case.review["stage"])],
-        reasons=REASON_WORDS,
+        stage_meaning=ReviewStage(case.review["stage"]).description,
+        reasons=JudgementReason,
         version=version_of(case.review),
         was_filled=bool(typed_fields(asked.form)),
         max_comment=MAX_COMMENT_CHARS,

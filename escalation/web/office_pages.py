@@ -22,7 +22,7 @@ from escalation.people.sessions import begin_session
 from escalation.refusals import Refusal, RefusalCode
 from escalation.tables import events, items, people
 from escalation.web.desk import Asked, client_of, page, see_other, set_cookie
-from schemas.codes import ROLE_DESCRIPTIONS, EventAction, ReviewAction, Role
+from schemas.codes import EventAction, ReviewAction, Role
 from schemas.errors import ConfigError
 
 _EVENTS = 100
@@ -35,7 +35,7 @@ def people_page(asked: Asked) -> Response:
     _only(asked, Role.ADMIN)
     with reading(asked.desk.engine) as connection:
         rows = connection.execute(sa.select(people).order_by(people.c.name)).mappings().all()
-    return page(asked, "people.html", people=rows, roles=ROLE_DESCRIPTIONS)
+    return page(asked, "people.html", people=rows, roles=Role)
 
 
 def change_person_page(asked: Asked) -> Response:
@@ -59,7 +59,7 @@ def account_page(asked: Asked) -> Response:
         asked,
         "account.html",
         has_password=has_password and not asked.desk.config.server.trusted_user_header,
-        role_meaning=ROLE_DESCRIPTIONS[asked.person.role],
+        role_meaning=asked.person.role.description,
         min_password=MIN_PASSWORD_CHARS,
     )
 
@@ -131,7 +131,7 @@ def trail_page(asked: Asked) -> Response:
 
 def help_page(asked: Asked) -> Response:
     """Keys, roles and rules."""
-    return page(asked, "help.html", roles=ROLE_DESCRIPTIONS)
+    return page(asked, "help.html", roles=Role)
 
 
 def _conditions(chosen: dict[str, str]) -> list[sa.ColumnElement[bool]]:

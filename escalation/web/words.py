@@ -10,13 +10,10 @@ from typing import Any
 
 from escalation.clock import SECOND, iso_time
 from schemas.codes import (
-    ACTION_DESCRIPTIONS,
-    CODE_DESCRIPTIONS,
-    REASON_WORDS,
-    ROUTE_REASON_DESCRIPTIONS,
     ItemCode,
     ItemState,
     JudgementReason,
+    ReviewAction,
     ReviewStage,
     RouteReason,
 )
@@ -156,7 +153,7 @@ def plain(code: str) -> str:
 
 def code_meaning(code: str) -> str:
     """The meaning of a code of the queue."""
-    return CODE_DESCRIPTIONS[ItemCode(code)][1]
+    return ItemCode(code).description
 
 
 def route_words(reason: str) -> str:
@@ -166,13 +163,13 @@ def route_words(reason: str) -> str:
 
 def route_meaning(reason: str) -> str:
     """The meaning of a reason of the small model's policy."""
-    meaning = ROUTE_REASON_DESCRIPTIONS[RouteReason(reason)].removeprefix("Escalated: ")
+    meaning = RouteReason(reason).description.removeprefix("Escalated: ")
     return meaning[:1].upper() + meaning[1:]
 
 
 def reason_words(reason: str) -> str:
     """A person's reason, in words."""
-    return REASON_WORDS[JudgementReason(reason)]
+    return JudgementReason(reason).description
 
 
 def stage_words(stage: str) -> str:
@@ -182,7 +179,7 @@ def stage_words(stage: str) -> str:
 
 def action_meaning(action: str) -> str:
     """The meaning of an action of the audit trail; "" for those of the queue, whose names say it."""
-    return next((words for known, words in ACTION_DESCRIPTIONS.items() if known.value == action), "")
+    return next((known.description for known in ReviewAction if known.value == action), "")
 
 
 def state_words(state: str) -> str:
@@ -246,7 +243,7 @@ def typed_fields(form: Mapping[str, str]) -> list[tuple[str, str]]:
 def _typed(name: str, value: str) -> str:
     if name == "choice":
         return value.partition(":")[2] or value
-    return str(REASON_WORDS.get(value, value)) if name == "reason" else value  # type: ignore[call-overload]
+    return reason_words(value) if name == "reason" and value in set(JudgementReason) else value
 
 
 def _detail(key: str, value: str) -> str:

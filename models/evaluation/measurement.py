@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import ModelBundle, bundle_reference
+from models.bundle import ModelBundle
 from models.classifier import Classifier
 from models.evaluation.figures import (
     average_precision,
@@ -25,12 +25,9 @@ from models.evaluation.figures import (
     risk_coverage,
 )
 from models.evaluation.intervals import bootstrap_interval, wilson_interval
-from models.policy import route
 from models.scores import Scores
-from schemas.codes import Route
 from schemas.errors import ConfigError
 
-NO_ANSWER = "failed"  # stands among the route reasons for a row the model failed on
 COLUMN_VALUES = 20  # values of a column that get a slice of their own
 SINGLES = 200
 _SINGLES_SECONDS = 10.0  # bounds the singles where a document takes long
@@ -80,7 +77,7 @@ def evaluate(
     position = {label: index for index, label in enumerate(bundle.labels)}
     all_gold_ids = np.array([position.get(label, -1) for label in gold], dtype=np.int32)
     in_scope = all_gold_ids >= 0
-    all_accepted, all_reasons = accepted_rows(bundle, scores)
+    all_accepted, all_reasons, _ = bundle.policy.route(scores)
 
     # From here on, rows in scope alone.
     gold_ids, label_ids, accepted = all_gold_ids[in_scope], scores.label_ids[in_scope], all_accepted[in_scope]
@@ -92,7 +89,7 @@ def evaluate(
     measured_by = {"route_reason": reasons.tolist()}
     measured_by |= {name: [values[row] for row in rows] for name, values in (columns or {}).items()}
     return {
-        "bundle": bundle_reference(bundle),
+        "bundle": bundle.reference,
         "rows": len(texts),
         "in_scope_rows": overall.pop("rows"),
         "out_of_scope_rows": int((~in_scope).sum()),
@@ -137,7 +134,7 @@ def _label_id(label: str, bundle: ModelBundle) -> int | None:
         return None
     if label not in bundle.labels:
         raise ConfigError(
-            f"{label!r} is none of the {len(bundle.labels)} labels of {bundle_reference(bundle)}, which are "
+            f"{label!r} is none of the {len(bundle.labels)} labels of {bundle.reference}, which are "
             f"{', '.join(bundle.labels[:5])}{' and others' if len(bundle.labels) > 5 else ''}; name one of them"
         )
     return bundle.labels.index(label)
@@ -229,7 +226,7 @@ def _positive_label(
     """Figures of the rows' order by the label's probability; `positive` is (n in scope,) bool."""
     if len(bundle.labels) > scores.top_label_ids.shape[1]:
         raise ConfigError(
-            f"{bundle_reference(bundle)} has {len(bundle.labels)} labels, and of each row only the probabilities of "
+            f"{bundle.reference} has {len(bundle.labels)} labels, and of each row only the probabilities of "
             f"the best {scores.top_label_ids.shape[1]} are kept; a positive label needs a bundle of no more labels"
         )
     of_label = np.where(scores.top_label_ids[in_scope] == positive_id, scores.top_confidences[in_scope], 0)
@@ -239,26 +236,6 @@ def _positive_label(
         "share": share(positive),
         "average_precision": average_precision(of_label.sum(axis=1), positive),
     }
-
-
-def accepted_rows(bundle: ModelBundle, scores: Scores) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.str_]]:
-    """The accepted rows, and each row's reason; a failed row is not accepted, for the reason "failed"."""
-    answered = ~scores.failed
-    routes, answered_reasons = route(
-        scores.confidence[answered],
-        scores.familiarity[answered],
-        scores.truncated[answered],
-        scores.n_windows[answered],
-        bundle.policy.thresholds(bundle.labels)[scores.label_ids[answered]],
-        bundle.policy.min_familiarity,
-        bundle.policy.max_windows,
-        scores.first_tier[answered],
-    )
-    accepted = np.zeros(len(answered), dtype=np.bool_)
-    accepted[answered] = routes == Route.ACCEPTED
-    reasons = np.full(len(answered), NO_ANSWER, dtype=answered_reasons.dtype)
-    reasons[answered] = answered_reasons
-    return accepted, reasons
 
 
 def group_figures(right: npt.NDArray[np.bool_], accepted: npt.NDArray[np.bool_]) -> dict[str, Any]:

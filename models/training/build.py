@@ -6,9 +6,8 @@ import dataclasses
 import importlib.metadata
 import json
 import logging
-import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.bundle import ModelBundle, bundle_reference, write_bundle_manifest
-from models.bundle_manifest import BundleManifest
+from models.bundle import ModelBundle, bundle_in_memory, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
-from models.policy import Policy, parse_policy
 from models.scores import TOP_LABELS
 from models.tokens import TextTokenizer
 from models.training.calibrate import choose_thresholds, fit_temperature, policy_toml
@@ -42,7 +39,7 @@ from models.training.network import (
     folder_digest,
     load_tokenizer,
 )
-from models.training.parity import ParityReport, check_parity, measure_parity, with_file
+from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import Training
 from models.training.work_folder import do_step, key_of
@@ -104,7 +101,7 @@ class Job:
         labelled = read_labelled(config.data, self.data, config.hygiene.min_rows_per_label)
         data = inspect_data(labelled, config.data.out_of_scope_label, config.hygiene, config.max_tokens, count_tokens)
         self.work.mkdir(parents=True, exist_ok=True)
-        _write_json(self.work / HYGIENE_NAME, data.report)
+        (self.work / HYGIENE_NAME).write_bytes(_json(data.report))
         return data
 
     def check_trainable(self, data: InspectedData) -> None:
@@ -153,17 +150,14 @@ class Job:
             data.labels,
             None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
             [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
-            *(
-                dataclasses.asdict(part)
-                for part in (config.fine_tuning, config.lora, config.distillation, config.pruning)
-            ),
+            dataclasses.asdict(config.recipe),
             NETWORK_RECIPE,
         )
 
         def make(folder: Path) -> None:
             texts, label_ids = data.train["text"].tolist(), label_ids_of(data.train, data.labels)
-            Training(config, base, texts, label_ids, len(data.labels), folder, soft).run()
-            _write_json(folder / "network" / LABELS_NAME, {"labels": data.labels})
+            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft).run()
+            (folder / "network" / LABELS_NAME).write_bytes(_json({"labels": data.labels}))
 
         return do_step(self.work, "training", key, make) / "network"
 
@@ -189,7 +183,8 @@ class Job:
         with tempfile.TemporaryDirectory(dir=self.out.parent, prefix=f".{config.name}-") as scratch:
             folder = Path(scratch) / config.name
             folder.mkdir()
-            bundle = self._calibrated(data, graphs, folder)
+            files = self._calibrated_files(data, graphs)
+            bundle = self._in_memory(files)
             parity = measure_parity(
                 bundle,
                 graphs / "float.onnx",
@@ -202,7 +197,8 @@ class Job:
             trained_here = network_folder == self.work / "training" / "network"
             method = describe_method(config, len(data.train), trained_here)
             card = render_card(bundle, self._hand_written_card(), results, method, parity.figures())
-            (folder / "card.md").write_text(card, encoding="utf-8")
+            for name, content in {**files, "card.md": card.encode()}.items():
+                (folder / name).write_bytes(content)
             facts = {
                 "configuration": json.loads(json.dumps(dataclasses.asdict(config))),
                 "rows": data.report["rows"],
@@ -217,21 +213,17 @@ class Job:
             )  # fmt: skip
             Classifier(bundle)  # the fingerprint must hold here, of all places
             put_into_place(folder, self.out, Path(scratch) / "replaced")
-        result = results["all"] | {"bundle": bundle_reference(bundle)}  # only now does the bundle have its digest
+        result = results["all"] | {"bundle": bundle.reference}  # only now does the bundle have its digest
         return dataclasses.replace(bundle, folder=self.out), result, parity
 
-    def _calibrated(self, data: InspectedData, graphs: Path, folder: Path) -> ModelBundle:
-        """Writes all files of the bundle but its card; returns the bundle as it will answer, without a manifest."""
+    def _calibrated_files(self, data: InspectedData, graphs: Path) -> dict[str, bytes]:
+        """All files of the bundle but its card and its manifest."""
         config = self.config
         sources = data.train.groupby("label")["source"].unique()
-        entries = [{"name": label, "sources": sorted(sources.get(label, ["votes"]))} for label in data.labels]
-        _write_json(folder / LABELS_NAME, {"labels": entries})
-        bundle = ModelBundle(
-            folder, "", BundleManifest(config.name, self.created, config.document_type, config.max_tokens, {},
-            reading=config.reading_rules), tuple(data.labels), (), 1.0, {}, Policy(0.0, -math.inf),
-        )  # fmt: skip
-        for name in ("model.onnx", TOKENIZER_NAME):
-            bundle = with_file(bundle, name, (graphs / name).read_bytes())
+        labels = [{"name": label, "sources": sorted(sources.get(label, ["votes"]))} for label in data.labels]
+        files = {name: (graphs / name).read_bytes() for name in ("model.onnx", TOKENIZER_NAME)}
+        files[LABELS_NAME] = _json({"labels": labels})
+        bundle = self._in_memory(files)
         classifier = Classifier(bundle)
         calibration_rows, policy_rows = calibration_and_policy_rows(data.validation)
         temperature = fit_temperature(
@@ -247,11 +239,7 @@ class Job:
             n_too_long=len(policy_rows) - len(readable),
             n_strangers_too_long=len(data.train_strangers) - len(strangers),
         )
-        calibration: dict[str, Any] = {
-            "temperature": temperature,
-            "method": "temperature scaling",
-            "rows": len(calibration_rows),
-        }
+        calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(calibration_rows)}
         selection = {
             "chosen_on": self.created,
             "in_scope_rows": len(policy_rows),
@@ -259,25 +247,23 @@ class Job:
             "out_of_scope_rows": len(data.train_strangers),
             "out_of_scope_source": "training rows that belong to no label" if len(data.train_strangers) else "none",
         }
-        policy = policy_toml(thresholds, config.policy.max_windows, selection)
+        files["calibration.json"] = _json(calibration)
+        files["policy.toml"] = policy_toml(thresholds, config.policy.max_windows, selection).encode()
         if config.first_tier.width:
-            encoder = dataclasses.replace(
-                bundle, temperature=temperature, policy=parse_policy(policy.encode(), data.labels, "policy.toml")
-            )
             held_out = pd.concat([readable, strangers], ignore_index=True)
-            content, calibration["first_tier"], criteria = make_first_tier(
-                self.work, Classifier(encoder), data.train, calibration_rows, held_out, config.first_tier
+            files[FIRST_TIER_NAME], own_calibration, criteria = make_first_tier(
+                self.work, Classifier(self._in_memory(files)), data.train, calibration_rows, held_out, config.first_tier
             )
-            bundle = with_file(bundle, FIRST_TIER_NAME, content)
-            policy = policy_toml(thresholds, config.policy.max_windows, selection, criteria)
-        _write_json(folder / "calibration.json", calibration)
-        (folder / "policy.toml").write_text(policy, encoding="utf-8")
-        return dataclasses.replace(
-            bundle,
-            temperature=temperature,
-            calibration=calibration,
-            policy=parse_policy(policy.encode(), data.labels, "policy.toml"),
-        )
+            files["calibration.json"] = _json({**calibration, "first_tier": own_calibration})
+            files["policy.toml"] = policy_toml(thresholds, config.policy.max_windows, selection, criteria).encode()
+        return files
+
+    def _in_memory(self, files: Mapping[str, bytes]) -> ModelBundle:
+        config = self.config
+        return bundle_in_memory(
+            files, name=config.name, created=self.created, document_type=config.document_type,
+            max_tokens=config.max_tokens, reading=config.reading_rules,
+        )  # fmt: skip
 
     def _quantized(self, data: InspectedData, network_folder: Path) -> Path:
         """The folder of float.onnx, model.onnx and tokenizer.json, from the work folder if they are there."""
@@ -366,5 +352,5 @@ def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()

@@ -12,25 +12,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import pyarrow.parquet as pq
 
-from models.labelled import (
-    SUFFIXES,
-    columns_found,
-    csv_rows,
-    json_objects,
-    name_of,
-    parquet_records,
-    reading,
-    several_labels,
-)
+from models.labelled import SUFFIXES, label_of, name_of, read_records, several_labels, text_of
 from models.training.config import DEFAULT_ID_COLUMN, DataConfig
 from schemas.errors import ConfigError, InputError
-from schemas.text_template import TextTemplate, field_value, parse_text_template
+from schemas.text_template import field_value, parse_text_template
 
 UNLABELLED = -100  # as torch ignores it
 COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "same_text")
 
+_ADVICE = "correct the path, or the folder it starts from with --data"
 _SPACE = re.compile(r"\s+")
 
 
@@ -191,14 +182,14 @@ def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> p
     columns += [column for column in (config.group_column, config.source_column, config.labels_column) if column]
     is_default = config.id_column == DEFAULT_ID_COLUMN
     columns += [] if is_default else [config.id_column]
-    records = read_records(path, columns, optional=[DEFAULT_ID_COLUMN] if is_default else [])
+    records = read_records(path, columns, [DEFAULT_ID_COLUMN] if is_default else [], _ADVICE)
     ids = _ids(records, config.id_column, path)
     source = Path(entry).name if Path(entry).is_absolute() else Path(entry).as_posix()
     rows = [
         (
             ids[place],
-            _text(record, template, config.text_column, f"{path}: {ids[place]}"),
-            _label(field_value(record, config.label_column), f"{path}: {ids[place]}: {config.label_column!r}"),
+            text_of(record, config.text_column, template, f"{path}: {ids[place]}"),
+            label_of(field_value(record, config.label_column), f"{path}: {ids[place]}: {config.label_column!r}"),
             _name(record, config.group_column, f"{path}: {ids[place]}"),
             _name(record, config.source_column, f"{path}: {ids[place]}") or source,
             several_labels(
@@ -234,28 +225,6 @@ def _ids(records: list[dict[str, Any]], column: str, path: Path) -> list[str]:
     return [name for name in ids if name is not None]
 
 
-def _text(record: Mapping[str, Any], template: TextTemplate | None, column: str, where: str) -> str:
-    if template is not None:
-        try:
-            return template.render(record) or ""
-        except ValueError as error:
-            raise InputError(f"{where}: {error}; correct the row or the template") from None
-    value = field_value(record, column)
-    if value is not None and not isinstance(value, str):
-        raise InputError(f"{where}: {column!r}: expected a text, found {type(value).__name__}; correct the row")
-    return value or ""
-
-
-def _label(value: Any, where: str) -> str | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if type(value) is int:
-        return str(value)
-    if not isinstance(value, str):
-        raise InputError(f"{where}: expected a text or a whole number, found {type(value).__name__}; correct the row")
-    return value.strip()
-
-
 def _name(record: Mapping[str, Any], column: str, where: str) -> str | None:
     return name_of(field_value(record, column), f"{where}: {column!r}") or None if column else None
 
@@ -265,11 +234,11 @@ def _read_votes(config: DataConfig, root: Path) -> pd.DataFrame:
     for entry in config.votes:
         path = root / entry
         for number, record in enumerate(
-            read_records(path, [config.id_column, config.label_column], optional=["weight"]), start=1
+            read_records(path, [config.id_column, config.label_column], ["weight"], _ADVICE), start=1
         ):
             where = f"{path}: row {number}"
             name = _name(record, config.id_column, where)
-            label = _label(field_value(record, config.label_column), f"{where}: {config.label_column!r}")
+            label = label_of(field_value(record, config.label_column), f"{where}: {config.label_column!r}")
             if name is None or label is None:
                 raise InputError(f"{where}: {config.id_column!r} or {config.label_column!r} is missing; complete it")
             weight = record.get("weight")
@@ -282,57 +251,3 @@ def _read_votes(config: DataConfig, root: Path) -> pd.DataFrame:
             if share and label != config.out_of_scope_label:
                 rows.append((name, label, share))
     return pd.DataFrame(rows, columns=["id", "label", "weight"])
-
-
-def read_records(path: Path, columns: Sequence[str], optional: Sequence[str] = ()) -> list[dict[str, Any]]:
-    """Reads the columns of every record; the values of a CSV file are strings, or None for an empty cell.
-
-    Args:
-        path: ends in one of SUFFIXES.
-        columns: required columns; "a.b" stands for `b` inside `a`.
-        optional: further columns, which may be absent.
-
-    Raises:
-        InputError: no such file, it is not what its name says, or it has no records.
-        ConfigError: its name has another ending, or no record has one of `columns`.
-    """
-    with reading(path, "correct the path, or the folder it starts from with --data"):
-        read = {".parquet": _read_parquet, ".csv": _read_csv, ".jsonl": _read_jsonl}[path.suffix]
-        names, records = read(path, [*columns, *optional])
-    if not records:
-        raise InputError(f"{path}: no records; give a file that has some")
-    for column in columns:
-        if not {column, _outer(column)} & set(names):
-            raise ConfigError(
-                f"{path}: no column {column!r}; {columns_found(column, names)}; name the columns under [data]"
-            )
-    return records
-
-
-def _read_parquet(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
-    names = list(pq.read_schema(path).names)
-    wanted = [name for name in names if any(name in (column, _outer(column)) for column in columns)]
-    return names, list(parquet_records(path, wanted))
-
-
-def _read_csv(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
-    rows = csv_rows(path)
-    names = next(rows, [])
-    if len(set(names)) != len(names):
-        raise ConfigError(f"{path}: a column's name occurs twice in the first line; rename one of the two")
-    wanted = [(place, name) for place, name in enumerate(names) if name in columns]
-    return names, [{name: cells[place] or None for place, name in wanted} for cells in rows]
-
-
-def _read_jsonl(path: Path, columns: list[str]) -> tuple[list[str], list[dict[str, Any]]]:
-    wanted = {name for column in columns for name in (column, _outer(column))}
-    names: dict[str, None] = {}
-    records = []
-    for _, record in json_objects(path):
-        names |= dict.fromkeys(record)
-        records.append({name: value for name, value in record.items() if name in wanted})
-    return list(names), records
-
-
-def _outer(column: str) -> str:
-    return column.split(".")[0]

@@ -15,14 +15,12 @@ import torch
 
 from models.classifier import Classifier
 from models.first_tier import FILE_NAME, FirstTier, FirstTierWeights, feature_rows, parse_first_tier
-from models.policy import route
 from models.scores import score_logits
 from models.tokens import TextTokenizer
 from models.training.calibrate import FirstTierThreshold, choose_first_tier, fit_temperature
 from models.training.config import FirstTierTraining
 from models.training.data import label_ids_of
 from models.training.work_folder import do_step, key_of
-from schemas.codes import Route
 
 logger = logging.getLogger(__name__)
 _STEPS_PER_UNIT = 32.0  # of the int8 values the head reads: they reach to four standard deviations
@@ -52,6 +50,7 @@ def make_first_tier(
         The content of its file, its part of calibration.json, and its thresholds by criterion.
     """
     bundle = classifier.bundle
+    n_labels = len(bundle.labels)
     tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, None, "tokenizer.json")
     label_ids, texts = label_ids_of(train, bundle.labels), train["text"].tolist()
     model = bundle.manifest.files["model.onnx"].sha256
@@ -62,12 +61,12 @@ def make_first_tier(
         whole = ~read.truncated & (read.n_windows == 1)
         windows = [window for window, taken in zip(read.windows, whole, strict=True) if taken]
         weights = train_first_tier(
-            windows, label_ids[whole], classifier.window_logits, tokenizer.highest_id + 1, len(bundle.labels), config
+            windows, label_ids[whole], classifier.window_logits, tokenizer.highest_id + 1, n_labels, config
         )
         (folder / FILE_NAME).write_bytes(weights.to_bytes())
 
     content = (do_step(work, "first-tier", key, make) / FILE_NAME).read_bytes()
-    first_tier = FirstTier(parse_first_tier(content, len(bundle.labels), FILE_NAME))
+    first_tier = FirstTier(parse_first_tier(content, n_labels, FILE_NAME))
 
     # A first tier is asked only about texts that fit into one window.
     calibration, held_out = (
@@ -79,21 +78,12 @@ def make_first_tier(
     own = score_logits(first_tier.logits(tokenizer.tokenize(held_out_texts).windows), temperature)
     encoder = score_logits(classifier.logits(held_out_texts), bundle.temperature)
     in_scope = held_out_ids >= 0
-    routes, _ = route(
-        encoder.confidence,
-        encoder.familiarity,
-        np.zeros(len(in_scope), dtype=np.bool_),
-        np.ones(len(in_scope), dtype=np.int32),
-        bundle.policy.thresholds(bundle.labels)[encoder.label_ids],
-        bundle.policy.min_familiarity,
-        bundle.policy.max_windows,
-    )
     thresholds = choose_first_tier(
         own.confidence,
         in_scope & (own.label_ids == held_out_ids),
         encoder.confidence,
         in_scope & (encoder.label_ids == held_out_ids),
-        routes == Route.ACCEPTED.value,
+        bundle.policy.route(encoder).accepted,
         in_scope,
     )
     for criterion, threshold in thresholds.items():

@@ -7,8 +7,6 @@ label, its acceptance, and the number that are right.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import ModelBundle
-from models.bundle_manifest import FileRecord
+from models.bundle import ModelBundle, bundle_in_memory
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
-from models.evaluation.measurement import accepted_rows
 from models.scores import Scores
 from models.training.config import ParityLimits
 from models.training.quantize import int8_products
@@ -91,15 +87,14 @@ def measure_parity(
     Raises:
         BundleError: the bundle or the float graph cannot be run.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        unquantized = dataclasses.replace(
-            bundle, folder=Path(folder), manifest=dataclasses.replace(bundle.manifest, fingerprint=())
-        )
-        unquantized = with_file(unquantized, "tokenizer.json", bundle.read("tokenizer.json"))
-        unquantized = with_file(unquantized, "model.onnx", float_model.read_bytes())
-        parent = Classifier(unquantized, first_tier="off")
-        expected = parent.classify(texts)
-        parent.close()
+    files = {name: bundle.read(name) for name in bundle.manifest.files} | {"model.onnx": float_model.read_bytes()}
+    unquantized = bundle_in_memory(
+        files, name=bundle.name, created=bundle.manifest.created, document_type=bundle.document_type,
+        max_tokens=bundle.max_tokens, reading=bundle.reading,
+    )  # fmt: skip
+    parent = Classifier(unquantized, first_tier="off")
+    expected = parent.classify(texts)
+    parent.close()
     classifier = Classifier(bundle, first_tier="off")
     found = classifier.classify(texts)
     differing = _batch_differences(classifier, texts, found)
@@ -113,14 +108,14 @@ def measure_parity(
         rows=len(texts),
         in_scope_rows=n_known,
         label_flips=int((expected.label_ids != found.label_ids).sum()),
-        route_flips=int((accepted_rows(bundle, expected)[0] != accepted_rows(bundle, found)[0]).sum()),
+        route_flips=int((bundle.policy.route(expected).accepted != bundle.policy.route(found).accepted).sum()),
         float_accuracy=float(right_before.mean()) if n_known else None,
         int8_accuracy=float(right.mean()) if n_known else None,
         accuracy_loss=(lost - gained) / n_known if n_known else None,
         accuracy_loss_interval_95=paired_loss_interval(lost, gained, n_known) if n_known else None,
         mean_confidence_difference=float(np.abs(np.nan_to_num(expected.confidence - found.confidence)).mean()),
         batch_differences=differing,
-        int8_products=int8_products(bundle.folder / "model.onnx"),
+        int8_products=int8_products(bundle.read("model.onnx")),
     )
 
 
@@ -153,13 +148,6 @@ def check_parity(report: ParityReport, limits: ParityLimits) -> None:
             "try other activation_percentiles or more calibration_texts under [export], or train otherwise; [parity] "
             "has the limits"
         )
-
-
-def with_file(bundle: ModelBundle, name: str, content: bytes) -> ModelBundle:
-    """Writes a file of a bundle that is still without a manifest; returns the bundle with it."""
-    (bundle.folder / name).write_bytes(content)
-    files = {**bundle.manifest.files, name: FileRecord(hashlib.sha256(content).hexdigest(), len(content))}
-    return dataclasses.replace(bundle, manifest=dataclasses.replace(bundle.manifest, files=files))
 
 
 def _batch_differences(classifier: Classifier, texts: Sequence[str], expected: Scores) -> int:

@@ -366,15 +366,15 @@ def _drop_unread(graph: onnx.GraphProto) -> None:
     graph.initializer.extend(kept_weights)
 
 
-def optimized_operators(model: Path) -> Counter[str]:
+def optimized_operators(model: bytes) -> Counter[str]:
     """Counts of each kind of node in the graph that ONNX Runtime makes of a model when it opens it as a run does."""
     with tempfile.TemporaryDirectory() as folder:
         optimized = Path(folder) / "optimized.onnx"
-        new_session(model.read_bytes(), optimized)
+        new_session(model, optimized)
         return Counter(node.op_type for node in onnx.load(str(optimized)).graph.node)
 
 
-def int8_products(model: Path) -> int:
+def int8_products(model: bytes) -> int:
     """The number of matrix products that the runtime computes in integers."""
     operators = optimized_operators(model)
     return sum(operators[name] for name in INT8_PRODUCTS)
@@ -389,7 +389,7 @@ def check_int8_products(int8_path: Path, float_path: Path) -> int:
         BundleError: some linear layers of the encoder are still computed in float.
     """
     expected = len(_linear_layers(onnx.load(str(float_path)).graph))
-    found = int8_products(int8_path)
+    found = int8_products(int8_path.read_bytes())
     if found != expected or not found:
         raise BundleError(
             f"{int8_path}: expected the {expected} linear layers of the encoder as integer products, found {found}; "

@@ -1,1 +1,1 @@
-"""Seeded sample exports to try Docyard on, one module per kind of document; used by `docyard sample` alone."""
+"""Seeded sample exports to try Docyard on; only `docyard sample` uses them."""

@@ -1,4 +1,4 @@
-"""The files of a sample: records of any kind as JSON Lines, CSV or Parquet, beside the truth about each of them."""
+"""The files of a sample: records of any kind as JSON Lines, CSV, Parquet or text, beside the truth about each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -79,9 +79,10 @@ def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, li
         ConfigError: the folder holds anything that is not a file of a sample.
         StorageError: the folder cannot be made or written.
     """
+    truth = folder / TRUTH_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        earlier = _files_of_truth(folder / TRUTH_FILE)
+        earlier = _files_of_truth(truth)
         known = {*contents, *earlier, TRUTH_FILE}
         strangers = [
             path.name
@@ -97,7 +98,12 @@ def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, li
             (folder / name).unlink(missing_ok=True)
         for name, content in contents.items():
             (folder / name).write_bytes(content)
-        (folder / TRUTH_FILE).write_bytes(_truth_bytes(records))
+        rows = [
+            (record.known_id, record.label, record.outcome.value, name, str(number))
+            for name in sorted(records)
+            for number, record in enumerate(records[name], start=1)
+        ]
+        truth.write_bytes(b"".join(csv_row(row) + b"\n" for row in (_TRUTH_COLUMNS, *rows)))
     except OSError as error:
         raise system_error(error, folder) from None
     outcomes = [record.outcome for name in contents for record in records[name]]
@@ -107,12 +113,12 @@ def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, li
         n_in_scope=outcomes.count(Outcome.IN_SCOPE),
         n_out_of_scope=outcomes.count(Outcome.OUT_OF_SCOPE),
         n_broken=outcomes.count(Outcome.BROKEN),
-        truth=folder / TRUTH_FILE,
+        truth=truth,
     )
 
 
 def jsonl_bytes(records: Iterable[Record]) -> bytes:
-    """One JSON object a line, UTF-8."""
+    """One JSON object per line, UTF-8."""
     lines = (
         json.dumps(record.fields, ensure_ascii=False).encode() if record.raw is None else record.raw
         for record in records
@@ -133,35 +139,33 @@ def truncated_gzip_bytes(kept: bytes, lost: bytes) -> bytes:
     return head + tail[:_BYTES_AFTER_CUT]
 
 
-def csv_bytes(records: Iterable[Record], columns: tuple[str, ...], delimiter: str = ",") -> bytes:
+def csv_bytes(records: Iterable[Record], columns: Sequence[str], delimiter: str = ",") -> bytes:
     """RFC 4180 with a header; texts of several lines stay in one quoted field."""
-    out = io.BytesIO()
-    out.write(csv_row(columns, delimiter) + b"\r\n")
+    rows = [csv_row(columns, delimiter)]
     for record in records:
         values = (record.fields[name] for name in columns)
-        out.write((csv_row(values, delimiter) if record.raw is None else record.raw) + b"\r\n")
-    return out.getvalue()
+        rows.append(csv_row(values, delimiter) if record.raw is None else record.raw)
+    return b"".join(row + b"\r\n" for row in rows)
 
 
 def csv_row(values: Iterable[Any], delimiter: str = ",") -> bytes:
     """One CSV row without its line end."""
     line = io.StringIO()
-    csv.writer(line, delimiter=delimiter, lineterminator="\r\n").writerow(
-        values
-    )  # quotes the line ends it knows of, no others
+    # It quotes the line ends it knows of, no others.
+    csv.writer(line, delimiter=delimiter, lineterminator="\r\n").writerow(values)
     return line.getvalue().removesuffix("\r\n").encode()
 
 
-def parquet_bytes(records: Iterable[Record], schema: pa.Schema, row_group_rows: int = 500) -> bytes:
+def parquet_bytes(records: Iterable[Record], schema: pa.Schema) -> bytes:
     """A Parquet file of several row groups."""
     out = io.BytesIO()
     table = pa.Table.from_pylist([record.fields for record in records], schema=schema)
-    pq.write_table(table, out, row_group_size=row_group_rows)
+    pq.write_table(table, out, row_group_size=500)
     return out.getvalue()
 
 
 def _files_of_truth(truth: Path) -> set[str]:
-    """The files that an earlier sample in this folder wrote; none where the file is no truth of a sample."""
+    """The files that an earlier sample in this folder wrote; none where the file is not the truth of a sample."""
     if truth.is_symlink() or not truth.is_file():
         return set()
     with truth.open(encoding="utf-8", errors="replace", newline="") as file:
@@ -170,11 +174,3 @@ def _files_of_truth(truth: Path) -> set[str]:
             return set()
         names = {row["file"] or "" for row in rows}
     return {name for name in names if name and Path(name).name == name}
-
-
-def _truth_bytes(records: dict[str, list[Record]]) -> bytes:
-    rows = [_TRUTH_COLUMNS]
-    for name in sorted(records):
-        for number, record in enumerate(records[name], start=1):
-            rows.append((record.known_id, record.label, record.outcome.value, name, str(number)))
-    return b"".join(csv_row(row) + b"\n" for row in rows)

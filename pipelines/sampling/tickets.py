@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.sampling.breaking import CSV_BREAKS, JSONL_BREAKS, PARQUET_BREAKS, Break
 from pipelines.sampling.export import (
     OUT_OF_SCOPE_LABEL,
     Outcome,
@@ -24,23 +23,31 @@ from pipelines.sampling.export import (
     truncated_gzip_bytes,
     write_sample,
 )
-from pipelines.sampling.records import SAME_FILE, Broken, Make, plan_broken, sizes, write_records
-from pipelines.sampling.ticket_assistant import ASSISTANT_PHRASES
-from pipelines.sampling.ticket_banking import BANKING_PHRASES
-from pipelines.sampling.ticket_noise import NOISE_PHRASES
-from pipelines.sampling.writing import Manner, fill, write_ticket
+from pipelines.sampling.records import (
+    CSV_BREAKS,
+    JSONL_BREAKS,
+    PARQUET_BREAKS,
+    SAME_FILE,
+    Break,
+    Broken,
+    Make,
+    check_size,
+    plan_broken,
+    sizes,
+    write_records,
+)
+from pipelines.sampling.writing import Manner, fill, load_phrases, write_ticket
 from schemas.codes import Reason
-from schemas.errors import ConfigError
 
 MIN_DOCUMENTS = 100  # fewer leave no room for one broken record of each kind
 
+_PHRASES = load_phrases("tickets")
+NOISE: list[str] = _PHRASES["noise"]
 _NOISE_SHARE = 0.08
 _BROKEN_SHARE = 0.025
 _DISTINCT_TRIES = 50
 _RANK_OFFSET = 8  # flattens the fall from the most frequent intent to the rarest
-
 _SECONDS_OPEN = 14 * 60 * 60
-_WEIGHTS = tuple(1 / (rank + _RANK_OFFSET) for rank in range(max(len(BANKING_PHRASES), len(ASSISTANT_PHRASES))))
 
 _FEEDBACK = "app-feedback.parquet"
 _MAIL = "branch-mail.csv"
@@ -51,15 +58,29 @@ _LAST_DAY = "helpdesk-2026-11-22.jsonl.gz"  # its upload broke off
 _CSV_COLUMNS = ("id", "text", "received_at", "channel", "customer_ref", "branch")
 _PARQUET_SCHEMA = pa.schema(
     [
-        pa.field("id", pa.string()),
-        pa.field("text", pa.string()),
-        pa.field("received_at", pa.string()),
-        pa.field("channel", pa.string()),
-        pa.field("customer_ref", pa.string()),
-        pa.field("rating", pa.int8()),
-        pa.field("device", pa.struct([pa.field("system", pa.string()), pa.field("app_version", pa.string())])),
+        *((name, pa.string()) for name in ("id", "text", "received_at", "channel", "customer_ref")),
+        ("rating", pa.int8()),
+        ("device", pa.struct([("system", pa.string()), ("app_version", pa.string())])),
     ]
 )
+_REPEATED = ("id", "text", "customer_ref")  # of a ticket that came in again, at a later time
+
+
+def _helpdesk_extra(random: Random) -> dict[str, Any]:
+    queue = random.choice(("first-line", "cards", "payments", "assistant"))
+    return {
+        "meta": {"queue": queue, "attachments": random.choice((0, 0, 0, 1, 2))},
+        "tags": random.choice(([], ["vip"], ["new"])),
+    }
+
+
+def _branch_extra(random: Random) -> dict[str, Any]:
+    return {"branch": random.choice(("north", "harbour", "old town", "airport"))}
+
+
+def _app_extra(random: Random) -> dict[str, Any]:
+    device = {"system": random.choice(("phone", "tablet", "watch")), "app_version": f"5.{random.randint(0, 12)}"}
+    return {"rating": random.choice((None, 1, 2, 3, 4, 5)), "device": device}
 
 
 @dataclass(frozen=True)
@@ -69,49 +90,64 @@ class _Export:
     Attributes:
         share: of all documents, in [0, 1].
         start: the file's records arrive within the fourteen hours after it.
-        assistant_share: of its in-scope tickets, those meant for the assistant.
         breaks: how its records go wrong, duplicates aside.
+        assistant_share: of its in-scope tickets, those meant for the assistant.
     """
 
     name: str
     share: float
     id_prefix: str
     start: datetime
-    channels: tuple[str, ...]
-    manner: Manner
-    assistant_share: float
     breaks: tuple[Break, ...]
-    extra: Callable[[Random], dict[str, Any]]
+    channels: tuple[str, ...] = ("web form", "chat", "e-mail")
+    manner: Manner = Manner.FORM
+    assistant_share: float = 0.2
+    extra: Callable[[Random], dict[str, Any]] = _helpdesk_extra
 
 
-_REPEATED = ("id", "text", "customer_ref")  # of a ticket that came in again, at a later time
+_MORNING = datetime(2026, 11, 20, 6, 0, tzinfo=UTC)
+_EXPORTS = (  # in the order of their names, which is the order they are read in
+    _Export(_FEEDBACK, 0.16, "AF-", _MORNING, PARQUET_BREAKS, ("app",), Manner.APP, 0.8, _app_extra),
+    _Export(
+        _MAIL,
+        0.18,
+        "BM-",
+        _MORNING.replace(tzinfo=timezone(timedelta(hours=1))),
+        CSV_BREAKS,
+        ("e-mail", "letter"),
+        Manner.LETTER,
+        0.05,
+        _branch_extra,
+    ),
+    _Export(_FIRST_DAY, 0.34, "HD-1120-", _MORNING, JSONL_BREAKS[::2]),
+    _Export(_SECOND_DAY, 0.28, "HD-1121-", _MORNING + timedelta(days=1), JSONL_BREAKS[1::2]),
+    _Export(_LAST_DAY, 0.04, "HD-1122-", _MORNING + timedelta(days=2), ()),
+)
 
 
 def write_ticket_sample(folder: Path, n_documents: int = 3000, seed: int = 7) -> SampleSummary:
     """Writes five export files of tickets and `_truth.csv` into `folder`, replacing an earlier sample.
 
-    About 8 % of the texts belong to no label and 2.5 % of the records are broken, at least one in each way known
-    to `pipelines.sampling.breaking`. The same `n_documents` and `seed` give the same bytes with the same versions
-    of zlib and pyarrow.
+    About 8% of the texts belong to no label and 2.5% of the records are broken, at least one in each way known to
+    `pipelines.sampling.records`. The same `n_documents` and `seed` give the same bytes with the same versions of zlib
+    and pyarrow.
 
     Raises:
         ConfigError: `n_documents` is below MIN_DOCUMENTS, or the folder cannot be used or holds other files.
     """
-    if n_documents < MIN_DOCUMENTS:
-        raise ConfigError(f"documents of a ticket sample: expected at least {MIN_DOCUMENTS}, found {n_documents}")
+    check_size("ticket", n_documents, MIN_DOCUMENTS)
     random = Random(seed)
     ways: list[tuple[str, Broken]] = [(export.name, way) for export in _EXPORTS for way in export.breaks]
     ways += [(_FEEDBACK, SAME_FILE), (_FIRST_DAY, SAME_FILE), (_SECOND_DAY, _FIRST_DAY)]
-    n_broken = round(n_documents * _BROKEN_SHARE) - 1  # the truncated file is one more
-    broken = plan_broken(ways, n_broken, (export.name for export in _EXPORTS))
+    broken = plan_broken(ways, round(n_documents * _BROKEN_SHARE) - 1)  # the truncated file is one more
     seen: set[str] = set()
     records: dict[str, list[Record]] = {}
     for export, n_records in zip(_EXPORTS, sizes(n_documents, (export.share for export in _EXPORTS)), strict=True):
         before = records.get(_FIRST_DAY, [])
         make = _maker(export, n_records, seen)
-        records[export.name] = write_records(n_records, broken[export.name], make, _REPEATED, before, random)
-    lost = records[_LAST_DAY][-1]
-    kept = records[_LAST_DAY][:-1]
+        ways_here = broken.get(export.name, [])
+        records[export.name] = write_records(n_records, ways_here, make, _REPEATED, before, random)
+    *kept, lost = records[_LAST_DAY]
     records[_LAST_DAY] = [*kept, Record({}, Reason.TRUNCATED_FILE.value, Outcome.BROKEN)]
     contents = {
         _FEEDBACK: parquet_bytes(records[_FEEDBACK], _PARQUET_SCHEMA),
@@ -147,91 +183,15 @@ def _maker(export: _Export, n_records: int, seen: set[str]) -> Make:
 def _write_text(export: _Export, seen: set[str], random: Random) -> tuple[str, str, Outcome]:
     """A text not in `seen`, where one is found, with its label; adds it to `seen`."""
     in_scope = random.random() >= _NOISE_SHARE
-    phrases = ASSISTANT_PHRASES if random.random() < export.assistant_share else BANKING_PHRASES
-    label = random.choices(tuple(phrases), _WEIGHTS[: len(phrases)])[0] if in_scope else OUT_OF_SCOPE_LABEL
+    phrases = _PHRASES["assistant" if random.random() < export.assistant_share else "banking"]
+    weights = [1 / (rank + _RANK_OFFSET) for rank in range(len(phrases))]
+    label = random.choices(list(phrases), weights)[0] if in_scope else OUT_OF_SCOPE_LABEL
     for _ in range(_DISTINCT_TRIES):
         if in_scope:
             text = write_ticket(random.choice(phrases[label]), export.manner, random)
         else:
-            text = fill(random.choice(NOISE_PHRASES), random)
+            text = fill(random.choice(NOISE), random)
         if text not in seen:
             break
     seen.add(text)
     return text, label, Outcome.IN_SCOPE if in_scope else Outcome.OUT_OF_SCOPE
-
-
-def _helpdesk_extra(random: Random) -> dict[str, Any]:
-    queue = random.choice(("first-line", "cards", "payments", "assistant"))
-    return {
-        "meta": {"queue": queue, "attachments": random.choice((0, 0, 0, 1, 2))},
-        "tags": random.choice(([], ["vip"], ["new"])),
-    }
-
-
-def _branch_extra(random: Random) -> dict[str, Any]:
-    return {"branch": random.choice(("north", "harbour", "old town", "airport"))}
-
-
-def _app_extra(random: Random) -> dict[str, Any]:
-    device = {"system": random.choice(("phone", "tablet", "watch")), "app_version": f"5.{random.randint(0, 12)}"}
-    return {"rating": random.choice((None, 1, 2, 3, 4, 5)), "device": device}
-
-
-_HELPDESK_CHANNELS = ("web form", "chat", "e-mail")
-_EXPORTS = (  # in the order of their names, which is the order they are read in
-    _Export(
-        name=_FEEDBACK,
-        share=0.16,
-        id_prefix="AF-",
-        start=datetime(2026, 11, 20, 6, 0, tzinfo=UTC),
-        channels=("app",),
-        manner=Manner.APP,
-        assistant_share=0.8,
-        breaks=PARQUET_BREAKS,
-        extra=_app_extra,
-    ),
-    _Export(
-        name=_MAIL,
-        share=0.18,
-        id_prefix="BM-",
-        start=datetime(2026, 11, 20, 6, 0, tzinfo=timezone(timedelta(hours=1))),
-        channels=("e-mail", "letter"),
-        manner=Manner.LETTER,
-        assistant_share=0.05,
-        breaks=CSV_BREAKS,
-        extra=_branch_extra,
-    ),
-    _Export(
-        name=_FIRST_DAY,
-        share=0.34,
-        id_prefix="HD-1120-",
-        start=datetime(2026, 11, 20, 6, 0, tzinfo=UTC),
-        channels=_HELPDESK_CHANNELS,
-        manner=Manner.FORM,
-        assistant_share=0.2,
-        breaks=JSONL_BREAKS[::2],
-        extra=_helpdesk_extra,
-    ),
-    _Export(
-        name=_SECOND_DAY,
-        share=0.28,
-        id_prefix="HD-1121-",
-        start=datetime(2026, 11, 21, 6, 0, tzinfo=UTC),
-        channels=_HELPDESK_CHANNELS,
-        manner=Manner.FORM,
-        assistant_share=0.2,
-        breaks=JSONL_BREAKS[1::2],
-        extra=_helpdesk_extra,
-    ),
-    _Export(
-        name=_LAST_DAY,
-        share=0.04,
-        id_prefix="HD-1122-",
-        start=datetime(2026, 11, 22, 6, 0, tzinfo=UTC),
-        channels=_HELPDESK_CHANNELS,
-        manner=Manner.FORM,
-        assistant_share=0.2,
-        breaks=(),
-        extra=_helpdesk_extra,
-    ),
-)

@@ -1,54 +1,34 @@
-"""A person's way to write down a phrase: choices made, slots filled, a greeting, haste, a signature."""
+"""Text from phrases: choices made, slots filled, and a person's way to write a ticket.
+
+The phrases lie in `phrases/*.toml`. E-mail addresses lie under example.com and example.org, phone numbers in ranges
+reserved for fiction.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 from random import Random
+from typing import Any
 
-from pipelines.sampling.slots import SLOTS, Slot, person, phone
+Slot = Callable[[Random], str]
 
 _CHOICE = re.compile(r"\(([^()]*\|[^()]*)\)")
 _SLOT = re.compile(r"\{(\w+)\}")
 _LONG_WORD = re.compile(r"(?<![\w@.-])[a-z]{5,}(?![\w@-]|\.\w)")  # no part of an address: a slip could make it real
 
-_OPENERS = (
-    "Hi,",
-    "Hello,",
-    "Hi there,",
-    "Hey",
-    "Hello team,",
-    "Good morning,",
-    "Good afternoon,",
-    "Quick question:",
-    "Please help.",
-)
-_CLOSERS = (
-    "Thanks",
-    "Thank you!",
-    "Many thanks in advance.",
-    "Please help",
-    "Cheers",
-    "Regards",
-    "Thx",
-    "Can you look into this?",
-)
-_CONTEXT = (
-    "I have been a customer for {days} years and never had trouble before.",
-    "I already looked through the help pages and found nothing about it.",
-    "I wrote to the chat on {date} and nobody answered.",
-    "You can reach me at {phone} after {time}.",
-    "My reference is {reference}, in case that helps.",
-    "My colleague {name} could not help me either.",
-    "Sorry if this is the wrong place to ask.",
-    "I would be glad about an answer before {weekday}.",
-    "You may also write to {email}.",
-    "I am writing from my tablet, so please excuse the short message.",
-)
-_SALUTATIONS = ("Dear Sir or Madam,", "Dear team,", "To whom it may concern,", "Good day,", "Dear customer service,")
-_SIGNATURES = ("Kind regards,", "Yours faithfully,", "Best wishes,", "With best regards,", "Sincerely,")
-_EMOJI = ("🙏", "😡", "🤔", "😕", "👍")
+
+def load_phrases(name: str) -> dict[str, Any]:
+    """The tables of `phrases/<name>.toml`, in the order of the file."""
+    return tomllib.loads((Path(__file__).parent / "phrases" / f"{name}.toml").read_text(encoding="utf-8"))
+
+
+_WORDS = load_phrases("writing")
+_TICKET = _WORDS["ticket"]
+MONTHS: list[str] = _WORDS["values"]["month"]
 
 
 class Manner(Enum):
@@ -59,17 +39,86 @@ class Manner(Enum):
     LETTER = "letter"
 
 
+def person(random: Random) -> str:
+    """An invented first and last name."""
+    return f"{random.choice(_WORDS['first_names'])} {random.choice(_WORDS['last_names'])}"
+
+
+def among(values: Sequence[str]) -> Slot:
+    """A slot that is filled with any of `values`."""
+    return lambda random: random.choice(values)
+
+
+def integer(low: int, high: int) -> Slot:
+    """A slot that is filled with a number of the range, both ends included."""
+    return lambda random: str(random.randint(low, high))
+
+
+def _phone(random: Random) -> str:
+    """A number that the regulators of the US and the UK keep for fiction."""
+    if random.random() < 0.5:
+        return f"+1-202-555-01{random.randrange(100):02d}"
+    return f"020 7946 0{random.randrange(1000):03d}"
+
+
+def _email(random: Random) -> str:
+    name = person(random).lower().replace(" ", ".")
+    return f"{name}@example.{random.choice(('com', 'org'))}"
+
+
+def _money(low: float, high: float) -> Slot:
+    def draw(random: Random) -> str:
+        value = random.uniform(low, high)
+        number = f"{value:.2f}" if random.random() < 0.6 else f"{round(value)}"
+        return random.choice(("€{}", "{} EUR", "£{}", "${}", "{} euros", "{} USD")).format(number)
+
+    return draw
+
+
+def _date(random: Random) -> str:
+    day, month = random.randint(1, 28), random.choice(MONTHS)
+    forms = (f"{day} {month}", f"{month} {day}", f"{month[:3]} {day}", f"{day:02d}/{MONTHS.index(month) + 1:02d}")
+    return random.choice((*forms, random.choice(_WORDS["values"]["weekday"])))
+
+
+def _time(random: Random) -> str:
+    hour, minute = random.randint(1, 12), random.choice((0, 5, 15, 20, 30, 45))
+    return random.choice(
+        (f"{hour}:{minute:02d}", f"{hour} o'clock", f"{hour} {random.choice(('am', 'pm'))}", f"half past {hour}")
+    )
+
+
+SLOTS: dict[str, Slot] = {
+    **{name: among(values) for name, values in _WORDS["values"].items()},
+    "name": person,
+    "phone": _phone,
+    "email": _email,
+    "amount": _money(12, 1400),
+    "small": _money(1.5, 9),
+    "date": _date,
+    "time": _time,
+    "number": integer(2, 9),
+    "teen": integer(11, 17),
+    "degrees": integer(16, 24),
+    "ending": integer(1001, 9899),
+    "order": lambda random: f"order {random.randint(10000, 99999)}-{random.choice('ABCDEF')}",
+    "reference": lambda random: f"TX-{random.randint(100000, 999999)}",
+    "flight": lambda random: f"{random.choice(('ZQ', 'XV', 'QY'))}{random.randint(100, 989)}",
+}
+
+
 def fill(phrase: str, random: Random, slots: Mapping[str, Slot] = SLOTS) -> str:
-    """Makes every `(a|b)` choice of `phrase` and fills every `{slot}`."""
+    """Makes every `(a|b)` choice of `phrase` and fills every `{slot}`; `{other_slot}` differs from what was drawn."""
     drawn: set[str] = set()
 
     def choose(match: re.Match[str]) -> str:
         return random.choice(str(match[1]).split("|"))
 
     def draw(match: re.Match[str]) -> str:
-        value = slots[match[1]](random)
-        while match[1].startswith("other_") and value in drawn:
-            value = slots[match[1]](random)
+        name = match[1].removeprefix("other_")
+        value = slots[name](random)
+        while name != match[1] and value in drawn:
+            value = slots[name](random)
         drawn.add(value)
         return value
 
@@ -86,31 +135,30 @@ def write_ticket(phrase: str, manner: Manner, random: Random) -> str:
     chattiness = 0.25 if manner is Manner.APP else 0.5
     parts = [core]
     if random.random() < chattiness:
-        parts.insert(0, random.choice(_OPENERS))
+        parts.insert(0, random.choice(_TICKET["openers"]))
     if random.random() < chattiness * 0.4:
-        parts.append(fill(random.choice(_CONTEXT), random))
+        parts.append(fill(random.choice(_TICKET["context"]), random))
     if random.random() < chattiness * 0.6:
-        parts.append(random.choice(_CLOSERS))
+        parts.append(random.choice(_TICKET["closers"]))
     if manner is Manner.APP and random.random() < 0.06:
-        parts.append(random.choice(_EMOJI))
-    return _cased(_joined(parts), random)
-
-
-def _joined(parts: list[str]) -> str:
+        parts.append(random.choice(_TICKET["emoji"]))
     text = parts[0]
     for part in parts[1:]:
         stop = "" if text[-1] in ".,:!?" or len(part) == 1 or text == "Hey" else "."
         text += f"{stop} {part}"
-    return text
+    draw = random.random()
+    if draw < 0.2:
+        return text.lower()
+    return text.upper() if draw < 0.215 else text
 
 
 def _letter(core: str, random: Random) -> str:
     ended = core if core[-1] in ".?!" else core + "."
-    context = [fill(item, random) for item in random.sample(_CONTEXT, random.choice((0, 1, 1, 2)))]
+    context = [fill(item, random) for item in random.sample(_TICKET["context"], random.choice((0, 1, 1, 2)))]
     body = " ".join([ended, *context])
-    lines = [random.choice(_SALUTATIONS), "", body, "", random.choice(_SIGNATURES), person(random)]
+    lines = [random.choice(_TICKET["salutations"]), "", body, "", random.choice(_TICKET["signatures"]), person(random)]
     if random.random() < 0.3:
-        lines.append(phone(random))
+        lines.append(_phone(random))
     return "\n".join(lines)
 
 
@@ -131,16 +179,5 @@ def _hurried(text: str, random: Random) -> str:
 
 def _mistyped(word: str, random: Random) -> str:
     at = random.randrange(1, len(word) - 1)
-    slips = (
-        word[:at] + word[at + 1] + word[at] + word[at + 2 :],
-        word[:at] + word[at + 1 :],
-        word[:at] + word[at] + word[at:],
-    )
-    return random.choice(slips)
-
-
-def _cased(text: str, random: Random) -> str:
-    draw = random.random()
-    if draw < 0.2:
-        return text.lower()
-    return text.upper() if draw < 0.215 else text
+    swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+    return random.choice((swapped, word[:at] + word[at + 1 :], word[:at] + word[at] + word[at:]))

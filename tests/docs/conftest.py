@@ -48,7 +48,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, tiny_bundle_unchanged: Path) 
         encoding="utf-8",
     )
     place = str(root / "demo/warehouse")
-    for words in (["classify", "--config", str(root / "run.toml")], ["drain", "--to-people", "--warehouse", place]):
+    for words in (["classify", "--config", str(root / "run.toml")], ["queue", "to-people", "--warehouse", place]):
         result = CliRunner().invoke(main, words)
         assert result.exit_code == 0, result.output
     _settle_one(Path(place))

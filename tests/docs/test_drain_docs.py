@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from escalation.tables import metadata
-from schemas.codes import CALL_STATUS_DESCRIPTIONS, CODE_DESCRIPTIONS, ItemState
 from schemas.drain_config import (
     BudgetConfig,
     DrainConfig,
@@ -53,15 +52,6 @@ def test_the_complete_file_of_a_drain_holds_every_key_with_its_default(tmp_path:
     assert (config.queue, config.llm, config.masking) == (QueueConfig(), LlmConfig(), MaskingConfig())
     for name in ("queue", "llm", "masking", "budget"):
         assert set(written[name]) == names_of(type(getattr(config, name))), name
-
-
-def test_every_state_code_and_status_of_the_queue_is_explained_in_its_words() -> None:
-    rows = table_rows(FALLBACK)
-    assert {state.value for state in ItemState} <= set(rows)
-    for code, (state, meaning) in CODE_DESCRIPTIONS.items():
-        assert rows[code.value][1:] == [f"`{state.value}`", meaning]
-    for status, meaning in CALL_STATUS_DESCRIPTIONS.items():
-        assert rows[status.value][1] == meaning
 
 
 def test_every_table_of_the_queue_and_every_column_is_named() -> None:

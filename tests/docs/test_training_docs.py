@@ -55,7 +55,7 @@ def fields(kind: Any) -> dict[str, Any]:
     defaults = {}
     for item in dataclasses.fields(kind):
         required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        is_table = item.default_factory is not dataclasses.MISSING or str(item.type) == "DataConfig"
+        is_table = dataclasses.is_dataclass(item.default) or item.name == "data"
         defaults[item.name] = UNKNOWN if is_table else "required" if required else item.default
     return defaults
 

@@ -17,10 +17,10 @@ from tests.support.small_runs import (
     stage_run,
     write_jsonl,
 )
-from transforms.commit_run import commit_run, running_manifest
+from transforms.commit_run import commit_run
 from warehouse.locks import hold_partitions
 from warehouse.manifest import RunStatus, write_manifest
-from warehouse.publication import give_up, staged_files
+from warehouse.publication import give_up
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_a_staged_file_that_is_not_what_its_receipt_says_is_never_published(
     source: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     plan, receipts = stage_run(config_of(source, tiny_bundle, tmp_path / "warehouse"))
-    flip_byte(staged_files(plan.warehouse, plan.run_id) / receipts[0].files[0].path)
+    flip_byte(plan.warehouse.staged_files(plan.run_id) / receipts[0].files[0].path)
     with pytest.raises(BalanceError, match="receipt"):
         commit_run(receipts, plan)
     assert published_hashes(tmp_path / "warehouse") == {}
@@ -53,14 +53,14 @@ def test_a_staged_file_that_is_not_what_its_receipt_says_is_never_published(
 def test_a_staged_file_that_is_gone_is_never_counted(source: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     plan, receipts = stage_run(config_of(source, tiny_bundle, tmp_path / "warehouse"))
     last = receipts[-1].files[-1]
-    (staged_files(plan.warehouse, plan.run_id) / last.path).unlink()
+    (plan.warehouse.staged_files(plan.run_id) / last.path).unlink()
     with pytest.raises(BalanceError, match="gone"):
         commit_run(receipts, plan)
 
 
 def test_a_run_that_was_given_up_publishes_nothing_any_more(source: Path, tiny_bundle: Path, tmp_path: Path) -> None:
     plan, receipts = stage_run(config_of(source, tiny_bundle, tmp_path / "warehouse"))
-    failed = replace(running_manifest(plan), status=RunStatus.FAILED)
+    failed = replace(plan.manifest(), status=RunStatus.FAILED)
     write_manifest(plan.warehouse, failed)
     with pytest.raises(LockedError, match="given up"):
         commit_run(receipts, plan)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-import subprocess
-import sys
+import os
 from pathlib import Path
 
+import sqlalchemy as sa
+
 from escalation.llm.backends import backend_name
+from pipelines.cli import main
 from schemas.drain_config import load_drain_config
 from tests.support.drain_kills import CONFIG, check_books
+from tests.support.forked import Forked
 from tests.support.queue_databases import new_sqlite, opened
 from tests.support.scripted_llm import scripted_llm
 from tests.support.small_drains import put_items, qualify
@@ -15,20 +18,19 @@ from warehouse.layout import open_warehouse
 ITEMS = 4
 DIED = 9
 
-# Ends, as a kill would, right before the commit with the number that is its first argument.
-_DYING = """
-import os, sys
-import sqlalchemy as sa
-left = int(sys.argv[1])
-@sa.event.listens_for(sa.Engine, "commit")
-def commit(connection):
-    global left
-    left -= 1
-    if left == 0:
-        os._exit(9)
-from pipelines.cli import main
-main(sys.argv[2:])
-"""
+
+def _drain_until(commit: int, *arguments: str) -> None:
+    """A drain that ends, as a kill would, right before the commit of this number."""
+    left = commit
+
+    @sa.event.listens_for(sa.Engine, "commit")
+    def die(connection: sa.Connection) -> None:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            os._exit(DIED)
+
+    main(arguments)
 
 
 def test_a_drain_may_die_before_any_commit_and_the_next_one_goes_on(tmp_path: Path) -> None:
@@ -43,11 +45,12 @@ def test_a_drain_may_die_before_any_commit_and_the_next_one_goes_on(tmp_path: Pa
             qualify(engine, backend_name(load_drain_config(config, {}).llm))
         deaths = 0
         for commit in range(1, 100):
-            command = [sys.executable, "-c", _DYING, str(commit), "drain", "--config", str(config), "--workers", "1"]
-            ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-            if ended.returncode == 0:
+            log = tmp_path / "log"
+            drain = (commit, "queue", "drain", "--config", str(config), "--workers", "1")
+            code = Forked(_drain_until, drain, output=log, error=log).wait()
+            if code == 0:
                 break
-            assert ended.returncode == DIED, ended.stderr
+            assert code == DIED, log.read_text()
             deaths += 1
         siege = check_books(url, llm.log, ITEMS, 1000, deaths, 0.0)
     # Each item takes three commits: leased, asked about, answered.

@@ -18,8 +18,9 @@ from click.testing import CliRunner, Result
 from escalation.database import reading, transaction
 from escalation.evidence.erasure import erase, of_document
 from escalation.evidence.overwriting import overwrite_blanked
-from escalation.llm.answers import Answer, RefusedAnswerError, Usage
-from escalation.llm.calls import close_answered, close_refused
+from escalation.llm.answers import Answer
+from escalation.llm.calls import close_call
+from escalation.llm.refusals import RefusedAnswerError
 from escalation.tables import batches, calls, items
 from pipelines.cli import main
 from schemas.errors import ErasureError, InputError
@@ -281,9 +282,9 @@ def test_what_an_llm_says_of_a_document_that_was_erased_meanwhile_is_not_kept(qu
     erase(queue, of_document("id-a", None), NOON)
     refused = RefusedAnswerError("not_an_option", SECRET)
     with transaction(queue) as connection:
-        close_answered(connection, "call-0", Answer("billing", {}, SECRET), Usage(), None, NOON)
-        close_refused(connection, "call-1", refused, Usage(), None, NOON)
-        close_answered(connection, "call-2", Answer("billing", {}, SECRET), Usage(), None, NOON)
+        close_call(connection, "call-0", Answer("billing", {}, SECRET), None, NOON)
+        close_call(connection, "call-1", refused, None, NOON)
+        close_call(connection, "call-2", Answer("billing", {}, SECRET), None, NOON)
     with reading(queue) as connection:
         kept = {row.call_id: row.words for row in connection.execute(sa.select(calls.c.call_id, calls.c.words))}
     assert kept == {"call-0": None, "call-1": None, "call-2": SECRET}

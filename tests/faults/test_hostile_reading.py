@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from schemas.codes import REASON_DESCRIPTIONS, Reason
+from schemas.codes import Reason
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
-from tests.faults import hostile_corpus as corpus
+from tests.support import hostile_corpus as corpus
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.validate_documents import validate_documents
@@ -70,7 +70,7 @@ def test_rejected_rows_carry_stage_reason_and_detail_and_no_text(folder: Path, e
             assert row["text"]
             assert len(str(row["content_hash"])) == 64
         else:
-            assert row["stage"] == REASON_DESCRIPTIONS[Reason(row["reason_code"])][0]
+            assert row["stage"] == Reason(row["reason_code"]).stage
             assert row["detail"]
             assert (row["text"], row["content_hash"], row["received_at"]) == (None, None, None)
 
@@ -82,6 +82,6 @@ def test_no_detail_quotes_a_document(folder: Path, expected: corpus.Expectation)
 
 
 def test_the_corpus_holds_every_reason_of_reading_and_validating_but_one(expected: corpus.Expectation) -> None:
-    possible = {reason for reason, (stage, _) in REASON_DESCRIPTIONS.items() if stage in ("read", "validate")}
+    possible = {reason for reason in Reason if reason.stage in ("read", "validate")}
     assert possible - {Reason(code) for code in expected.rejections} == {Reason.INVALID_TIMESTAMP}
     assert len(expected.files) >= 70

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pipelines.cli import main
-from tests.faults import hostile_corpus as corpus
+from tests.support import hostile_corpus as corpus
 
 CONFIG = f"""
 run_date = "2026-11-22"

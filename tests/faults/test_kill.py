@@ -3,19 +3,17 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import list_runs, verify_run
 from tests.support.dying import NEW, OLD, dying_at, holds, strays
+from tests.support.forked import start_docyard
 from tests.support.kill_runs import kill_runs
 from tests.support.small_runs import classify_arguments, documents, opened, write_jsonl
-from warehouse import exchange
+from warehouse import replacement
 from warehouse.layout import Warehouse, open_warehouse
 from warehouse.locks import hold_partitions
 from warehouse.publication import JOURNAL_FILE, finish_interrupted, publish
@@ -43,17 +41,15 @@ def test_a_run_that_is_interrupted_while_it_commits_says_truly_whether_it_publis
     source = write_jsonl(tmp_path / "in.jsonl", documents(200))
     (tmp_path / "run.toml").write_text("[reading]\nshard_bytes = 500\n")
     arguments = classify_arguments(source, tiny_bundle_unchanged, warehouse.root)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *arguments, "--config", str(tmp_path / "run.toml")],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
+    process = start_docyard(
+        *arguments, "--config", tmp_path / "run.toml", output=tmp_path / "output", error=tmp_path / "error"
     )
     while not any(warehouse.all_staging.glob("*/ready")):
         assert process.poll() is None
         time.sleep(0.0005)
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    process.wait()
+    stderr = (tmp_path / "error").read_text()
     staged = list(warehouse.all_staging.iterdir())
     [run] = list_runs(warehouse.root)
     if process.returncode == 0:
@@ -87,7 +83,7 @@ def test_publishing_that_dies_at_any_step_leaves_old_or_new_and_is_completed_onc
     replacing: tuple[Warehouse, dict[str, Path]], tmp_path: Path, file_system: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if file_system == "renames":
-        monkeypatch.setattr(exchange, "_exchange", lambda first, second: False)
+        monkeypatch.setattr(replacement, "_exchange", lambda first, second: False)
     step, died = 0, True
     seen: set[tuple[bool, frozenset[str | None]]] = set()
     while died:

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from pipelines.classify import classify
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import list_runs, verify_run
 from schemas.errors import LockedError
 from tests.support.dying import SmallRun, holds
+from tests.support.forked import start_docyard
 from tests.support.small_runs import (
     classify_arguments,
     config_of,
@@ -70,11 +70,8 @@ def test_a_run_that_is_under_way_is_neither_disturbed_nor_waited_for(
     first = write_jsonl(tmp_path / "first.jsonl", documents(30, "first"))
     second = write_jsonl(tmp_path / "second.jsonl", documents(20, "second"))
     warehouse = opened(tmp_path / "warehouse")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", *classify_arguments(first, tiny_bundle_unchanged, warehouse.root)],
-        stdout=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    arguments = classify_arguments(first, tiny_bundle_unchanged, warehouse.root)
+    process = start_docyard(*arguments, output=tmp_path / "output")
     try:
         while not any(warehouse.all_staging.glob("*/staged/ids")):
             assert process.poll() is None
@@ -91,9 +88,7 @@ def test_a_run_that_is_under_way_is_neither_disturbed_nor_waited_for(
         os.killpg(process.pid, signal.SIGCONT)
         assert process.wait(60) == 0
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        process.kill()
     verify_run(warehouse, run["run_id"])
     ids = set(read_published(warehouse.root, "classifications")["document_id"])
     assert ids == {f"first{i}" for i in range(30) if i % 10 != 9}

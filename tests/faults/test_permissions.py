@@ -18,11 +18,11 @@ from schemas.errors import StorageError
 from tests.support.dying import NEW, OLD, SmallRun
 from tests.support.small_runs import classify_arguments, documents, docyard, opened, write_jsonl
 from transforms import stage_shard
-from warehouse.layout import Warehouse, write_durably
+from warehouse.files import make_folder, write_durably
+from warehouse.layout import Warehouse
 from warehouse.locks import hold_partitions
-from warehouse.permissions import make_folder
 from warehouse.publication import make_staging
-from warehouse.rehearsal import scratch_folder, try_replacing
+from warehouse.replacement import scratch_folder, try_replacing
 
 TABLES = ("classifications", "escalations", "rejections")
 

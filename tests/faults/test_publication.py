@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.tables import PUBLISHED_TABLES
 from tests.support.dying import NEW, OLD, SmallRun, check_whole, dying_at, holds, strays
-from warehouse import exchange
+from warehouse import replacement
 from warehouse.layout import Partition, Warehouse, open_warehouse
 from warehouse.locks import hold_partitions, is_held
 from warehouse.manifest import RunStatus, read_manifest
@@ -30,7 +30,7 @@ def warehouse(tmp_path: Path) -> Warehouse:
 def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With and without the system call that exchanges two folders; no file system without it is at hand."""
     if request.param == "renames":
-        monkeypatch.setattr(exchange, "_exchange", lambda first, second: False)
+        monkeypatch.setattr(replacement, "_exchange", lambda first, second: False)
     return str(request.param)
 
 
@@ -101,7 +101,7 @@ def test_a_folder_is_exchanged_in_one_step_or_not_at_all(tmp_path: Path, file_sy
     for folder in (new, target):
         folder.mkdir()
         (folder / folder.name).touch()
-    exchange.replace_folder(new, target)
+    replacement.replace_folder(new, target)
     assert [path.name for path in target.iterdir()] == ["new"]
     assert [path.name for path in new.iterdir()] == ["target"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "target"]
@@ -110,7 +110,7 @@ def test_a_folder_is_exchanged_in_one_step_or_not_at_all(tmp_path: Path, file_sy
 def test_an_exchange_that_fails_for_another_reason_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     with pytest.raises(OSError, match="No such file"):
-        exchange.replace_folder(tmp_path / "missing", tmp_path / "target")
+        replacement.replace_folder(tmp_path / "missing", tmp_path / "target")
     assert (tmp_path / "target").is_dir()
 
 

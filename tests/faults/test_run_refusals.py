@@ -3,8 +3,6 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,10 +11,12 @@ from pathlib import Path
 import pytest
 
 from models import classifier
-from pipelines.classify import _worker_message, classify
+from pipelines.classify import classify
+from pipelines.job import worker_message
 from pipelines.runs import list_runs
 from schemas.errors import ERRORS, BalanceError
 from schemas.tables import PUBLISHED_TABLES
+from tests.support.forked import run_docyard
 from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
@@ -30,9 +30,9 @@ from tests.support.small_runs import (
     stage_run,
     write_jsonl,
 )
-from transforms import stage_shard, validate_documents
+from transforms import beam_steps, stage_shard
 from transforms.commit_run import commit_run
-from transforms.receipts import MergeReceipts, Receipt
+from transforms.stage_shard import Receipt
 from warehouse.layout import Partition, Warehouse
 from warehouse.locks import hold_partitions
 from warehouse.publication import published_by
@@ -56,12 +56,6 @@ def _published(warehouse: Path) -> tuple[dict[str, str], list[str | None]]:
     return published_hashes(warehouse), [
         published_by(warehouse / kind.name / PARTITION.path) for kind in PUBLISHED_TABLES
     ]
-
-
-def _command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *arguments], check=False, capture_output=True, text=True, timeout=120
-    )
 
 
 def _failed(warehouse: Path, error: str) -> None:
@@ -163,7 +157,7 @@ def test_a_broken_contract_ends_with_5_and_leaves_its_report(
     published: Path, source: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
     arguments = classify_arguments(source, tiny_bundle_unchanged, published)
-    result = _command(*_with_config(tmp_path / "run.toml", "[quality]\nmax_rejected_share = 0.05", arguments))
+    result = run_docyard(*_with_config(tmp_path / "run.toml", "[quality]\nmax_rejected_share = 0.05", arguments))
     check_refused(result, 5, "rejected_share", "empty_text 6", "quality.json")
     _failed(published, "ContractError")
     report = published / "runs" / list_runs(published)[0]["run_id"] / "quality.json"
@@ -173,10 +167,8 @@ def test_a_broken_contract_ends_with_5_and_leaves_its_report(
 def test_a_receipt_that_is_lost_on_the_way_ends_with_6(
     published: Path, source: Path, tiny_bundle_unchanged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def all_but_one(self: MergeReceipts, accumulator: list[Receipt]) -> list[Receipt]:
-        return accumulator[1:]
-
-    monkeypatch.setattr(MergeReceipts, "extract_output", all_but_one)
+    original = beam_steps.commit_run
+    monkeypatch.setattr(beam_steps, "commit_run", lambda receipts, plan: original(receipts[1:], plan))
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
     check_refused(result, 6, "of 2 came back with parts []")
     _failed(published, "BalanceError")
@@ -185,8 +177,8 @@ def test_a_receipt_that_is_lost_on_the_way_ends_with_6(
 def test_a_step_that_loses_a_row_ends_with_6(
     published: Path, source: Path, tiny_bundle_unchanged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = validate_documents.validate_documents
-    monkeypatch.setattr(validate_documents, "validate_documents", lambda table, reading: original(table[1:], reading))
+    original = beam_steps.validate_documents
+    monkeypatch.setattr(beam_steps, "validate_documents", lambda table, reading: original(table[1:], reading))
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
     check_refused(result, 6, "records read and 0 split off, but", "classified", "nothing is published")
     _failed(published, "BalanceError")
@@ -231,7 +223,7 @@ def _once_staging_begins(warehouse: Path, action: Callable[[Path], object]) -> t
 
 def test_a_worker_that_cannot_write_ends_with_9(published: Path, source: Path, tiny_bundle_unchanged: Path) -> None:
     thread = _once_staging_begins(published, shutil.rmtree)
-    result = _command(*classify_arguments(source, tiny_bundle_unchanged, published))
+    result = run_docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
     thread.join()
     check_refused(result, 9, "a worker failed")
     _failed(published, "RunFailedError")
@@ -279,7 +271,7 @@ def test_a_worker_s_error_that_quotes_a_document_is_not_passed_on(
     ],
 )
 def test_of_a_worker_s_error_its_kind_and_its_step_are_passed_on(error: Exception, says: str) -> None:
-    message = _worker_message(error)
+    message = worker_message(error)
     assert message.startswith("a worker failed: ")
     assert says in message
     assert SECRET not in message

@@ -47,12 +47,12 @@ def test_a_run_that_was_published_is_a_success(
 
 
 def test_what_changes_the_queue_is_a_success_and_what_only_tells_is_not(warehouse: Path) -> None:
-    for command in (("drain", "--to-people"), ("resolve", "--sql", warehouse / "views.sql")):
+    for command in (("queue", "to-people"), ("resolve", "--sql", warehouse / "views.sql")):
         done = _command(">/dev/full", *command, "--warehouse", warehouse)
         assert done.returncode == 0, done.stderr
         assert "the work is done" in done.stderr
     assert (warehouse / "views.sql").is_file()  # it comes after the first line that could not be printed
-    for command in (("runs", "--json"), ("drain", "--report")):
+    for command in (("runs", "--json"), ("queue", "report")):
         done = _command(">/dev/full", *command, "--warehouse", warehouse)
         assert done.returncode == 9
         assert done.stderr.splitlines()[-1].startswith(

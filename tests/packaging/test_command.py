@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import click
 import pytest
 from click.testing import CliRunner
 
-from pipelines.cli import commands, main
+from pipelines.cli import main
 
 HEAVY = ("apache_beam", "great_expectations", "onnxruntime", "pandas", "pyarrow", "numpy", "tokenizers", "torch")
 
@@ -42,15 +43,51 @@ def test_a_wrong_flag_is_refused_without_loading_anything_heavy() -> None:
     assert ended.stderr.strip().endswith("loaded:")
 
 
-@pytest.mark.parametrize("name", sorted(commands()))
-def test_every_command_has_a_help_that_says_what_it_does(name: str) -> None:
-    result = CliRunner().invoke(main, [name, "--help"])
+def _every_command(group: click.Group, words: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    for name, command in group.commands.items():
+        yield (*words, name), command
+        if isinstance(command, click.Group):
+            yield from _every_command(command, (*words, name))
+
+
+COMMANDS = dict(_every_command(main))
+GROUPS: dict[tuple[str, ...], click.Command] = {(): main} | {
+    words: command for words, command in COMMANDS.items() if isinstance(command, click.Group)
+}
+
+
+@pytest.mark.parametrize("words", GROUPS, ids=" ".join)
+def test_the_list_of_commands_says_in_a_whole_line_what_each_one_does(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, [*words, "--help"])
     assert result.exit_code == 0
-    assert (commands()[name].help or "").splitlines()[0].rstrip(".").split()[0] in result.output
+    listed = result.output.split("\nCommands:\n")[1]
+    assert "..." not in listed
+    group = GROUPS[words]
+    assert isinstance(group, click.Group)
+    for name, command in group.commands.items():
+        [line] = [line for line in listed.splitlines() if line.split()[0] == name]
+        assert line.split()[1:] == (command.help or "").split("\n")[0].split()
 
 
-def test_every_option_has_a_help_or_a_default_that_speaks() -> None:
-    for name, command in commands().items():
-        for parameter in command.params:
-            if isinstance(parameter, click.Option):
-                assert parameter.help or parameter.show_default, f"{name} {parameter.name}"
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_command_has_a_help_and_every_option_says_what_it_does(words: tuple[str, ...]) -> None:
+    result = CliRunner().invoke(main, [*words, "--help"])
+    assert result.exit_code == 0
+    assert result.output.startswith(f"Usage: main {' '.join(words)} ")
+    for parameter in COMMANDS[words].params:
+        if isinstance(parameter, click.Option):
+            assert parameter.help or parameter.show_default, parameter.name
+
+
+@pytest.mark.parametrize("flag", ["--warehouse", "--config", "--database", "--json"])
+def test_an_option_of_several_commands_is_the_same_in_all_of_them(flag: str) -> None:
+    declared = [item for command in COMMANDS.values() for item in command.params if flag in item.opts]
+    assert len(declared) > 1
+    for item in declared:
+        assert isinstance(item, click.Option)
+        assert (item.name, item.metavar, type(item.type)) == (
+            declared[0].name,
+            declared[0].metavar,
+            type(declared[0].type),
+        )
+        assert (item.help or "").split("  [")[0] == (getattr(declared[0], "help", "") or "").split("  [")[0]

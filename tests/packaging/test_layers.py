@@ -38,6 +38,7 @@ HEAVY = {
     "phonenumbers",
     "psycopg",
     "pyarrow",
+    "pydantic",
     "scipy",
     "sqlalchemy",
     "starlette",

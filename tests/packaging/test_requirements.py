@@ -53,7 +53,7 @@ def load(extra: str, module: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     ("extra", "module"),
-    [("", "pipelines.classify"), ("fallback", "pipelines.drain_modes"), ("review", "pipelines.review")],
+    [("", "pipelines.classify"), ("queue", "pipelines.queue_jobs"), ("review", "pipelines.review")],
 )
 def test_a_command_needs_no_more_than_its_extra(extra: str, module: str) -> None:
     ended = load(extra, module)
@@ -61,4 +61,4 @@ def test_a_command_needs_no_more_than_its_extra(extra: str, module: str) -> None
 
 
 def test_what_another_extra_brings_is_not_there() -> None:
-    assert "argon2" in load("fallback", "escalation.people.accounts").stderr
+    assert "argon2" in load("queue", "escalation.people.accounts").stderr

@@ -77,7 +77,7 @@ def test_drain_and_review_run_from_it(installed: dict[str, str], tiny_bundle_unc
     warehouse = tmp_path / "warehouse"
     place = ("--warehouse", warehouse)
     run(installed, tmp_path, *classify_arguments(source, tiny_bundle_unchanged, warehouse))
-    assert "in_review" in run(installed, tmp_path, "drain", *place, "--to-people")
+    assert "in_review" in run(installed, tmp_path, "queue", "to-people", *place)
     run(installed, tmp_path, "review", *place, "--add-user", "pat", "--role", "auditor", "--no-password")
     run(installed, tmp_path, "resolve", *place, "--sql", tmp_path / "views.sql")
     assert "CREATE VIEW decisions" in (tmp_path / "views.sql").read_text(encoding="utf-8")

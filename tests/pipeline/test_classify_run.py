@@ -17,8 +17,7 @@ import pytest
 from data_quality.contracts import check_contracts
 from models.bundle import write_bundle_manifest
 from pipelines.classify import classify
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import list_runs, verify_run
 from schemas.run_config import ClassificationConfig, InputConfig, QualityConfig, ReadingConfig, RunConfig
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
 from tests.support.small_runs import (

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from data_quality.contracts import RejectedGroup, check_contracts
-from pipelines.report import describe_run
-from schemas.codes import REASON_DESCRIPTIONS, REASON_REMEDIES, Reason
+from pipelines.runs import describe_run
+from schemas.codes import Reason
 from schemas.errors import ContractError, InputError
 from schemas.run_config import InputConfig, QualityConfig
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES
@@ -85,7 +85,7 @@ def test_every_reason_is_said_with_count_place_detail_and_remedy(tiny_bundle_unc
     source.write_text("\n".join(lines))
     message = _failure(source, tiny_bundle_unchanged, tmp_path / "w")
     assert f"empty_text 2, first in {source.as_uri()} at byte 0: the text is empty" in message
-    assert REASON_REMEDIES[Reason.EMPTY_TEXT] in message
+    assert Reason.EMPTY_TEXT.remedy in message
     assert "malformed_record 1" in message
     assert "in.jsonl at byte 49: " in message
     assert "Also wrong_type 1." in message
@@ -98,7 +98,7 @@ def test_every_reason_is_said_with_count_place_detail_and_remedy(tiny_bundle_unc
         ("wrong_type", 1),
     ]
     assert report["rejected"][2]["first"]["detail"] == "there is no field 'id'; found: text"
-    assert {group["remedy"] for group in report["rejected"]} <= set(REASON_REMEDIES.values())
+    assert {group["remedy"] for group in report["rejected"]} <= {reason.remedy for reason in Reason}
 
 
 def test_a_share_above_the_limit_is_said_with_the_limit_and_the_reasons(
@@ -117,7 +117,7 @@ def test_ids_that_are_all_the_same_say_where_the_first_is(tiny_bundle_unchanged:
     message = _failure(source, tiny_bundle_unchanged, tmp_path / "w", QualityConfig(max_rejected_share=0.1))
     assert "duplicate_id 3, first in " in message
     assert f"the first document with this id is in {source.as_uri()} at 0" in message
-    assert REASON_REMEDIES[Reason.DUPLICATE_ID] in message
+    assert Reason.DUPLICATE_ID.remedy in message
 
 
 def test_a_run_of_which_nothing_was_read_names_its_paths(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
@@ -154,8 +154,7 @@ def test_a_published_run_says_why_whole_files_or_many_records_are_missing(
 
 
 def test_every_reason_has_a_remedy() -> None:
-    assert set(REASON_REMEDIES) == set(REASON_DESCRIPTIONS) == set(Reason)
-    assert all(remedy.endswith(".") for remedy in REASON_REMEDIES.values())
+    assert all(reason.remedy.endswith(".") for reason in Reason)
 
 
 def _samples() -> dict[str, pd.DataFrame]:

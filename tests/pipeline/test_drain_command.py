@@ -1,9 +1,8 @@
-"""`docyard drain` as people call it."""
+"""`docyard queue …` as people call it."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -15,9 +14,11 @@ from pathlib import Path
 import pytest
 
 from schemas.extras import pip_install
+from tests.support.forked import start_docyard
 from tests.support.scripted_llm import ScriptedLlm, scripted_llm
 from tests.support.small_drains import MODEL
 from tests.support.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
+from warehouse.layout import open_warehouse
 
 
 @pytest.fixture(scope="module")
@@ -52,23 +53,23 @@ def write_config(folder: Path, llm: ScriptedLlm, more: str = "") -> Path:
 
 def test_from_the_escalations_to_people(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
     config = write_config(tmp_path, llm)
-    planned = json.loads(docyard("drain", "--config", config, "--dry-run", "--json").output)
+    planned = json.loads(docyard("queue", "estimate", "--config", config, "--json").output)
     assert llm.log == []
-    result = docyard("drain", "--config", config)
+    result = docyard("queue", "drain", "--config", config)
     assert result.exit_code == 0, result.output
     assert f"in_review {planned['items']}" in result.output
     asked = len(llm.log)
     assert planned["price_as_of"] == "2026-11-22"
     assert planned["cost"]["low"] < planned["cost"]["expected"] < planned["cost"]["high"]
     assert asked > 5
-    again = docyard("drain", "--config", config, "--json")
+    again = docyard("queue", "drain", "--config", config, "--json")
     figures = json.loads(again.output)
     assert len(llm.log) == asked
     assert figures["loads"] == []
     assert figures["states"]["in_review"] == sum(figures["states"].values())
     assert figures["calls"]["answered"] == asked
     assert figures["cost"] > 0
-    report = docyard("drain", "--config", config, "--report")
+    report = docyard("queue", "report", "--config", config)
     assert "backend_unqualified" in report.output
     assert f"calls   answered {asked}" in report.output
 
@@ -78,15 +79,27 @@ def test_a_price_that_is_unknown_is_called_unknown_and_cannot_be_capped(
 ) -> None:
     config = tmp_path / "drain.toml"
     config.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = '{llm.url}'\nmodel = 'unheard-of'\n")
-    assert "cost    unknown" in docyard("drain", "--config", config, "--dry-run").output
-    check_refused(docyard("drain", "--config", config, "--max-spend", 1), 2, "price", "unheard-of")
+    assert "cost    unknown" in docyard("queue", "estimate", "--config", config).output
+    check_refused(docyard("queue", "drain", "--config", config, "--max-spend", 1), 2, "price", "unheard-of")
 
 
 def test_everything_can_go_to_people_without_an_llm(warehouse: Path) -> None:
-    result = docyard("drain", "--warehouse", warehouse, "--to-people", "--json")
+    result = docyard("queue", "to-people", "--warehouse", warehouse, "--json")
     assert result.exit_code == 0, result.output
     figures = json.loads(result.output)
     assert {entry["code"] for entry in figures["codes"]} == {"no_llm"}
+
+
+def test_an_empty_queue_says_so(tmp_path: Path) -> None:
+    open_warehouse(str(tmp_path))
+    assert docyard("queue", "report", "--warehouse", tmp_path).output.splitlines()[0] == "queue   empty"
+
+
+def test_loading_asks_nobody(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
+    figures = json.loads(docyard("queue", "load", "--config", write_config(tmp_path, llm), "--json").output)
+    assert figures["loads"][0]["new"] == figures["states"]["pending"] > 5
+    assert figures["drained"] is None
+    assert llm.log == []
 
 
 def test_a_vote_is_measured_before_it_settles_anything(
@@ -103,15 +116,15 @@ def test_a_vote_is_measured_before_it_settles_anything(
     script = ScriptedLlm(choose=lambda request: truth.get(request.document, "delivery"), confidence=0.99)
     with scripted_llm(script) as llm:
         config = write_config(tmp_path, llm)
-        found = docyard("drain", "--config", config, "--qualify", labelled, "--bundle", tiny_bundle_unchanged)
+        found = docyard("queue", "qualify", labelled, "--config", config, "--bundle", tiny_bundle_unchanged)
         assert found.exit_code == 0, found.output
         asked = len(llm.log)
-        arguments = ("drain", "--config", config, "--qualify", labelled, "--bundle", tiny_bundle_unchanged, "--json")
+        arguments = ("queue", "qualify", labelled, "--config", config, "--bundle", tiny_bundle_unchanged, "--json")
         figures = json.loads(docyard(*arguments).output)
         assert len(llm.log) == asked == figures["n"]  # nothing is paid for twice
         assert figures["gain_low"] > 0
         assert figures["min_confidence"] is not None
-        done = json.loads(docyard("drain", "--config", config, "--json").output)
+        done = json.loads(docyard("queue", "drain", "--config", config, "--json").output)
     assert done["states"]["settled"] > 0
     assert {entry["code"] for entry in done["codes"]} <= {"llm_vote", "vote_uncertain", "not_covered"}
 
@@ -121,28 +134,26 @@ def test_a_vote_cannot_be_measured_on_too_few_texts(
 ) -> None:
     labelled = write_jsonl(tmp_path / "labelled.jsonl", [{"text": "refund the parcel", "label": "billing"}])
     config = write_config(tmp_path, llm)
-    result = docyard("drain", "--config", config, "--qualify", labelled, "--bundle", tiny_bundle_unchanged)
+    result = docyard("queue", "qualify", labelled, "--config", config, "--bundle", tiny_bundle_unchanged)
     check_refused(result, 3, "at least 20")
 
 
 def test_the_embedded_model_cannot_qualify(warehouse: Path, tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
     labelled = write_jsonl(tmp_path / "labelled.jsonl", [{"text": "refund the parcel", "label": "billing"}])
-    arguments = ("drain", "--warehouse", warehouse, "--qualify", labelled, "--bundle", tiny_bundle_unchanged)
+    arguments = ("queue", "qualify", labelled, "--warehouse", warehouse, "--bundle", tiny_bundle_unchanged)
     check_refused(docyard(*arguments), 2, "never settles")
 
 
 def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
     config = write_config(tmp_path, llm)
-    result = docyard("drain", "--config", config, "--export-batch", tmp_path / "batch", "--json")
+    result = docyard("queue", "export-batch", tmp_path / "batch", "--config", config, "--json")
     [path] = json.loads(result.output)["files"]
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     answers = tmp_path / "answers.jsonl"
     errors = [{"custom_id": json.loads(line)["custom_id"], "response": {"status_code": 422}} for line in lines]
     write_jsonl(answers, errors)
-    check_refused(
-        docyard("drain", "--config", config, "--import-batch", answers), 11, f"first {len(lines)} calls", "422"
-    )
-    figures = json.loads(docyard("drain", "--config", config, "--report", "--json").output)
+    check_refused(docyard("queue", "import-batch", answers, "--config", config), 11, f"first {len(lines)} calls", "422")
+    figures = json.loads(docyard("queue", "report", "--config", config, "--json").output)
     assert figures["states"]["pending"] == sum(figures["states"].values())
     assert figures["calls"]["failed"] == len(lines)
     assert llm.log == []
@@ -171,21 +182,20 @@ def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_
 def test_a_configuration_that_cannot_be_used_is_refused(warehouse: Path, tmp_path: Path, text: str, says: str) -> None:
     config = tmp_path / "drain.toml"
     config.write_text(f"warehouse = '{warehouse}'\n{text}\n", encoding="utf-8")
-    check_refused(docyard("drain", "--config", config), 2, says)
+    check_refused(docyard("queue", "drain", "--config", config), 2, says)
 
 
-def test_modes_cannot_be_combined_and_a_warehouse_is_needed(warehouse: Path, tmp_path: Path) -> None:
-    check_refused(docyard("drain", "--warehouse", warehouse, "--report", "--dry-run"), 2, "--dry-run and --report")
-    check_refused(docyard("drain", "--warehouse", tmp_path / "none", "--report"), 3, "no warehouse")
+def test_a_warehouse_is_needed(tmp_path: Path) -> None:
+    check_refused(docyard("queue", "report", "--warehouse", tmp_path / "none"), 3, "no warehouse")
 
 
 def test_a_missing_extra_is_named(warehouse: Path) -> None:
     program = (
         "import sys; sys.modules['sqlalchemy'] = None; from pipelines.cli import main; "
-        f"main(['drain', '--warehouse', {str(warehouse)!r}, '--report'])"
+        f"main(['queue', 'report', '--warehouse', {str(warehouse)!r}])"
     )
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
-    check_refused(ended, 2, pip_install("fallback"))
+    check_refused(ended, 2, pip_install("queue"))
 
 
 def test_one_document_that_is_refused_goes_to_people_and_a_later_drain_can_ask_again(
@@ -193,22 +203,22 @@ def test_one_document_that_is_refused_goes_to_people_and_a_later_drain_can_ask_a
 ) -> None:
     config = write_config(tmp_path, llm)
     llm.behaviour = lambda request: "answer" if llm.log else "403"
-    assert docyard("drain", "--config", config, "--workers", 1).exit_code == 0
-    figures = json.loads(docyard("drain", "--config", config, "--report", "--json").output)
+    assert docyard("queue", "drain", "--config", config, "--workers", 1).exit_code == 0
+    figures = json.loads(docyard("queue", "report", "--config", config, "--json").output)
     codes = {entry["code"]: entry["items"] for entry in figures["codes"]}
     assert codes["request_rejected"] == 1
     assert codes["backend_unqualified"] >= len(llm.log) - 1 > 1
     llm.behaviour = lambda request: "answer"
-    back = json.loads(docyard("drain", "--config", config, "--requeue", "request_rejected", "--json").output)
+    back = json.loads(docyard("queue", "requeue", "request_rejected", "--config", config, "--json").output)
     assert back["states"]["pending"] == 1
-    assert docyard("drain", "--config", config).exit_code == 0
-    figures = json.loads(docyard("drain", "--config", config, "--report", "--json").output)
+    assert docyard("queue", "drain", "--config", config).exit_code == 0
+    figures = json.loads(docyard("queue", "report", "--config", config, "--json").output)
     assert {entry["code"] for entry in figures["codes"]} == {"backend_unqualified"}
 
 
 @pytest.mark.parametrize("code", ["llm_vote", "person_decided", "reopened", "withdrawn", "erased", "loaded", "x"])
 def test_what_is_decided_or_gone_cannot_be_requeued(warehouse: Path, code: str) -> None:
-    result = docyard("drain", "--warehouse", warehouse, "--requeue", code)
+    result = docyard("queue", "requeue", code, "--warehouse", warehouse)
     assert result.exit_code == 2
     assert "request_rejected" in result.stderr
 
@@ -217,11 +227,11 @@ def test_a_file_of_requests_is_refused_by_the_command_and_a_wrong_one_complained
     warehouse: Path, llm: ScriptedLlm, tmp_path: Path
 ) -> None:
     config = write_config(tmp_path, llm)
-    result = docyard("drain", "--config", config, "--export-batch", tmp_path / "batch", "--json")
+    result = docyard("queue", "export-batch", tmp_path / "batch", "--config", config, "--json")
     [path] = json.loads(result.output)["files"]
-    check_refused(docyard("drain", "--config", config, "--import-batch", path), 3, "is a request of a batch")
+    check_refused(docyard("queue", "import-batch", path, "--config", config), 3, "is a request of a batch")
     other = write_jsonl(tmp_path / "other.jsonl", [{"custom_id": "0" * 64, "response": {"status_code": 200}}])
-    taken = docyard("drain", "--config", config, "--import-batch", other)
+    taken = docyard("queue", "import-batch", other, "--config", config)
     assert taken.exit_code == 3
     assert "unknown 1" in taken.stdout
     assert "belong to no request of this queue" in taken.stderr
@@ -233,12 +243,12 @@ def test_a_proxy_that_cannot_be_used_is_one_line_of_configuration_error(
     monkeypatch.setenv("ALL_PROXY", "socks://127.0.0.1:1080/")
     config = tmp_path / "drain.toml"
     config.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = 'http://llm.invalid/v1'\nmodel = 'm'\n")
-    check_refused(docyard("drain", "--config", config), 2, "ALL_PROXY")
+    check_refused(docyard("queue", "drain", "--config", config), 2, "ALL_PROXY")
 
 
 def test_a_refused_key_ends_the_drain_with_its_exit_code(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
     llm.behaviour = lambda request: "401"
-    check_refused(docyard("drain", "--config", write_config(tmp_path, llm)), 11, "DOCYARD_LLM_API_KEY")
+    check_refused(docyard("queue", "drain", "--config", write_config(tmp_path, llm)), 11, "DOCYARD_LLM_API_KEY")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -247,14 +257,12 @@ def test_a_signal_ends_a_drain_cleanly(
 ) -> None:
     llm.seconds = 0.3
     config = write_config(tmp_path, llm)
-    command = [sys.executable, "-m", "pipelines.cli", "drain", "--config", str(config), "--workers", "2", "--json"]
-    with (tmp_path / "out").open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=os.environ)
-        while not llm.log:
-            assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
-            time.sleep(0.01)
-        process.send_signal(number)
-        assert process.wait(timeout=30) == 130
+    process = start_docyard("queue", "drain", "--config", config, "--workers", 2, "--json", output=tmp_path / "out")
+    while not llm.log:
+        assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
+        time.sleep(0.01)
+    process.send_signal(number)
+    assert process.wait(timeout=30) == 130
     figures = json.loads((tmp_path / "out").read_text(encoding="utf-8"))
     assert figures["drained"]["stopped"] == "signal"
     assert figures["states"]["leased"] == 0

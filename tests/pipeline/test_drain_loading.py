@@ -10,9 +10,10 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
-from escalation.loading import load_partition, priority_of
+from escalation.llm.backends import with_embedded_defaults
+from escalation.loading import Load, load_escalations, load_partition, priority_of
+from escalation.report import estimate_drain
 from escalation.tables import items, loads
-from pipelines import drain as job
 from schemas.drain_config import DrainConfig, PriorityConfig
 from schemas.errors import InputError
 from tests.support.small_drains import codes_of, rows_of
@@ -42,8 +43,12 @@ def warehouse(template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(template, tmp_path / "warehouse"))
 
 
+def load_all(queue: sa.Engine, folder: Path) -> tuple[Load, ...]:
+    return load_escalations(queue, opened(folder), DrainConfig())
+
+
 def test_every_escalated_row_becomes_one_item_with_all_that_people_need(queue: sa.Engine, warehouse: Path) -> None:
-    [load] = job.load(queue, DrainConfig(str(warehouse)))
+    [load] = load_all(queue, warehouse)
     published = read_published(warehouse, "escalations").set_index("document_id")
     rows = rows_of(queue)
     assert load.new == load.escalated == len(rows) == len(published) > 10
@@ -58,13 +63,12 @@ def test_every_escalated_row_becomes_one_item_with_all_that_people_need(queue: s
 
 
 def test_loading_again_adds_nothing(queue: sa.Engine, warehouse: Path) -> None:
-    config = DrainConfig(str(warehouse))
-    job.load(queue, config)
+    load_all(queue, warehouse)
     before = rows_of(queue)
-    assert job.load(queue, config) == ()
+    assert load_all(queue, warehouse) == ()
     with transaction(queue) as connection:
         connection.execute(sa.update(loads).values(run_id="another"))
-    [load] = job.load(queue, config)
+    [load] = load_all(queue, warehouse)
     assert (load.new, load.withdrawn) == (0, 0)
     assert rows_of(queue) == before
 
@@ -74,14 +78,13 @@ def test_a_text_with_a_nul_is_loaded_into_every_database(
 ) -> None:
     source = write_jsonl(tmp_path / "nul.jsonl", [{"id": "n", "text": "xyzzy \x00 the"}])
     assert docyard(*classify_arguments(source, tiny_bundle_unchanged, tmp_path / "warehouse")).exit_code == 0
-    job.load(queue, DrainConfig(str(tmp_path / "warehouse")))
+    load_all(queue, tmp_path / "warehouse")
     assert [row["text"] for row in rows_of(queue)] == ["xyzzy \ufffd the"]
 
 
 def test_many_may_load_at_once(queue: sa.Engine, warehouse: Path) -> None:
-    config = DrainConfig(str(warehouse))
     with ThreadPoolExecutor(4) as pool:
-        loaded = [load for part in pool.map(lambda _: job.load(queue, config), range(8)) for load in part]
+        loaded = [load for part in pool.map(lambda _: load_all(queue, warehouse), range(8)) for load in part]
     assert len(loaded) == 1
     assert len(rows_of(queue)) == loaded[0].new
     with reading(queue) as connection:
@@ -91,8 +94,7 @@ def test_many_may_load_at_once(queue: sa.Engine, warehouse: Path) -> None:
 def test_a_rerun_withdraws_what_it_escalates_no_more_and_revives_what_it_does(
     queue: sa.Engine, warehouse: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
-    config = DrainConfig(str(warehouse))
-    job.load(queue, config)
+    load_all(queue, warehouse)
     before = codes_of(queue)
     settled, reviewed, *_ = before
     with transaction(queue) as connection:
@@ -103,14 +105,14 @@ def test_a_rerun_withdraws_what_it_escalates_no_more_and_revives_what_it_does(
         connection.execute(changed.values(state="in_review", code="vote_uncertain"))
     empty = write_jsonl(tmp_path / "none.jsonl", [{"id": "n", "text": "please refund my card payment twice"}])
     assert docyard(*classify_arguments(empty, tiny_bundle_unchanged, warehouse)).exit_code == 0
-    [load] = job.load(queue, config)
+    [load] = load_all(queue, warehouse)
     codes = codes_of(queue)
     assert codes.pop(settled) == "person_decided"  # the decided one stays
     assert set(codes.values()) == {"withdrawn"}
     assert load.withdrawn == len(before) - 1
     source = write_jsonl(tmp_path / "again.jsonl", documents(120))
     assert docyard(*classify_arguments(source, tiny_bundle_unchanged, warehouse)).exit_code == 0
-    [load] = job.load(queue, config)
+    [load] = load_all(queue, warehouse)
     assert load.new == len(before) - 1
     assert sorted(set(codes_of(queue).values())) == ["person_decided", "requeued"]
     assert set(codes_of(queue)) == set(before)
@@ -121,29 +123,29 @@ def test_a_rerun_withdraws_what_it_escalates_no_more_and_revives_what_it_does(
 def test_a_load_that_fails_leaves_the_queue_as_it_was(queue: sa.Engine, warehouse: Path) -> None:
     def fail() -> None:
         with transaction(queue) as connection:
-            load_partition(connection, opened(warehouse), Partition(RUN_DATE, "ticket"), (), 1)
+            load_partition(connection, opened(warehouse), Partition(RUN_DATE, "ticket"), DrainConfig(), 1)
             raise RuntimeError("stop")
 
     with pytest.raises(RuntimeError):
         fail()
     assert rows_of(queue) == []
-    assert len(job.load(queue, DrainConfig(str(warehouse)))) == 1
+    assert len(load_all(queue, warehouse)) == 1
 
 
 def test_a_partition_that_lost_a_file_is_not_loaded_in_part(queue: sa.Engine, warehouse: Path) -> None:
-    job.load(queue, DrainConfig(str(warehouse)))
+    load_all(queue, warehouse)
     before = codes_of(queue)
     with transaction(queue) as connection:
         connection.execute(sa.update(loads).values(run_id="another"))
     for file in (warehouse / "escalations").rglob("*.parquet"):
         file.unlink()
     with pytest.raises(InputError, match=rf"published {len(before)} rows here, found 0; `docyard verify 2\S+` says"):
-        job.load(queue, DrainConfig(str(warehouse)))
+        load_all(queue, warehouse)
     assert codes_of(queue) == before
 
 
 def test_a_dry_run_changes_nothing_and_says_what_a_drain_would_ask(queue: sa.Engine, warehouse: Path) -> None:
-    found = job.dry_run(queue, DrainConfig(str(warehouse)))
+    found = estimate_drain(queue, opened(warehouse), with_embedded_defaults(DrainConfig()))
     assert found.items == len(read_published(warehouse, "escalations"))
     assert found.input_tokens.low < found.input_tokens.expected < found.input_tokens.high
     assert rows_of(queue) == []

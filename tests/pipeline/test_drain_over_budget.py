@@ -10,12 +10,11 @@ import sqlalchemy as sa
 
 from escalation.clock import now_micros
 from escalation.database import default_url, transaction
+from escalation.items import requeue
 from escalation.review.claims import claim, defer
 from escalation.review.upkeep import keep_up
 from escalation.tables import items
-from pipelines import drain as job
 from schemas.codes import ItemCode
-from schemas.drain_config import DrainConfig
 from tests.support.queue_databases import opened
 from tests.support.review_cases import (
     ANNA,
@@ -38,8 +37,8 @@ from warehouse.layout import open_warehouse
 ITEMS = ("claimed", "claim_is_over", "put_off", "judged", "untouched")
 
 
-def requeue(engine: sa.Engine) -> dict[str, str]:
-    job.requeue(engine, DrainConfig(), ItemCode.OVER_BUDGET)
+def requeue_over_budget(engine: sa.Engine) -> dict[str, str]:
+    requeue(engine, ItemCode.OVER_BUDGET, now_micros())
     return codes_of(engine)
 
 
@@ -60,15 +59,15 @@ def office(queue: sa.Engine) -> sa.Engine:
 
 
 def test_only_what_nobody_has_taken_up_goes_back(office: sa.Engine) -> None:
-    codes = requeue(office)
+    codes = requeue_over_budget(office)
     assert {key for key, code in codes.items() if code == "requeued"} == {"claim_is_over", "untouched"}
     assert codes["other"] == "vote_uncertain"
     assert actions(office, "untouched") == ["review_opened", "item_requeued"]
-    assert requeue(office) == codes
+    assert requeue_over_budget(office) == codes
 
 
 def test_its_review_is_closed_and_opens_anew_when_it_comes_back(office: sa.Engine) -> None:
-    requeue(office)
+    requeue_over_budget(office)
     keep_up(office, CONFIG, now_micros())
     assert actions(office, "untouched")[-1] == "review_closed"
     with transaction(office) as connection:
@@ -83,5 +82,5 @@ def test_what_never_was_in_a_review_goes_back_as_well(tmp_path: Path) -> None:
     open_warehouse(str(tmp_path))
     with opened(default_url(tmp_path)) as engine, transaction(engine) as connection:
         connection.execute(sa.insert(items), in_review("a", code="over_budget"))
-    done = docyard("drain", "--warehouse", tmp_path, "--requeue", "over_budget", "--json")
+    done = docyard("queue", "requeue", "over_budget", "--warehouse", tmp_path, "--json")
     assert json.loads(done.output)["states"]["pending"] == 1, done.output

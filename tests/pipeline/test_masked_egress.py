@@ -8,12 +8,11 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import reading
-from escalation.llm.backends import asker_of
-from escalation.llm.batch_export import export_batch
-from escalation.llm.estimate import estimate
+from escalation.llm.batches import export_batch
+from escalation.llm.calls import DrainContext
 from escalation.llm.prompt import build_prompt
-from escalation.llm.recording import Books
 from escalation.masking.masker import Masker
+from escalation.report import estimate
 from escalation.tables import egress
 from schemas.drain_config import MaskingConfig
 from tests.support.scripted_llm import scripted_llm
@@ -45,7 +44,7 @@ def test_nothing_of_an_item_leaves_but_its_masked_text_and_its_candidates(queue:
 def test_no_file_of_a_batch_holds_or_is_named_after_more_than_that(queue: sa.Engine, tmp_path: Path) -> None:
     config = drain_config("https://llm.example/v1")
     put_items(queue, 1, text=TEXT, **SECRETS)
-    done = export_batch(Books(queue, config, None), Masker(config.masking), tmp_path / "out")
+    done = export_batch(DrainContext.configured(queue, config, "batch"), tmp_path / "out")
     assert done.requests == 1
     for path in done.files:
         assert_masked(path.read_bytes() + path.name.encode())
@@ -69,7 +68,7 @@ def test_where_names_cannot_be_recognised_nothing_leaves_and_people_decide(
         put_items(queue, 2, text=TEXT)
         config = drain_config(llm.url, masking=MaskingConfig(names="broken_names:find"))
         with reading(queue) as connection:
-            planned = estimate(connection, config, asker_of(config, "x", "drain").backend)
+            planned = estimate(connection, config)
         drain(queue, config)
         assert llm.log == []
     assert (planned.items, planned.not_asked) == (0, 2)

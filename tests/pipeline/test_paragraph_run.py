@@ -12,15 +12,12 @@ import pytest
 from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify, prepare
-from pipelines.report import describe_run
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import describe_run, list_runs, verify_run
 from schemas.errors import BalanceError, ConfigError, VerificationError
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from tests.support.small_runs import config_of, docyard, opened, published_hashes, read_published, write_jsonl
-from transforms.classify_documents import classifier_of, classify_documents
+from transforms.classify_documents import classifier_for, classify_documents, route_documents
 from transforms.read_shard import read_shard
-from transforms.route_documents import route_documents
 from transforms.split_documents import split_documents
 from transforms.stage_shard import stage_shard
 from transforms.validate_documents import validate_documents
@@ -147,7 +144,7 @@ def test_the_input_overrules_the_bundle(config: RunConfig, tmp_path: Path) -> No
 
 
 def test_a_way_to_split_that_is_none_is_refused(config: RunConfig) -> None:
-    with pytest.raises(ConfigError, match="split: expected one of none, paragraphs or \"\", found 'clauses'"):
+    with pytest.raises(ConfigError, match="split: expected '', 'none' or 'paragraphs', found 'clauses'"):
         replace(config, inputs=(replace(config.inputs[0], split="clauses"),))
 
 
@@ -202,7 +199,7 @@ def test_documents_that_are_split_and_documents_that_are_not_go_through_one_run(
 def test_a_paragraph_that_gets_lost_is_noticed_before_anything_is_staged(config: RunConfig, tmp_path: Path) -> None:
     plan, (planned,) = prepare(replace(config, warehouse=str(tmp_path / "lost")))
     (shard,) = read_shard(planned, plan.config)
-    classifier = classifier_of(plan, 0)
+    classifier = classifier_for(plan, 0)
     cut = split_documents(validate_documents(shard.table, config.reading), "paragraphs")
     table = route_documents(classify_documents(cut, classifier), classifier.bundle)
     split_off = len(table) - N_CONTRACTS

@@ -12,13 +12,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.classify import classify
-from pipelines.report import describe_run
+from pipelines.runs import describe_run
 from schemas.errors import ConfigError
 from schemas.run_config import InputConfig
 from tests.support.read_rows import column_of, config_for, parts_of
 from tests.support.small_runs import config_of, documents, write_jsonl
 from transforms.plan_shards import plan_shards
-from transforms.readers.path_columns import path_columns
+from transforms.readers.rows import path_columns
 
 FORMATS = ("a.jsonl", "a.csv", "a.parquet", "a.txt")
 

@@ -22,11 +22,10 @@ from schemas.errors import InputError
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import Shard
 from tests.support.read_rows import column_of, config_for, parts_of, rows_of
-from transforms.plan_shards import PlanShards, plan_shards
-from transforms.read_shard import ReadShard
-from transforms.readers.arrow_columns import id_strings
+from transforms.beam_steps import Step, read, validate
+from transforms.plan_shards import plan_shards
+from transforms.readers.parquet import id_strings
 from transforms.run_plan import RunPlan
-from transforms.validate_documents import ValidateDocuments
 
 
 def _parquet(columns: dict[str, Any], **options: Any) -> bytes:
@@ -406,9 +405,9 @@ def test_the_transforms_give_the_same_rows_under_beam(tmp_path: Path) -> None:
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         rows = (
             pipeline
-            | "Plan" >> PlanShards(shards)
-            | "Read" >> ReadShard(plan)
-            | "Validate" >> ValidateDocuments(config.reading)
+            | "Plan" >> beam.Create(shards)
+            | "Read" >> beam.ParDo(Step(read, plan))
+            | "Validate" >> beam.ParDo(Step(validate, plan))
             | "Rows" >> beam.FlatMap(_outcome)
         )
         assert_that(rows, equal_to([("1", None), (None, "malformed_record"), ("2", "empty_text"), ("3", None)]))

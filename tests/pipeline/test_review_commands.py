@@ -89,7 +89,7 @@ def test_a_warehouse_without_a_queue_gets_none(tmp_path: Path) -> None:
     for words in (["audit", "verify"], ["resolve"], ["review", "--add-user", "eve", "--role", "admin"]):
         result = docyard(place, *words, password=PASSWORD)
         assert result.exit_code == InputError.exit_code
-        assert "docyard drain" in result.output
+        assert "docyard queue load" in result.output
     assert not list(place.glob("*.sqlite"))
 
 

@@ -36,7 +36,7 @@ def test_documents_are_classified_handed_to_people_decided_queried_and_learned_f
     place = ("--warehouse", str(warehouse))
     bundle = ("--document-type", "ticket", "--bundle", str(tiny_bundle_unchanged))
     docyard("classify", "--input", str(source), *bundle, *place, "--run-date", "2026-11-22")
-    docyard("drain", "--to-people", *place)
+    docyard("queue", "to-people", *place)
 
     everything = FourEyesConfig(share=1.0)
     with opened(new_sqlite(warehouse)) as queue:

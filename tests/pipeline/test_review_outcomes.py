@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,8 @@ from escalation.outcomes.resolutions import publish_resolutions
 from escalation.outcomes.training_data import export_training_data
 from escalation.outcomes.views import VIEWS, duckdb_sql, view_sql
 from escalation.tables import calls, items
-from models.training.data import read_records
+from models.labelled import read_records
+from pipelines.api import read_decisions
 from schemas.errors import ConfigError, InputError, VerificationError
 from schemas.review_config import ReviewConfig
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
@@ -147,6 +149,12 @@ def classified(warehouse: Warehouse, *rows: dict[str, Any]) -> None:
 def decisions(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
     with duckdb.connect() as connection:
         connection.execute(duckdb_sql(warehouse.root))
+        view = connection.sql("SELECT * FROM decisions").df()
+        found, expected = (
+            frame.sort_values(["run_date", "document_id"], ignore_index=True).astype(object).where(frame.notna(), None)
+            for frame in (read_decisions(warehouse.root), view)
+        )
+        pd.testing.assert_frame_equal(found, expected)
         return connection.execute(query).fetchall()
 
 

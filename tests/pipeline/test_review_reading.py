@@ -12,7 +12,7 @@ from escalation.database import reading, transaction
 from escalation.evidence.erasure import erase, of_document
 from escalation.tables import events
 from escalation.web.words import CODE_WORDS, ROUTE_WORDS, STAGE_WORDS, STATE_WORDS, code_words, details_words
-from schemas.codes import CODE_DESCRIPTIONS, ItemCode, ItemState, ReviewStage, RouteReason
+from schemas.codes import ItemCode, ItemState, ReviewStage, RouteReason
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import ANNA, BEN, TWO_PEOPLE, actions, fill, hire, in_review, label, says
 from tests.support.review_pages import logged_in, send
@@ -47,7 +47,7 @@ def test_every_code_has_words_of_its_own() -> None:
 
 
 def test_no_page_shows_a_bare_code(office: sa.Engine) -> None:
-    codes = [code for code, (state, _) in CODE_DESCRIPTIONS.items() if state is ItemState.IN_REVIEW]
+    codes = [code for code in ItemCode if code.state is ItemState.IN_REVIEW]
     fill(office, *(in_review(f"k{place}", code=code.value) for place, code in enumerate(codes)))
     client = logged_in(office, "anna")
     for path in ("/", "/items/k0", "/find?document=id-k0"):

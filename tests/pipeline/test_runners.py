@@ -15,10 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.beam_options import MOST_DASK_PARTITIONS, read_beam_options
 from pipelines.job import reach_loopback_directly
+from pipelines.runners import MOST_DASK_PARTITIONS, read_beam_options, why_lost
 from pipelines.sampling.tickets import write_ticket_sample
-from pipelines.worker_watch import why_lost
 from schemas.errors import ConfigError, ContractError, RunFailedError
 from tests.support.small_runs import listed, published_hashes
 

@@ -14,10 +14,9 @@ import pytest
 from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify
-from pipelines.report import describe_run
+from pipelines.runs import describe_run, verify_run
 from pipelines.sampling.export import SampleSummary
-from pipelines.sampling.kinds import KINDS, RUN_FILE, write_samples
-from pipelines.verify import verify_run
+from pipelines.sampling.samples import RUN_FILE, WRITERS, write_samples
 from schemas.run_config import load_config
 from tests.support.small_runs import read_published
 from warehouse.layout import Warehouse
@@ -38,13 +37,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def summaries(folder: Path) -> dict[str, SampleSummary]:
-    return write_samples(folder / "documents", KINDS, 300, 5)
+    return write_samples(folder / "documents", WRITERS, 300, 5)
 
 
 @pytest.fixture(scope="module")
 def manifest(folder: Path, summaries: dict[str, SampleSummary], tiny_bundle_unchanged: Path) -> Manifest:
     """The run of the sample's own configuration, by the tiny bundle made for each kind."""
-    for kind in KINDS:
+    for kind in WRITERS:
         bundle = Path(shutil.copytree(tiny_bundle_unchanged, folder / "bundles" / kind))
         reading = READING.get(kind, ReadingRules())
         write_bundle_manifest(bundle, name=kind, created=RUN_DATE, document_type=kind, max_tokens=32, reading=reading)
@@ -63,7 +62,7 @@ def truth_of(summary: SampleSummary) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-@pytest.mark.parametrize("kind", list(KINDS))
+@pytest.mark.parametrize("kind", list(WRITERS))
 def test_what_is_announced_as_broken_is_rejected_and_nothing_else(
     kind: str, summaries: dict[str, SampleSummary], rejections: pd.DataFrame
 ) -> None:

@@ -18,7 +18,7 @@ from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import DOCUMENT_SCHEMA
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
-from transforms.readers.lines import split_lines
+from transforms.readers.files import split_lines
 from transforms.validate_documents import validate_documents
 
 _SETTINGS = settings(max_examples=150, deadline=None)

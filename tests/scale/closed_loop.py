@@ -3,7 +3,7 @@
 python -m tests.scale.closed_loop --data $DATA --work FOLDER
 
 BANKING77 plays a company that begins with a dozen labelled tickets of each kind, and none of three kinds that are new.
-Every step is a command of the product: `train`, `classify`, `drain --to-people`, `review` (two reviewers and an
+Every step is a command of the product: `train`, `classify`, `queue to-people`, `review` (two reviewers and an
 adjudicator over HTTP, who know the data set's labels; a tenth of the items is seen by two), `resolve`, the view
 `decisions` in DuckDB, `audit`, `train` again with what people settled, `classify` and `evaluate` on held-out tickets.
 
@@ -136,7 +136,7 @@ def go_round(folder: Path, tickets: Tickets, base: str, tables: str) -> Round:
     counts |= {"accepted": int(accepted.sum()), "escalated": int((~accepted).sum())}
     counts["accepted wrongly"] = int((accepted & wrong).sum())
 
-    drained = json.loads(_docyard("drain", "--to-people", "--json", "--warehouse", warehouse))
+    drained = json.loads(_docyard("queue", "to-people", "--json", "--warehouse", warehouse))
     counts["handed to people"] = drained["states"]["in_review"]
     review = folder / "review.toml"
     review.write_text(REVIEW.format(warehouse=warehouse, bundle=first), encoding="utf-8")
@@ -260,9 +260,7 @@ def _measured(
     evaluated = {}
     for part, file in (("escalated", "escalated.parquet"), ("all", "held_out.parquet")):
         for name, bundle in (("before", first), ("after", second)):
-            figures = folder / f"{part}-{name}.json"
-            _docyard("evaluate", bundle, folder / file, "--json", figures)
-            evaluated[part, name] = json.loads(figures.read_text(encoding="utf-8"))
+            evaluated[part, name] = json.loads(_docyard("evaluate", bundle, folder / file, "--json"))
     return rows, evaluated
 
 

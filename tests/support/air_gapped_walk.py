@@ -49,11 +49,11 @@ def walk(folder: Path, bundle: Path) -> None:
         docyard(*looking, "--warehouse", warehouse)
     docyard("doctor", bundle)
     labelled = write_jsonl(folder / "labelled.jsonl", [{"text": "refund my card", "label": "billing"}] * 3)
-    docyard("evaluate", bundle, labelled, "--json", folder / "figures.json", "--html", folder / "page.html")
+    docyard("evaluate", bundle, labelled, "--json", "--html", folder / "page.html")
     with scripted_llm() as llm:
         drained = folder / "drain.toml"
         drained.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n")
-        docyard("drain", "--config", drained)
+        docyard("queue", "drain", "--config", drained)
         assert llm.log
     docyard("review", "--add-user", "eve", "--role", "auditor", "--warehouse", warehouse)
     serve_and_stop(folder, warehouse)

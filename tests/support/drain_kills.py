@@ -9,9 +9,6 @@ import argparse
 import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -26,6 +23,7 @@ from escalation.events import verify_chain
 from escalation.llm.backends import backend_name
 from escalation.tables import calls, egress, events, items, spend
 from schemas.drain_config import load_drain_config
+from tests.support.forked import Forked, start_docyard
 from tests.support.queue_databases import new_database, new_sqlite, opened, postgresql_server
 from tests.support.scripted_llm import PROMPT_TOKENS_PER_BYTE, Request, ScriptedLlm, scripted_llm
 from tests.support.small_drains import put_items, qualify
@@ -122,8 +120,7 @@ def _drain_and_kill(config: Path, processes: int, kills: int, kill_seconds: floa
                 running.remove(process)
         if running and killed < kills and time.monotonic() > next_kill:
             victim = rng.choice(running)
-            victim.send_signal(signal.SIGKILL)
-            victim.wait()
+            victim.kill()
             running.remove(victim)
             running.append(_start(config))
             killed += 1
@@ -131,10 +128,8 @@ def _drain_and_kill(config: Path, processes: int, kills: int, kill_seconds: floa
     return killed
 
 
-def _start(config: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "pipelines.cli", "drain", "--config", str(config), "--workers", "4", "--json"]
-    with _output(config).open("ab") as output:
-        return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+def _start(config: Path) -> Forked:
+    return start_docyard("queue", "drain", "--config", config, "--workers", 4, "--json", output=_output(config))
 
 
 def _output(config: Path) -> Path:

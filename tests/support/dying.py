@@ -21,8 +21,8 @@ from schemas.errors import VerificationError
 from schemas.tables import PUBLISHED_TABLES
 from warehouse.layout import SUCCESS_FILE, Partition, Warehouse
 from warehouse.locks import hold_partitions
-from warehouse.manifest import COUNTS, Manifest, PublishedFile, RunStatus, read_manifest
-from warehouse.publication import JOURNAL_FILE, publish, published_by, staged_files
+from warehouse.manifest import COUNTS, Manifest, RunStatus, TableFile, read_manifest
+from warehouse.publication import JOURNAL_FILE, publish, published_by
 
 RUN_DATE = "2026-01-31"
 
@@ -107,7 +107,7 @@ class SmallRun:
 
     def manifest(self) -> Manifest:
         files = tuple(
-            PublishedFile(table, path, 1, len(content), sha256(content).hexdigest())
+            TableFile(table, path, 1, len(content), sha256(content).hexdigest())
             for path, (table, content) in self.paths().items()
         )
         types = tuple(sorted(self.n_files))
@@ -126,7 +126,7 @@ class SmallRun:
         """Writes the staged files, without a lock; gives what `publish` wants to know of them."""
         sources = {}
         for path, (_, content) in self.paths().items():
-            sources[path] = staged_files(warehouse, self.run_id) / path
+            sources[path] = warehouse.staged_files(self.run_id) / path
             sources[path].parent.mkdir(parents=True, exist_ok=True)
             sources[path].write_bytes(content)
         return sources

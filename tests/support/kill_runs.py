@@ -12,12 +12,8 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import os
 import random
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -27,14 +23,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.runs import list_runs
-from pipelines.verify import verify_run
+from pipelines.runs import list_runs, verify_run
+from tests.support.forked import run_docyard, start_docyard
 from warehouse.layout import Warehouse
 from warehouse.publication import JOURNAL_FILE, published_by
 
 RUN_DATE = "2026-01-31"
 TABLES = ("classifications", "escalations", "rejections")
-DOCYARD = [sys.executable, "-m", "pipelines.cli"]
 
 # What a kill waits for in the run's staging folder: nothing, the first step of publishing, the moment of decision.
 AIMS = {"anywhere": "", "publish": "ready", "decision": JOURNAL_FILE}
@@ -126,7 +121,8 @@ def undisturbed(name: str, arguments: tuple[str, ...], warehouse: Path) -> Conte
 
 def complete(arguments: tuple[str, ...], warehouse: Path) -> str:
     """Runs to the end; gives the run's id."""
-    subprocess.run([*DOCYARD, *arguments, str(warehouse)], check=True, stdout=subprocess.PIPE, text=True)
+    ended = run_docyard(*arguments, warehouse)
+    check(ended.returncode == 0, ended.stderr)
     return str(list_runs(warehouse)[0]["run_id"])
 
 
@@ -173,15 +169,12 @@ class Killer:
         self.current = content
         self._check_mended()
         check(file_hashes(self.warehouse) == content.hashes, f"run {run_id}: other bytes than an undisturbed run")
-        verified = subprocess.run([*DOCYARD, "verify", run_id, "--warehouse", str(self.warehouse)], check=False)
-        check(verified.returncode == 0, f"docyard verify {run_id}: exit code {verified.returncode}")
+        verified = run_docyard("verify", run_id, "--warehouse", self.warehouse)
+        check(verified.returncode == 0, f"docyard verify {run_id}: {verified.stderr}")
 
     def _start_and_kill(self, content: Content, aim: str) -> float:
         started = time.monotonic()
-        with self._log.open("ab") as log:
-            process = subprocess.Popen(
-                [*DOCYARD, *content.arguments, str(self.warehouse)], stdout=log, stderr=log, start_new_session=True
-            )
+        process = start_docyard(*content.arguments, self.warehouse, output=self._log)
         if aim != "anywhere":
             staging = self.warehouse / "_staging"
             before = set(staging.iterdir())
@@ -191,9 +184,7 @@ class Killer:
         else:
             time.sleep(self._random.uniform(0.0, content.seconds))
         after_seconds = time.monotonic() - started
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
         return after_seconds
 
     @staticmethod

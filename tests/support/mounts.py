@@ -176,7 +176,7 @@ def a_read_only_warehouse_with_an_abandoned_run_can_be_read(folder: Path) -> Non
             assert result.exit_code == 0, result.stderr
         assert {run["run_id"]: run["status"] for run in list_runs(warehouse.root)}["abandoned"] == "abandoned"
         check_refused(_run(folder), 12, f"{warehouse.root}: Read-only file system")
-        check_refused(docyard("drain", "--to-people", "--warehouse", warehouse.root), 12, "Read-only file system")
+        check_refused(docyard("queue", "to-people", "--warehouse", warehouse.root), 12, "Read-only file system")
 
 
 def a_full_disk_is_named_with_what_is_free(folder: Path) -> None:

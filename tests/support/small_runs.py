@@ -6,7 +6,6 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,10 @@ from pipelines.classify import prepare
 from pipelines.cli import main
 from schemas.run_config import ClassificationConfig, InputConfig, QualityConfig, ReadingConfig, RunConfig
 from schemas.tables import PUBLISHED_TABLES
-from transforms.classify_documents import classifier_of, classify_documents
-from transforms.read_shard import read_shard
-from transforms.receipts import Receipt
-from transforms.route_documents import route_documents
+from transforms.beam_steps import SHARD_STEPS
 from transforms.run_plan import RunPlan
-from transforms.split_documents import split_documents
-from transforms.stage_shard import ids_folder, stage_shard
-from transforms.validate_documents import validate_documents
+from transforms.stage_shard import Receipt
 from warehouse.layout import SUCCESS_FILE, Warehouse, open_warehouse
-from warehouse.publication import receipts_folder, staged_files
 
 RUN_DATE = "2026-01-31"
 SECRET = "swordfish"  # stands in some texts; must never be quoted
@@ -82,18 +75,12 @@ def stage_run(config: RunConfig) -> tuple[RunPlan, list[Receipt]]:
     """Plans a run and does everything up to its commit, as workers would; holds no lock."""
     plan, shards = prepare(config)
     warehouse = open_warehouse(config.warehouse)
-    receipts_folder(warehouse, plan.run_id).mkdir(parents=True)
-    ids_folder(staged_files(warehouse, plan.run_id)).mkdir(parents=True)
-    receipts = []
-    for planned in shards:
-        for shard in read_shard(planned, plan.config):
-            classifier = classifier_of(plan, shard.input_index)
-            read = validate_documents(shard.table, config.reading)
-            table = split_documents(read, plan.config.inputs[shard.input_index].split)
-            shard = replace(shard, split_off=len(table) - len(read))
-            table = route_documents(classify_documents(table, classifier), classifier.bundle)
-            receipts.append(stage_shard(shard.with_table(table, "test", 0.0), plan))
-    return plan, receipts
+    warehouse.receipts(plan.run_id).mkdir(parents=True)
+    plan.id_hashes.mkdir(parents=True)
+    elements: list[Any] = [*shards]
+    for step in SHARD_STEPS.values():
+        elements = [result for element in elements for result in step(element, plan)]
+    return plan, elements
 
 
 def docyard(*arguments: object) -> Result:

@@ -104,7 +104,7 @@ def test_the_exported_graph_has_one_node_for_each_layer_s_attention(exported: Ex
 
 def test_the_int8_graph_runs_every_linear_layer_of_the_encoder_in_integers(exported: Exported) -> None:
     assert read_opsets(exported.int8_model.read_bytes()) == [("ai.onnx", 17), ("com.microsoft", 1)]
-    operators = optimized_operators(exported.int8_model)
+    operators = optimized_operators(exported.int8_model.read_bytes())
     assert operators["MatMulIntegerToFloat"] == check_int8_products(exported.int8_model, exported.float_model)
     assert operators["MatMulIntegerToFloat"] == 6 * LAYERS
     assert operators["MatMul"] == operators["MatMulNBits"] == operators["Softmax"] == 0

@@ -101,7 +101,7 @@ def test_equals_are_not_parted_by_a_threshold() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"first_tier\.width: expected a number in \[0, 1024\], found 2000"):
+    with pytest.raises(ConfigError, match=r"width: expected a number in \[0, 1024\], found 2000"):
         FirstTierTraining(width=2000)
-    with pytest.raises(ConfigError, match=r"first_tier\.pairs: expected a power of two, found 100"):
+    with pytest.raises(ConfigError, match="pairs: expected a power of two, found 100"):
         FirstTierTraining(pairs=100)

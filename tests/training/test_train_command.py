@@ -73,7 +73,8 @@ def train(folder: Path, *arguments: str, command: str = "train") -> Result:
 def test_the_bundle_answers_and_says_how_it_came_about(place: Path) -> None:
     bundle = load_bundle(place / "bundles/mail")
     assert bundle.labels == tuple(sorted(WORDS))
-    assert bundle.label_sources == (("mail.csv",),) * 3
+    listed = json.loads((bundle.folder / "labels.json").read_text())["labels"]
+    assert [entry["sources"] for entry in listed] == [["mail.csv"]] * 3
     assert bundle.manifest.training["rows"]["out_of_scope_train"] + len(bundle.fingerprint) > 30
     assert bundle.manifest.training["configuration"]["fine_tuning"]["epochs"] == 6
     assert bundle.manifest.training["parity"]["batch_differences"] == 0

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from models.bundle import ModelBundle, bundle_reference, load_bundle, write_bundle_manifest
+from models.bundle import ModelBundle, load_bundle, write_bundle_manifest
 from schemas.errors import BundleError
 
 FILES = ("model.onnx", "tokenizer.json", "labels.json", "policy.toml", "calibration.json", "card.md")
@@ -41,7 +41,6 @@ def refusal(folder: Path) -> str:
 def test_a_whole_bundle_loads_with_all_it_says(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     assert bundle.labels == ("billing", "delivery", "account", "technical")
-    assert bundle.label_sources == (("made_up",),) * 4
     assert (bundle.name, bundle.document_type, bundle.max_tokens, bundle.temperature) == ("tiny", "ticket", 32, 1.25)
     assert bundle.policy.label_min_confidence == {"billing": 0.9}
     assert bundle.manifest.training["rows"] == 2000
@@ -51,7 +50,7 @@ def test_a_whole_bundle_loads_with_all_it_says(tiny_bundle: Path) -> None:
 def test_the_digest_is_the_hash_of_bundle_json_and_the_reference_its_beginning(tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
     assert bundle.digest == hashlib.sha256((tiny_bundle / "bundle.json").read_bytes()).hexdigest()
-    assert bundle_reference(bundle) == f"tiny@{bundle.digest[:12]}"
+    assert bundle.reference == f"tiny@{bundle.digest[:12]}"
 
 
 def test_a_bundle_cannot_be_changed_in_memory(tiny_bundle: Path) -> None:

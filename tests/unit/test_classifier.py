@@ -69,8 +69,6 @@ def assert_same_bits(one: Scores, other: Scores, rows: Sequence[int] | slice = s
         assert getattr(one, name).tobytes() == getattr(other, name)[rows].tobytes(), name
     assert one.truncated.tolist() == other.truncated[rows].tolist()
     assert one.failed.tolist() == other.failed[rows].tolist()
-    if one.embeddings is not None and other.embeddings is not None:
-        assert one.embeddings.tobytes() == other.embeddings[rows].tobytes()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +97,7 @@ def poisoned(tiny_bundle: Path, model_that_fails_on_poison: bytes) -> Iterator[C
 
 
 def test_every_answer_has_its_shape_and_type(classifier: Classifier) -> None:
-    scores = classifier.classify(TEXTS, with_embeddings=True)
+    scores = classifier.classify(TEXTS)
     n = len(TEXTS)
     assert (scores.label_ids.shape, scores.label_ids.dtype) == ((n,), np.int32)
     assert (scores.confidence.shape, scores.confidence.dtype) == ((n,), np.float32)
@@ -108,8 +106,6 @@ def test_every_answer_has_its_shape_and_type(classifier: Classifier) -> None:
     assert (scores.top_confidences.shape, scores.top_confidences.dtype) == ((n, 4), np.float32)
     assert (scores.n_tokens.shape, scores.n_tokens.dtype) == ((n,), np.int32)
     assert (scores.truncated.dtype, scores.failed.dtype) == (np.bool_, np.bool_)
-    assert scores.embeddings is not None
-    assert (scores.embeddings.shape, scores.embeddings.dtype) == ((n, 32), np.float32)
 
 
 def test_the_tiny_model_knows_its_words(classifier: Classifier) -> None:
@@ -132,11 +128,9 @@ def test_answers_are_those_of_the_graph_run_by_hand(classifier: Classifier, tiny
 
 
 def test_no_texts_have_no_answers(classifier: Classifier) -> None:
-    scores = classifier.classify([], with_embeddings=True)
+    scores = classifier.classify([])
     assert scores.label_ids.shape == (0,)
     assert scores.top_label_ids.shape == (0, 4)
-    assert scores.embeddings is not None
-    assert scores.embeddings.shape == (0, 32)
 
 
 def test_a_long_text_is_cut_keeps_its_last_special_token_and_says_so(classifier: Classifier) -> None:
@@ -165,13 +159,13 @@ texts_of_few_words = st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(
 def test_an_answer_depends_on_nothing_but_its_text(
     classifiers: list[Classifier], texts: list[str], data: st.DataObject
 ) -> None:
-    together = classifiers[0].classify(texts, with_embeddings=True)
+    together = classifiers[0].classify(texts)
     for other in classifiers[1:]:
-        assert_same_bits(other.classify(texts, with_embeddings=True), together)
+        assert_same_bits(other.classify(texts), together)
     order = data.draw(st.permutations(range(len(texts))))
     part = order[: data.draw(st.integers(1, len(texts)))]
     for one in classifiers:
-        assert_same_bits(one.classify([texts[row] for row in part], with_embeddings=True), together, part)
+        assert_same_bits(one.classify([texts[row] for row in part]), together, part)
 
 
 def test_a_text_alone_gets_the_answer_it_gets_among_a_thousand(classifier: Classifier) -> None:

@@ -23,9 +23,9 @@ class CountingClassifier(Classifier):
 
     seen: list[str]
 
-    def classify(self, texts: Sequence[str], with_embeddings: bool = False, encoder_only: bool = False) -> Scores:
+    def classify(self, texts: Sequence[str], encoder_only: bool = False) -> Scores:
         self.seen = list(texts)
-        return super().classify(texts, with_embeddings, encoder_only)
+        return super().classify(texts, encoder_only)
 
 
 @pytest.fixture

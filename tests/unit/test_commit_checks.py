@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import attrgetter
 
 import pytest
 from hypothesis import given
@@ -8,14 +9,15 @@ from hypothesis import strategies as st
 
 from schemas.errors import BalanceError
 from transforms.commit_run import check_balance, check_complete, count_frame
-from transforms.receipts import Receipt, StagedFile, position
+from transforms.stage_shard import Receipt
+from warehouse.manifest import TableFile
 
 
 def receipt(shard: int = 0, part: int = 0, is_last: bool = True, c: int = 3, r: int = 1, e: int = 2) -> Receipt:
     """With c rows classified, r rejected and e escalated, all of it staged."""
     name = f"part-{shard:05d}-{part:04d}"
     rows = {"classifications": c, "escalations": e, "rejections": r}
-    files = tuple(StagedFile(table, f"{table}/{name}.parquet", n, 1, "") for table, n in rows.items() if n)
+    files = tuple(TableFile(table, f"{table}/{name}.parquet", n, 1, "") for table, n in rows.items() if n)
     return Receipt(name, shard, part, is_last, "ticket", c + r, c, r, e, files)
 
 
@@ -36,7 +38,7 @@ def test_a_receipt_that_is_lost_twice_there_or_out_of_plan_is_noticed(parts: lis
     receipts = _shards(parts)
     index = data.draw(st.integers(0, len(receipts) - 1))
     lost = receipts[:index] + receipts[index + 1 :]
-    twice = sorted([*receipts, receipts[index]], key=position)
+    twice = sorted([*receipts, receipts[index]], key=attrgetter("position"))
     foreign = [*receipts, receipt(len(parts))]
     for wrong in (lost, twice, foreign):
         with pytest.raises(BalanceError, match="nothing is published"):

@@ -17,9 +17,7 @@ from schemas.tables import CLASSIFICATIONS, ESCALATIONS, REJECTIONS
 from tests.support.small_runs import config_of, documents, stage_run, write_jsonl
 from transforms import deduplicate
 from transforms.deduplicate import find_repeated, published_name, reject_duplicates
-from transforms.receipts import Receipt
-from transforms.stage_shard import id_hashes
-from warehouse.publication import staged_files
+from transforms.stage_shard import Receipt, id_hashes
 
 # Few enough values to repeat, and the ends of the range and of its slices among them.
 _HASHES = st.sampled_from(
@@ -79,9 +77,9 @@ def _dedup(
         )
     config = config_of(tmp_path / "in", bundle, tmp_path / "wh", reading=ReadingConfig(shard_bytes=shard_bytes))
     plan, receipts = stage_run(config)
-    folder = staged_files(plan.warehouse, plan.run_id)
-    revised = reject_duplicates(folder, receipts, at_once)
-    assert reject_duplicates(folder, receipts, at_once) == revised  # a repeated commit starts from the same
+    folder = plan.warehouse.staged_files(plan.run_id)
+    revised = reject_duplicates(plan, receipts, at_once)
+    assert reject_duplicates(plan, receipts, at_once) == revised  # a repeated commit starts from the same
     kept, escalated, rejected = (
         _rows(folder, revised, kind.name) for kind in (CLASSIFICATIONS, ESCALATIONS, REJECTIONS)
     )
@@ -133,7 +131,7 @@ def test_ids_whose_hashes_meet_are_compared_in_full(
 def test_a_document_that_was_rejected_before_is_not_the_first(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", [{"id": "a", "text": ""}, {"id": "a", "text": "refund"}])
     plan, receipts = stage_run(config_of(tmp_path / "a.jsonl", tiny_bundle_unchanged, tmp_path / "wh"))
-    [receipt] = reject_duplicates(staged_files(plan.warehouse, plan.run_id), receipts)
+    [receipt] = reject_duplicates(plan, receipts)
     assert (receipt.classified, receipt.reasons) == (1, {"empty_text": 1})
 
 
@@ -141,14 +139,14 @@ def test_one_file_that_two_inputs_mean_is_classified_once(tiny_bundle_unchanged:
     source = write_jsonl(tmp_path / "a.jsonl", documents(9))
     once = InputConfig((str(source),), "ticket", str(tiny_bundle_unchanged))
     plan, receipts = stage_run(config_of((once, once), tiny_bundle_unchanged, tmp_path / "wh"))
-    first, second = reject_duplicates(staged_files(plan.warehouse, plan.run_id), receipts)
+    first, second = reject_duplicates(plan, receipts)
     assert (first.classified, second.classified, second.reasons) == (9, 0, {"duplicate_id": 9})
 
 
 def test_a_run_without_duplicates_keeps_its_receipts(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "a.jsonl", documents(20))
     plan, receipts = stage_run(config_of(tmp_path / "a.jsonl", tiny_bundle_unchanged, tmp_path / "wh"))
-    assert reject_duplicates(staged_files(plan.warehouse, plan.run_id), receipts) == receipts
+    assert reject_duplicates(plan, receipts) == receipts
 
 
 def test_revised_files_are_published_under_the_name_of_the_staged_ones() -> None:

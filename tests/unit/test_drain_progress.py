@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from escalation.database import transaction
 from escalation.tables import items
-from pipelines import drain_progress
-from pipelines.drain_progress import describe_progress, show_progress
+from pipelines import queue_jobs
+from pipelines.queue_jobs import describe_progress, show_progress
 from schemas.drain_config import DrainConfig
 from tests.support.small_drains import put_items
 
@@ -43,8 +43,8 @@ class Lines(io.StringIO):
 @pytest.mark.parametrize("terminal", [False, True])
 def test_lines_come_while_it_runs(queue: sa.Engine, monkeypatch: pytest.MonkeyPatch, terminal: bool) -> None:
     put_items(queue, 4)
-    monkeypatch.setattr(drain_progress, "_LOG_SECONDS", (0.01,))
-    monkeypatch.setattr(drain_progress, "_TERMINAL_SECONDS", 0.01)
+    monkeypatch.setattr(queue_jobs, "_LOG_SECONDS", (0.01,))
+    monkeypatch.setattr(queue_jobs, "_TERMINAL_SECONDS", 0.01)
     written = Lines(terminal)
     monkeypatch.setattr(sys, "stderr", written)
     with show_progress(queue, DrainConfig()):

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import bundle_reference, load_bundle, write_bundle_manifest
+from models.bundle import load_bundle, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation import evaluate, wilson_interval
 from schemas.errors import ConfigError
@@ -31,7 +31,7 @@ def classifier(tiny_bundle_unchanged: Path) -> Iterator[Classifier]:
 def test_right_answers_are_counted_and_the_values_are_strict_json(classifier: Classifier) -> None:
     result = evaluate(classifier, list(EASY), list(EASY.values()))
     assert json.loads(json.dumps(result, allow_nan=False))["rows"] == 4
-    assert result["bundle"] == bundle_reference(classifier.bundle)
+    assert result["bundle"] == classifier.bundle.reference
     assert (result["accuracy"], result["macro_f1"], result["failed_rows"]) == (1.0, 1.0, 0)
     assert result["accuracy_interval_95"] == wilson_interval(4, 4)
     assert result["accepted_share"] + result["escalated_share"] == pytest.approx(1.0)

@@ -8,7 +8,7 @@ from schemas.extras import ROOT, pip_install
 
 def test_a_checkout_is_installed_with_the_extra_from_where_it_lies() -> None:
     assert (ROOT / "pipelines/cli.py").is_file()
-    assert shlex.split(pip_install("fallback")) == ["pip", "install", "-e", f"{ROOT}[fallback]"]
+    assert shlex.split(pip_install("queue")) == ["pip", "install", "-e", f"{ROOT}[queue]"]
 
 
 def test_a_path_with_a_space_is_one_argument(tmp_path: Path) -> None:
@@ -19,4 +19,4 @@ def test_a_path_with_a_space_is_one_argument(tmp_path: Path) -> None:
 
 
 def test_the_installed_product_is_named(tmp_path: Path) -> None:
-    assert pip_install("fallback", tmp_path) == "pip install 'docyard[fallback]'"
+    assert pip_install("queue", tmp_path) == "pip install 'docyard[queue]'"

@@ -86,7 +86,7 @@ def test_where_it_is_sure_the_first_tier_answers_and_elsewhere_the_encoder(tiny_
     bundle = with_first_tier(tiny_bundle, weights(sure=8.0).to_bytes(), threshold=0.9)
     cascade, encoder = Classifier(bundle, threads=1), Classifier(bundle, threads=1, first_tier="off")
     texts = [*TEXTS, *(" ".join(TEXTS[n % 5].split()[: 1 + n % 4]) for n in range(20)), "refund " * 60]
-    found, alone = cascade.classify(texts, with_embeddings=True), encoder.classify(texts)
+    found, alone = cascade.classify(texts), encoder.classify(texts)
     assert 0 < found.first_tier.sum() < len(texts)
     assert not alone.first_tier.any()
     assert not found.first_tier[-1]  # longer than one window
@@ -94,8 +94,6 @@ def test_where_it_is_sure_the_first_tier_answers_and_elsewhere_the_encoder(tiny_
         ours, theirs = getattr(found, name), getattr(alone, name)
         assert np.array_equal(ours[~found.first_tier], theirs[~found.first_tier])
     assert (found.confidence[found.first_tier] >= 0.9).all()
-    assert found.embeddings is not None
-    assert np.array_equal(np.isnan(found.embeddings).any(axis=1), found.first_tier)
     assert not found.failed.any()
     again = [cascade.classify([text]).confidence[0] for text in texts]
     assert np.array_equal(np.array(again, dtype=np.float32), found.confidence)

@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from models.training.config import DataConfig
+from schemas.configuration import read_values
 from schemas.drain_config import DrainConfig
 from schemas.errors import ConfigError
 from schemas.paths import expand_database, expand_path
 from schemas.review_config import ReviewConfig
-from schemas.run_config import RunConfig, build, load_config
+from schemas.run_config import RunConfig, load_config
 from tests.support.small_runs import docyard
 
 
@@ -85,7 +86,8 @@ _INPUT = {"paths": ["~/a", "b"], "document_type": "ticket", "bundle": "~/bundle"
 def test_every_path_of_every_configuration_file_knows_the_home_folder(
     home: Path, kind: type, values: dict[str, Any], found: Any
 ) -> None:
-    for path in found(build(kind, values, "")):
+    made = read_values(kind, values)
+    for path in found(made):
         assert "~" not in path
         assert path == "b" or str(home) in path
 
@@ -99,7 +101,7 @@ def test_a_refusal_names_the_key(tmp_path: Path) -> None:
 
 def test_a_flag_knows_the_home_folder_where_the_shell_leaves_it_alone(home: Path) -> None:
     assert docyard("runs", "--warehouse=~/none").stderr.startswith(f"error: {home}/none: no warehouse here")
-    assert docyard("drain", "--warehouse=~/none").stderr.startswith(f"error: {home}/none: no warehouse here")
+    assert docyard("queue", "drain", "--warehouse=~/none").stderr.startswith(f"error: {home}/none: no warehouse here")
     refused = docyard("audit", "verify", "--database=sqlite:///~/none.sqlite")
     assert f"sqlite:///{home}/none.sqlite: there is no queue" in refused.stderr
     assert docyard("sample", "~/samples", "--documents=200", "--kind=ticket").exit_code == 0

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
-from models.policy import Policy, parse_policy, route
-from schemas.codes import Route, RouteReason
+from models.policy import Policy, parse_policy
+from models.scores import Scores
+from schemas.codes import RouteReason
 from schemas.errors import BundleError
 
 LABELS = ("billing", "delivery", "account.reset")
@@ -25,24 +29,32 @@ date = 2026-11-22
 """
 
 
-def route_one(confidence: float, familiarity: float, truncated: bool, n_windows: int = 1) -> tuple[str, str]:
-    routes, reasons = route(
-        np.array([confidence], dtype=np.float32),
-        np.array([familiarity], dtype=np.float32),
-        np.array([truncated]),
-        np.array([n_windows], dtype=np.int32),
-        np.array([0.9], dtype=np.float32),
-        4.2,
-        2,
+def scores(
+    confidence: ArrayLike, familiarity: ArrayLike, truncated: ArrayLike, n_windows: ArrayLike, label_ids: ArrayLike
+) -> Scores:
+    n = len(np.asarray(confidence))
+    return Scores(
+        top_label_ids=np.array(label_ids, dtype=np.int32).reshape(n, 1),
+        top_confidences=np.array(confidence, dtype=np.float32).reshape(n, 1),
+        familiarity=np.array(familiarity, dtype=np.float32),
+        n_tokens=np.full(n, 9, dtype=np.int32),
+        truncated=np.array(truncated, dtype=np.bool_),
+        n_windows=np.array(n_windows, dtype=np.int32),
+        first_tier=np.zeros(n, dtype=np.bool_),
     )
-    return str(routes[0]), str(reasons[0])
+
+
+def route_one(confidence: float, familiarity: float, truncated: bool, n_windows: int = 1) -> tuple[bool, str]:
+    policy = Policy(LABELS, 0.9, 4.2, max_windows=2)
+    accepted, reasons, _ = policy.route(scores([confidence], [familiarity], [truncated], [n_windows], [1]))
+    return bool(accepted[0]), str(reasons[0])
 
 
 def test_a_policy_is_read_with_the_labels_own_thresholds_and_the_record_of_its_selection() -> None:
     policy = parse_policy(WHOLE, LABELS, "policy.toml")
     assert (policy.min_confidence, policy.min_familiarity) == (0.8, 4.0)
     assert policy.selection["criterion"] == "risk 0.02 at 95%"
-    thresholds = policy.thresholds(LABELS)
+    thresholds = policy.thresholds()
     assert thresholds.dtype == np.float32
     np.testing.assert_array_equal(thresholds, np.array([0.8, 0.8, 1.0], dtype=np.float32))
 
@@ -54,15 +66,24 @@ def test_a_policy_says_when_the_first_tier_answers_and_how_that_was_chosen() -> 
 
 
 def test_what_the_first_tier_answered_is_accepted_whatever_the_encoder_s_guards_say() -> None:
-    two = np.array([0.5, 0.5], dtype=np.float32)
-    no, one = np.zeros(2, dtype=bool), np.ones(2, dtype=np.int32)
-    routes, reasons = route(two, two, no, one, np.array([0.9, 0.9], dtype=np.float32), 4.2, 2, np.array([True, False]))
-    assert (routes.tolist(), reasons.tolist()) == (["accepted", "escalated"], ["certain", "unfamiliar"])
+    policy = Policy(LABELS, 0.9, 4.2, first_tier={"strict": 0.45})
+    two = replace(scores([0.5, 0.5], [0.5, 0.5], [False] * 2, [1, 1], [0, 0]), first_tier=np.array([True, False]))
+    accepted, reasons, thresholds = policy.route(two)
+    assert (accepted.tolist(), reasons.tolist()) == ([True, False], ["certain", "unfamiliar"])
+    assert thresholds.tolist() == [np.float32(0.45), np.float32(0.9)]
+
+
+def test_a_text_that_the_model_failed_on_is_escalated_as_failed() -> None:
+    routing = Policy(LABELS, 0.0, -np.inf).route(scores([np.nan], [np.nan], [True], [1], [-1]))
+    assert (routing.accepted.tolist(), routing.reasons.tolist()) == ([False], ["failed"])
 
 
 def test_thresholds_follow_the_order_of_the_labels() -> None:
-    policy = Policy(0.5, 0.0, {"delivery": 0.75})
-    assert policy.thresholds(("delivery", "billing")).tolist() == [0.75, 0.5]
+    policy = Policy(("delivery", "billing"), 0.5, 0.0, {"delivery": 0.75})
+    assert policy.thresholds().tolist() == [0.75, 0.5]
+    routing = policy.route(scores([0.6, 0.6], [1, 1], [False] * 2, [1, 1], [1, 0]))
+    assert routing.thresholds.tolist() == [0.5, 0.75]
+    assert routing.accepted.tolist() == [True, False]
 
 
 def test_a_policy_may_leave_strangers_unguarded() -> None:
@@ -111,15 +132,15 @@ def test_a_policy_that_cannot_be_meant_is_refused(content: bytes, expected: str)
 
 
 def test_an_answer_that_reaches_both_thresholds_is_accepted_even_by_a_hair() -> None:
-    assert route_one(0.9, 4.2, False) == (Route.ACCEPTED, RouteReason.CERTAIN)
-    assert route_one(1.0, 99.0, False) == (Route.ACCEPTED, RouteReason.CERTAIN)
+    assert route_one(0.9, 4.2, False) == (True, RouteReason.CERTAIN)
+    assert route_one(1.0, 99.0, False) == (True, RouteReason.CERTAIN)
 
 
 def test_an_answer_just_below_a_threshold_is_escalated() -> None:
     below_confidence = float(np.nextafter(np.float32(0.9), np.float32(0)))
     below_familiarity = float(np.nextafter(np.float32(4.2), np.float32(0)))
-    assert route_one(below_confidence, 4.2, False) == (Route.ESCALATED, RouteReason.LOW_CONFIDENCE)
-    assert route_one(0.9, below_familiarity, False) == (Route.ESCALATED, RouteReason.UNFAMILIAR)
+    assert route_one(below_confidence, 4.2, False) == (False, RouteReason.LOW_CONFIDENCE)
+    assert route_one(0.9, below_familiarity, False) == (False, RouteReason.UNFAMILIAR)
 
 
 def test_the_gravest_reason_is_given() -> None:
@@ -127,12 +148,12 @@ def test_the_gravest_reason_is_given() -> None:
     assert route_one(0.1, 0.0, False, 3)[1] == RouteReason.TOO_LONG
     assert route_one(0.1, 0.0, False)[1] == RouteReason.UNFAMILIAR
     assert route_one(0.1, 9.0, False)[1] == RouteReason.LOW_CONFIDENCE
-    assert route_one(0.99, 9.0, True) == (Route.ESCALATED, RouteReason.TRUNCATED)
+    assert route_one(0.99, 9.0, True) == (False, RouteReason.TRUNCATED)
 
 
 def test_a_text_of_as_many_windows_as_the_policy_allows_is_accepted_and_one_of_more_is_escalated() -> None:
-    assert route_one(0.99, 9.0, False, 2) == (Route.ACCEPTED, RouteReason.CERTAIN)
-    assert route_one(0.99, 9.0, False, 3) == (Route.ESCALATED, RouteReason.TOO_LONG)
+    assert route_one(0.99, 9.0, False, 2) == (True, RouteReason.CERTAIN)
+    assert route_one(0.99, 9.0, False, 3) == (False, RouteReason.TOO_LONG)
 
 
 def test_a_policy_allows_one_window_unless_it_says_otherwise() -> None:
@@ -142,27 +163,22 @@ def test_a_policy_allows_one_window_unless_it_says_otherwise() -> None:
 
 
 def test_a_value_that_is_not_a_number_is_never_accepted() -> None:
-    assert route_one(float("nan"), 9.0, False)[0] == Route.ESCALATED
-    assert route_one(0.99, float("nan"), False)[0] == Route.ESCALATED
-
-
-def test_no_documents_have_no_routes() -> None:
-    none = np.array([], dtype=np.float32)
-    routes, reasons = route(none, none, none.astype(bool), none.astype(np.int32), none, 0.0, 1)
-    assert len(routes) == len(reasons) == 0
+    assert route_one(float("nan"), 9.0, False)[0] is False
+    assert route_one(0.99, float("nan"), False)[0] is False
 
 
 unit = st.floats(0, 1, width=32)
 nats = st.floats(-100, 100, width=32)
-rows = st.lists(st.tuples(unit, nats, st.booleans(), st.integers(1, 4), unit), min_size=1, max_size=30)
+rows = st.lists(st.tuples(unit, nats, st.booleans(), st.integers(1, 4), st.integers(0, 2)), max_size=30)
 
 
-@given(rows=rows, min_familiarity=st.floats(-100, 100), most=st.integers(1, 4))
+@given(rows=rows, min_familiarity=st.floats(-100, 100), most=st.integers(1, 4), leasts=st.tuples(unit, unit, unit))
 def test_routing_many_is_routing_each(
-    rows: list[tuple[float, float, bool, int, float]], min_familiarity: float, most: int
+    rows: list[tuple[float, float, bool, int, int]], min_familiarity: float, most: int, leasts: tuple[float, ...]
 ) -> None:
-    confidence, familiarity, truncated, n_windows, thresholds = (np.array(column) for column in zip(*rows, strict=True))
-    together = route(confidence, familiarity, truncated, n_windows, thresholds, min_familiarity, most)
-    for index, (one, near, cut, windows, least) in enumerate(rows):
-        accepted = not cut and windows <= most and near >= np.float32(min_familiarity) and one >= least
-        assert (together[0][index] == "accepted") == (together[1][index] == "certain") == accepted
+    policy = Policy(LABELS, 0.5, min_familiarity, dict(zip(LABELS, leasts, strict=True)), most)
+    routing = policy.route(scores(*(zip(*rows, strict=True) if rows else [[]] * 5)))
+    assert len(routing.accepted) == len(routing.reasons) == len(rows)
+    for index, (sure, near, cut, windows, label_id) in enumerate(rows):
+        accepted = not cut and windows <= most and near >= np.float32(min_familiarity) and sure >= leasts[label_id]
+        assert routing.accepted[index] == (routing.reasons[index] == "certain") == accepted

@@ -12,7 +12,7 @@ import pytest
 
 from schemas.errors import ERRORS, RunFailedError, StorageError, error_named
 from schemas.system_errors import system_error
-from warehouse.layout import write_durably
+from warehouse.files import write_durably
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EROFS, errno.EXDEV, errno.ENOTDIR, errno.EFBIG])

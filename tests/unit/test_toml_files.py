@@ -8,10 +8,11 @@ import pytest
 
 from models.bundle import load_bundle
 from models.policy import parse_policy
+from schemas.configuration import read_toml
 from schemas.drain_config import load_drain_config
 from schemas.errors import ConfigError
 from schemas.review_config import load_review_config
-from schemas.run_config import load_config, read_toml
+from schemas.run_config import load_config
 
 MARK = b"\xef\xbb\xbf"
 RUN = b"""run_date = 2026-01-31

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from escalation.llm.vote_fitting import (
+from escalation.llm.qualification import (
     LabelledVote,
     choose_threshold,
     fit_vote,

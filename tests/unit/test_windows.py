@@ -83,16 +83,10 @@ def test_a_long_text_is_answered_by_the_mean_over_its_windows(classifier: Classi
     text = words(75)  # windows of 30 tokens that share 10: 4 of them, 26 or 27 tokens each
     bounds = window_bounds(75, 30, 10)
     windows = [" ".join(text.split()[start:stop]) for start, stop in bounds]
-    alone = classifier.classify(windows, with_embeddings=True)
-    whole = classifier.classify([text], with_embeddings=True)
+    whole = classifier.classify([text])
     assert (whole.n_tokens.tolist(), whole.n_windows.tolist(), whole.truncated.tolist()) == ([77], [4], [False])
     expected = classifier.logits(windows).mean(axis=0, dtype=np.float64).astype(np.float32)
     np.testing.assert_array_equal(classifier.logits([text])[0], expected)
-    assert alone.embeddings is not None
-    assert whole.embeddings is not None
-    np.testing.assert_array_equal(
-        whole.embeddings[0], alone.embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
-    )
 
 
 def test_a_text_that_fits_is_answered_as_without_windows(classifier: Classifier, tiny_bundle_unchanged: Path) -> None:

@@ -17,10 +17,8 @@ from schemas.file_contents import DELIMITERS, TAB, columns_of, delimiter_between
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
 from schemas.text_template import TextTemplate, parse_text_template
-from transforms.readers.files import DamagedFileError
-from transforms.readers.lines import Line, shard_lines
-from transforms.readers.path_columns import path_columns
-from transforms.readers.rows import DocumentRows
+from transforms.readers.files import DamagedFileError, Line, shard_lines
+from transforms.readers.rows import DocumentRows, path_columns
 
 _MISPLACED_QUOTE = (Reason.MALFORMED_RECORD, "a quote is misplaced or never closed")
 _OTHER_HEADER = (

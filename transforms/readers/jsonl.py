@@ -17,10 +17,8 @@ from schemas.file_contents import text_advice
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
 from schemas.text_template import TextTemplate, field_value, parse_text_template
-from transforms.readers.files import DamagedFileError
-from transforms.readers.lines import shard_lines
-from transforms.readers.path_columns import path_columns
-from transforms.readers.rows import DocumentRows
+from transforms.readers.files import DamagedFileError, shard_lines
+from transforms.readers.rows import DocumentRows, path_columns
 
 _ABSENT = object()
 _KINDS = {

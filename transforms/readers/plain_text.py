@@ -12,10 +12,8 @@ from schemas.file_contents import delimiter_between
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard, TextFile
 from schemas.text_template import TextTemplate, field_value, parse_text_template
-from transforms.readers.files import DamagedFileError, content_chunks
-from transforms.readers.lines import check_content
-from transforms.readers.path_columns import path_columns
-from transforms.readers.rows import DocumentRows
+from transforms.readers.files import DamagedFileError, check_content, content_chunks
+from transforms.readers.rows import DocumentRows, path_columns
 
 _LONGEST_HEADER = 4096  # characters
 

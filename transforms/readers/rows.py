@@ -1,12 +1,17 @@
-"""Collecting records, good and bad, as columns of the document table."""
+"""Collects records, good and bad, as columns of the document table."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from urllib.parse import unquote
+
 import pyarrow as pa
 
-from schemas.codes import REASON_DESCRIPTIONS, Reason
+from schemas.codes import Reason
 from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
+
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
 
 class DocumentRows:
@@ -77,7 +82,7 @@ class DocumentRows:
         stages: list[str | None] = [None] * n_rows
         details: list[str | None] = [self._absences.get(row) for row in range(n_rows)]
         for row, (reason, detail) in self._rejections.items():
-            stages[row], reasons[row], details[row] = REASON_DESCRIPTIONS[reason][0].value, reason.value, detail
+            stages[row], reasons[row], details[row] = reason.stage.value, reason.value, detail
         columns = {
             "document_id": self._ids,
             "text": self._texts,
@@ -105,3 +110,23 @@ def rejection_table(source_uri: str, offset: int | None, reason: Reason, detail:
     rows = DocumentRows(source_uri, ReadingConfig())
     rows.reject(offset, reason, detail)
     return rows.take()
+
+
+def path_columns(source_uri: str, wanted: Iterable[str]) -> dict[str, str | None]:
+    """The wanted columns that folders of the path name, with their values; None for Hive's name of null.
+
+    Special characters are decoded, as Hive encodes them ("S%C3%A3o%20Paulo").
+    """
+    if "=" not in source_uri and "%3D" not in source_uri:
+        return {}
+    names = set(wanted)
+    found: dict[str, str | None] = {}
+    for folder in source_uri.partition("?")[0].split("/")[:-1]:
+        name, equals, value = _unquoted(folder).partition("=")
+        if equals and _unquoted(name) in names:
+            found[_unquoted(name)] = None if value == _HIVE_NULL else _unquoted(value)
+    return found
+
+
+def _unquoted(text: str) -> str:
+    return unquote(text, errors="backslashreplace")

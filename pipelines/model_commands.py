@@ -1,0 +1,125 @@
+"""The commands around bundles: train, build, measure and examine them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.options import PATH, json_option
+from pipelines.terminal import answer, report
+from schemas.codes import FIRST_TIER_CHOICES
+from schemas.errors import BundleError
+
+_config = click.argument("config", type=PATH)
+_data = click.option(
+    "--data",
+    type=PATH,
+    metavar="DIR",
+    help="Where the paths of the data start.  [default: $DOCYARD_DATA, else the folder of CONFIG]",
+)
+_work = click.option("--work", type=PATH, metavar="DIR", help="Where work is kept.  [default: build/NAME]")
+_out = click.option("--out", type=PATH, metavar="DIR", help="Where the bundle goes.  [default: bundles/NAME]")
+
+
+@click.command()
+@_config
+@_data
+@_work
+@_out
+@click.option("--check", is_flag=True, help="Only check the data; train nothing.")
+def train(config: Path, data: Path | None, work: Path | None, out: Path | None, check: bool) -> None:
+    """Train a bundle on labelled data as CONFIG (TOML) says.
+
+    A training that was killed continues where it was.
+    """
+    from pipelines.train import train as make
+
+    for line in make(config, data, work, out, check):
+        report(line)
+
+
+@click.command()
+@_config
+@click.argument("checkpoint", type=PATH)
+@_data
+@_work
+@_out
+def bundle(config: Path, checkpoint: Path, data: Path | None, work: Path | None, out: Path | None) -> None:
+    """Make a bundle of the trained network in CHECKPOINT.
+
+    Quantizes, calibrates, chooses a policy and measures.
+    """
+    from pipelines.train import bundle as make
+
+    for line in make(config, checkpoint, data, work, out):
+        report(line)
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@click.argument("data", type=PATH)
+@json_option
+@click.option("--html", "html_path", type=PATH, metavar="FILE", help="Write a page with tables and plots here.")
+@click.option("--text-column", metavar="NAME", help="With the text.  [default: text, or as the bundle's template says]")
+@click.option("--label-column", default="label", show_default=True, metavar="NAME", help="With the right label.")
+@click.option("--labels-column", metavar="NAME", help="With a JSON list of all right labels, where a row has several.")
+@click.option(
+    "--slice-column", "slice_columns", multiple=True, metavar="NAME", help="Measure by its values; may be repeated."
+)
+@click.option("--none-label", metavar="LABEL", help="The label for none of these; measure the other rows apart.")
+@click.option("--positive-label", metavar="LABEL", help="The label to look for; give its average precision.")
+@click.option(
+    "--first-tier",
+    type=click.Choice(FIRST_TIER_CHOICES),
+    default="strict",
+    show_default=True,
+    help="When a bundle's first tier answers instead of its encoder.",
+)
+def evaluate(
+    bundle: Path,
+    data: Path,
+    as_json: bool,
+    html_path: Path | None,
+    text_column: str | None,
+    label_column: str,
+    labels_column: str | None,
+    slice_columns: tuple[str, ...],
+    none_label: str | None,
+    positive_label: str | None,
+    first_tier: str,
+) -> None:
+    """Measure BUNDLE on labelled DATA (Parquet, CSV, JSON Lines)."""
+    from models.evaluation.report import describe_evaluation
+    from models.labelled import Columns
+    from pipelines.evaluate import evaluate_file
+
+    result: dict[str, Any] = evaluate_file(
+        bundle,
+        data,
+        Columns(text_column or "", label_column, labels_column or "", slice_columns),
+        none_label=none_label or "",
+        positive_label=positive_label or "",
+        first_tier=first_tier,
+        html_path=html_path,
+    )
+    text = json.dumps(result, indent=1, allow_nan=False) if as_json else describe_evaluation(result)
+    (report if html_path else answer)(text)
+
+
+@click.command()
+@click.argument("bundles", nargs=-1, type=PATH)
+@json_option
+def doctor(bundles: tuple[Path, ...], as_json: bool) -> None:
+    """Check this machine, and whether BUNDLES answer as recorded.
+
+    Says what the machine offers and whether int8 is exact on it.
+    """
+    from pipelines.doctor import describe_diagnosis, diagnose
+
+    diagnosis = diagnose(bundles)
+    answer(json.dumps(diagnosis.figures(), sort_keys=True) if as_json else describe_diagnosis(diagnosis))
+    if diagnosis.unsound:
+        raise BundleError(f"a run here would refuse {', '.join(diagnosis.unsound)}; what is wrong stands in the report")

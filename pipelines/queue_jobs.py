@@ -1,0 +1,404 @@
+"""The work of the commands `docyard queue …`, and the text and data they print."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
+
+from escalation import items as queue_items
+from escalation.clock import iso_time, now_micros
+from escalation.database import database_error, default_url, open_database, reading, transaction
+from escalation.events import Event, append_event
+from escalation.llm import batches, qualification
+from escalation.llm.backends import backend_name, open_endpoint, with_embedded_defaults
+from escalation.llm.budget import NANOS, Cap, money, spent
+from escalation.llm.calls import DrainContext
+from escalation.llm.drain import Drain, DrainCounts
+from escalation.loading import Load, load_escalations
+from escalation.report import QueueReport, estimate_drain, queue_report
+from escalation.tables import items
+from models.bundle import load_bundle
+from models.classifier import Classifier
+from models.labelled import Columns, read_evaluation_data
+from pipelines.runs import existing_warehouse
+from pipelines.terminal import alongside
+from schemas.codes import EventAction, ItemCode, ItemState
+from schemas.drain_config import EMBEDDED, DrainConfig
+from schemas.errors import ConfigError
+from warehouse.layout import Warehouse
+
+logger = logging.getLogger(__name__)
+
+_TERMINAL_SECONDS = 1.0
+_LOG_SECONDS = (5.0, 10.0, 15.0, 30.0)  # the first lines; then one per so long as the last of them
+_ENDED = (ItemState.SETTLED, ItemState.IN_REVIEW, ItemState.DEAD)
+_LOADED = ("escalated", "new", "decided_before", "withdrawn")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The output of a command.
+
+    Attributes:
+        data: the same as `text`, as plain values.
+        interrupted: True where a signal stopped it.
+        complaint: about the input, "" for none.
+    """
+
+    text: str
+    data: dict[str, Any]
+    interrupted: bool = False
+    complaint: str = ""
+
+
+@contextlib.contextmanager
+def open_queue(config: DrainConfig) -> Iterator[sa.Engine]:
+    """The configured queue, with its tables.
+
+    Raises:
+        InputError: there is no warehouse.
+        QueueError: the database cannot be used.
+        StorageError: this user may not write it.
+    """
+    warehouse = _warehouse(config)
+    engine = open_database(config.queue.database or default_url(warehouse.root))
+    try:
+        yield engine
+    except DBAPIError as error:
+        raise database_error(engine, error) from None
+    finally:
+        engine.dispose()
+
+
+def load(engine: sa.Engine, config: DrainConfig) -> Outcome:
+    """Brings the queue in line with the published escalations."""
+    return _state(engine, config, load_escalations(engine, _warehouse(config), config))
+
+
+def drain(
+    engine: sa.Engine,
+    config: DrainConfig,
+    workers: int,
+    max_items: int | None,
+    max_seconds: float | None,
+    quiet: bool,
+) -> Outcome:
+    """Loads, asks, decides.
+
+    Raises:
+        ConfigError: the embedded model is asked for and not installed.
+        EndpointError: the endpoint cannot be used; answers are kept, the other items stay pending.
+        QueueError: the database failed.
+    """
+    config = with_embedded_defaults(config)
+    loads = load_escalations(engine, _warehouse(config), config)
+    progress = contextlib.nullcontext() if quiet else show_progress(engine, config)
+    with stop_on_signals() as stop, _asking(engine, config, "drain") as context, progress:
+        counts = Drain(context, workers, stop, max_items, max_seconds).run()
+    return _state(engine, config, loads, counts)
+
+
+def estimate(engine: sa.Engine, config: DrainConfig) -> Outcome:
+    """Counts the requests of a drain and their cost; money in the data is in the currency."""
+    config = with_embedded_defaults(config)
+    found = estimate_drain(engine, _warehouse(config), config)
+    tokens, cost = found.input_tokens, found.cost
+    lines = [
+        f"items   {found.items:,} to ask about, {found.not_asked:,} straight to people",
+        f"tokens  {tokens.low:,.0f} / {tokens.expected:,.0f} / {tokens.high:,.0f} sent (low / expected / high)",
+    ]
+    if cost is None or found.price is None:
+        lines.append(f"cost    unknown: no [[budget.prices]] for {config.llm.model!r}")
+    else:
+        amounts = " / ".join(money(nanos, config.budget.currency) for nanos in (cost.low, cost.expected, cost.high))
+        dated = f", price of {found.price.as_of}" if found.price.as_of else ""
+        lines.append(f"cost    {amounts}, each item asked once{dated}")
+    basis = "earlier calls" if found.measured else "a rule of thumb, until 20 calls are measured"
+    lines.append(f"        expected rests on {basis}; high is what the cap counts before a call")
+    data = {
+        "items": found.items,
+        "not_asked": found.not_asked,
+        "input_tokens": asdict(tokens),
+        "cost": {name: nanos / NANOS for name, nanos in asdict(cost).items()} if cost else None,
+        "price_as_of": found.price.as_of if found.price else None,
+        "measured": found.measured,
+    }
+    return Outcome("\n".join([*lines, "nothing was sent and nothing changed"]), data)
+
+
+def qualify(
+    engine: sa.Engine,
+    config: DrainConfig,
+    labelled: Path,
+    bundle: Path,
+    text_column: str,
+    label_column: str,
+    workers: int,
+) -> Outcome:
+    """Asks the configured LLM about labelled texts and records what its vote is worth with a bundle.
+
+    Raises:
+        ConfigError: the embedded model is configured, which never settles anything; or the cap is too low.
+        InputError: the file cannot be read, or the policy escalates too few of its texts.
+        BundleError: the bundle cannot be used.
+        EndpointError: the endpoint cannot be used.
+    """
+    if config.llm.base_url == EMBEDDED:
+        raise ConfigError(
+            "the embedded model never settles anything; set llm.base_url and llm.model to qualify another"
+        )
+    config = with_embedded_defaults(config)
+    data = read_evaluation_data(labelled, Columns(text_column, label_column))
+    classifier = Classifier(load_bundle(bundle))
+    try:
+        rows = qualification.escalated_texts(classifier, data.texts, data.labels)
+        with stop_on_signals() as stop, _asking(engine, config, "qualify") as context:
+            sha256 = hashlib.sha256(labelled.read_bytes()).hexdigest()
+            found = qualification.qualify(context, classifier, rows, sha256, workers, stop)
+    finally:
+        classifier.close()
+    if found is None:
+        text = "stopped before every text was asked about; the answers are kept: qualify again to go on"
+        return Outcome(text, {"stopped": "signal"}, interrupted=True)
+    fit = found.fit
+    may = (
+        "it settles nothing: its items go to people"
+        if fit.min_confidence is None
+        else f"it settles items from {fit.min_confidence:.3f} on, {fit.coverage:.1%} of such texts"
+    )
+    lines = [
+        f"{found.backend} with {found.bundle}",
+        f"  texts      {fit.n:,} escalated for a low confidence, {found.unanswered:,} without a valid answer",
+        f"  alone      {fit.small_correct / fit.n:.3f} right",
+        f"  combined   {fit.combined_correct / fit.n:.3f} right, weight {fit.weight:.1f}",
+        f"  gain       {fit.gain:+.3f}, 95% interval {fit.gain_low:+.3f} to {fit.gain_high:+.3f}",
+        f"  so         {may}",
+    ]
+    figures = {"backend": found.backend, "bundle": found.bundle, "unanswered": found.unanswered, **asdict(fit)}
+    return Outcome("\n".join(lines), figures)
+
+
+def export_batch(engine: sa.Engine, config: DrainConfig, folder: Path, max_items: int | None) -> Outcome:
+    """Loads, and writes every pending item into the files of a batch."""
+    config = with_embedded_defaults(config)
+    load_escalations(engine, _warehouse(config), config)
+    _log_masking(engine, config)
+    done = batches.export_batch(DrainContext.configured(engine, config, "batch"), folder, max_items)
+    text = "nothing to export: no pending item may be asked about"
+    if done.requests:
+        lines = [f"{done.batch_id}: {done.requests:,} requests", *(f"  {path}" for path in done.files)]
+        text = "\n".join([*lines, "next: have them answered, then docyard queue import-batch FILE"])
+    return Outcome(text, {**asdict(done), "files": [str(path) for path in done.files]})
+
+
+def import_batch(engine: sa.Engine, config: DrainConfig, files: tuple[Path, ...]) -> Outcome:
+    """Records the answers of a batch and weighs them."""
+    found = batches.import_batch(DrainContext.configured(engine, config, "batch"), list(files))
+    counts = asdict(found)
+    text = "  ".join(f"{name} {count:,}" for name, count in counts.items())
+    return Outcome(text, counts, complaint=found.complaint())
+
+
+def requeue(engine: sa.Engine, config: DrainConfig, code: str) -> Outcome:
+    """Makes items with a code pending again, unless a person holds them."""
+    queue_items.requeue(engine, ItemCode(code), now_micros())
+    return _state(engine, config)
+
+
+def to_people(engine: sa.Engine, config: DrainConfig) -> Outcome:
+    """Loads, and hands every pending item to people without asking an LLM."""
+    loads = load_escalations(engine, _warehouse(config), config)
+    queue_items.hand_to_people(engine, now_micros())
+    return _state(engine, config, loads)
+
+
+def report(engine: sa.Engine, config: DrainConfig) -> Outcome:
+    """The state of the queue."""
+    return _state(engine, config)
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that Ctrl-C or SIGTERM sets, the first time; a second Ctrl-C interrupts as usual."""
+    stop = threading.Event()
+
+    def asked(number: int, _: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, asked)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _warehouse(config: DrainConfig) -> Warehouse:
+    return existing_warehouse(Path(config.warehouse))
+
+
+@contextlib.contextmanager
+def _asking(engine: sa.Engine, config: DrainConfig, purpose: str) -> Iterator[DrainContext]:
+    """The context of workers that ask the endpoint, which is open for as long as the block runs."""
+    with open_endpoint(config) as endpoint:
+        _log_masking(engine, config)
+        yield DrainContext.configured(engine, config, purpose, endpoint)
+
+
+def _log_masking(engine: sa.Engine, config: DrainConfig) -> None:
+    """Says so, on the terminal and in the trail, where texts are to leave as they are."""
+    if config.masking.enabled:
+        return
+    logger.warning("masking is off: texts leave this machine as they are")
+    off = Event("drain", EventAction.MASKING_OFF, None, {"backend": backend_name(config.llm)})
+    with transaction(engine) as connection:
+        append_event(connection, off, now_micros())
+
+
+def _state(
+    engine: sa.Engine, config: DrainConfig, loads: tuple[Load, ...] = (), counts: DrainCounts | None = None
+) -> Outcome:
+    """What was loaded and asked, and the state of the queue after it."""
+    with reading(engine) as connection:
+        found = queue_report(connection, Cap.configured(config), now_micros())
+    lines = [
+        f"loaded {load.partition}: {load.escalated:,} escalated, {load.new:,} new, {load.decided_before:,} of them "
+        f"decided before, {load.withdrawn:,} withdrawn"
+        for load in loads
+    ]
+    if counts:
+        stopped = f"; stopped by {counts.stopped}, the rest waits" if counts.stopped else ""
+        lines.append(
+            f"worked on {counts.items:,} items: {counts.answers:,} calls answered, {counts.failures:,} failed{stopped}"
+        )
+    data = {
+        "loads": [{**asdict(load.partition), **{name: getattr(load, name) for name in _LOADED}} for load in loads],
+        "drained": asdict(counts) if counts else None,
+        "states": found.states(),
+        "codes": [asdict(entry) for entry in found.codes],
+        "calls": found.calls,
+        "errors": found.errors,
+        "cost": found.cost_nanos / NANOS,
+        "spent_in_period": found.spent_nanos / NANOS,
+        "unpriced_calls": found.unpriced_calls,
+        "qualifications": list(found.qualifications),
+        "events": found.events,
+    }
+    interrupted = counts is not None and counts.stopped == "signal"
+    return Outcome("\n".join([*lines, *_report_lines(found, config)]), data, interrupted)
+
+
+def _report_lines(found: QueueReport, config: DrainConfig) -> list[str]:
+    lines = [f"queue   {_counts(found.states()) or 'empty'}"]
+    for entry in found.codes:
+        lines.append(
+            f"  {entry.state:<10} {entry.code:<24} {entry.document_type:<14} {entry.items:>9,}  "
+            f"oldest since {iso_time(entry.oldest)}"
+        )
+    if calls := _counts(found.calls):
+        lines.append(f"calls   {calls}")
+    if found.errors:
+        lines.append(f"errors  {_counts(found.errors)}")
+    budget = config.budget
+    cap = "no cap" if budget.max_spend is None else f"of {budget.max_spend:,.4f} {budget.currency}"
+    period = {"day": "today (UTC)", "month": "this month (UTC)", "ever": "ever"}[budget.period]
+    lines.append(f"spent   {money(found.spent_nanos, budget.currency)} {period}, {cap}")
+    if found.unpriced_calls:
+        lines.append(f"        and {found.unpriced_calls:,} calls whose price is unknown")
+    for row in found.qualifications:
+        settles = "settles nothing" if row["min_confidence"] is None else f"settles from {row['min_confidence']:.3f} on"
+        lines.append(
+            f"vote    {row['backend']} with {row['bundle']}: {row['combined_correct']} right of {row['n']}, alone "
+            f"{row['small_correct']}; gain {row['gain']:+.3f} ({row['gain_low']:+.3f} to {row['gain_high']:+.3f}); "
+            f"{settles}"
+        )
+    return lines
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return "  ".join(f"{name} {count:,}" for name, count in counts.items() if count)
+
+
+@contextlib.contextmanager
+def show_progress(engine: sa.Engine, config: DrainConfig) -> Iterator[None]:
+    """Shows on standard error, while the block runs, how far the queue is, its rate and its cost.
+
+    A terminal gets one line that is rewritten, a file a line from time to time.
+    """
+    with alongside(lambda done: _follow(engine, config, done)):
+        yield
+
+
+def describe_progress(before: dict[str, int], now: dict[str, int], seconds: float, spent_so_far: str) -> str:
+    """One line.
+
+    Args:
+        before: state -> items, when the drain began.
+        now: the same by now.
+        seconds: since it began.
+        spent_so_far: as people read it.
+    """
+    ended = {state.value: now.get(state.value, 0) - before.get(state.value, 0) for state in _ENDED}
+    n_ended = max(0, sum(ended.values()))
+    left = sum(count for state, count in now.items() if state not in ended)
+    rate = n_ended / seconds if seconds > 0 else 0.0
+    outcomes = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in ended.items() if count > 0)
+    time_left = f", about {_duration(left / rate)} left" if rate > 0 else ""
+    return (
+        f"drain: {n_ended:,} of {n_ended + left:,} items{f' ({outcomes})' if outcomes else ''}, "
+        f"{rate:.1f} per second{time_left}, spent {spent_so_far}"
+    )
+
+
+def _follow(engine: sa.Engine, config: DrainConfig, done: threading.Event) -> None:
+    terminal = sys.stderr.isatty()
+    began = time.monotonic()
+    waits = iter(_LOG_SECONDS)
+    before: dict[str, int] | None = None
+    wait = 0.0
+    while not done.wait(wait):
+        # A busy database shows no progress now; that is not a reason to end the drain.
+        with contextlib.suppress(sa.exc.DBAPIError):
+            states, spent_so_far = _snapshot(engine, config)
+            if before is None:
+                before = states
+            else:
+                line = describe_progress(before, states, time.monotonic() - began, spent_so_far)
+                print(
+                    f"\r{line}\x1b[K" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True
+                )
+        wait = _TERMINAL_SECONDS if terminal else next(waits, _LOG_SECONDS[-1])
+    if terminal:
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+
+def _snapshot(engine: sa.Engine, config: DrainConfig) -> tuple[dict[str, int], str]:
+    with reading(engine) as connection:
+        rows = connection.execute(sa.select(items.c.state, sa.func.count()).group_by(items.c.state))
+        states = {str(state): int(count) for state, count in rows}
+        return states, money(spent(connection, Cap.configured(config), now_micros()), config.budget.currency)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

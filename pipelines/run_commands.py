@@ -1,0 +1,174 @@
+"""The commands around a run: sample its input, classify, and look at what was published."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipelines.options import (
+    PATH,
+    PATH_TEXT,
+    config_option,
+    configured_warehouse_option,
+    json_option,
+    warehouse_option,
+)
+from pipelines.terminal import answer, report
+from schemas.errors import ConfigError
+
+
+@click.command()
+@config_option
+@click.option(
+    "--input", "inputs", multiple=True, type=PATH_TEXT, metavar="PATH", help="File, folder or glob; may be repeated."
+)
+@click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket.")
+@click.option("--bundle", type=PATH_TEXT, metavar="DIR", help="Folder of the ModelBundle.")
+@configured_warehouse_option
+@click.option("--run-date", metavar="YYYY-MM-DD", help="Partition to replace; it need not be today's date.")
+@click.option("--id-field", metavar="NAME", help="Field with the document's id.  [default: id]")
+@click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
+@click.option("--text-template", metavar="TEMPLATE", help='Text made of fields: "{merchant} | {amount:.2f}".')
+@click.option("--received-at-field", metavar="NAME", help="Field with the time of receipt, if there is one.")
+@click.option(
+    "--csv-delimiter", metavar="CHARACTER", help="Between the fields of CSV; tab or \\t for a tab.  [default: ,]"
+)
+@click.option(
+    "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
+)
+@click.option("--dry-run", is_flag=True, help="Check everything, describe the run, write nothing.")
+@json_option
+@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+def classify(
+    config_path: Path | None,
+    inputs: tuple[str, ...],
+    warehouse: str | None,
+    run_date: str | None,
+    metadata_fields: tuple[str, ...],
+    dry_run: bool,
+    as_json: bool,
+    beam_options: tuple[str, ...],
+    **of_input: str | None,
+) -> None:
+    """Classify documents and publish them under one run date.
+
+    All of the run is published, or nothing.
+
+    Everything after -- goes to Beam: -- --runner=apache_beam.runners.dask.dask_runner.DaskRunner
+    """
+    from pipelines import classify as job
+    from pipelines.runs import describe_run
+    from schemas.run_config import load_config
+
+    if beam_options and not beam_options[0].startswith("-"):
+        raise ConfigError(
+            f"unexpected argument {beam_options[0]!r}; give inputs with --input, and Beam's options after --"
+        )
+    given: dict[str, Any] = {key: value for key, value in of_input.items() if value is not None}
+    if given.get("csv_delimiter") in ("tab", "\\t"):
+        given["csv_delimiter"] = "\t"
+    if metadata_fields:
+        given["metadata_fields"] = list(metadata_fields)
+    overrides: dict[str, Any] = {"warehouse": warehouse, "run_date": run_date}
+    overrides = {key: value for key, value in overrides.items() if value is not None}
+    if inputs:
+        overrides["inputs"] = [{"paths": list(inputs)} | given]
+    elif given:
+        raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
+    config = load_config(config_path, overrides)
+    if dry_run:
+        found = job.dry_run(config, beam_options)
+        answer(json.dumps(found, sort_keys=True) if as_json else job.describe_dry_run(found))
+    else:
+        manifest = job.classify(config, beam_options)
+        report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, Path(config.warehouse)))
+
+
+@click.command()
+@warehouse_option
+@json_option
+def runs(warehouse: str, as_json: bool) -> None:
+    """List the runs of a warehouse, newest first."""
+    from pipelines.runs import describe_runs, list_runs
+
+    listed = list_runs(Path(warehouse))
+    if as_json:
+        for run in listed:  # one object per line
+            answer(json.dumps(run, sort_keys=True))
+    else:
+        answer(describe_runs(listed))
+
+
+@click.command()
+@warehouse_option
+@click.option("--run-date", metavar="YYYY-MM-DD", help="Which run date.  [default: the newest published]")
+@click.option("--rows", default=10, show_default=True, type=click.IntRange(0), help="Number of example rows.")
+@json_option
+def show(warehouse: str, run_date: str | None, rows: int, as_json: bool) -> None:
+    """Show a run's results: places, counts, rows, next queries."""
+    from pipelines.runs import example_rows, published_run, show_run
+
+    folder = Path(warehouse)
+    manifest = published_run(folder, run_date)
+    if as_json:
+        examples = example_rows(folder, manifest, rows).to_dict("records")
+        answer(json.dumps({"manifest": asdict(manifest), "rows": examples}, sort_keys=True))
+    else:
+        answer(show_run(folder, manifest, rows))
+
+
+@click.command()
+@click.argument("run_id")
+@warehouse_option
+@json_option
+def verify(run_id: str, warehouse: str, as_json: bool) -> None:
+    """Recompute hashes, rows and balance of RUN_ID's files."""
+    from pipelines.runs import existing_warehouse, verify_run
+
+    manifest = verify_run(existing_warehouse(Path(warehouse)), run_id)
+    counts = manifest.counts
+    report(
+        manifest.to_json().decode().rstrip()
+        if as_json
+        else f"run {run_id}: {len(manifest.files)} files as published; "
+        f"{counts['read']:,} read = {counts['classified']:,} classified + {counts['rejected']:,} rejected"
+    )
+
+
+@click.command()
+def dictionary() -> None:
+    """Print the data dictionary of the published tables."""
+    from pipelines.dictionary import data_dictionary
+
+    answer(data_dictionary(), end="")
+
+
+@click.command()
+@click.argument("folder", type=PATH)
+@click.option(
+    "--kind",
+    "kinds",
+    multiple=True,
+    type=click.Choice(("ticket", "receipt", "contract", "transaction", "all")),
+    help="Documents to write; may be repeated.  [default: all]",
+)
+@click.option("--documents", default=1000, show_default=True, metavar="N", help="Number per kind; contracts a tenth.")
+@click.option("--seed", default=7, show_default=True, help="The same seed gives the same files.")
+def sample(folder: Path, kinds: tuple[str, ...], documents: int, seed: int) -> None:
+    """Write made-up documents and their run.toml into FOLDER.
+
+    Some of the documents are broken, some are out of scope; `_truth.csv` beside them says which.
+    """
+    from pipelines.sampling.samples import RUN_FILE, WRITERS, write_samples
+
+    summaries = write_samples(folder, WRITERS if not kinds or "all" in kinds else kinds, documents, seed)
+    for kind, summary in summaries.items():
+        report(
+            f"wrote {summary.n_documents:,} {kind}s into {len(summary.files):,} files in {summary.truth.parent}: "
+            f"{summary.n_in_scope:,} in scope, {summary.n_out_of_scope:,} out of scope, {summary.n_broken:,} broken"
+        )
+    report(f"next: docyard classify --config {folder / RUN_FILE}")

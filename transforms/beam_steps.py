@@ -1,0 +1,99 @@
+"""The walk on Beam: one linear graph over shards, the same on every runner. Its steps are plain functions."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import apache_beam as beam
+
+from schemas.shards import Shard
+from schemas.system_errors import describe
+from transforms.classify_documents import cache_for, classifier_for, classify_documents, route_documents
+from transforms.commit_run import commit_run
+from transforms.read_shard import read_shard
+from transforms.run_plan import RunPlan
+from transforms.split_documents import split_documents
+from transforms.stage_shard import Receipt, stage_shard
+from transforms.validate_documents import validate_documents
+
+StepFunction = Callable[[Any, RunPlan], Iterable[Any]]
+
+
+class Step(beam.DoFn):  # type: ignore[misc]
+    """One step: a function of an element and the plan; its failures are left where the launcher finds them."""
+
+    def __init__(self, function: StepFunction, plan: RunPlan) -> None:
+        self._function = function
+        self._plan = plan
+
+    def process(self, element: Any) -> Iterator[Any]:
+        with self._plan.reporting_failures():
+            yield from self._function(element, self._plan)
+
+
+def read(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
+    return read_shard(shard, plan.config)
+
+
+def validate(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
+    started = time.perf_counter()
+    table = validate_documents(shard.table, plan.config.reading)
+    yield shard.with_table(table, "validate", time.perf_counter() - started)
+
+
+def split(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
+    started = time.perf_counter()
+    assert shard.table is not None
+    table = split_documents(shard.table, plan.config.inputs[shard.input_index].split)
+    counted = replace(shard, split_off=len(table) - len(shard.table))  # not of `records`: a lost row must show
+    yield counted.with_table(table, "split", time.perf_counter() - started)
+
+
+def classify(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
+    classifier = classifier_for(plan, shard.input_index)
+    cache = cache_for(plan, shard.input_index)
+    started = time.perf_counter()  # loading the model is not this shard's time
+    table = classify_documents(shard.table, classifier, cache)
+    if cache is not None and cache.failure is not None:
+        found = describe(OSError(cache.failure.errno, ""), plan.warehouse.cache)
+        plan.leave_warning("cache", f"the result cache cannot be written, and the run went on without it: {found}")
+    yield shard.with_table(table, "classify", time.perf_counter() - started)
+
+
+def route(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
+    started = time.perf_counter()
+    bundle = classifier_for(plan, shard.input_index).bundle
+    table = route_documents(shard.table, bundle, plan.config.classification.first_tier)
+    yield shard.with_table(table, "route", time.perf_counter() - started)
+
+
+def stage(shard: Shard, plan: RunPlan) -> Iterator[Receipt]:
+    yield stage_shard(shard, plan)
+
+
+def commit(receipts: list[Receipt], plan: RunPlan) -> Iterator[str]:
+    yield commit_run(receipts, plan).run_id
+
+
+SHARD_STEPS: dict[str, StepFunction] = {
+    "ReadShard": read,
+    "ValidateDocuments": validate,
+    "SplitDocuments": split,
+    "ClassifyDocuments": classify,
+    "RouteDocuments": route,
+    "StageShard": stage,
+}
+"""The steps from a planned shard to the receipts of its parts, in order, by their label in the graph."""
+
+
+def build_walk(pipeline: beam.Pipeline, plan: RunPlan, shards: list[Shard]) -> beam.PCollection:
+    """Wires the walk. It stays linear: side outputs and several sinks give wrong counts on some runners."""
+    elements = pipeline | "PlanShards" >> beam.Create(shards)
+    elements |= "SpreadShards" >> beam.Reshuffle()  # without it, one worker would get all
+    for label, function in SHARD_STEPS.items():
+        elements |= label >> beam.ParDo(Step(function, plan))
+    receipts = elements | "MergeReceipts" >> beam.combiners.ToList()
+    return receipts | "CommitRun" >> beam.ParDo(Step(commit, plan))
