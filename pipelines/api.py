@@ -17,7 +17,7 @@ import pandas as pd
 from models import bundle, classifier
 from schemas.codes import Route
 from schemas.errors import DocyardError
-from schemas.home import settle_home
+from schemas.system import settle_home
 
 if TYPE_CHECKING:
     from warehouse.manifest import Manifest

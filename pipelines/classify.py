@@ -17,10 +17,9 @@ from models.bundle import ModelBundle, load_bundle
 from pipelines.job import run_job, worker_message
 from pipelines.runners import read_beam_options
 from pipelines.terminal import show_progress
-from schemas.errors import BundleError, ConfigError, DocyardError
+from schemas.errors import BundleError, ConfigError, DocyardError, describe_system_error, system_error
 from schemas.run_config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.shards import Shard
-from schemas.system_errors import describe, system_error
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES, RESOLUTIONS
 from transforms.classify_documents import classifier_for
 from transforms.plan_shards import plan_shards
@@ -86,7 +85,7 @@ def _compact(plan: RunPlan) -> str:
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:
-        return f"the result cache cannot be compacted: {describe(error, plan.warehouse.cache)}"
+        return f"the result cache cannot be compacted: {describe_system_error(error, plan.warehouse.cache)}"
     return ""
 
 

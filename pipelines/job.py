@@ -12,9 +12,8 @@ from apache_beam.options.pipeline_options import PortableOptions
 from apache_beam.runners.runner import PipelineResult
 
 from pipelines.runners import BeamOptions, watch_workers
-from schemas.errors import ConfigError, DocyardError, RunFailedError
+from schemas.errors import ConfigError, DocyardError, RunFailedError, is_explained, system_error
 from schemas.shards import Shard
-from schemas.system_errors import is_explained, system_error
 from transforms.beam_steps import build_walk
 from transforms.run_plan import RunPlan
 from warehouse.publication import is_published

@@ -26,8 +26,8 @@ from pydantic import AfterValidator, ConfigDict, GetCoreSchemaHandler, TypeAdapt
 from pydantic_core import CoreSchema, core_schema
 
 from schemas.errors import ConfigError, DocyardError
-from schemas.field_names import closest
-from schemas.paths import expand_database, expand_path
+from schemas.fields import closest
+from schemas.system import expand_database, expand_path
 
 T = TypeVar("T")
 

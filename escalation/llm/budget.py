@@ -106,6 +106,6 @@ def adjust(connection: sa.Connection, day: str, nanos: int) -> None:
         connection.execute(sa.insert(spend).values(day=day, nanos=nanos))
 
 
-def money(nanos: int | float, currency: str) -> str:
-    """An amount as people read it."""
-    return f"{nanos / NANOS:,.4f} {currency}"
+def money(amount: float, config: DrainConfig) -> str:
+    """An amount of the currency as people read it."""
+    return f"{amount:,.4f} {config.budget.currency}"

@@ -17,7 +17,6 @@ from functools import partial
 
 import numpy as np
 import sqlalchemy as sa
-from scipy.special import betaincinv
 
 from escalation.database import transaction
 from escalation.events import Event, append_event
@@ -30,6 +29,7 @@ from escalation.llm.work import Caller, make_prompt, wait_seconds
 from escalation.masking.masker import UnmaskableError
 from escalation.tables import calls, qualifications
 from models.classifier import Classifier
+from models.evaluation.intervals import exact_lower_bound
 from schemas.codes import CallStatus, EventAction, ItemCode, RouteReason
 from schemas.errors import ConfigError, EndpointError, InputError
 
@@ -64,7 +64,7 @@ class Qualified:
 
 
 def escalated_texts(classifier: Classifier, texts: Sequence[str], gold: Sequence[str]) -> list[LabelledText]:
-    """Those that the bundle's policy would escalate for a low confidence, in an order made by hashes of the texts."""
+    """The texts that the policy would escalate for a low confidence, in an order made by hashes of the texts."""
     bundle = classifier.bundle
     scores = classifier.classify(list(texts))
     found = {}
@@ -255,7 +255,7 @@ class Fit:
 
     Attributes:
         n: texts.
-        small_correct: of which the small model alone has right.
+        small_correct: of which the small model has right by itself.
         combined_correct: of which the combined vote has right, each by a weight learned on other texts.
         gain: the difference as a share of n.
         gain_low: lower end of its 95% interval, from the texts on which the two differ.
@@ -322,21 +322,13 @@ def learn_weight(rows: Sequence[LabelledVote]) -> float:
 
 
 def gain_interval(gains: int, losses: int, n: int) -> tuple[float, float]:
-    """The 95% interval of (gains - losses) / n, given how many texts the two differ on.
-
-    Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934.
-    """
+    """The 95% interval of (gains - losses) / n, given how many texts the two differ on."""
     differ = gains + losses
     if not differ:
         return 0.0, 0.0
-    low = lower_bound(gains, differ, 0.025)
-    high = 1.0 - lower_bound(losses, differ, 0.025)
+    low = exact_lower_bound(gains, differ, 0.025)
+    high = 1.0 - exact_lower_bound(losses, differ, 0.025)
     return (2 * low - 1) * differ / n, (2 * high - 1) * differ / n
-
-
-def lower_bound(successes: int, trials: int, tail: float) -> float:
-    """The exact lower confidence bound of a share: where as many successes have the probability `tail`."""
-    return float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
 
 
 def choose_threshold(confident: Sequence[tuple[float, bool]], max_error: float) -> tuple[float | None, int]:
@@ -357,7 +349,7 @@ def choose_threshold(confident: Sequence[tuple[float, bool]], max_error: float) 
         threshold = ranked[size - 1][0]
         accepted = [right for confidence, right in ranked if confidence >= threshold]
         right = sum(accepted)
-        if 1.0 - lower_bound(right, len(accepted), 0.05) > max_error:
+        if 1.0 - exact_lower_bound(right, len(accepted), 0.05) > max_error:
             break
         chosen, reached = threshold, len(accepted)
     return chosen, reached

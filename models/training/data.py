@@ -16,7 +16,7 @@ import pandas as pd
 from models.labelled import SUFFIXES, label_of, name_of, read_records, several_labels, text_of
 from models.training.config import DEFAULT_ID_COLUMN, DataConfig
 from schemas.errors import ConfigError, InputError
-from schemas.text_template import field_value, parse_text_template
+from schemas.fields import field_value, parse_text_template
 
 UNLABELLED = -100  # as torch ignores it
 COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "same_text")

@@ -23,6 +23,8 @@ from schemas.errors import ConfigError, EndpointError, InputError
 from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.support.small_drains import codes_of, drain, drain_config, put_items, qualify, rows_of, with_cap
 
+pytestmark = pytest.mark.databases("sqlite")
+
 CONFIG = drain_config("https://llm.example/v1")
 
 
@@ -49,6 +51,7 @@ def write(path: Path, lines: list[Any]) -> Path:
     return path
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_batch_goes_out_and_comes_back(queue: sa.Engine, tmp_path: Path) -> None:
     put_items(queue, 5)
     qualify(queue, backend_name(CONFIG.llm))

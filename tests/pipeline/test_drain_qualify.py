@@ -27,6 +27,8 @@ from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.support.small_drains import MODEL, drain_config, rows_of
 from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
 
+pytestmark = pytest.mark.databases("sqlite")
+
 CANDIDATES = (("delivery", 0.5), ("billing", 0.3))
 ROWS = [LabelledText(f"text {i}", "delivery", CANDIDATES) for i in range(20)]
 PATIENT = QueueConfig(lease_seconds=2.0, retry_seconds=600.0, max_retry_seconds=600.0)

@@ -34,7 +34,10 @@ from tests.support.small_drains import (
     with_cap,
 )
 
+pytestmark = pytest.mark.databases("sqlite")
 
+
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_qualified_vote_settles_and_an_unqualified_one_goes_to_people_as_evidence(queue: sa.Engine) -> None:
     with scripted_llm() as llm:
         config = drain_config(llm.url)
@@ -160,6 +163,7 @@ def test_a_retry_after_is_honoured_by_every_worker(queue: sa.Engine) -> None:
     assert times[1] - times[0] >= 0.05
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_items_with_the_same_prompt_are_asked_about_once(queue: sa.Engine) -> None:
     with scripted_llm(ScriptedLlm(seconds=0.05)) as llm:
         put_items(queue, 8, text="the same", content_hash="the same")
@@ -169,6 +173,7 @@ def test_items_with_the_same_prompt_are_asked_about_once(queue: sa.Engine) -> No
     assert len({row["call_id"] for row in rows_of(queue)}) == 1
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_cap_is_never_exceeded_and_the_most_valuable_items_are_asked_first(queue: sa.Engine) -> None:
     with scripted_llm() as llm:
         config = drain_config(llm.url)
@@ -187,6 +192,7 @@ def test_the_cap_is_never_exceeded_and_the_most_valuable_items_are_asked_first(q
     assert len(llm.log) == len(asked)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_what_a_vanished_worker_had_reserved_keeps_nobody_waiting_for_ever(queue: sa.Engine) -> None:
     with scripted_llm() as llm:
         put_items(queue, 6)
