@@ -1,7 +1,7 @@
 """The contenders, and their turns: each opens a network the way its own documentation advises, and then labels texts.
 
 All have the same texts, the same cores, and the same network (its int8 bundle, its PyTorch checkpoint or a float ONNX
-export of it), but for the linear model, which is there to show what words alone do. All cut a text at the same length.
+export of it), but for the linear model, which shows what words without context do. All cut a text at the same length.
 Each imports what it needs only when it is opened.
 """
 
