@@ -99,7 +99,6 @@ def paragraphs(text: str, least_characters: int = 0) -> list[tuple[int, int]]:
 
 
 def _pieces(text: str, most: int) -> Iterator[tuple[int, int]]:
-    """Parts between the breaks of a text, none of them longer than `most`."""
     breaks = list(_BLANK_LINE.finditer(text))
     if not breaks and len(text) > _MEAN_LINE * (1 + max(text.count("\n"), text.count("\r"))):
         breaks = list(_LINE_END.finditer(text))
@@ -138,7 +137,6 @@ def _after_white(text: str, position: int) -> int:
 
 
 def _count_words(text: str, start: int, stop: int) -> int:
-    """The number of words, up to as many as matter."""
     words = 0
     for _ in _WORD.finditer(text, start, stop):
         words += 1

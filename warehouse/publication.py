@@ -209,7 +209,6 @@ def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Pat
 
 
 def _exchanges(warehouse: Warehouse, manifest: Manifest) -> list[tuple[Path, Path]]:
-    """The new folder of each partition and its place, in every table."""
     ready = warehouse.staging(manifest.run_id) / _READY
     return [
         (ready / table.name / partition.path, warehouse.partition(table.name, partition))

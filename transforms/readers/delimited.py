@@ -16,7 +16,7 @@ from schemas.field_names import fields_found, looks_like_name
 from schemas.file_contents import DELIMITERS, TAB, columns_of, delimiter_between, likely_delimiter, text_advice
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
-from schemas.text_template import TextTemplate, parse_text_template
+from schemas.text_template import TextTemplate
 from transforms.readers.files import DamagedFileError, Line, shard_lines
 from transforms.readers.rows import DocumentRows, path_columns
 
@@ -196,16 +196,14 @@ def _is_header(cells: list[str], mapping: InputConfig) -> bool:
 
 
 def _columns(header: list[str], mapping: InputConfig) -> _Columns:
-    template = parse_text_template(mapping.text_template) if mapping.text_template else None
-    texts = (mapping.text_field,) if template is None else template.fields
     for name in mapping.mapped_fields:
         if header.count(name) > 1:
             raise DamagedFileError(Reason.UNREADABLE_FILE, f"the header row has column {name!r} more than once")
     return _Columns(
         width=len(header),
         document_id=header.index(mapping.id_field),
-        text={name: header.index(name) for name in texts},
-        template=template,
+        text={name: header.index(name) for name in mapping.text_fields},
+        template=mapping.template,
         received_at=header.index(mapping.received_at_field) if mapping.received_at_field else None,
         metadata={name: header.index(name) for name in mapping.metadata_fields if name in header},
     )
@@ -401,7 +399,6 @@ class _Records:
 
 
 def _why_broken(line: bytes) -> tuple[Reason, str]:
-    """The reason to reject a line of a record that cannot be parsed."""
     return _MISPLACED_QUOTE if _decode(line)[1] else (Reason.INVALID_ENCODING, "the line is not UTF-8")
 
 

@@ -16,7 +16,7 @@ from schemas.field_values import parse_json, write_json
 from schemas.file_contents import text_advice
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
-from schemas.text_template import TextTemplate, field_value, parse_text_template
+from schemas.text_template import field_value
 from transforms.readers.files import DamagedFileError, shard_lines
 from transforms.readers.rows import DocumentRows, path_columns
 
@@ -35,7 +35,6 @@ _KINDS = {
 def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
     """Yields the lines that start inside the shard, each that is not blank as one row."""
     rows = DocumentRows(shard.source_uri, reading)
-    template = parse_text_template(mapping.text_template) if mapping.text_template else None
     in_path = path_columns(shard.source_uri, mapping.mapped_fields)
     too_large = f"the line is longer than {reading.max_record_bytes} bytes"
     try:
@@ -43,7 +42,7 @@ def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> It
             if line is None:
                 rows.reject(offset, Reason.RECORD_TOO_LARGE, too_large)
             else:
-                _add_line(rows, offset, line, mapping, template, in_path)
+                _add_line(rows, offset, line, mapping, in_path)
             if rows.full():
                 yield rows.take()
     except DamagedFileError as damage:
@@ -52,12 +51,7 @@ def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> It
 
 
 def _add_line(
-    rows: DocumentRows,
-    offset: int,
-    line: bytes,
-    mapping: InputConfig,
-    template: TextTemplate | None,
-    in_path: dict[str, str | None],
+    rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig, in_path: dict[str, str | None]
 ) -> None:
     try:
         record = parse_json(line.removeprefix(codecs.BOM_UTF8))  # there is one wherever a file was joined to another
@@ -81,6 +75,7 @@ def _add_line(
     elif document_id is not None and type(document_id) is not str:
         rows.reject(offset, *_wrong_type("id", "a string or an integer", document_id))
         return
+    template = mapping.template
     try:
         text = field_value(record, mapping.text_field) if template is None else template.render(record)
     except ValueError as error:
@@ -96,22 +91,16 @@ def _add_line(
         except ValueError:  # nested deeper than can be written
             rows.reject(offset, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON", document_id)
             return
-        absence = _absence(record, document_id, text, mapping, template)
+        absence = ""
+        if document_id is None:
+            absence = _absence(record, (mapping.id_field,))
+        elif text is None and document_id.strip():
+            absence = _absence(record, mapping.text_fields)
         rows.add(offset, document_id, text, received_at, metadata, len(line), absence)
 
 
-def _absence(
-    record: dict[str, Any],
-    document_id: str | None,
-    text: str | None,
-    mapping: InputConfig,
-    template: TextTemplate | None,
-) -> str:
-    """The lack of the id's field or, if there is an id, of the text's, with the fields found; "" without a lack."""
-    if document_id is not None and (text is not None or not document_id.strip()):
-        return ""
-    texts = (mapping.text_field,) if template is None else template.fields
-    wanted = (mapping.id_field,) if document_id is None else texts
+def _absence(record: dict[str, Any], wanted: tuple[str, ...]) -> str:
+    """States that the record has none of these fields; "" where it has one."""
     if any(field_value(record, field, _ABSENT) is not _ABSENT for field in wanted):
         return ""
     return f"there is no field {', '.join(map(repr, wanted))}; {fields_found(wanted[0], record)}"
@@ -132,7 +121,6 @@ def _why_unparsed(line: bytes, error: orjson.JSONDecodeError, offset: int) -> tu
 
 
 def _advice(line: bytes, offset: int) -> str:
-    """The file's apparent kind, by its first line."""
     advice = text_advice(line, "jsonl") if offset <= len(codecs.BOM_UTF8) else ""
     return f"; {advice}" if advice else ""
 

@@ -98,7 +98,6 @@ def _source_uri(file: InputFile) -> str:
 
 
 def _common_depth(folders: list[str]) -> int:
-    """The number of leading components that the URIs share."""
     depth = 0
     for components in zip(*(folder.rstrip("/").split("/") for folder in folders), strict=False):
         if len(set(components)) > 1:
