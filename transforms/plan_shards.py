@@ -59,7 +59,7 @@ def plan_shards(config: RunConfig) -> list[Shard]:
     The text files of an input come after its other files, many to a shard.
 
     Raises:
-        InputError: a path means no file, or all files are empty.
+        InputError: a path names no file, or all files are empty.
         StorageError: a path that is given may not be read.
         RunFailedError: a file changes meanwhile.
         ConfigError: no file can have one of the metadata fields.
@@ -193,11 +193,11 @@ def _row_group_ranges(whole: Shard, mapping: InputConfig, reading: ReadingConfig
 
 
 class FieldsFound:
-    """Findings in an input's files, before the run, about the fields that a record may lack.
+    """Fields found in an input's files before the run, to report configured ones that are missing from all of them.
 
-    Those are the metadata fields and, in JSON Lines, the fields of a template and the time of receipt: no other format
-    lets these be missing. Headers, footers and paths say it for certain. JSON Lines are looked at where they begin:
-    what is not found there may still come, and `fields_seen` tells of metadata in the end.
+    Metadata fields may be missing and, in JSON Lines, the fields of a template and the time of receipt; no other
+    format allows that. Headers, footers and paths are certain. Of JSON Lines, only the beginning is read: a field
+    that is not found there may still come, so it is warned of, and the manifest lists absent metadata in the end.
     """
 
     def __init__(self, mapping: InputConfig, reading: ReadingConfig) -> None:

@@ -77,9 +77,9 @@ def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -
 
 
 def _header_again(header: list[str], mapping: InputConfig) -> Callable[[list[str], int], bool]:
-    """Tells whether the row at an offset is a header, in whatever case: it holds the names of all required columns.
+    """A test for the row at an offset: True for a header in any case, that is with the names of all required columns.
 
-    What it gives raises DamagedFileError where such a header has a mapped column in another place.
+    The test raises DamagedFileError where such a header has a mapped column in another place.
     """
     folded = [name.casefold() for name in header]
     required = [name for name in mapping.required_fields if name in header]

@@ -30,7 +30,7 @@ class DamagedFileError(Exception):
     """The rest of a file cannot be read: becomes one rejection and never leaves the readers.
 
     Attributes:
-        offset: place where reading stopped; None where the whole file is meant. A stream of bytes says 0, because only
+        offset: place where reading stopped; None where the whole file is meant. A stream of bytes gives 0, because only
             `split_lines` knows where the unfinished record starts.
     """
 
@@ -206,7 +206,7 @@ Line = tuple[int, bytes | None]
 
 
 def check_content(head: bytes | bytearray) -> None:
-    """Refuses a file whose first bytes show that it holds no text in UTF-8, whatever its name says.
+    """Refuses a file whose first bytes show that it does not hold text in UTF-8.
 
     Raises:
         DamagedFileError: the file is UTF-16 or UTF-32, an archive, or a document of another program.

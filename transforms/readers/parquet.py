@@ -60,7 +60,7 @@ def _checked(file: pa.NativeFile, source_uri: str, mapping: InputConfig) -> pq.P
     except _DECODING_ERRORS as error:
         detail = f"not a readable Parquet file: {error_kind(error)}; {_content(file)}"
         raise DamagedFileError(Reason.UNREADABLE_FILE, detail) from None
-    if n_rows != footer.num_rows:  # a row group that says it holds none would be passed by in silence
+    if n_rows != footer.num_rows:  # a row group that claims to hold none would be skipped silently
         raise DamagedFileError(
             Reason.UNREADABLE_FILE, f"the footer says {footer.num_rows} rows, its row groups together {n_rows}"
         )
