@@ -10,7 +10,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 
 PIP_INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-train.txt
 
-.PHONY: demo test check test-training format clean
+.PHONY: demo test test-fast check test-training format clean docs
 
 demo: $(VENV)/.installed
 	rm -rf demo
@@ -22,6 +22,10 @@ demo: $(VENV)/.installed
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m $(TESTS)
 
+# What to run between edits: the suite without what takes long.
+test-fast: $(VENV)/.installed-dev
+	$(BIN)/python -m $(TESTS) -m 'not (slow or runners or browser or kills or postgresql)'
+
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -32,6 +36,9 @@ check: $(VENV)/.installed-dev
 # .venv-train first if you have no GPU: the ordinary one brings gigabytes of GPU libraries.
 test-training: $(VENV_TRAIN)/.installed
 	$(VENV_TRAIN)/bin/python -m pytest tests/training
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/generate.py
 
 format: $(VENV)/.installed-dev
 	$(BIN)/ruff check --fix .

@@ -29,7 +29,6 @@ QUEUE = [
 ]
 REVIEW = [
     "argon2-cffi>=23.1,<26",
-    "jinja2>=3.1,<4",
     "psycopg[binary]>=3.2,<4",
     "sqlalchemy>=2.0.36,<3",
     "starlette>=0.41,<2",
@@ -70,6 +69,7 @@ setup(
     ),
     package_data={
         "models": ["int8_probe.onnx"],
+        "models.evaluation": ["templates/*"],
         "models.training": ["configs/*"],
         "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
@@ -80,6 +80,7 @@ setup(
         "click>=8.1,<9",
         "filelock>=3.15,<5",
         "great-expectations>=1.24,<2",
+        "jinja2>=3.1,<4",
         "numpy>=2,<3",
         "onnxruntime>=1.23,<2",
         "orjson>=3.10,<4",

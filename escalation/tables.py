@@ -17,6 +17,10 @@ VERSION = 1
 metadata = sa.MetaData()
 
 
+def _required(kind: type[sa.types.TypeEngine[Any]], *names: str) -> list[Column[Any]]:
+    return [Column(name, kind, nullable=False) for name in names]
+
+
 def _index(
     name: str, *columns: KeyedColumnElement[Any] | sa.UnaryExpression[Any], where: str = "", unique: bool = False
 ) -> None:
@@ -25,25 +29,24 @@ def _index(
     sa.Index(name, *columns, unique=unique, sqlite_where=only, postgresql_where=only)
 
 
-schema_version = Table("schema_version", metadata, Column("version", Integer, primary_key=True, autoincrement=False))
+schema_version = Table(
+    "schema_version",
+    metadata,
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    info={"row": "the version of the tables"},
+)
 
 items = Table(
     "items",
     metadata,
     Column("item_key", Text, primary_key=True),
-    Column("run_date", Text, nullable=False),
-    Column("document_type", Text, nullable=False),
-    Column("document_id", Text, nullable=False),
-    Column("content_hash", Text, nullable=False),
-    Column("bundle", Text, nullable=False),
-    Column("run_id", Text, nullable=False),
+    *_required(Text, "run_date", "document_type", "document_id", "content_hash", "bundle", "run_id"),
     Column("text", Text),  # null once it was erased
     Column("label", Text, nullable=False),
     Column("confidence", Double, nullable=False),
     Column("candidates", Text, nullable=False),  # [[label, confidence], …], best first
     Column("route_reason", Text, nullable=False),
-    Column("threshold", Double, nullable=False),
-    Column("familiarity", Double, nullable=False),
+    *_required(Double, "threshold", "familiarity"),
     Column("tier", Text, nullable=False),
     Column("n_tokens", Integer, nullable=False),
     Column("truncated", Boolean, nullable=False),
@@ -53,13 +56,10 @@ items = Table(
     Column("received_at", BigInteger),
     Column("metadata", Text),
     Column("source_uri", Text, nullable=False),
-    Column("source_offset", BigInteger, nullable=False),
-    Column("loaded_at", BigInteger, nullable=False),
+    *_required(BigInteger, "source_offset", "loaded_at"),
     Column("priority", Double, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("code", Text, nullable=False),
-    Column("state_at", BigInteger, nullable=False),
-    Column("not_before", BigInteger, nullable=False),
+    *_required(Text, "state", "code"),
+    *_required(BigInteger, "state_at", "not_before"),
     Column("attempts", Integer, nullable=False),  # calls that gave no valid answer
     Column("refusals", Integer, nullable=False),  # those of them that gave an invalid one
     Column("losses", Integer, nullable=False),  # workers that vanished while they held it
@@ -72,6 +72,7 @@ items = Table(
     Column("settled_label", Text),
     Column("settled_by", Text),
     Column("settled_at", BigInteger),
+    info={"row": "an escalated document: what was published of it, its state, its lease, what was voted and decided"},
 )
 
 _index("items_by_turn", items.c.state, items.c.priority.desc(), items.c.item_key)
@@ -95,12 +96,9 @@ calls = Table(
     Column("call_id", Text, primary_key=True),
     Column("item_key", Text, ForeignKey("items.item_key")),  # null in a qualification
     Column("purpose", Text, nullable=False),  # drain, batch, qualify
-    Column("prompt_hash", Text, nullable=False),
-    Column("prompt_version", Text, nullable=False),
-    Column("backend", Text, nullable=False),
+    *_required(Text, "prompt_hash", "prompt_version", "backend"),
     Column("options", Text, nullable=False),  # {letter: label}, "" for none of the candidates
-    Column("status", Text, nullable=False),
-    Column("worker", Text, nullable=False),
+    *_required(Text, "status", "worker"),
     Column("batch_id", Text),
     Column("started_at", BigInteger, nullable=False),
     Column("finished_at", BigInteger),
@@ -115,6 +113,7 @@ calls = Table(
     Column("scores", Text),  # {label: probability}, "" for none of the candidates
     Column("words", Text),  # the answer's own, cut; null once erased
     Column("setup", Text),  # a hash of what all requests of a backend have in common, the key included
+    info={"row": "a call to an LLM, written before it is made"},
 )
 
 # Nobody asks while the same is being asked, or was answered.
@@ -130,11 +129,11 @@ egress = Table(
     metadata,
     Column("call_id", Text, ForeignKey("calls.call_id"), primary_key=True),
     Column("at", BigInteger, nullable=False),
-    Column("endpoint", Text, nullable=False),
-    Column("body_sha256", Text, nullable=False),
+    *_required(Text, "endpoint", "body_sha256"),
     Column("body_bytes", Integer, nullable=False),
     Column("masking", Text, nullable=False),
     Column("masked_counts", Text, nullable=False),  # {kind: how many}
+    info={"row": "a request that left the machine"},
 )
 
 spend = Table(
@@ -142,6 +141,7 @@ spend = Table(
     metadata,
     Column("day", Text, primary_key=True),
     Column("nanos", BigInteger, nullable=False),
+    info={"row": "a UTC day, and what its calls have cost, reservations included"},
 )
 
 loads = Table(
@@ -151,9 +151,8 @@ loads = Table(
     Column("document_type", Text, primary_key=True),
     Column("run_id", Text, nullable=False),
     Column("loaded_at", BigInteger, nullable=False),
-    Column("n_escalated", Integer, nullable=False),
-    Column("n_new", Integer, nullable=False),
-    Column("n_withdrawn", Integer, nullable=False),
+    *_required(Integer, "n_escalated", "n_new", "n_withdrawn"),
+    info={"row": "a partition, and the run it was last loaded from"},
 )
 
 qualifications = Table(
@@ -164,16 +163,11 @@ qualifications = Table(
     Column("bundle", Text, primary_key=True),
     Column("at", BigInteger, primary_key=True),
     Column("data_sha256", Text, nullable=False),
-    Column("n", Integer, nullable=False),
-    Column("small_correct", Integer, nullable=False),
-    Column("combined_correct", Integer, nullable=False),
-    Column("gain", Double, nullable=False),
-    Column("gain_low", Double, nullable=False),
-    Column("gain_high", Double, nullable=False),
-    Column("weight", Double, nullable=False),
+    *_required(Integer, "n", "small_correct", "combined_correct"),
+    *_required(Double, "gain", "gain_low", "gain_high", "weight"),
     Column("min_confidence", Double),  # null: it settles nothing
-    Column("coverage", Double, nullable=False),
-    Column("max_error", Double, nullable=False),
+    *_required(Double, "coverage", "max_error"),
+    info={"row": "what a backend's vote has shown"},
 )
 
 batches = Table(
@@ -184,6 +178,7 @@ batches = Table(
     Column("backend", Text, nullable=False),
     Column("n_calls", Integer, nullable=False),
     Column("files", Text, nullable=False),
+    info={"row": "an export"},
 )
 
 events = Table(
@@ -191,12 +186,10 @@ events = Table(
     metadata,
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
     Column("at", BigInteger, nullable=False),
-    Column("actor", Text, nullable=False),
-    Column("action", Text, nullable=False),
+    *_required(Text, "actor", "action"),
     Column("item_key", Text),
-    Column("details", Text, nullable=False),
-    Column("prev_hash", Text, nullable=False),
-    Column("hash", Text, nullable=False),
+    *_required(Text, "details", "prev_hash", "hash"),
+    info={"row": "an event of the audit trail"},
 )
 
 _index("events_by_item", events.c.item_key, where="item_key IS NOT NULL")
@@ -226,6 +219,7 @@ chain_head = Table(
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("seq", BigInteger, nullable=False),
     Column("hash", Text, nullable=False),
+    info={"row": "the one row with the end of the trail"},
 )
 
 _empty = sa.DDL("INSERT INTO chain_head (id, seq, hash) VALUES (1, 0, '')")  # type: ignore[no-untyped-call]
@@ -239,6 +233,7 @@ people = Table(
     Column("password_hash", Text),  # null where a proxy vouches for the person
     Column("active", Boolean, nullable=False),
     Column("created_at", BigInteger, nullable=False),
+    info={"row": "an account; never deleted"},
 )
 
 sessions = Table(
@@ -246,8 +241,8 @@ sessions = Table(
     metadata,
     Column("token_sha256", Text, primary_key=True),
     Column("name", Text, ForeignKey("people.name"), nullable=False),
-    Column("began_at", BigInteger, nullable=False),
-    Column("seen_at", BigInteger, nullable=False),
+    *_required(BigInteger, "began_at", "seen_at"),
+    info={"row": "a person who is logged in"},
 )
 
 form_key = Table(
@@ -255,6 +250,7 @@ form_key = Table(
     metadata,
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("secret", Text, nullable=False),  # makes the tokens of forms
+    info={"row": "the one key with which forms are bound to the person they were shown to"},
 )
 
 log_in_failures = Table(
@@ -264,6 +260,7 @@ log_in_failures = Table(
     Column("at", BigInteger, nullable=False),
     Column("name_sha256", Text, nullable=False),  # people type passwords into the wrong field
     Column("client", Text, nullable=False),
+    info={"row": "a failed log-in that still counts"},
 )
 
 _index("log_in_failures_by_name", log_in_failures.c.name_sha256, log_in_failures.c.at)
@@ -275,6 +272,7 @@ labels = Table(
     Column("document_type", Text, primary_key=True),
     Column("label", Text, primary_key=True),
     Column("origin", Text, nullable=False),  # model, or adopted
+    info={"row": "a label that people may give, from a model or adopted"},
 )
 
 reviews = Table(
@@ -289,8 +287,7 @@ reviews = Table(
     Column("stage", Text, nullable=False),
     Column("four_eyes", Text, nullable=False),  # label, sample, or ""
     Column("urgency", Double, nullable=False),  # the item's priority, and much more once it is overdue
-    Column("opened_at", BigInteger, nullable=False),
-    Column("due_at", BigInteger, nullable=False),
+    *_required(BigInteger, "opened_at", "due_at"),
     Column("overdue_at", BigInteger),
     Column("notified_at", BigInteger),
     Column("deferred_until", BigInteger, nullable=False),
@@ -299,6 +296,7 @@ reviews = Table(
     Column("first_by", Text),
     Column("second_by", Text),
     Column("closed_at", BigInteger),
+    info={"row": "an item with people: its stage, its claim, its due time"},
 )
 
 _urgent_first = reviews.c.urgency.desc(), reviews.c.item_key
@@ -325,12 +323,7 @@ judgements = Table(
     Column("judgement_id", Text, primary_key=True),
     Column("item_key", Text, ForeignKey("items.item_key"), nullable=False),
     Column("cycle", Integer, nullable=False),
-    Column("stage", Text, nullable=False),
-    Column("person", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("label", Text, nullable=False),
-    Column("suggestion", Text, nullable=False),
-    Column("reason", Text, nullable=False),
+    *_required(Text, "stage", "person", "kind", "label", "suggestion", "reason"),
     Column("comment", Text),  # null where there is none, or once it was erased
     Column("comment_key", Text),  # hashes the comment in the audit trail; erased with it
     Column("source", Text, nullable=False),  # page, or the annotation it was imported from
@@ -338,6 +331,7 @@ judgements = Table(
     # The rules of four eyes hold here even against a defect above: one judgement per stage, one per person.
     sa.UniqueConstraint("item_key", "cycle", "stage"),
     sa.UniqueConstraint("item_key", "cycle", "person"),
+    info={"row": "what one person said of an item"},
 )
 
 _index("judgements_taken_once", judgements.c.source, where="source <> 'page'", unique=True)
@@ -352,8 +346,8 @@ reopenings = Table(
     Column("comment_key", Text),
     Column("settled_label", Text, nullable=False),  # the label that held until the item is settled again
     Column("settled_by", Text, nullable=False),
-    Column("settled_at", BigInteger, nullable=False),
-    Column("at", BigInteger, nullable=False),
+    *_required(BigInteger, "settled_at", "at"),
+    info={"row": "a settled item that was sent back: what it was settled as, and why not"},
 )
 
 reused_decisions = Table(
@@ -363,10 +357,9 @@ reused_decisions = Table(
     Column("cycle", Integer, primary_key=True),  # of the item that was settled so
     Column("rests_on", Text, ForeignKey("items.item_key"), nullable=False),  # the item that people judged
     Column("rests_on_cycle", Integer, nullable=False),
-    Column("label", Text, nullable=False),
-    Column("decided_by", Text, nullable=False),
-    Column("decided_at", BigInteger, nullable=False),
-    Column("at", BigInteger, nullable=False),
+    *_required(Text, "label", "decided_by"),
+    *_required(BigInteger, "decided_at", "at"),
+    info={"row": "an item that was settled by an earlier decision"},
 )
 
 _index("reused_decisions_by_source", reused_decisions.c.rests_on)

@@ -19,6 +19,16 @@ from schemas.text_template import parse_text_template
 
 FORMAT = 2
 MANIFEST_NAME = "bundle.json"
+BUNDLE_FILES = {
+    MANIFEST_NAME: "Name, document type, size and SHA-256 of every other file, origin, fingerprint.",
+    "model.onnx": "The int8 graph: `input_ids` in, `logits` and `embedding` out.",
+    "tokenizer.json": "The tokenizer, with one special token before the text and one after it.",
+    "labels.json": "The labels in the order of the model's outputs, each with the data sets of its training rows.",
+    "policy.toml": "The thresholds above which an answer stands.",
+    "first_tier.npz": "Optional: the first tier.",
+    "calibration.json": "The temperature that makes confidences honest, and its origin.",
+    "card.md": "For people: intended use, limits, measured accuracy, licences.",
+}
 REQUIRED_FILES = ("model.onnx", "tokenizer.json", "labels.json", "policy.toml", "calibration.json", "card.md")
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")

@@ -10,7 +10,7 @@ import click
 
 from pipelines.model_commands import bundle, doctor, evaluate, train
 from pipelines.queue import queue
-from pipelines.review_commands import audit, erase, label_studio, resolve, review
+from pipelines.review import audit, erase, label_studio, resolve, review
 from pipelines.run_commands import classify, dictionary, runs, sample, show, verify
 from pipelines.terminal import complain, open_missing_streams, settle_streams
 from schemas.errors import INTERRUPTED, DocyardError, RunFailedError

@@ -22,15 +22,13 @@ from escalation import items as queue_items
 from escalation.clock import iso_time, now_micros
 from escalation.database import database_error, default_url, open_database, reading, transaction
 from escalation.events import Event, append_event
-from escalation.llm import batch_export, batch_import, qualification
-from escalation.llm.backends import asker_of, backend_name, open_endpoint, resolved
-from escalation.llm.budget import NANOS, cap_of, money, price_of, spent
-from escalation.llm.drain import Drain, DrainCounts, Limits
-from escalation.llm.recording import Books
-from escalation.llm.work import Desk
+from escalation.llm import batches, qualification
+from escalation.llm.backends import backend_name, open_endpoint, with_embedded_defaults
+from escalation.llm.budget import NANOS, Cap, money, spent
+from escalation.llm.calls import DrainContext
+from escalation.llm.drain import Drain, DrainCounts
 from escalation.loading import Load, load_escalations
-from escalation.masking.masker import Masker
-from escalation.report import QueueReport, estimate_drain, queue_report
+from escalation.report import estimate_drain, queue_report
 from escalation.tables import items
 from models.bundle import load_bundle
 from models.classifier import Classifier
@@ -105,40 +103,32 @@ def drain(
         EndpointError: the endpoint cannot be used; answers are kept, the other items stay pending.
         QueueError: the database failed.
     """
-    config = resolved(config)
+    config = with_embedded_defaults(config)
     loads = load_escalations(engine, _warehouse(config), config)
     progress = contextlib.nullcontext() if quiet else show_progress(engine, config)
-    with stop_on_signals() as stop, _desk(engine, config, "drain") as desk, progress:
-        counts = Drain(desk, workers, Limits(max_items, max_seconds), stop).run()
+    with stop_on_signals() as stop, _asking(engine, config, "drain") as context, progress:
+        counts = Drain(context, workers, stop, max_items, max_seconds).run()
     return _state(engine, config, loads, counts)
 
 
 def estimate(engine: sa.Engine, config: DrainConfig) -> Outcome:
-    """Counts the requests of a drain and their cost; money in the data is in the currency."""
-    config = resolved(config)
+    """Counts the requests of a drain and their cost."""
+    config = with_embedded_defaults(config)
     found = estimate_drain(engine, _warehouse(config), config)
-    tokens, cost = found.input_tokens, found.cost
+    tokens = " / ".join(f"{count:,.0f}" for count in found["input_tokens"].values())
     lines = [
-        f"items   {found.items:,} to ask about, {found.not_asked:,} straight to people",
-        f"tokens  {tokens.low:,.0f} / {tokens.expected:,.0f} / {tokens.high:,.0f} sent (low / expected / high)",
+        f"items   {found['items']:,} to ask about, {found['not_asked']:,} straight to people",
+        f"tokens  {tokens} sent (low / expected / high)",
     ]
-    if cost is None or found.price is None:
+    if found["cost"] is None:
         lines.append(f"cost    unknown: no [[budget.prices]] for {config.llm.model!r}")
     else:
-        amounts = " / ".join(money(nanos, config.budget.currency) for nanos in (cost.low, cost.expected, cost.high))
-        dated = f", price of {found.price.as_of}" if found.price.as_of else ""
+        amounts = " / ".join(money(amount, config) for amount in found["cost"].values())
+        dated = f", price of {found['price_as_of']}" if found["price_as_of"] else ""
         lines.append(f"cost    {amounts}, each item asked once{dated}")
-    basis = "earlier calls" if found.measured else "a rule of thumb, until 20 calls are measured"
+    basis = "earlier calls" if found["measured"] else "a rule of thumb, until 20 calls are measured"
     lines.append(f"        expected rests on {basis}; high is what the cap counts before a call")
-    data = {
-        "items": found.items,
-        "not_asked": found.not_asked,
-        "input_tokens": asdict(tokens),
-        "cost": {name: nanos / NANOS for name, nanos in asdict(cost).items()} if cost else None,
-        "price_as_of": found.price.as_of if found.price else None,
-        "measured": found.measured,
-    }
-    return Outcome("\n".join([*lines, "nothing was sent and nothing changed"]), data)
+    return Outcome("\n".join([*lines, "nothing was sent and nothing changed"]), found)
 
 
 def qualify(
@@ -162,14 +152,14 @@ def qualify(
         raise ConfigError(
             "the embedded model never settles anything; set llm.base_url and llm.model to qualify another"
         )
-    config = resolved(config)
+    config = with_embedded_defaults(config)
     data = read_evaluation_data(labelled, Columns(text_column, label_column))
     classifier = Classifier(load_bundle(bundle))
     try:
         rows = qualification.escalated_texts(classifier, data.texts, data.labels)
-        with stop_on_signals() as stop, _desk(engine, config, "qualify") as desk:
+        with stop_on_signals() as stop, _asking(engine, config, "qualify") as context:
             sha256 = hashlib.sha256(labelled.read_bytes()).hexdigest()
-            found = qualification.qualify(desk, classifier, rows, sha256, workers, stop)
+            found = qualification.qualify(context, classifier, rows, sha256, workers, stop)
     finally:
         classifier.close()
     if found is None:
@@ -195,11 +185,10 @@ def qualify(
 
 def export_batch(engine: sa.Engine, config: DrainConfig, folder: Path, max_items: int | None) -> Outcome:
     """Loads, and writes every pending item into the files of a batch."""
-    config = resolved(config)
+    config = with_embedded_defaults(config)
     load_escalations(engine, _warehouse(config), config)
     _log_masking(engine, config)
-    books = Books(engine, config, price_of(config, batch=True))
-    done = batch_export.export_batch(books, Masker(config.masking), folder, max_items)
+    done = batches.export_batch(DrainContext.configured(engine, config, "batch"), folder, max_items)
     text = "nothing to export: no pending item may be asked about"
     if done.requests:
         lines = [f"{done.batch_id}: {done.requests:,} requests", *(f"  {path}" for path in done.files)]
@@ -209,7 +198,7 @@ def export_batch(engine: sa.Engine, config: DrainConfig, folder: Path, max_items
 
 def import_batch(engine: sa.Engine, config: DrainConfig, files: tuple[Path, ...]) -> Outcome:
     """Records the answers of a batch and weighs them."""
-    found = batch_import.import_batch(Books(engine, config, price_of(config, batch=True)), list(files))
+    found = batches.import_batch(DrainContext.configured(engine, config, "batch"), list(files))
     counts = asdict(found)
     text = "  ".join(f"{name} {count:,}" for name, count in counts.items())
     return Outcome(text, counts, complaint=found.complaint())
@@ -260,11 +249,11 @@ def _warehouse(config: DrainConfig) -> Warehouse:
 
 
 @contextlib.contextmanager
-def _desk(engine: sa.Engine, config: DrainConfig, purpose: str) -> Iterator[Desk]:
+def _asking(engine: sa.Engine, config: DrainConfig, purpose: str) -> Iterator[DrainContext]:
+    """The context of workers that ask the endpoint, which is open for as long as the block runs."""
     with open_endpoint(config) as endpoint:
-        asker = asker_of(config, str(endpoint.route), purpose)
         _log_masking(engine, config)
-        yield Desk(Books(engine, config, asker.price), asker, endpoint, Masker(config.masking))
+        yield DrainContext.configured(engine, config, purpose, endpoint)
 
 
 def _log_masking(engine: sa.Engine, config: DrainConfig) -> None:
@@ -282,7 +271,7 @@ def _state(
 ) -> Outcome:
     """What was loaded and asked, and the state of the queue after it."""
     with reading(engine) as connection:
-        found = queue_report(connection, cap_of(config), now_micros())
+        found = queue_report(connection, config)
     lines = [
         f"loaded {load.partition}: {load.escalated:,} escalated, {load.new:,} new, {load.decided_before:,} of them "
         f"decided before, {load.withdrawn:,} withdrawn"
@@ -293,41 +282,30 @@ def _state(
         lines.append(
             f"worked on {counts.items:,} items: {counts.answers:,} calls answered, {counts.failures:,} failed{stopped}"
         )
-    data = {
-        "loads": [{**asdict(load.partition), **{name: getattr(load, name) for name in _LOADED}} for load in loads],
-        "drained": asdict(counts) if counts else None,
-        "states": found.states(),
-        "codes": [asdict(entry) for entry in found.codes],
-        "calls": found.calls,
-        "errors": found.errors,
-        "cost": found.cost_nanos / NANOS,
-        "spent_in_period": found.spent_nanos / NANOS,
-        "unpriced_calls": found.unpriced_calls,
-        "qualifications": list(found.qualifications),
-        "events": found.events,
-    }
+    loaded = [{**asdict(load.partition), **{name: getattr(load, name) for name in _LOADED}} for load in loads]
+    data = {"loads": loaded, "drained": asdict(counts) if counts else None, **found}
     interrupted = counts is not None and counts.stopped == "signal"
     return Outcome("\n".join([*lines, *_report_lines(found, config)]), data, interrupted)
 
 
-def _report_lines(found: QueueReport, config: DrainConfig) -> list[str]:
-    lines = [f"queue   {_counts(found.states()) or 'empty'}"]
-    for entry in found.codes:
+def _report_lines(found: dict[str, Any], config: DrainConfig) -> list[str]:
+    lines = [f"queue   {_counts(found['states']) or 'empty'}"]
+    for entry in found["codes"]:
         lines.append(
-            f"  {entry.state:<10} {entry.code:<24} {entry.document_type:<14} {entry.items:>9,}  "
-            f"oldest since {iso_time(entry.oldest)}"
+            f"  {entry['state']:<10} {entry['code']:<24} {entry['document_type']:<14} {entry['items']:>9,}  "
+            f"oldest since {iso_time(entry['oldest'])}"
         )
-    if calls := _counts(found.calls):
+    if calls := _counts(found["calls"]):
         lines.append(f"calls   {calls}")
-    if found.errors:
-        lines.append(f"errors  {_counts(found.errors)}")
+    if found["errors"]:
+        lines.append(f"errors  {_counts(found['errors'])}")
     budget = config.budget
-    cap = "no cap" if budget.max_spend is None else f"of {budget.max_spend:,.4f} {budget.currency}"
+    cap = "no cap" if budget.max_spend is None else f"of {money(budget.max_spend, config)}"
     period = {"day": "today (UTC)", "month": "this month (UTC)", "ever": "ever"}[budget.period]
-    lines.append(f"spent   {money(found.spent_nanos, budget.currency)} {period}, {cap}")
-    if found.unpriced_calls:
-        lines.append(f"        and {found.unpriced_calls:,} calls whose price is unknown")
-    for row in found.qualifications:
+    lines.append(f"spent   {money(found['spent_in_period'], config)} {period}, {cap}")
+    if found["unpriced_calls"]:
+        lines.append(f"        and {found['unpriced_calls']:,} calls whose price is unknown")
+    for row in found["qualifications"]:
         settles = "settles nothing" if row["min_confidence"] is None else f"settles from {row['min_confidence']:.3f} on"
         lines.append(
             f"vote    {row['backend']} with {row['bundle']}: {row['combined_correct']} right of {row['n']}, alone "
@@ -398,7 +376,7 @@ def _snapshot(engine: sa.Engine, config: DrainConfig) -> tuple[dict[str, int], s
     with reading(engine) as connection:
         rows = connection.execute(sa.select(items.c.state, sa.func.count()).group_by(items.c.state))
         states = {str(state): int(count) for state, count in rows}
-        return states, money(spent(connection, cap_of(config), now_micros()), config.budget.currency)
+        return states, money(spent(connection, Cap.configured(config), now_micros()) / NANOS, config)
 
 
 def _duration(seconds: float) -> str:

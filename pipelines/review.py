@@ -1,87 +1,164 @@
-"""`docyard review`, `audit`, `erase`, `resolve` and `label-studio`: what they do to the queue, put into words."""
+"""`docyard review`, `audit`, `erase`, `resolve` and `label-studio`: commands around people, on a queue that exists."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import sqlalchemy as sa
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+import click
 
-from escalation.clock import now_micros
-from escalation.database import database_error, default_url, open_database, reading, shown, transaction
-from escalation.events import Event, append_event
-from escalation.evidence.audit import audit, parse_checkpoint
-from escalation.evidence.copies import Document, find_copies
-from escalation.evidence.erasure import erase, of_document, older_than, plan_erasure
-from escalation.evidence.export import export_trail
-from escalation.evidence.overwriting import PATIENCE_SECONDS, kept_elsewhere, overwrite_blanked
-from escalation.outcomes.label_studio import export_tasks, import_annotations, interface_path
-from escalation.outcomes.resolutions import publish_resolutions
-from escalation.outcomes.training_data import export_training_data
-from escalation.outcomes.views import write_duckdb_sql
-from escalation.people.accounts import OPERATOR, add_person, set_password
-from escalation.review.upkeep import keep_up
-from pipelines.runs import existing_warehouse
+from pipelines.options import PATH, config_option, configured_warehouse_option, database_option, warehouse_option
+from pipelines.terminal import answer, report
 from schemas.codes import ReviewAction, Role
-from schemas.errors import ErasureError, InputError, VerificationError
-from schemas.review_config import ReviewConfig
-from warehouse.layout import Warehouse
+from schemas.errors import ConfigError, ErasureError, InputError, VerificationError
+from schemas.extras import pip_install
 
+PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 _FAULTS_SHOWN = 10
+
+_file = click.argument("file", type=PATH)
 
 
 @contextlib.contextmanager
-def open_reviews(warehouse: str, database: str) -> Iterator[sa.Engine]:
-    """The queue of a warehouse, which must be there already.
+def _open_queue(warehouse: str, database: str | None) -> Iterator[Any]:
+    """The queue of a warehouse, which must be there already; what is imported within belongs to the extra.
 
     Raises:
+        ConfigError: the extra is not installed.
         InputError: there is no warehouse, or no queue in it.
         QueueError: the database cannot be used.
         StorageError: this user may not write it.
     """
-    url = database or default_url(existing_warehouse(Path(warehouse)).root)
-    if (file := _sqlite_file(url)) is not None and not file.is_file():
-        raise InputError(f"{shown(url)}: there is no queue; `docyard queue load` makes one")
-    engine = open_database(url)
     try:
-        yield engine
-    except DBAPIError as error:
-        raise database_error(engine, error) from None
-    finally:
-        engine.dispose()
+        from sqlalchemy.engine import make_url
+        from sqlalchemy.exc import ArgumentError, DBAPIError
+
+        from escalation.database import database_error, default_url, open_database, shown
+        from pipelines.runs import existing_warehouse
+
+        url = database or default_url(existing_warehouse(Path(warehouse)).root)
+        with contextlib.suppress(ArgumentError):  # opening it says what is wrong
+            parsed = make_url(url)
+            if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
+                raise InputError(f"{shown(url)}: there is no queue; `docyard queue load` makes one")
+        engine = open_database(url)
+        try:
+            yield engine
+        except DBAPIError as error:
+            raise database_error(engine, error) from None
+        finally:
+            engine.dispose()
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"{error.name} is missing: {pip_install('review')}") from None
 
 
-def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -> None:
-    """Serves the pages until a signal."""
-    from escalation.web.server import serve as serve_pages
-
-    serve_pages(engine, config, say)
+def _password() -> str:
+    given = os.environ.get(PASSWORD_VARIABLE)
+    return str(click.prompt("Password", hide_input=True, confirmation_prompt=True)) if given is None else given
 
 
-def add_user(engine: sa.Engine, name: str, role: Role, password: str | None) -> None:
-    """Makes an account."""
-    with transaction(engine) as connection:
-        add_person(connection, name, role, password, now_micros(), OPERATOR)
+@click.group()
+def review() -> None:
+    """Serve the review pages, and manage accounts."""
 
 
-def change_password(engine: sa.Engine, name: str, password: str) -> None:
-    """Gives an account a new password."""
-    with transaction(engine) as connection:
-        set_password(connection, name, password, now_micros(), OPERATOR)
+@review.command("serve")
+@config_option
+@configured_warehouse_option
+@database_option
+@click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="0 for any free one.  [default: 8300]")
+def review_serve(
+    config_path: Path | None, warehouse: str | None, database: str | None, host: str | None, port: int | None
+) -> None:
+    """Serve the pages until Ctrl-C."""
+    from schemas.review_config import load_review_config
+
+    config = load_review_config(config_path, host=host, port=port, warehouse=warehouse, database=database)
+    with _open_queue(config.warehouse, config.database) as engine:
+        from escalation.web.app import serve
+
+        serve(engine, config, report)
 
 
-def verify_trail(engine: sa.Engine, checkpoint: str | None) -> str:
-    """A report on the checks that were made, with the end of the trail.
+@review.command("add-user")
+@click.argument("name")
+@click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="Of the new account.")
+@click.option("--no-password", is_flag=True, help="Only a trusted proxy logs the account in.")
+@config_option
+@configured_warehouse_option
+@database_option
+def review_add_user(
+    name: str, role: str, no_password: bool, config_path: Path | None, warehouse: str | None, database: str | None
+) -> None:
+    """Add an account.
 
-    Raises:
-        VerificationError: something is not as it was written; it says at which event.
+    Asks for its password, or takes it from DOCYARD_REVIEW_PASSWORD.
     """
-    known = None if checkpoint is None else parse_checkpoint(checkpoint)
-    with reading(engine) as connection:
-        found = audit(connection, known)
+    from schemas.review_config import load_review_config
+
+    config = load_review_config(config_path, warehouse=warehouse, database=database)
+    with _open_queue(config.warehouse, config.database) as engine:
+        from escalation.clock import now_micros
+        from escalation.database import transaction
+        from escalation.people.accounts import add_person
+        from escalation.people.rules import OPERATOR
+
+        password = None if no_password else _password()
+        with transaction(engine) as connection:
+            add_person(connection, name, Role(role), password, now_micros(), OPERATOR)
+    report(f"added {name}, {role}")
+
+
+@review.command("set-password")
+@click.argument("name")
+@config_option
+@configured_warehouse_option
+@database_option
+def review_set_password(name: str, config_path: Path | None, warehouse: str | None, database: str | None) -> None:
+    """Set the password of an account; its sessions end.
+
+    Asks for the password, or takes it from DOCYARD_REVIEW_PASSWORD.
+    """
+    from schemas.review_config import load_review_config
+
+    config = load_review_config(config_path, warehouse=warehouse, database=database)
+    with _open_queue(config.warehouse, config.database) as engine:
+        from escalation.clock import now_micros
+        from escalation.database import transaction
+        from escalation.people.accounts import set_password
+        from escalation.people.rules import OPERATOR
+
+        password = _password()
+        with transaction(engine) as connection:
+            set_password(connection, name, password, now_micros(), OPERATOR)
+    report(f"{name} has a new password; its sessions have ended")
+
+
+@click.group()
+def audit() -> None:
+    """Verify or export the audit trail."""
+
+
+@audit.command("verify")
+@warehouse_option
+@database_option
+@click.option("--checkpoint", metavar="NUMBER:HASH", help="An end of the trail that this command printed before.")
+def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -> None:
+    """Recompute the chain of events.
+
+    Judgements and settled items are compared with it.
+    """
+    with _open_queue(warehouse, database) as engine:
+        from escalation.database import reading
+        from escalation.evidence.audit import parse_checkpoint, verify_trail
+
+        known = None if checkpoint is None else parse_checkpoint(checkpoint)
+        with reading(engine) as connection:
+            found = verify_trail(connection, known)
     if found.faults:
         listed = "; ".join(f"event {fault.seq} {fault.problem}" for fault in found.faults[:_FAULTS_SHOWN])
         more = len(found.faults) - _FAULTS_SHOWN
@@ -89,54 +166,101 @@ def verify_trail(engine: sa.Engine, checkpoint: str | None) -> str:
             f"the audit trail: {listed}{f'; and {more} more' if more > 0 else ''}; compare with a backup, and find out "
             "who could write to the database"
         )
-    return (
+    report(
         f"{found.end.seq:,} events, {found.judgements:,} judgements and {found.settled:,} settled items are as they "
         f"were written\nend of the trail, to keep elsewhere: {found.end.seq}:{found.end.hash}"
     )
 
 
-def export_evidence(engine: sa.Engine, path: Path) -> int:
-    """Writes the trail; that it was exported is an event of its own, the first one that the file lacks."""
-    with reading(engine) as connection:
-        count = export_trail(connection, path)
-    with transaction(engine) as connection:
-        append_event(connection, Event(OPERATOR, ReviewAction.EVIDENCE_EXPORTED, None, {"events": count}), now_micros())
-    return count
+@audit.command("export")
+@_file
+@warehouse_option
+@database_option
+def audit_export(file: Path, warehouse: str, database: str | None) -> None:
+    """Write every event to FILE (.csv or .jsonl).
+
+    A row says who, what, when and why, and what the models said. The export is an event of its own, the first one that
+    the file lacks.
+    """
+    with _open_queue(warehouse, database) as engine:
+        from escalation.clock import now_micros
+        from escalation.database import reading, transaction
+        from escalation.events import Event, append_event
+        from escalation.evidence.audit import export_trail
+        from escalation.people.rules import OPERATOR
+
+        with reading(engine) as connection:
+            count = export_trail(connection, file)
+        with transaction(engine) as connection:
+            exported = Event(OPERATOR, ReviewAction.EVIDENCE_EXPORTED, None, {"events": count})
+            append_event(connection, exported, now_micros())
+    report(f"{file}: {count:,} events")
 
 
-def erase_texts(
-    engine: sa.Engine,
+@click.command()
+@warehouse_option
+@database_option
+@click.option("--document-id", metavar="ID", help="Erase this document, and its paragraphs.")
+@click.option("--document-type", metavar="TYPE", help="Only of this type; ids can be the same in several.")
+@click.option("--older-than", type=click.FloatRange(0), metavar="DAYS", help="Erase what was settled so long ago.")
+@click.option("--dry-run", is_flag=True, help="List every copy, and what would be erased; erase nothing.")
+def erase(
+    warehouse: str,
+    database: str | None,
+    document_id: str | None,
+    document_type: str | None,
+    older_than: float | None,
+    dry_run: bool,
+) -> None:
+    """Erase documents from the queue and its files.
+
+    Texts, metadata, comments and answers go; the audit trail stays whole. Copies out of reach are listed, a line each.
+    """
+    if (document_id is None) == (older_than is None):
+        raise ConfigError("give one of --document-id and --older-than")
+    if document_type is not None and document_id is None:
+        raise ConfigError("--document-type belongs to --document-id")
+    with _open_queue(warehouse, database) as engine:
+        for line in _erase(engine, Path(warehouse), document_id, document_type, older_than, dry_run):
+            (answer if dry_run else report)(line)
+
+
+def _erase(
+    engine: Any,
     warehouse: Path,
     document_id: str | None,
     document_type: str | None,
     days: float | None,
     dry_run: bool,
 ) -> Iterator[str]:
-    """Erases, or says what would be erased; and what it does not reach, a line each.
+    from escalation.clock import now_micros
+    from escalation.database import reading, shown
+    from escalation.evidence import erasure
+    from pipelines.runs import existing_warehouse
+    from warehouse.layout import Warehouse
 
-    Raises:
-        InputError: nothing in the queue belongs to the document.
-        ErasureError: the words are blanked, and something still holds them that should not.
-    """
     now = now_micros()
-    which = of_document(document_id, document_type) if document_id is not None else older_than(days or 0.0, now)
-    asked_for: frozenset[Document] = frozenset() if document_id is None else frozenset({(document_type, document_id)})
+    if document_id is not None:
+        which = erasure.matches_document(document_id, document_type)
+        asked_for = frozenset({(document_type, document_id)})
+    else:
+        which, asked_for = erasure.matches_older(days or 0.0, now), frozenset()
     place = Warehouse(warehouse.absolute())
     if place.runs.is_dir():
         existing_warehouse(warehouse)  # clears what killed runs staged
     with reading(engine) as connection:
-        copies = find_copies(connection, place, which, asked_for)
-    done = plan_erasure(engine, which) if dry_run else erase(engine, which, now)
-    held = () if dry_run or not done.known else overwrite_blanked(engine, PATIENCE_SECONDS)
+        copies = erasure.find_copies(connection, place, which, asked_for)
+    done = erasure.erase(engine, which, now, dry_run=dry_run)
+    held = () if dry_run or not done.known else erasure.overwrite_blanked(engine, erasure.PATIENCE_SECONDS)
     if done.known or document_id is None:
         verb = "would erase" if dry_run else "blanked" if held else "erased"
         yield f"{verb} the words of {done.items:,} items ({done.still_open:,} undecided) and {done.comments:,} comments"
         if not held:
             reached = shown(str(engine.url))
             yield f"reached: {reached}, its tables and files, {done.answers:,} answers of an LLM among them"
-    yield from (f"not reached: {copy.place}: {copy.found}; {copy.remedy}" for copy in copies)
+    yield from (f"not reached: {copy}" for copy in copies)
     if done.known:
-        yield from (f"not reached: {place}" for place in kept_elsewhere(engine))
+        yield from (f"not reached: {kept}" for kept in erasure.kept_elsewhere(engine))
         yield "not reached: the source, and copies that others made; the cache and the logs hold no text"
     elif document_id is not None:
         raise InputError("the queue holds nothing of this document; look for it under its id and type")
@@ -146,57 +270,125 @@ def erase_texts(
         )
 
 
-def publish(
-    engine: sa.Engine, warehouse: Path, sql_path: Path | None, training_data: Path | None, document_type: str | None
-) -> Iterator[str]:
-    """Publishes the resolutions, then writes what else was asked for; one line each."""
-    place = existing_warehouse(warehouse)
-    published = publish_resolutions(engine, place, now_micros())
-    yield (
-        f"resolutions: {published.rows:,} rows in {published.partitions:,} partitions, {published.replaced:,} of them "
-        "written anew"
-    )
-    if sql_path is not None:
-        write_duckdb_sql(sql_path, place.root)
-        yield f"{sql_path}: the views decisions_history and decisions"
-    if training_data is not None:
-        rows = export_training_data(engine, training_data, document_type, now_micros())
-        yield f"{training_data}: {rows:,} labelled texts"
+@click.command()
+@warehouse_option
+@database_option
+@click.option("--sql", "sql_path", type=PATH, help="Write the views of decisions here, for DuckDB.")
+@click.option("--training-data", type=PATH, help="Write what people settled here, for `docyard train`.")
+@click.option("--document-type", metavar="TYPE", help="Of the training data.")
+def resolve(
+    warehouse: str,
+    database: str | None,
+    sql_path: Path | None,
+    training_data: Path | None,
+    document_type: str | None,
+) -> None:
+    """Publish settled items as the table `resolutions`.
 
-
-def export_label_studio(engine: sa.Engine, path: Path, config: ReviewConfig, document_type: str, limit: int) -> str:
-    """Writes tasks, after taking in what has reached people."""
-    keep_up(engine, config, now_micros())
-    tasks = export_tasks(engine, path, document_type, limit, now_micros())
-    return f"{path}: {tasks:,} tasks; the labelling interface is {interface_path(path)}"
-
-
-def import_label_studio(
-    engine: sa.Engine, path: Path, config: ReviewConfig, annotators: Mapping[str, str]
-) -> Iterator[str]:
-    """Takes annotations.
-
-    Raises:
-        InputError: the file is not an export, or an annotation was refused or has changed; the others were taken.
-        ConfigError: an annotator is mapped to an account that there is not.
+    Run again with nothing new, it changes nothing.
     """
-    keep_up(engine, config, now_micros())
-    found = import_annotations(engine, path, config, now_micros(), annotators)
-    yield (
-        f"{path}: {found.taken:,} annotations taken, {found.known:,} known before, {found.skipped:,} skipped in Label "
+    if document_type is not None and training_data is None:
+        raise ConfigError("--document-type belongs to --training-data")
+    with _open_queue(warehouse, database) as engine:
+        from escalation.clock import now_micros
+        from escalation.outcomes.resolutions import publish_resolutions, write_duckdb_sql
+        from escalation.outcomes.training_data import export_training_data
+        from pipelines.runs import existing_warehouse
+
+        place = existing_warehouse(Path(warehouse))
+        published = publish_resolutions(engine, place, now_micros())
+        report(
+            f"resolutions: {published.rows:,} rows in {published.partitions:,} partitions, {published.replaced:,} of "
+            "them written anew"
+        )
+        if sql_path is not None:
+            write_duckdb_sql(sql_path, place.root)
+            report(f"{sql_path}: the views decisions_history and decisions")
+        if training_data is not None:
+            rows = export_training_data(engine, training_data, document_type, now_micros())
+            report(f"{training_data}: {rows:,} labelled texts")
+
+
+@click.group("label-studio")
+def label_studio() -> None:
+    """Exchange items and annotations with Label Studio."""
+
+
+@label_studio.command("export")
+@_file
+@config_option
+@configured_warehouse_option
+@database_option
+@click.option("--document-type", required=True, metavar="TYPE", help="Kind of the documents; a project has one.")
+@click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Most tasks.")
+def label_studio_export(
+    file: Path,
+    config_path: Path | None,
+    warehouse: str | None,
+    database: str | None,
+    document_type: str,
+    limit: int,
+) -> None:
+    """Write open items to FILE (.json) as tasks.
+
+    With predictions, and the labelling interface beside it (.xml).
+    """
+    from schemas.review_config import load_review_config
+
+    config = load_review_config(config_path, warehouse=warehouse, database=database)
+    with _open_queue(config.warehouse, config.database) as engine:
+        from escalation.clock import now_micros
+        from escalation.outcomes.label_studio import export_tasks, interface_path
+        from escalation.review.upkeep import run_upkeep
+
+        run_upkeep(engine, config, now_micros())  # admits what has reached people
+        tasks = export_tasks(engine, file, document_type, limit, now_micros())
+        report(f"{file}: {tasks:,} tasks; the labelling interface is {interface_path(file)}")
+
+
+@label_studio.command("import")
+@_file
+@config_option
+@configured_warehouse_option
+@database_option
+@click.option(
+    "--annotators",
+    "annotators_path",
+    type=PATH,
+    metavar="FILE",
+    help="TOML file whose table [annotators] names the account of an address or number.",
+)
+def label_studio_import(
+    file: Path,
+    config_path: Path | None,
+    warehouse: str | None,
+    database: str | None,
+    annotators_path: Path | None,
+) -> None:
+    """Import annotations in FILE as judgements.
+
+    FILE is a JSON export of Label Studio; importing it again changes nothing. Where an annotation is refused, or has
+    changed since it was taken, the others are taken.
+    """
+    from schemas.review_config import load_annotators, load_review_config
+
+    config = load_review_config(config_path, warehouse=warehouse, database=database)
+    annotators = load_annotators(annotators_path) if annotators_path else {}
+    with _open_queue(config.warehouse, config.database) as engine:
+        from escalation.clock import now_micros
+        from escalation.outcomes.label_studio import import_annotations
+        from escalation.review.upkeep import run_upkeep
+
+        run_upkeep(engine, config, now_micros())
+        found = import_annotations(engine, file, config, now_micros(), annotators)
+    report(
+        f"{file}: {found.taken:,} annotations taken, {found.known:,} known before, {found.skipped:,} skipped in Label "
         f"Studio, {len(found.changed):,} changed since they were taken, {len(found.refused):,} refused"
     )
-    yield from (*found.changed, *found.refused)
+    for line in (*found.changed, *found.refused):
+        report(line)
     if found.changed or found.refused:
         raise InputError(
-            f"{path}: {len(found.refused)} annotations were refused and {len(found.changed)} have changed since they "
+            f"{file}: {len(found.refused)} annotations were refused and {len(found.changed)} have changed since they "
             "were taken; the others were taken"
         )
-
-
-def _sqlite_file(url: str) -> Path | None:
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        return None  # opening it says what is wrong
-    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None

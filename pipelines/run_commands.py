@@ -142,7 +142,7 @@ def verify(run_id: str, warehouse: str, as_json: bool) -> None:
 @click.command()
 def dictionary() -> None:
     """Print the data dictionary of the published tables."""
-    from pipelines.dictionary import data_dictionary
+    from schemas.tables import data_dictionary
 
     answer(data_dictionary(), end="")
 

@@ -19,20 +19,16 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from data_quality.contracts import REASONS_TOLD, RejectedGroup
-from schemas.codes import Route
+from schemas.codes import DerivedStatus, Route, RunStatus
 from schemas.errors import InputError, VerificationError
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
 from transforms.commit_run import QUALITY_FILE
 from warehouse.layout import Warehouse
 from warehouse.locks import is_held
-from warehouse.manifest import Manifest, RunStatus, TableFile, read_manifest
+from warehouse.manifest import Manifest, TableFile, read_manifest
 from warehouse.publication import finish_interrupted, is_decided, published_by
 
 logger = logging.getLogger(__name__)
-
-# A status that a manifest cannot know of itself.
-DERIVED_STATUSES = ("abandoned", "incomplete", "superseded", "partly superseded")
-ABANDONED, INCOMPLETE, SUPERSEDED, PARTLY_SUPERSEDED = DERIVED_STATUSES
 
 _DATES_NAMED = 10
 _EXAMPLE_COLUMNS = ["document_id", "label", "confidence", "route", "route_reason"]
@@ -95,11 +91,11 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
 
 def _status(warehouse: Warehouse, manifest: Manifest) -> str:
     if manifest.status is RunStatus.RUNNING and not is_held(warehouse, manifest.run_id):
-        return INCOMPLETE if is_decided(warehouse, manifest.run_id) else ABANDONED
+        return DerivedStatus.INCOMPLETE if is_decided(warehouse, manifest.run_id) else DerivedStatus.ABANDONED
     if manifest.status is RunStatus.PUBLISHED:
         holders = {published_by(warehouse.partition(CLASSIFICATIONS.name, item)) for item in manifest.partitions}
         if holders != {manifest.run_id}:
-            return PARTLY_SUPERSEDED if manifest.run_id in holders else SUPERSEDED
+            return DerivedStatus.PARTLY_SUPERSEDED if manifest.run_id in holders else DerivedStatus.SUPERSEDED
     return manifest.status.value
 
 
@@ -190,7 +186,9 @@ def published_run(folder: Path, run_date: str | None) -> Manifest:
         InputError: nothing was published for that date.
     """
     listed = list_runs(folder)
-    all_published = [run for run in listed if run["status"] in (RunStatus.PUBLISHED.value, PARTLY_SUPERSEDED)]
+    all_published = [
+        run for run in listed if run["status"] in (RunStatus.PUBLISHED.value, DerivedStatus.PARTLY_SUPERSEDED)
+    ]
     published = [run for run in all_published if run_date in (None, run["run_date"])]
     if published:
         return read_manifest(existing_warehouse(folder), published[0]["run_id"])

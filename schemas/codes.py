@@ -157,6 +157,23 @@ class Reason(Code):
     )
 
 
+class RunStatus(Code):
+    """The state that a run has reached, as its manifest records it."""
+
+    RUNNING = "running", "Its process is alive."
+    PUBLISHED = "published", "The partitions hold its data."
+    FAILED = "failed", "It ended with an error, which is shown; nothing was published."
+
+
+class DerivedStatus(Code):
+    """A state of a run that its manifest cannot know of itself."""
+
+    SUPERSEDED = "superseded", "It was published, and later runs have replaced all of its data."
+    PARTLY_SUPERSEDED = "partly superseded", "Later runs have replaced the data of some of its document types."
+    ABANDONED = "abandoned", "Its process is gone and left no result; nothing was published."
+    INCOMPLETE = "incomplete", "Its process is gone after it was decided; the next command that may write completes it."
+
+
 class Route(Code):
     """The route of a classification."""
 

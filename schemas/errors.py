@@ -24,92 +24,135 @@ INTERRUPTED = 130  # the exit code after Ctrl-C or SIGTERM, as the shell has it
 
 
 class DocyardError(Exception):
-    """A run cannot be done; `str(error)` is the one line the user sees.
+    """An error outside this table: a defect. A traceback is shown.
 
     Attributes:
         may_pass: True where the same command can succeed later though nobody changed anything, so that a schedule may
             try again.
+        remedy: for the documents.
     """
 
     exit_code = 1
     may_pass = False
+    remedy = "Report it."
 
 
 class ConfigError(DocyardError):
-    """The configuration or a flag cannot be used."""
+    """A key or flag is unknown, missing, or has a value that cannot be used; an input reaches into the warehouse; the
+    queue was made by another version of Docyard; also every misuse of the command line.
+    """
 
     exit_code = 2
+    remedy = "Correct the configuration."
 
 
 class InputError(DocyardError):
-    """There is nothing to read where the configuration points."""
+    """No such file, no queue, no warehouse where one is expected; an empty input, no record in any file; a batch's
+    answers that are not answers or belong to another queue; a Label Studio export with annotations that were refused
+    or have changed; labelled data that cannot be trained on.
+    """
 
     exit_code = 3
+    remedy = "Correct the paths; of a training, the [data](training.md#the-report-on-the-data)."
 
 
 class BundleError(DocyardError):
-    """A ModelBundle cannot be trusted or loaded."""
+    """A bundle is missing, incomplete or changed, is written for another ONNX operator set, is made for another
+    document type, or this machine does not reproduce its fingerprint; or a new bundle does not decide as its float
+    network.
+    """
 
     exit_code = 4
+    remedy = (
+        "Restore or replace the bundle; `docyard doctor BUNDLE` says more. Of a training: see "
+        "[parity](bundles.md#parity-with-the-float-network)."
+    )
 
 
 class ContractError(DocyardError):
-    """Staged data breaks the data contract; nothing was published."""
+    """The data contract failed on the data that the run staged; nothing was published."""
 
     exit_code = 5
+    remedy = (
+        "Follow the message; the run's `quality.json` has every check, see "
+        "[operations](operations.md#when-the-contract-fails)."
+    )
 
 
 class BalanceError(DocyardError):
-    """The counts do not balance; nothing was published."""
+    """Records and outcomes do not add up, or a shard is missing; nothing was published."""
 
     exit_code = 6
+    remedy = "Run again; if it stays, report it."
 
 
 class LockedError(DocyardError):
-    """Another run holds one of the partitions this run would replace."""
+    """Another run holds one of the partitions, took it over, or has been publishing for over a minute; another training
+    works in the same folder.
+    """
 
     exit_code = 7
     may_pass = True
+    remedy = "Wait for it, then run again."
 
 
 class VerificationError(DocyardError):
-    """A published run differs from its manifest."""
+    """The audit trail, or the data it records, was changed (the message names the event); `resolutions` holds rows of
+    another queue; or a run's files differ from its manifest, the run was superseded or published nothing, or there is
+    no such run.
+    """
 
     exit_code = 8
+    remedy = "See [operations](operations.md#verifying)."
 
 
 class RunFailedError(DocyardError):
-    """A worker failed for a reason that lies outside the documents."""
+    """A worker failed for a reason outside the documents: a full disk (the message names it and its free space), a
+    quota, memory, a lost machine, a defect. Also output that was asked for and could not be written.
+    """
 
     exit_code = 9
     may_pass = True
+    remedy = "Remove the cause, then run again."
 
 
 class QueueError(DocyardError):
-    """The database of the fallback queue cannot be used."""
+    """The queue's database cannot be reached, is locked for over a minute, or has no room."""
 
     exit_code = 10
     may_pass = True
+    remedy = "Check `[queue] database`, the server and the disk."
 
 
 class EndpointError(DocyardError):
-    """The LLM's endpoint cannot be used; the items stay in the queue."""
+    """The LLM's endpoint refused [all first calls](queue.md#whose-fault-a-refused-call-is), or even a made-up document:
+    the key, the quota, the model or the form of the request; or it stayed away too long. The message quotes it. The
+    items stay in the queue.
+    """
 
     exit_code = 11
     may_pass = True
+    remedy = "Remove the cause, then run `docyard queue drain` again: no answered item is asked again."
 
 
 class StorageError(DocyardError):
-    """A folder or file may not be read or written, or a partition cannot be replaced where it lies."""
+    """A folder or file may not be read or written (permissions, a read-only mount, an immutable flag, the limit on a
+    file's size), the queue's file is not a database, or a partition cannot be replaced where it lies: a mount, a link
+    or a file is in the way.
+    """
 
     exit_code = 12
+    remedy = "Correct what the message names; see [operations](operations.md#the-file-system)."
 
 
 class ErasureError(DocyardError):
-    """Words were blanked in the queue, and its files still hold them."""
+    """`docyard erase` blanked the texts, and the database's files still hold them; the message says which, and what
+    holds them there.
+    """
 
     exit_code = 13
     may_pass = True
+    remedy = "Let the transaction it names end, then run the same `docyard erase` again."
 
 
 ERRORS: tuple[type[DocyardError], ...] = (

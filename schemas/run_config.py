@@ -56,23 +56,28 @@ class InputConfig:
     """Documents of one type: their place, the fields that matter, and the bundle that classifies them."""
 
     paths: tuple[PathText, ...]
-    """Files, folders (read recursively) or globs; local paths or URIs."""
+    """Files, folders (read to any depth) or globs. In folders and globs, names that begin with `.` or `_` are skipped;
+    a file that several paths reach is read once. URIs that `pyarrow.fs` knows are accepted; a URI has no `?` glob."""
     document_type: DocumentType
-    """Lower-case name of the kind of document; a partition of the warehouse."""
+    """Kind of the documents: a lower-case letter, then lower-case letters, digits or `_`, at most 63 characters. Inputs
+    may share a type and then share its bundle."""
     bundle: PathText
-    """Folder of the ModelBundle."""
+    """Folder of the ModelBundle, which must be made for this document type."""
     id_field: FieldName = "id"
-    """Field or column that holds the document's id; `a.b` reaches into nested JSON."""
+    """Field or column with the id. `a.b` reaches into nested JSON and Parquet structs, unless a field has that name;
+    CSV columns are always taken as spelt."""
     text_field: FieldName = DEFAULT_TEXT_FIELD
-    """Field or column that holds the text."""
+    """Field or column with the text, likewise; ignored where a template makes the text."""
     received_at_field: str = ""
-    """Field or column that holds an ISO 8601 date or time; `""` if there is none."""
+    """Field or column with the time of receipt in ISO 8601; `""` for none. A time without a zone is taken as UTC."""
     metadata_fields: tuple[str, ...] = ()
-    """Further fields to carry along as JSON."""
+    """Further fields for the column `metadata`, a JSON object with sorted keys. A field that a record or file lacks is
+    left out."""
     csv_delimiter: Annotated[str, AfterValidator(_one_character)] = ","
-    """One ASCII character."""
+    """One ASCII character, for CSV files."""
     text_template: Template = ""
-    """Makes the text of several fields, such as `"{merchant} | {amount:.2f}"`; `""` as the bundle says."""
+    """Makes the text of several fields, such as `"{merchant} | {amount:.2f}"`; `""` takes the bundle's template, else
+    the text field."""
     split: Literal["", Split] = ""
     """`"paragraphs"` classifies every paragraph separately, `"none"` the whole text; `""` as the bundle says."""
 
@@ -112,15 +117,15 @@ class ReadingConfig:
     """Limits that bound memory, whatever the input holds."""
 
     shard_bytes: Count = 16 * 2**20
-    """Size of a shard, the unit of work."""
+    """Approximate bytes of a file, or of text files together, in a shard, and of records in a table."""
     shard_rows: Count = 50_000
-    """Most records of a shard."""
+    """Most records in one table, and most text files in one shard."""
     max_record_bytes: Count = 16 * 2**20
-    """Largest record, or text file."""
+    """Longest line, CSV record or text file, unpacked; a longer one is `record_too_large`."""
     max_text_bytes: Count = 2**20
-    """Largest text of a document."""
+    """Longest text in UTF-8; a longer one is `text_too_large`."""
     max_id_bytes: Count = 512
-    """Longest id of a document."""
+    """Longest id in UTF-8; a longer one is `invalid_id`."""
 
 
 @validated
@@ -136,7 +141,7 @@ class ClassificationConfig:
     than the encoder would on as many texts, `"equal_average"` where both together make no more errors than the encoder
     by itself, `"off"` never."""
     cache_megabytes: Annotated[int, Within("[0, inf)")] = 1024
-    """Largest size of the warehouse's cache of answers; 0 for no cache; changes no answer."""
+    """Largest size of the warehouse's cache of answers, in millions of bytes; 0 for no cache; changes no answer."""
 
 
 @validated
@@ -144,9 +149,9 @@ class QualityConfig:
     """The data contract of a run."""
 
     max_rejected_share: Annotated[float, Within("[0, 1]")] = 1.0
-    """Share of the records of a document type above which nothing is published."""
+    """Largest share of the records of a document type that may be rejected; above it nothing is published."""
     sample_rows: Count = 100_000
-    """Rows per table that the table-level checks look at."""
+    """Approximate rows of each table that the contract's checks read, spread over the run's files."""
 
 
 @validated
@@ -154,11 +159,11 @@ class RunConfig:
     """Everything that decides what a run does."""
 
     run_date: IsoDate
-    """The date whose partitions the run replaces."""
+    """The date whose partitions the run replaces; a date or a string `YYYY-MM-DD`."""
     warehouse: FolderText
-    """Folder of the published tables."""
+    """Folder of the published tables, on a local file system; made if missing."""
     inputs: tuple[InputConfig, ...]
-    """The documents, by type."""
+    """`[[inputs]]`: the documents, by kind of file."""
     reading: ReadingConfig = ReadingConfig()
     """Limits that bound memory."""
     classification: ClassificationConfig = ClassificationConfig()

@@ -48,9 +48,16 @@ def postgresql() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(params=DATABASES)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Runs a test of the queue on both kinds of database, or on those that its marker `databases` names."""
+    if "queue_url" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("databases")
+        metafunc.parametrize("queue_url", marker.args if marker else DATABASES, indirect=True)
+
+
+@pytest.fixture
 def queue_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, once of each kind."""
+    """An empty database."""
     if request.param == "sqlite":
         return new_sqlite(tmp_path)
     return new_database(request.getfixturevalue("postgresql"))
@@ -58,6 +65,14 @@ def queue_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def queue(queue_url: str) -> Iterator[sa.Engine]:
-    """An empty queue, once in each kind of database."""
+    """An empty queue."""
     with opened(queue_url) as engine:
         yield engine
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests that run on PostgreSQL: those that ask for the server, or for a queue in it."""
+    for item in items:
+        fixtures, case = getattr(item, "fixturenames", ()), getattr(item, "callspec", None)
+        if "postgresql" in fixtures or (case and case.params.get("queue_url") == "postgresql"):
+            item.add_marker("postgresql")

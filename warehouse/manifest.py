@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import asdict, field
 from typing import Any
 
+from schemas.codes import RunStatus as RunStatus
+from schemas.configuration import read_values, validated
 from schemas.errors import VerificationError
 from warehouse.files import make_folder, write_durably
 from warehouse.layout import Partition, Warehouse
@@ -15,61 +16,63 @@ MANIFEST_FILE = "manifest.json"
 COUNTS = ("read", "classified", "rejected", "accepted", "escalated", "reasons", "route_reasons")
 
 
-class RunStatus(StrEnum):
-    """The state that a run has reached."""
-
-    RUNNING = "running"
-    PUBLISHED = "published"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True)
+@validated
 class TableFile:
-    """One Parquet file of a table, staged or published.
-
-    Attributes:
-        table: the table's name.
-        path: relative to the warehouse, or to the run's folder of staged files.
-        rows: rows in the file.
-        bytes: size of the file.
-        sha256: of the file, in hexadecimal.
-    """
+    """One Parquet file of a table, staged or published."""
 
     table: str
+    """The table's name."""
     path: str
+    """Path relative to the warehouse, or to the run's folder of staged files."""
     rows: int
+    """Rows in the file."""
     bytes: int
+    """Size of the file."""
     sha256: str
+    """Hash of the file, in hexadecimal."""
 
 
-@dataclass(frozen=True)
+@validated
 class Manifest:
-    """Everything that is known about one run.
-
-    Attributes:
-        counts: documents by outcome: read, split_off, classified, rejected, accepted, escalated, likewise
-            by document type, and tallies by reason.
-        seconds: worker seconds by step, and the whole run's wall clock.
-        bundles: per document type, the bundle's reference and full digest.
-        error: name and message of what ended a failed run.
-        warnings: failures that changed nothing that was published, such as a cache that could not be written.
-    """
+    """Everything that is known about one run."""
 
     run_id: str
+    """Start of the run in UTC, and six random digits."""
     run_date: str
+    """The date whose partitions the run replaces."""
     status: RunStatus
+    """`running`, `published` or `failed`."""
     started_at: str
+    """ISO 8601, UTC."""
     finished_at: str = ""
+    """ISO 8601, UTC; empty while it runs."""
     document_types: tuple[str, ...] = ()
+    """Every document type of the run, sorted."""
     config: dict[str, Any] = field(default_factory=dict)
+    """The configuration with all defaults, and with `text_template` and `split` filled in from the bundles."""
     config_sha256: str = ""
+    """Hash of `config`: runs with the same hash were set up alike, whether by file, flag or bundle."""
     bundles: dict[str, dict[str, str]] = field(default_factory=dict)
+    """For each document type: `reference` as in the column `bundle`, and the full `digest`."""
     versions: dict[str, str] = field(default_factory=dict)
+    """Versions of Python, Docyard and the packages that decide the result."""
     counts: dict[str, Any] = field(default_factory=dict)
+    """Documents by outcome."""
     seconds: dict[str, float] = field(default_factory=dict)
+    """Worker seconds by step (`read`, `validate`, `split`, `classify`, `route`, `stage`), `commit`, and `wall` from
+    start to end."""
     files: tuple[TableFile, ...] = ()
+    """Each published file: `table`, `path` below the warehouse, `rows`, `bytes`, `sha256`."""
     error: dict[str, str] = field(default_factory=dict)
+    """Of a failed run: the `error`'s name and its `message`."""
     warnings: tuple[str, ...] = ()
+    """Failures that changed nothing that was published, such as a cache that could not be written."""
+
+    def __post_init__(self) -> None:
+        if self.status is RunStatus.PUBLISHED:
+            for table, keys in (("counts", COUNTS), ("seconds", ("wall",))):
+                if missing := [key for key in keys if key not in getattr(self, table)]:
+                    raise ValueError(f".{table}: expected {', '.join(keys)}, found none of {', '.join(missing)}")
 
     @property
     def partitions(self) -> tuple[Partition, ...]:
@@ -89,16 +92,9 @@ def manifest_from_json(content: bytes) -> Manifest:
     """
     try:
         values = json.loads(content)
-        values["status"] = RunStatus(values["status"])
-        values["document_types"] = tuple(values["document_types"])
-        values["warnings"] = tuple(values["warnings"])
-        values["files"] = tuple(TableFile(**item) for item in values["files"])
-        manifest = Manifest(**values)
-        if manifest.status is RunStatus.PUBLISHED:
-            _ = [manifest.counts[name] for name in COUNTS], manifest.seconds["wall"]
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise VerificationError(f"not a run manifest: {type(error).__name__}: {error}") from None
-    return manifest
+    return read_values(Manifest, values, "not a run manifest", VerificationError)
 
 
 def read_manifest(warehouse: Warehouse, run_id: str) -> Manifest:

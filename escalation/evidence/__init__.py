@@ -1,1 +1,1 @@
-"""Evidence: is the trail whole, what does it say, and what was erased."""
+"""Evidence: the audit trail, checked and exported; and the erasure of documents."""

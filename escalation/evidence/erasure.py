@@ -1,28 +1,50 @@
 """Erasure: blanks what an item says of its document, and keeps the trail of what was done whole.
 
-What goes: text, metadata, comments with the keys of their hashes, and what the LLM said. What stays: ids, labels, who
+What goes: text, metadata, comments with the keys of their hashes, and the LLM's words. What stays: ids, labels, who
 decided and when. An item that waits for an answer cannot get one without its text, and is dead afterwards.
 
-Blanking is half of it: `escalation.evidence.overwriting` takes the words out of the database's files, and
-`escalation.evidence.copies` finds the files that are out of reach.
+Blanking is half of it. SQLite keeps old pages in its log and in free space; PostgreSQL keeps old rows in a table's
+file. Both keep them as long as somebody reads in a transaction that began before: `overwrite_blanked` rewrites them,
+and each step may be repeated. `find_copies` finds the files that are out of reach.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Set
 from dataclasses import dataclass
+from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
 from escalation.clock import SECOND
 from escalation.database import reading, transaction
 from escalation.events import Event, append_events
 from escalation.items import OPEN_STATES, move_item
-from escalation.people.accounts import OPERATOR
-from escalation.tables import calls, items, judgements, reopenings
+from escalation.people.rules import OPERATOR
+from escalation.tables import batches, calls, events, items, judgements, reopenings
 from schemas.codes import ItemCode, ItemState, ReviewAction
+from schemas.tables import ESCALATIONS
+from warehouse.layout import Warehouse
 
+PATIENCE_SECONDS = 5.0
 _CHUNK = 500
-DAY = 86_400 * SECOND
+_DAY = 86_400 * SECOND
+# The columns that an erasure blanks, the one that tells whether there is something to blank first.
+_WORDS: dict[sa.Table, tuple[str, ...]] = {
+    items: ("text", "metadata"),
+    calls: ("words",),
+    judgements: ("comment", "comment_key"),
+    reopenings: ("comment", "comment_key"),
+}
+_TABLES = tuple(table.name for table in _WORDS)
 
 
 @dataclass(frozen=True)
@@ -44,29 +66,26 @@ class Erasure:
     known: int
 
 
-def of_document(document_id: str, document_type: str | None) -> sa.ColumnElement[bool]:
+def matches_document(document_id: str, document_type: str | None) -> sa.ColumnElement[bool]:
     """A condition for the items of a document: its own, and those of its paragraphs."""
     named = (items.c.document_id == document_id) | (items.c.parent_id == document_id)
     return named if document_type is None else named & (items.c.document_type == document_type)
 
 
-def older_than(days: float, now: int) -> sa.ColumnElement[bool]:
+def matches_older(days: float, now: int) -> sa.ColumnElement[bool]:
     """A condition for items settled, or dead, for more than `days`; never those that wait for a decision."""
     ended = items.c.state.in_([ItemState.SETTLED.value, ItemState.DEAD.value])
-    return ended & (items.c.state_at < now - round(days * DAY))
+    return ended & (items.c.state_at < now - round(days * _DAY))
 
 
-def plan_erasure(engine: sa.Engine, which: sa.ColumnElement[bool]) -> Erasure:
-    """The effect that an erasure would have; changes nothing."""
-    with reading(engine) as connection:
-        return _count(connection, which)
+def erase(engine: sa.Engine, which: sa.ColumnElement[bool], now: int, *, dry_run: bool = False) -> Erasure:
+    """Blanks in transactions of a few hundred items, each with its events; a kill leaves whole items, run it again.
 
-
-def erase(engine: sa.Engine, which: sa.ColumnElement[bool], now: int) -> Erasure:
-    """Blanks in transactions of a few hundred items, each with its events; a kill leaves whole items, run it again."""
+    A dry run only counts.
+    """
     with reading(engine) as connection:
         planned = _count(connection, which)
-    while True:
+    while not dry_run:
         with transaction(engine) as connection:
             # What SQLite deletes is overwritten, not only marked as free.
             if connection.dialect.name == "sqlite":
@@ -87,44 +106,240 @@ def erase(engine: sa.Engine, which: sa.ColumnElement[bool], now: int) -> Erasure
 
 
 def _blank(connection: sa.Connection, keys: list[str]) -> None:
-    connection.execute(sa.update(items).where(items.c.item_key.in_(keys)).values(text=None, metadata=None))
-    connection.execute(sa.update(calls).where(calls.c.item_key.in_(keys)).values(words=None))
-    connection.execute(
-        sa.update(judgements).where(judgements.c.item_key.in_(keys)).values(comment=None, comment_key=None)
-    )
-    connection.execute(
-        sa.update(reopenings).where(reopenings.c.item_key.in_(keys)).values(comment=None, comment_key=None)
-    )
+    for table, blanked in _WORDS.items():
+        connection.execute(sa.update(table).where(table.c.item_key.in_(keys)).values(**dict.fromkeys(blanked)))
 
 
 def _has_words() -> sa.ColumnElement[bool]:
-    commented = sa.or_(
-        *(
-            sa.exists().where(table.c.item_key == items.c.item_key, table.c.comment.is_not(None))
-            for table in (judgements, reopenings)
-        )
+    others = [table for table in _WORDS if table is not items]
+    elsewhere = (
+        sa.exists().where(table.c.item_key == items.c.item_key, table.c[_WORDS[table][0]].is_not(None))
+        for table in others
     )
-    worded = sa.exists().where(calls.c.item_key == items.c.item_key, calls.c.words.is_not(None))
-    return items.c.text.is_not(None) | items.c.metadata.is_not(None) | commented | worded
+    return sa.or_(items.c.text.is_not(None), items.c.metadata.is_not(None), *elsewhere)
 
 
 def _count(connection: sa.Connection, which: sa.ColumnElement[bool]) -> Erasure:
     states = connection.scalars(sa.select(items.c.state).where(which & _has_words())).all()
     open_states = {state.value for state in OPEN_STATES}
-    comments, answers = (
-        sum(
-            connection.scalar(
-                sa.select(sa.func.count())
-                .select_from(table.join(items, items.c.item_key == table.c.item_key))
-                .where(which, column.is_not(None))
-            )
-            or 0
-            for table, column in columns
+    with_words = {
+        table: connection.scalar(
+            sa.select(sa.func.count())
+            .select_from(table.join(items, items.c.item_key == table.c.item_key))
+            .where(which, table.c[_WORDS[table][0]].is_not(None))
         )
-        for columns in (
-            [(judgements, judgements.c.comment), (reopenings, reopenings.c.comment)],
-            [(calls, calls.c.words)],
-        )
+        or 0
+        for table in (judgements, reopenings, calls)
+    }
+    return Erasure(
+        items=len(states),
+        still_open=sum(state in open_states for state in states),
+        comments=with_words[judgements] + with_words[reopenings],
+        answers=with_words[calls],
+        known=connection.scalar(sa.select(sa.func.count()).where(which)) or 0,
     )
-    known = connection.scalar(sa.select(sa.func.count()).where(which)) or 0
-    return Erasure(len(states), sum(state in open_states for state in states), comments, answers, known)
+
+
+_SERVER_KEEPS = (
+    "the write-ahead log in the server's pg_wal until its files are used again, its archive, standbys and base backups"
+)
+
+
+def overwrite_blanked(engine: sa.Engine, patience: float) -> tuple[str, ...]:
+    """Rewrites the files in which blanked words may still lie.
+
+    Args:
+        engine: of the queue; the words that are to go were blanked and committed before.
+        patience: seconds to wait for others who use the database.
+
+    Returns:
+        Places that still hold the words, and the reason, a line each; empty where Docyard can reach none.
+    """
+    if engine.dialect.name == "sqlite":
+        return _rewrite_sqlite(Path(engine.url.database or ""), patience)
+    return _rewrite_postgresql(engine, patience)
+
+
+def kept_elsewhere(engine: sa.Engine) -> tuple[str, ...]:
+    """Places out of Docyard's reach that may hold the words: files beside SQLite's, or what the server keeps."""
+    if engine.dialect.name != "sqlite":
+        return (_SERVER_KEEPS,)
+    path = Path(engine.url.database or "")
+    own = {path.name, f"{path.name}-wal", f"{path.name}-shm"}
+    beside = (found for found in path.parent.glob(f"{path.stem}*") if found.is_file() and found.name not in own)
+    return tuple(f"{found}, if it is a backup" for found in sorted(beside))
+
+
+def _rewrite_sqlite(path: Path, patience: float) -> tuple[str, ...]:
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=patience, isolation_level=None)) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            for statement in (None, "VACUUM"):  # the second step is worth it only once the log can be cut
+                if statement:
+                    connection.execute(statement)
+                busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if busy:
+                    return (
+                        f"{path.name}-wal and {path.name}: another process reads or writes the database, in a "
+                        "transaction that began before; let it end, or stop it",
+                    )
+    except sqlite3.Error as error:
+        return (f"{path.name}: cannot be rewritten: {error}",)
+    return ()
+
+
+def _rewrite_postgresql(engine: sa.Engine, patience: float) -> tuple[str, ...]:
+    try:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            try:
+                return _rewrite_tables(connection, patience)
+            finally:
+                connection.invalidate()  # with its lock_timeout
+    except DBAPIError as error:
+        return (f"the tables {', '.join(_TABLES)}: {_reason(error)}",)
+
+
+def _rewrite_tables(connection: sa.Connection, patience: float) -> tuple[str, ...]:
+    holders = _older_transactions(connection)
+    if holders:
+        return (f"the tables {', '.join(_TABLES)}: {holders} began before and is open; let it end, or stop it",)
+    before = _files(connection)
+    connection.execute(sa.text("SELECT set_config('lock_timeout', :patience, false)"), {"patience": f"{patience}s"})
+    kept = {}
+    for table in _TABLES:
+        try:
+            connection.exec_driver_sql(f"VACUUM (FULL, ANALYZE) {table}")
+        except DBAPIError as error:
+            kept[table] = _reason(error)
+    after = _files(connection)
+    for table in _TABLES:
+        if before[table] == after[table]:  # the server only warns where it does nothing
+            kept.setdefault(table, f"this role may not rewrite it; have its owner run VACUUM (FULL, ANALYZE) {table}")
+    with contextlib.suppress(DBAPIError):  # frees the old files now; the server does so in a while, too
+        connection.exec_driver_sql("CHECKPOINT")
+    return tuple(f"the table {table}: {reason}" for table, reason in kept.items())
+
+
+def _reason(error: DBAPIError) -> str:
+    return " ".join(str(error.orig).split())
+
+
+def _older_transactions(connection: sa.Connection) -> str:
+    """Transactions that keep rows which were replaced before now, in words; "" without any."""
+    now = connection.scalar(sa.text("SELECT pg_current_xact_id()::xid::text"))
+    found = connection.execute(
+        sa.text(
+            "WITH now AS (SELECT CAST(CAST(:now AS text) AS xid) AS at) "
+            "SELECT 'the transaction of server process ' || pid AS held_by FROM pg_stat_activity, now "
+            "WHERE pid <> pg_backend_pid() AND (datname = current_database() OR datname IS NULL) "
+            "AND (age(backend_xmin) > age(now.at) OR age(backend_xid) > age(now.at)) "
+            "UNION ALL SELECT 'the prepared transaction ' || gid FROM pg_prepared_xacts, now "
+            "WHERE database = current_database() AND age(transaction) > age(now.at) "
+            "UNION ALL SELECT 'the replication slot ' || slot_name FROM pg_replication_slots, now "
+            "WHERE age(xmin) > age(now.at)"
+        ),
+        {"now": now},
+    )
+    return ", ".join(found.scalars())
+
+
+def _files(connection: sa.Connection) -> dict[str, int]:
+    """Table -> the file its rows lie in, which is another one once it was rewritten."""
+    return {table: connection.scalar(sa.text(f"SELECT pg_relation_filenode('{table}')")) or 0 for table in _TABLES}
+
+
+Document = tuple[str | None, str]  # its type, None for any, and its id
+
+_EXPORTS = {
+    ReviewAction.TRAINING_DATA_EXPORTED: "training data (`docyard resolve --training-data`)",
+    ReviewAction.LABEL_STUDIO_EXPORTED: "tasks (`docyard label-studio export`)",
+    ReviewAction.EVIDENCE_EXPORTED: "the trail with people's comments (`docyard audit export`)",
+}
+
+
+def find_copies(
+    connection: sa.Connection, warehouse: Warehouse, which: sa.ColumnElement[bool], asked_for: frozenset[Document]
+) -> list[str]:
+    """Every copy of the documents outside the database: published, staged, sent in batches, exported.
+
+    Args:
+        connection: of the queue; reading is enough.
+        warehouse: place of the published and staged tables.
+        which: the documents' items.
+        asked_for: documents to look for in the files, be they in the queue or not.
+
+    Returns:
+        A line each: the place, which an erasure does not reach, what was found there, and what to do.
+    """
+    columns = sa.select(items.c.document_type, items.c.document_id).where(which).distinct()
+    documents = {*asked_for, *((row.document_type, row.document_id) for row in connection.execute(columns))}
+    published = sorted((warehouse.root / ESCALATIONS.name).rglob("*.parquet"))
+    staged = sorted(path for path in warehouse.all_staging.rglob("*.parquet") if ESCALATIONS.name in path.parts)
+    return [
+        *_in_files(warehouse, documents, published, "run the date again without the document"),
+        *_in_files(warehouse, documents, staged, "of a run under way, which publishes or clears it"),
+        *_in_batches(connection, which),
+        *_in_exports(connection, which),
+    ]
+
+
+def _in_files(warehouse: Warehouse, documents: Set[Document], paths: list[Path], remedy: str) -> list[str]:
+    rows: Counter[Path] = Counter()
+    unreadable: Counter[Path] = Counter()
+    for path in paths:
+        folder = path.parent.relative_to(warehouse.root)
+        try:
+            rows[folder] += _rows(path, documents)
+        except FileNotFoundError:  # a run published meanwhile
+            continue
+        except (OSError, pa.ArrowException):  # perhaps cut off by a kill
+            unreadable[folder] += 1
+    copies = [f"{folder}: {n:,} rows; {remedy}" for folder, n in rows.items() if n]
+    return copies + [f"{folder}: {n:,} files that cannot be read; {remedy}" for folder, n in unreadable.items()]
+
+
+def _rows(path: Path, documents: Set[Document]) -> int:
+    with pq.ParquetFile(path) as file:
+        table = file.read(columns=["document_id", "document_type", "parent_id"])
+    found = 0
+    for document_type in table["document_type"].unique().to_pylist():
+        ids = pa.array({wanted for of_type, wanted in documents if of_type in (None, document_type)}, pa.string())
+        mine = pc.or_kleene(pc.is_in(table["document_id"], ids), pc.is_in(table["parent_id"], ids))
+        found += pc.sum(pc.and_(mine, pc.equal(table["document_type"], document_type))).as_py() or 0
+    return found
+
+
+def _in_batches(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
+    sent = (
+        sa.select(calls.c.batch_id, sa.func.count().label("n"))
+        .join(items, calls.c.item_key == items.c.item_key)
+        .where(which, calls.c.batch_id.is_not(None))
+        .group_by(calls.c.batch_id)
+        .order_by(calls.c.batch_id)
+    )
+    copies = []
+    for row in connection.execute(sent).all():
+        names = connection.scalar(sa.select(batches.c.files).where(batches.c.batch_id == row.batch_id))
+        listed = ", ".join(json.loads(names)) if names else f".{row.batch_id}-*.part, of an export that was killed"
+        copies.append(f"{listed}: {row.n:,} masked texts; delete the files, here and at the provider")
+    return copies
+
+
+def _in_exports(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:
+    """Exports since the first of the items was loaded; the trail does not say which items each took."""
+    since = connection.scalar(sa.select(sa.func.min(items.c.loaded_at)).where(which))
+    if since is None:
+        return []
+    types = set(connection.scalars(sa.select(items.c.document_type).where(which).distinct()))
+    counts: Counter[ReviewAction] = Counter()
+    made = sa.select(events.c.action, events.c.details).where(
+        events.c.action.in_([action.value for action in _EXPORTS]), events.c.at >= since
+    )
+    for row in connection.execute(made):
+        if json.loads(row.details).get("document_type") in (None, *types):
+            counts[ReviewAction(row.action)] += 1
+    return [
+        f"{what}: {counts[action]:,} exports since then; delete what was written"
+        for action, what in _EXPORTS.items()
+        if counts[action]
+    ]

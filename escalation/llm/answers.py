@@ -1,4 +1,4 @@
-"""Reads what an endpoint answered, and refuses whatever is none of the options."""
+"""Reads the answer in a completion, and refuses whatever is not one of the options."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from escalation.llm.refusals import storable
-from schemas.codes import ItemCode
+from escalation.llm.refusals import NO_USAGE, RefusedAnswerError, Usage, storable
 
 _LETTER = re.compile(r"[\s\"'(\[*`]*([A-Z])[\s\"')\].:*`]*")
 # Templates that begin the thought for the model leave only its end in the answer.
@@ -18,14 +17,6 @@ _THOUGHT = re.compile(r"\s*<(think|thinking|thought|reasoning)>.*?</\1>|(?:(?!<t
 _FENCE = re.compile(r"(```|~~~)[a-zA-Z]*(?![a-zA-Z])(.*?)\1", re.DOTALL)
 _MORE_ROOM = "its answer has no room, as of a model that thinks first; set llm.thinking = true, or raise llm.max_tokens"
 MAX_TOKENS = 10**9
-
-
-@dataclass(frozen=True)
-class Usage:
-    """Tokens as the endpoint counted them; None where it does not say."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
 
 
 @dataclass(frozen=True)
@@ -41,25 +32,7 @@ class Answer:
     label: str
     scores: Mapping[str, float]
     words: str
-
-
-class RefusedAnswerError(Exception):
-    """The answer is none of the options.
-
-    Attributes:
-        code: the item's next step: another attempt, or people if the document itself is refused.
-        words: those of the answer, cut short.
-        advice: an operator's remedy, if it happens with every document.
-    """
-
-    of_setup = False
-
-    def __init__(self, error: str, words: str = "", advice: str = "", of_document: bool = False) -> None:
-        super().__init__(error)
-        self.error = error
-        self.words = storable(words)
-        self.advice = advice or "its answer is none of the options; check llm.model and llm.answer"
-        self.code = ItemCode.REQUEST_REJECTED if of_document else ItemCode.RETRY_INVALID_ANSWER
+    usage: Usage = NO_USAGE
 
 
 def usage_of(payload: Any) -> Usage:
@@ -81,12 +54,16 @@ def read_answer(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
     Raises:
         RefusedAnswerError: it is not a completion, or chooses none of the options, or cannot be read for any reason.
     """
+    usage = usage_of(payload)
     try:
-        return _read(payload, options, kind)
-    except RefusedAnswerError:
+        return replace(_read(payload, options, kind), usage=usage)
+    except RefusedAnswerError as refused:
+        refused.usage = usage
         raise
     except Exception as error:  # whatever an endpoint makes of an answer, it is that item's answer
-        raise RefusedAnswerError(f"unreadable_{type(error).__name__}") from None
+        unreadable = RefusedAnswerError(f"unreadable_{type(error).__name__}")
+        unreadable.usage = usage
+        raise unreadable from None
 
 
 def _read(payload: Any, options: Mapping[str, str], kind: str) -> Answer:

@@ -33,6 +33,18 @@ class Price:
     output_nanos: float
     as_of: str
 
+    @classmethod
+    def configured(cls, config: DrainConfig, batch: bool = False) -> Price | None:
+        """The price of the configured model; None where it is unknown."""
+        if config.llm.base_url == EMBEDDED:
+            return FREE
+        for price in config.budget.prices:
+            if price.model == config.llm.model:
+                # Per million tokens: as many thousand billionths per token.
+                share = 1000 * (price.batch_share if batch else 1.0)
+                return cls(price.input_per_million * share, price.output_per_million * share, price.as_of)
+        return None
+
     def cost(self, input_tokens: int, output_tokens: int) -> int:
         """The cost of a call, rounded up."""
         return math.ceil(input_tokens * self.input_nanos + output_tokens * self.output_nanos)
@@ -40,6 +52,9 @@ class Price:
     def highest(self, body_bytes: int, max_tokens: int) -> int:
         """The most a request can cost: no token stands for less than a byte."""
         return self.cost(body_bytes + _TEMPLATE_TOKENS, max_tokens)
+
+
+FREE = Price(0.0, 0.0, "")
 
 
 @dataclass(frozen=True)
@@ -54,27 +69,15 @@ class Cap:
     nanos: int | None
     period: str
 
+    @classmethod
+    def configured(cls, config: DrainConfig) -> Cap:
+        """The cap of the configured budget."""
+        most = config.budget.max_spend
+        return cls(None if most is None else math.floor(most * NANOS), config.budget.period)
+
     def days(self, now: int) -> str:
         """The beginning of all UTC dates in the current period."""
         return utc_day(now)[: {"day": 10, "month": 7, "ever": 0}[self.period]]
-
-
-def price_of(config: DrainConfig, batch: bool = False) -> Price | None:
-    """The price of the configured model; None where nobody gave one."""
-    if config.llm.base_url == EMBEDDED:
-        return Price(0.0, 0.0, "")
-    for price in config.budget.prices:
-        if price.model == config.llm.model:
-            share = price.batch_share if batch else 1.0
-            # A price for a million tokens is so many thousand billionths for one.
-            return Price(1000 * price.input_per_million * share, 1000 * price.output_per_million * share, price.as_of)
-    return None
-
-
-def cap_of(config: DrainConfig) -> Cap:
-    """The configured cap."""
-    most = config.budget.max_spend
-    return Cap(None if most is None else math.floor(most * NANOS), config.budget.period)
 
 
 def reserve(connection: sa.Connection, nanos: int, cap: Cap, now: int) -> bool:
@@ -103,6 +106,6 @@ def adjust(connection: sa.Connection, day: str, nanos: int) -> None:
         connection.execute(sa.insert(spend).values(day=day, nanos=nanos))
 
 
-def money(nanos: int | float, currency: str) -> str:
-    """An amount as people read it."""
-    return f"{nanos / NANOS:,.4f} {currency}"
+def money(amount: float, config: DrainConfig) -> str:
+    """An amount of the currency as people read it."""
+    return f"{amount:,.4f} {config.budget.currency}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import Any
@@ -47,6 +47,8 @@ class Prompt:
         version: of the prompt, as `prompt_version` has it.
         options: letter -> label, "" for none of these.
         max_tokens: most tokens the answer may have.
+        text: the masked document.
+        masked_counts: kind -> number of masked places.
     """
 
     body: bytes
@@ -54,9 +56,17 @@ class Prompt:
     version: str
     options: dict[str, str]
     max_tokens: int
+    text: str
+    masked_counts: Mapping[str, int]
 
 
-def build_prompt(llm: LlmConfig, labels: Sequence[str], masked_text: str, seed: str) -> Prompt:
+def build_prompt(
+    llm: LlmConfig,
+    labels: Sequence[str],
+    masked_text: str,
+    seed: str,
+    masked_counts: Mapping[str, int] | None = None,
+) -> Prompt:
     """Makes the request for one document.
 
     Args:
@@ -64,6 +74,7 @@ def build_prompt(llm: LlmConfig, labels: Sequence[str], masked_text: str, seed: 
         labels: the candidates, at least one.
         masked_text: the document.
         seed: decides the order of the options; the same seed gives the same request.
+        masked_counts: kind -> number of masked places.
     """
     choices = [*labels[:MAX_CANDIDATES], NONE]
     random.Random(hashlib.sha256(seed.encode()).digest()).shuffle(choices)
@@ -89,7 +100,8 @@ def build_prompt(llm: LlmConfig, labels: Sequence[str], masked_text: str, seed: 
         request["response_format"] = _schema(list(options))
     body = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
     version = prompt_version(llm)
-    return Prompt(body, hashlib.sha256(f"{version}\n".encode() + body).hexdigest(), version, options, most_tokens(llm))
+    digest = hashlib.sha256(f"{version}\n".encode() + body).hexdigest()
+    return Prompt(body, digest, version, options, most_tokens(llm), masked_text, masked_counts or {})
 
 
 def most_tokens(llm: LlmConfig) -> int:

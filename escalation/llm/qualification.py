@@ -1,12 +1,16 @@
-"""Asks a backend about labelled texts that the policy would escalate, and records what its vote has shown."""
+"""Qualification of a backend: what its vote adds on labelled texts that the policy would escalate.
+
+Each text is judged by a weight that was learned without it. The interval of the gain and the bound on the errors are
+exact, so that a handful of lucky texts qualifies nobody.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -14,25 +18,24 @@ from functools import partial
 import numpy as np
 import sqlalchemy as sa
 
-from escalation.clock import SECOND
 from escalation.database import transaction
 from escalation.events import Event, append_event
-from escalation.llm.answers import Answer, RefusedAnswerError, Usage, read_answer, usage_of
-from escalation.llm.breaker import Breaker
-from escalation.llm.calls import OVER_CAP, Outgoing, close_answered, open_call, stored_answer
-from escalation.llm.prompt import build_prompt, prompt_version
-from escalation.llm.recording import close_refusal, wait_seconds
-from escalation.llm.refusals import CallFailedError
-from escalation.llm.trial import Refusal, Trial
-from escalation.llm.vote_fitting import FOLDS, Fit, LabelledVote, fit_vote
-from escalation.llm.work import Desk, check_setup, trial_of
+from escalation.llm.answers import Answer
+from escalation.llm.calls import OVER_CAP, DrainContext, open_call, stored_answer
+from escalation.llm.prompt import NONE, Prompt, prompt_version
+from escalation.llm.refusals import RefusedAnswerError
+from escalation.llm.votes import combined, llm_shares
+from escalation.llm.work import Caller, make_prompt, wait_seconds
 from escalation.masking.masker import UnmaskableError
 from escalation.tables import calls, qualifications
 from models.classifier import Classifier
+from models.evaluation.intervals import exact_lower_bound
 from schemas.codes import CallStatus, EventAction, ItemCode, RouteReason
-from schemas.errors import ConfigError, DocyardError, EndpointError, InputError
+from schemas.errors import ConfigError, EndpointError, InputError
 
-_TRIAL_POLL_SECONDS = 0.02
+FOLDS = 5
+_WEIGHTS = tuple(round(0.1 * step, 1) for step in range(31))
+_STEPS = 20  # thresholds tried
 _WAIT_SECONDS = 0.2
 _WAITS = 600
 
@@ -44,16 +47,6 @@ class LabelledText:
     text: str
     gold: str
     candidates: tuple[tuple[str, float], ...]
-
-
-@dataclass(frozen=True)
-class _Inquiry:
-    """State shared by the calls of one qualification."""
-
-    desk: Desk
-    breaker: Breaker
-    trial: Trial
-    stop: threading.Event
 
 
 @dataclass(frozen=True)
@@ -84,7 +77,7 @@ def escalated_texts(classifier: Classifier, texts: Sequence[str], gold: Sequence
 
 
 def qualify(
-    desk: Desk,
+    context: DrainContext,
     classifier: Classifier,
     rows: Sequence[LabelledText],
     data_sha256: str,
@@ -94,12 +87,12 @@ def qualify(
     """Asks about every text, fits the vote, and records it; texts that were asked about before cost nothing.
 
     Args:
-        desk: with the endpoint.
+        context: with the endpoint.
         classifier: the small model.
         rows: to ask about.
         data_sha256: of their file.
         workers: calls at once.
-        stop: set it, and it ends after the calls under way; what was answered is kept.
+        stop: set it, and it ends after the calls in flight; answers are kept.
 
     Returns:
         The result; None where it was stopped, and nothing is recorded.
@@ -114,12 +107,12 @@ def qualify(
             f"the policy escalates only {len(rows)} of the labelled texts for a low confidence; give at least "
             f"{FOLDS * 4}, better some hundreds"
         )
-    inquiry = _Inquiry(desk, Breaker(desk.config.llm, desk.config.queue.max_retry_seconds), trial_of(desk), stop)
+    caller = Caller(context)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="docyard-qualify")
     try:
-        answers = list(pool.map(partial(_ask, inquiry), rows))
+        answers = list(pool.map(partial(_ask_unless_stopped, caller, stop), rows))
         if not stop.is_set():
-            _judge(inquiry, idle=True)
+            caller.judge(idle=True)
     except BaseException:
         stop.set()  # the others may be waiting
         raise
@@ -131,128 +124,106 @@ def qualify(
         LabelledVote(row.gold, row.candidates, answer.label if answer else None, answer.scores if answer else {})
         for row, answer in zip(rows, answers, strict=True)
     ]
-    fit = fit_vote(votes, desk.config.llm.max_error)
+    fit = fit_vote(votes, context.config.llm.max_error)
     bundle = classifier.bundle.reference
-    _record(desk, fit, bundle, data_sha256)
-    return Qualified(desk.asker.backend, bundle, fit, sum(answer is None for answer in answers))
+    _record(context, fit, bundle, data_sha256)
+    return Qualified(context.backend.name, bundle, fit, sum(answer is None for answer in answers))
 
 
-def _record(desk: Desk, fit: Fit, bundle: str, data_sha256: str) -> None:
-    now = desk.books.clock()
+def _record(context: DrainContext, fit: Fit, bundle: str, data_sha256: str) -> None:
+    now = context.clock()
     row = {
-        "backend": desk.asker.backend,
-        "prompt_version": prompt_version(desk.config.llm),
+        "backend": context.backend.name,
+        "prompt_version": prompt_version(context.config.llm),
         "bundle": bundle,
         "data_sha256": data_sha256,
-        "max_error": desk.config.llm.max_error,
+        "max_error": context.config.llm.max_error,
         **asdict(fit),
     }
-    with transaction(desk.books.engine) as connection:
+    with transaction(context.engine) as connection:
         connection.execute(sa.insert(qualifications).values(at=now, **row))
         append_event(connection, Event("operator", EventAction.BACKEND_QUALIFIED, None, row), now)
 
 
-def _ask(inquiry: _Inquiry, row: LabelledText) -> Answer | None:
-    """The answer about one text, from an earlier call or a new one; None where the text may not leave, or none came."""
-    desk = inquiry.desk
+def _ask_unless_stopped(caller: Caller, stop: threading.Event, row: LabelledText) -> Answer | None:
     try:
-        masked = desk.masker.mask(row.text, desk.config.llm.max_text_chars)
-    except UnmaskableError:
-        return None
+        return _ask(caller, stop, row)
+    except BaseException:
+        stop.set()  # the others may be waiting for a verdict, or for the endpoint
+        raise
+
+
+def _ask(caller: Caller, stop: threading.Event, row: LabelledText) -> Answer | None:
+    """The answer about one text, from an earlier call or a new one; None where the text may not leave, or none came."""
+    context = caller.context
     content = hashlib.sha256(row.text.encode()).hexdigest()
     attempt = 0
-    while attempt < desk.config.queue.max_attempts:
-        labels = [label for label, _ in row.candidates]
-        prompt = build_prompt(desk.config.llm, labels, masked.text, f"{content}:{attempt}")
-        outgoing = Outgoing(prompt, desk.masker.description, masked.counts, masked.text)
-        opened = _open(inquiry, outgoing)
+    while attempt < context.config.queue.max_attempts:
+        try:
+            prompt = make_prompt(context.config, context.masker, row.text, row.candidates, f"{content}:{attempt}")
+        except UnmaskableError:
+            return None
+        opened = _open(caller, stop, prompt)
         if opened is None or isinstance(opened, Answer):
             return opened
         try:
-            return _call(inquiry, opened, outgoing, row.text)
-        except (CallFailedError, RefusedAnswerError) as failure:
-            if failure.code is ItemCode.REQUEST_REJECTED:
-                return None
-            if isinstance(failure, CallFailedError):
-                inquiry.stop.wait(wait_seconds(desk.books, attempt, failure.retry_after))
-                attempt += failure.costs_attempt
-            else:
-                attempt += 1
+            outcome = caller.call(prompt, opened, None, row.text)
+        finally:
+            caller.trial.leave()
+        if not stop.is_set():
+            caller.judge()
+        if isinstance(outcome, Answer):
+            return outcome
+        if outcome.code is ItemCode.REQUEST_REJECTED:
+            return None
+        if not isinstance(outcome, RefusedAnswerError):
+            stop.wait(wait_seconds(context, attempt, outcome.retry_after))
+        attempt += outcome.costs_attempt
     return None
 
 
-def _judge(inquiry: _Inquiry, idle: bool = False) -> None:
-    """Ends the qualification where the refused calls are the set-up's fault: they would count against the model.
-
-    Raises:
-        EndpointError: they are.
-    """
-    refusals = inquiry.trial.take(idle)
-    if refusals:
-        try:
-            check_setup(inquiry.desk, inquiry.trial, refusals)
-        except BaseException:
-            inquiry.stop.set()  # the others wait for the verdict
-            raise
-        inquiry.trial.cleared()
-
-
-def _open(inquiry: _Inquiry, outgoing: Outgoing) -> Answer | str | None:
-    """An earlier answer to the same, or the id of a new call; None where it is time to stop."""
-    desk = inquiry.desk
+def _open(caller: Caller, stop: threading.Event, prompt: Prompt) -> Answer | str | None:
+    """An earlier answer to the same, or the id of a new call, which `trial.leave` ends; None after a stop."""
     for _ in range(_WAITS):
-        if not _may_call(inquiry):
-            return None
-        call_id = ""
+        entered = False
+        while not entered:
+            if stop.is_set():
+                return None
+            pause = caller.enter()
+            entered = not pause
+            stop.wait(pause)
+        opened = None
         try:
-            opened = _open_now(desk, outgoing)
-            call_id = opened if isinstance(opened, str) else ""
+            opened = _open_now(caller.context, prompt)
         finally:
-            if not call_id:
-                inquiry.trial.leave()
+            if not isinstance(opened, str):
+                caller.trial.leave()
         if opened is not None:
             return opened
-        inquiry.stop.wait(_WAIT_SECONDS)
+        stop.wait(_WAIT_SECONDS)
     raise EndpointError("others have been asking the same for minutes; run the qualification again")
 
 
-def _open_now(desk: Desk, outgoing: Outgoing) -> Answer | str | None:
+def _open_now(context: DrainContext, prompt: Prompt) -> Answer | str | None:
     """An earlier answer to the same, or the id of a new call; None where others' calls must end first."""
-    now = desk.books.clock()
-    with transaction(desk.books.engine) as connection:
-        known = stored_answer(connection, outgoing.prompt.hash, desk.asker.backend)
+    now = context.clock()
+    with transaction(context.engine) as connection:
+        known = stored_answer(connection, prompt, context.backend)
         if known is not None:
             return Answer(known["answer"], json.loads(known["scores"]), known["words"] or "")
-        _forget_own_loss(connection, outgoing, desk, now)
-        outcome, call_id = open_call(connection, desk.asker, None, outgoing, now)
+        _forget_own_loss(connection, prompt, now - context.lease_micros, now)
+        outcome, call_id = open_call(context, connection, prompt, None, now)
     if outcome == OVER_CAP:
         raise ConfigError("the cap does not allow all calls of the qualification; raise it, or give fewer texts")
     return call_id or None
 
 
-def _may_call(inquiry: _Inquiry) -> bool:
-    """Waits while the endpoint fails, asks to be left alone, or is on trial; False where it is time to stop.
-
-    After True, a call may begin, which `Trial.leave` ends.
-    """
-    while not inquiry.stop.is_set():
-        inquiry.breaker.check(inquiry.desk.endpoint.host)
-        pause = inquiry.breaker.pause()
-        if not pause and inquiry.trial.enter():
-            return True
-        if not pause:
-            _judge(inquiry)
-        inquiry.stop.wait(pause or _TRIAL_POLL_SECONDS)
-    return False
-
-
-def _forget_own_loss(connection: sa.Connection, outgoing: Outgoing, desk: Desk, now: int) -> None:
+def _forget_own_loss(connection: sa.Connection, prompt: Prompt, too_old: int, now: int) -> None:
     """A call of an earlier qualification that was killed belongs to no item, so that no lease tells its end."""
-    too_old = now - round(desk.config.queue.lease_seconds * SECOND)
     connection.execute(
         sa.update(calls)
         .where(
-            calls.c.prompt_hash == outgoing.prompt.hash,
+            calls.c.prompt_hash == prompt.hash,
             calls.c.purpose == "qualify",
             calls.c.status == CallStatus.RESERVED.value,
             calls.c.started_at < too_old,
@@ -261,43 +232,135 @@ def _forget_own_loss(connection: sa.Connection, outgoing: Outgoing, desk: Desk, 
     )
 
 
-def _call(inquiry: _Inquiry, call_id: str, outgoing: Outgoing, text: str) -> Answer:
-    """Asks, and records what came of it.
+@dataclass(frozen=True)
+class LabelledVote:
+    """The answers of both on one labelled text.
 
-    Raises:
-        CallFailedError: the call gave nothing to read.
-        RefusedAnswerError: the answer was none of the options.
-        EndpointError: the refused calls are the set-up's fault.
+    Attributes:
+        gold: the right label, perhaps none of the candidates.
+        candidates: the small model's labels with their confidence, best first.
+        answer: the LLM's label, "" for none of the candidates; None where it gave no valid answer.
+        scores: its probabilities, or {}.
     """
-    try:
-        return _answered(inquiry, call_id, outgoing, text)
-    finally:
-        inquiry.trial.leave()
-        if not inquiry.stop.is_set():
-            _judge(inquiry)
+
+    gold: str
+    candidates: tuple[tuple[str, float], ...]
+    answer: str | None
+    scores: Mapping[str, float]
 
 
-def _answered(inquiry: _Inquiry, call_id: str, outgoing: Outgoing, text: str) -> Answer:
-    desk, books = inquiry.desk, inquiry.desk.books
-    began = time.monotonic()
-    usage = Usage()
-    try:
-        payload = desk.endpoint.ask(outgoing.prompt.body).payload
-        usage = usage_of(payload)
-        answer = read_answer(payload, outgoing.prompt.options, desk.config.llm.answer)
-    except (CallFailedError, RefusedAnswerError) as failure:
-        close_refusal(books, None, call_id, failure, usage)
-        if isinstance(failure, CallFailedError) and not failure.refuses:
-            inquiry.breaker.failed(failure.retry_after, began, failure.error)
-        else:
-            inquiry.breaker.succeeded()
-            inquiry.trial.refused(Refusal(failure, document=f"{text}\n{outgoing.text}"))
-        raise
-    except DocyardError as error:
-        close_refusal(books, None, call_id, CallFailedError(ItemCode.HANDED_BACK, type(error).__name__), usage)
-        raise
-    inquiry.breaker.succeeded()
-    with transaction(books.engine) as connection:
-        close_answered(connection, call_id, answer, usage, books.price, books.clock())
-    inquiry.trial.succeeded()
-    return answer
+@dataclass(frozen=True)
+class Fit:
+    """The proven quality of the vote.
+
+    Attributes:
+        n: texts.
+        small_correct: of which the small model alone has right.
+        combined_correct: of which the combined vote has right, each by a weight learned on other texts.
+        gain: the difference as a share of n.
+        gain_low: lower end of its 95% interval, from the texts on which the two differ.
+        gain_high: upper end.
+        weight: learned on all texts.
+        min_confidence: least confidence from which on errors are bounded; None where nothing may be settled.
+        coverage: share of n that reaches it.
+    """
+
+    n: int
+    small_correct: int
+    combined_correct: int
+    gain: float
+    gain_low: float
+    gain_high: float
+    weight: float
+    min_confidence: float | None
+    coverage: float
+
+
+def fit_vote(rows: Sequence[LabelledVote], max_error: float) -> Fit:
+    """Fits the vote and measures it.
+
+    Args:
+        rows: at least FOLDS of them, in an order that has nothing to do with their labels.
+        max_error: largest share of errors, at 95% confidence, among what may be settled.
+    """
+    n = len(rows)
+    judged: list[tuple[str, float]] = [("", 0.0)] * n
+    for fold in range(FOLDS):
+        weight = learn_weight([row for index, row in enumerate(rows) if index % FOLDS != fold])
+        for index in range(fold, n, FOLDS):
+            judged[index] = _combined(rows[index], weight)[0]
+    small = [row.candidates[0][0] == row.gold for row in rows]
+    both = [label == row.gold for row, (label, _) in zip(rows, judged, strict=True)]
+    gains = sum(now and not before for before, now in zip(small, both, strict=True))
+    losses = sum(before and not now for before, now in zip(small, both, strict=True))
+    low, high = gain_interval(gains, losses, n)
+    may_settle = [row.answer not in (None, NONE) for row in rows]
+    threshold, reached = None, 0
+    if low > 0:
+        confident = [
+            (confidence, right) for (_, confidence), right, may in zip(judged, both, may_settle, strict=True) if may
+        ]
+        threshold, reached = choose_threshold(confident, max_error)
+    return Fit(
+        n=n,
+        small_correct=sum(small),
+        combined_correct=sum(both),
+        gain=(gains - losses) / n,
+        gain_low=low,
+        gain_high=high,
+        weight=learn_weight(rows),
+        min_confidence=threshold,
+        coverage=reached / n,
+    )
+
+
+def learn_weight(rows: Sequence[LabelledVote]) -> float:
+    """The weight under which the right labels are most probable; 0.0 where no row can tell."""
+    telling = [row for row in rows if any(label == row.gold for label, _ in row.candidates)]
+    best = max(_WEIGHTS, key=lambda weight: (_log_likelihood(telling, weight), -weight))
+    return float(best)
+
+
+def gain_interval(gains: int, losses: int, n: int) -> tuple[float, float]:
+    """The 95% interval of (gains - losses) / n, given how many texts the two differ on."""
+    differ = gains + losses
+    if not differ:
+        return 0.0, 0.0
+    low = exact_lower_bound(gains, differ, 0.025)
+    high = 1.0 - exact_lower_bound(losses, differ, 0.025)
+    return (2 * low - 1) * differ / n, (2 * high - 1) * differ / n
+
+
+def choose_threshold(confident: Sequence[tuple[float, bool]], max_error: float) -> tuple[float | None, int]:
+    """The least confidence down to which errors stay within `max_error` at 95% confidence, and how many reach it.
+
+    Thresholds are tried from the strictest down, in steps fixed beforehand, until the first one fails; so that trying
+    several costs nothing.
+
+    Args:
+        confident: confidence and whether the label is right.
+        max_error: share, in (0, 1).
+    """
+    ranked = sorted(confident, key=lambda pair: -pair[0])
+    # Fewer rows cannot show it, not even without an error.
+    first = math.ceil(math.log(0.05) / math.log(1 - max_error))
+    chosen, reached = None, 0
+    for size in range(first, len(ranked) + 1, max(1, len(ranked) // _STEPS)):
+        threshold = ranked[size - 1][0]
+        accepted = [right for confidence, right in ranked if confidence >= threshold]
+        right = sum(accepted)
+        if 1.0 - exact_lower_bound(right, len(accepted), 0.05) > max_error:
+            break
+        chosen, reached = threshold, len(accepted)
+    return chosen, reached
+
+
+def _combined(row: LabelledVote, weight: float) -> list[tuple[str, float]]:
+    if row.answer is None:
+        return combined(row.candidates, {}, 0.0)
+    shares = llm_shares(row.answer, row.scores, [label for label, _ in row.candidates])
+    return combined(row.candidates, shares, weight)
+
+
+def _log_likelihood(rows: Sequence[LabelledVote], weight: float) -> float:
+    return sum(math.log(max(dict(_combined(row, weight))[row.gold], 1e-12)) for row in rows)

@@ -1,7 +1,7 @@
 """Reads the errors of an endpoint: the kind of failure, when to come back, and the endpoint's own words.
 
 A failed call may be the fault of the set-up (key, address, model, fields of the request), of the document, or of the
-moment. The status decides between the moment and the other two; `escalation.llm.trial` decides between those.
+moment. The status decides between the moment and the other two; `escalation.llm.health` decides between those.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from schemas.codes import ItemCode
@@ -54,8 +55,19 @@ _LONGEST_SHOWN = 32
 _A_TIME = 1e9  # seconds since 1970, no duration
 
 
+@dataclass(frozen=True)
+class Usage:
+    """Tokens as the endpoint counted them; None where it does not say."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+NO_USAGE = Usage()
+
+
 class CallFailedError(Exception):
-    """The call gave nothing to read.
+    """The call gave no answer that can be used.
 
     Attributes:
         code: the item's next step, or the reason for which people take over.
@@ -67,7 +79,10 @@ class CallFailedError(Exception):
         of_setup: True where no document can be the reason.
         advice: an operator's remedy, if it happens with every document.
         costs_attempt: True where it counts as one of the item's attempts.
+        usage: the tokens of an answer that was refused.
     """
+
+    usage = NO_USAGE
 
     def __init__(
         self,
@@ -97,6 +112,19 @@ class CallFailedError(Exception):
     def refuses(self) -> bool:
         """True where the endpoint answered with a refusal, so that repeating the same request would not help."""
         return self.code in (ItemCode.REQUEST_REJECTED, ItemCode.RETRY_INVALID_ANSWER)
+
+
+class RefusedAnswerError(CallFailedError):
+    """An answer came and was paid for, but is not one of the options; `of_document`: it refuses the content."""
+
+    def __init__(self, error: str, words: str = "", advice: str = "", of_document: bool = False) -> None:
+        super().__init__(
+            ItemCode.REQUEST_REJECTED if of_document else ItemCode.RETRY_INVALID_ANSWER,
+            error,
+            http_status=200,
+            words=words,
+            advice=advice or "its answer is none of the options; check llm.model and llm.answer",
+        )
 
 
 def storable(words: str) -> str:

@@ -297,6 +297,7 @@ def _phones_at_home(text: str, regions: Collection[str]) -> Iterator[Span]:
                 yield start, end
 
 
+@functools.lru_cache(1024)  # long rows of numbers give the same digits again and again
 def _is_phone(digits: str, region: str | None) -> bool:
     try:
         return phonenumbers.is_valid_number(phonenumbers.parse(digits, region))

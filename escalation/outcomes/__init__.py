@@ -1,1 +1,1 @@
-"""Outcomes: what was settled, published as Parquet, as training data, and exchanged with Label Studio."""
+"""Outcomes: settled items, published as Parquet, written as training data, and exchanged with Label Studio."""

@@ -1,8 +1,8 @@
 """Label Studio: items as tasks with the model's prediction, and annotations back as judgements.
 
 An annotation is a judgement like one on the page, of the person who made it: the annotator's mail address is the name
-of an account, or a file says which account an address or a number of Label Studio belongs to. Whoever has no account
-here is nobody whose judgement could count. An annotation that was taken before is compared with what was taken.
+of an account, or a file says which account an address or a number of Label Studio belongs to. The judgement of
+somebody without an account does not count. An annotation that was taken before is compared with what was taken.
 
 Source: https://labelstud.io/guide/tasks, https://labelstud.io/guide/predictions, https://labelstud.io/guide/export
 """
@@ -10,6 +10,7 @@ Source: https://labelstud.io/guide/tasks, https://labelstud.io/guide/predictions
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +21,10 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
-from escalation.people.accounts import OPERATOR, Person, find_person
-from escalation.people.identity import person_key, same_person
-from escalation.refusals import Refusal, RefusalCode
-from escalation.review.admission import labels_of
-from escalation.review.claims import claim, review_of
-from escalation.review.judging import Said, judge
+from escalation.people.accounts import find_person
+from escalation.people.rules import OPERATOR, Person, Refusal, RefusalCode, person_key, same_person
+from escalation.review.judging import Judgement, judge, known_labels
+from escalation.review.worklist import claim, get_review
 from escalation.tables import items, judgements, people, reviews
 from schemas.codes import JudgementKind, JudgementReason, ReviewAction, ReviewStage
 from schemas.errors import ConfigError, InputError
@@ -56,39 +55,6 @@ class Import:
     refused: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class _Annotation:
-    """One annotation of the file; `data` and `fields` are as Label Studio wrote them."""
-
-    task: Any
-    data: Any
-    fields: Any
-
-    @property
-    def item_key(self) -> str:
-        return _text(self.data["item_key"])
-
-    @property
-    def source(self) -> str:
-        """The judgement's source: the annotation's id, which another Label Studio may also give, and the item."""
-        number = self.fields.get("unique_id") or self.fields.get("id")
-        if number is None:
-            raise Refusal(RefusalCode.BAD_INPUT, "It has no id.")
-        return f"{_PREFIX}{_text(number)}/{self.item_key[:_KEY_DIGITS]}"
-
-    @property
-    def has_key(self) -> bool:
-        return isinstance(self.data, dict) and isinstance(self.data.get("item_key"), str)
-
-    @property
-    def skipped(self) -> bool:
-        return isinstance(self.fields, dict) and bool(self.fields.get("was_cancelled"))
-
-    def __str__(self) -> str:
-        number = self.fields.get("id", "without an id") if isinstance(self.fields, dict) else "unreadable"
-        return f"task {_text(self.task)}, annotation {_text(number)}"
-
-
 def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, now: int) -> int:
     """Writes open items that nobody holds as tasks, most urgent first, and the labelling interface beside them.
 
@@ -115,11 +81,11 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
     )
     with reading(engine) as connection:
         tasks = [_task(row) for row in connection.execute(waiting).mappings()]
-        choices = labels_of(connection, document_type)
+        choices = known_labels(connection, document_type)
     if not tasks:
         raise InputError(f"no item of type {document_type!r} waits for a judgement; there is nothing to export")
     write_durably(path, json.dumps(tasks, ensure_ascii=False, indent=1).encode())
-    write_durably(interface_path(path), labelling_interface(choices).encode())
+    write_durably(interface_path(path), _labelling_interface(choices).encode())
     with transaction(engine) as connection:
         details = {"tasks": len(tasks), "document_type": document_type}
         append_event(connection, Event(OPERATOR, ReviewAction.LABEL_STUDIO_EXPORTED, None, details), now)
@@ -129,16 +95,6 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
 def interface_path(path: Path) -> Path:
     """The path of the labelling interface of a task file."""
     return path.with_suffix(".xml")
-
-
-def labelling_interface(choices: list[str]) -> str:
-    """The configuration of a Label Studio project for these tasks."""
-    options = "".join(f"    <Choice value={quoteattr(label)}/>\n" for label in choices)
-    return (
-        f'<View>\n  <Text name="{_TO}" value="$text"/>\n'
-        f'  <Choices name="{_FROM}" toName="{_TO}" choice="single" required="true">\n{options}  </Choices>\n'
-        f'  <TextArea name="comment" toName="{_TO}" placeholder="Comment"/>\n</View>\n'
-    )
 
 
 def import_annotations(
@@ -155,48 +111,190 @@ def import_annotations(
 
     Raises:
         InputError: the file is not such an export.
-        ConfigError: `annotators` names an account that there is not.
+        ConfigError: `annotators` names an account that does not exist.
     """
     accounts = {person_key(given): person_key(account) for given, account in (annotators or {}).items()}
-    _check_accounts(engine, accounts)
-    taken = known = skipped = 0
+    with reading(engine) as connection:
+        existing = set(connection.scalars(sa.select(people.c.name)))
+    for given, account in accounts.items():
+        if account not in existing:
+            raise ConfigError(f"annotators: {given!r} is said to be {account!r}, who has no account; add it first")
+    counts: Counter[str] = Counter()
     changed, refused = [], []
-    for annotation in _annotations(path):
+    for annotation in _read_annotations(path, accounts):
         try:
             if annotation.skipped and not annotation.has_key:
-                skipped += 1
+                counts["skipped"] += 1
                 continue
-            _check_form(annotation)
+            annotation.check_form()
             with transaction(engine) as connection:
-                before = _taken_before(connection, annotation)
+                before = _judgement_from(connection, annotation)
                 if before is not None:
-                    difference = _difference(before, annotation, accounts)
-                    known += not difference
+                    difference = annotation.difference_from(before)
+                    counts["known"] += not difference
                     changed += [f"{annotation}: {difference}"] if difference else []
                 elif annotation.skipped:
-                    skipped += 1
+                    counts["skipped"] += 1
                 else:
-                    _take(connection, annotation, config, now, accounts)
-                    taken += 1
+                    _take(connection, annotation, config, now)
+                    counts["taken"] += 1
         except Refusal as refusal:
             refused.append(f"{annotation}: {refusal}")
+    details: dict[str, Any] = {name: counts[name] for name in ("taken", "known", "skipped")}
+    details |= {"changed": len(changed), "refused": len(refused)}
+    if accounts:
+        details["annotators"] = accounts
     with transaction(engine) as connection:
-        details: dict[str, Any] = {
-            "taken": taken,
-            "known": known,
-            "skipped": skipped,
-            "changed": len(changed),
-            "refused": len(refused),
-        }
-        if accounts:
-            details["annotators"] = accounts
         append_event(connection, Event(OPERATOR, ReviewAction.LABEL_STUDIO_IMPORTED, None, details), now)
-    return Import(taken, known, skipped, tuple(changed), tuple(refused))
+    return Import(counts["taken"], counts["known"], counts["skipped"], tuple(changed), tuple(refused))
+
+
+@dataclass(frozen=True)
+class _Annotation:
+    """One annotation of the file; `data` and `fields` are as Label Studio wrote them."""
+
+    task: Any
+    data: Any
+    fields: Any
+    accounts: Mapping[str, str]
+
+    def __str__(self) -> str:
+        number = self.fields.get("id", "without an id") if isinstance(self.fields, dict) else "unreadable"
+        return f"task {_text(self.task)}, annotation {_text(number)}"
+
+    @property
+    def has_key(self) -> bool:
+        return isinstance(self.data, dict) and isinstance(self.data.get("item_key"), str)
+
+    @property
+    def skipped(self) -> bool:
+        return isinstance(self.fields, dict) and bool(self.fields.get("was_cancelled"))
+
+    def check_form(self) -> None:
+        if not isinstance(self.fields, dict):
+            raise Refusal(RefusalCode.BAD_INPUT, "It cannot be read.")
+        if not self.has_key:
+            raise Refusal(RefusalCode.NO_SUCH_ITEM, "Its task has no item_key: it was not exported here.")
+
+    @property
+    def item_key(self) -> str:
+        return _text(self.data["item_key"])
+
+    @property
+    def number(self) -> str:
+        """Its id, which another Label Studio may also give."""
+        number = self.fields.get("unique_id") or self.fields.get("id")
+        if number is None:
+            raise Refusal(RefusalCode.BAD_INPUT, "It has no id.")
+        return _text(number)
+
+    @property
+    def source(self) -> str:
+        """The source of its judgement."""
+        return f"{_PREFIX}{self.number}/{self.item_key[:_KEY_DIGITS]}"
+
+    @property
+    def label(self) -> str:
+        chosen = self._texts(_FROM, "choices")
+        if len(chosen) != 1:
+            raise Refusal(RefusalCode.BAD_INPUT, f"It holds {len(chosen)} choices; expected one.")
+        return chosen[0]
+
+    @property
+    def comment(self) -> str:
+        return "\n".join(self._texts(_COMMENT, "text")).strip() or f"Annotated in Label Studio: {self.number}."
+
+    @property
+    def account(self) -> str:
+        """The name of the annotator's account, if there is one."""
+        who = self.fields.get("completed_by")
+        email, number = (who.get("email"), who.get("id")) if isinstance(who, dict) else (None, who)
+        if isinstance(number, str) and not number.strip().isdigit():
+            email, number = number, None
+        given = [person_key(_text(each)) for each in (email, number) if each not in (None, "")]
+        for each in given:
+            if each in self.accounts:
+                return self.accounts[each]
+        if not email or not given:
+            known_as = f"is known by the number {given[0]} only" if given else "is not named"
+            raise Refusal(
+                RefusalCode.ROLE, f"Its annotator {known_as}; map the number to an account with --annotators."
+            )
+        return given[0]
+
+    def difference_from(self, before: sa.RowMapping) -> str:
+        """The difference between it and the judgement it became; "" if there is none."""
+        remedy = "if that is right, an adjudicator reopens the item"
+        was = f"was taken as {before['label']!r} by {before['person']}"
+        if self.skipped:
+            return f"{was}, is skipped now; {remedy}"
+        if self.label != before["label"]:
+            return f"{was}, says {self.label!r} now; {remedy}"
+        if not same_person(self.account, before["person"]):
+            return f"{was}, is by {self.account} now; {remedy}"
+        if before["comment"] not in (None, self.comment):  # none once it was erased
+            return f"{was}, has another comment now; {remedy}"
+        return ""
+
+    def _texts(self, part: str, name: str) -> list[str]:
+        """The texts `name` of its results from the part `part` of the labelling interface."""
+        result = self.fields.get("result")
+        found: list[Any] = []
+        for each in result if isinstance(result, list) else []:
+            if isinstance(each, dict) and each.get("from_name") == part:
+                value = each.get("value")
+                listed = value.get(name) if isinstance(value, dict) else None
+                found += listed if isinstance(listed, list) else [listed]
+        return [_text(each) for each in found if each is not None]
+
+
+def _read_annotations(path: Path, accounts: Mapping[str, str]) -> list[_Annotation]:
+    """Every annotation of the file, in order; predictions and drafts are not read."""
+    try:
+        tasks = json.loads(path.read_bytes())
+        return [
+            _Annotation(task.get("id", number), task.get("data"), fields, accounts)
+            for number, task in enumerate(tasks)
+            for fields in _check_list(task["annotations"])
+        ]
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: expected an export of Label Studio in the format JSON (not JSON-MIN), a list of tasks with "
+            f"annotations: {type(error).__name__}; export the project again"
+        ) from None
+
+
+def _judgement_from(connection: sa.Connection, annotation: _Annotation) -> sa.RowMapping | None:
+    """The judgement that the annotation became, if it did."""
+    if not annotation.skipped:
+        get_review(connection, annotation.item_key, lock=True)  # no other import takes it meanwhile
+    taken = sa.select(judgements).where(judgements.c.source == annotation.source)
+    return connection.execute(taken).mappings().one_or_none()
+
+
+def _take(connection: sa.Connection, annotation: _Annotation, config: ReviewConfig, now: int) -> None:
+    person = _find_annotator(connection, annotation.account)
+    key = annotation.item_key
+    if get_review(connection, key)["stage"] == ReviewStage.ADJUDICATION.value:
+        raise Refusal(RefusalCode.ROLE, "An adjudicator decides this item on its page, having read both judgements.")
+    claim(connection, person, key, now, config.due)
+    kind, reason = JudgementKind.LABEL, JudgementReason.TEXT_SAYS_SO
+    judgement = Judgement(kind, annotation.label, reason, annotation.comment, source=annotation.source)
+    judge(connection, person, key, judgement, now, config)
+
+
+def _find_annotator(connection: sa.Connection, name: str) -> Person:
+    if (person := find_person(connection, name)) is not None:
+        return person
+    if connection.scalar(sa.select(people.c.name).where(people.c.name == name)) is not None:
+        raise Refusal(RefusalCode.ROLE, f"The account of {name} is closed.")
+    text = f"{name} has no account here; add one, or map the annotator to one with --annotators."
+    raise Refusal(RefusalCode.ROLE, text)
 
 
 def _task(row: sa.RowMapping) -> dict[str, Any]:
     choice = {
-        "id": row["item_key"][:16],
+        "id": row["item_key"][:_KEY_DIGITS],
         "type": "choices",
         "from_name": _FROM,
         "to_name": _TO,
@@ -207,134 +305,19 @@ def _task(row: sa.RowMapping) -> dict[str, Any]:
     return {"data": data, "predictions": [prediction]}
 
 
-def _annotations(path: Path) -> list[_Annotation]:
-    """Every annotation of the file, in order; predictions and drafts are not read."""
-    try:
-        tasks = json.loads(path.read_bytes())
-        return [
-            _Annotation(task.get("id", number), task.get("data"), fields)
-            for number, task in enumerate(tasks)
-            for fields in _listed(task["annotations"])
-        ]
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"{path}: expected an export of Label Studio in the format JSON (not JSON-MIN), a list of tasks with "
-            f"annotations: {type(error).__name__}; export the project again"
-        ) from None
+def _labelling_interface(choices: list[str]) -> str:
+    options = "".join(f"    <Choice value={quoteattr(label)}/>\n" for label in choices)
+    return (
+        f'<View>\n  <Text name="{_TO}" value="$text"/>\n'
+        f'  <Choices name="{_FROM}" toName="{_TO}" choice="single" required="true">\n{options}  </Choices>\n'
+        f'  <TextArea name="{_COMMENT}" toName="{_TO}" placeholder="Comment"/>\n</View>\n'
+    )
 
 
-def _listed(value: Any) -> list[Any]:
+def _check_list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise TypeError("annotations are no list")
+        raise TypeError("annotations are not a list")
     return value
-
-
-def _check_accounts(engine: sa.Engine, accounts: Mapping[str, str]) -> None:
-    with reading(engine) as connection:
-        there = set(connection.scalars(sa.select(people.c.name)))
-    for given, account in accounts.items():
-        if account not in there:
-            raise ConfigError(f"annotators: {given!r} is said to be {account!r}, who has no account; add it first")
-
-
-def _check_form(annotation: _Annotation) -> None:
-    if not isinstance(annotation.fields, dict):
-        raise Refusal(RefusalCode.BAD_INPUT, "It cannot be read.")
-    if not annotation.has_key:
-        raise Refusal(RefusalCode.NO_SUCH_ITEM, "Its task has no item_key: it is none that was exported here.")
-
-
-def _taken_before(connection: sa.Connection, annotation: _Annotation) -> sa.RowMapping | None:
-    """The judgement that the annotation became, if it did."""
-    if not annotation.skipped:
-        review_of(connection, annotation.item_key, lock=True)  # no other import takes it meanwhile
-    taken = sa.select(judgements).where(judgements.c.source == annotation.source)
-    return connection.execute(taken).mappings().one_or_none()
-
-
-def _difference(before: sa.RowMapping, annotation: _Annotation, accounts: Mapping[str, str]) -> str:
-    """The difference between an annotation and the judgement it became; "" if there is none."""
-    remedy = "if that is right, an adjudicator reopens the item"
-    was = f"was taken as {before['label']!r} by {before['person']}"
-    if annotation.skipped:
-        return f"{was}, is skipped now; {remedy}"
-    label = _label(annotation)
-    if label != before["label"]:
-        return f"{was}, says {label!r} now; {remedy}"
-    name = _annotator(annotation, accounts)
-    if not same_person(name, before["person"]):
-        return f"{was}, is by {name} now; {remedy}"
-    if before["comment"] not in (None, _said(annotation).comment):  # none once it was erased
-        return f"{was}, has another comment now; {remedy}"
-    return ""
-
-
-def _take(
-    connection: sa.Connection, annotation: _Annotation, config: ReviewConfig, now: int, accounts: Mapping[str, str]
-) -> None:
-    person = _person(connection, annotation, accounts)
-    key = annotation.item_key
-    if review_of(connection, key)["stage"] == ReviewStage.ADJUDICATION.value:
-        raise Refusal(RefusalCode.ROLE, "An adjudicator decides this item on its page, having read both judgements.")
-    claim(connection, person, key, now, config.due)
-    judge(connection, person, key, _said(annotation), now, config.four_eyes, config.reuse_decisions)
-
-
-def _person(connection: sa.Connection, annotation: _Annotation, accounts: Mapping[str, str]) -> Person:
-    name = _annotator(annotation, accounts)
-    if (person := find_person(connection, name)) is not None:
-        return person
-    closed = connection.scalar(sa.select(people.c.name).where(people.c.name == name)) is not None
-    raise Refusal(
-        RefusalCode.ROLE,
-        f"The account of {name} is closed."
-        if closed
-        else f"{name} has no account here; add one, or map the annotator to one with --annotators.",
-    )
-
-
-def _annotator(annotation: _Annotation, accounts: Mapping[str, str]) -> str:
-    """The name of the annotator's account, if there is one."""
-    who = annotation.fields.get("completed_by")
-    email, number = (who.get("email"), who.get("id")) if isinstance(who, dict) else (None, who)
-    if isinstance(number, str) and not number.strip().isdigit():
-        email, number = number, None
-    given = [person_key(_text(each)) for each in (email, number) if each not in (None, "")]
-    for each in given:
-        if each in accounts:
-            return accounts[each]
-    if not email or not given:
-        known_as = f"is known by the number {given[0]} only" if given else "is not named"
-        raise Refusal(RefusalCode.ROLE, f"Its annotator {known_as}; map the number to an account with --annotators.")
-    return given[0]
-
-
-def _said(annotation: _Annotation) -> Said:
-    words = [line for part in _parts(annotation, _COMMENT) for line in _listed_texts(part, "text")]
-    number = annotation.source.removeprefix(_PREFIX).rsplit("/", 1)[0]
-    comment = "\n".join(words).strip() or f"Annotated in Label Studio: {number}."
-    return Said(
-        JudgementKind.LABEL, _label(annotation), JudgementReason.TEXT_SAYS_SO, comment, source=annotation.source
-    )
-
-
-def _label(annotation: _Annotation) -> str:
-    chosen = [choice for part in _parts(annotation, _FROM) for choice in _listed_texts(part, "choices")]
-    if len(chosen) != 1:
-        raise Refusal(RefusalCode.BAD_INPUT, f"It holds {len(chosen)} choices; expected one.")
-    return chosen[0]
-
-
-def _parts(annotation: _Annotation, name: str) -> list[dict[str, Any]]:
-    result = annotation.fields.get("result")
-    parts = result if isinstance(result, list) else []
-    return [part for part in parts if isinstance(part, dict) and part.get("from_name") == name]
-
-
-def _listed_texts(part: dict[str, Any], name: str) -> list[str]:
-    value = part.get("value")
-    listed = value.get(name) if isinstance(value, dict) else None
-    return [_text(each) for each in (listed if isinstance(listed, list) else [listed]) if each is not None]
 
 
 def _text(value: Any) -> str:

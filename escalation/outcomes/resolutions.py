@@ -1,4 +1,7 @@
-"""Publishes settled items as `resolutions/resolved_date=…/document_type=…/`, whole partitions, the same bytes again."""
+"""Publishes settled items as `resolutions/resolved_date=…/document_type=…/`, and the views of decisions over them.
+
+Partitions are published whole, and as the same bytes again.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
@@ -20,12 +24,11 @@ import sqlalchemy as sa
 from escalation.clock import utc_day
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
-from escalation.people.accounts import OPERATOR
-from escalation.people.identity import person_key
+from escalation.people.rules import OPERATOR, person_key
 from escalation.tables import calls, items, judgements, reopenings, reused_decisions, reviews
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
-from schemas.tables import RESOLUTIONS
+from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
 from warehouse.files import (
     made_in,
     made_like,
@@ -39,22 +42,22 @@ from warehouse.layout import SUCCESS_FILE, Warehouse
 from warehouse.locks import commit_lock
 from warehouse.replacement import replace_folder, scratch_folder, try_replacing
 
+VIEWS = ("decisions_history", "decisions")
 FILE = "resolutions.parquet"
 _NEW = "_new-"
 _NANOS = 1e9
 _CHUNK = 500
+_COPIED = (
+    *("item_key", "document_id", "document_type", "bundle", "prompt_version", "parent_id", "content_hash"),
+    "source_uri",
+)
 
 Partition = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class Publication:
-    """The result of publishing.
-
-    Attributes:
-        rows: in all partitions together.
-        replaced: partitions that were written; the others already held what they should.
-    """
+    """Counts of a publication: rows of all partitions together, and the partitions that were not yet as they are."""
 
     rows: int
     partitions: int
@@ -104,7 +107,7 @@ def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
         .where(items.c.state == ItemState.SETTLED.value)
         .order_by(items.c.item_key)
     )
-    said = _judged(connection)
+    judged = _reasons(connection)
     reused = _reused(connection)
     costs = _costs(connection)
     # A day's last word on an item is the day's decision: the earlier ones come first and are replaced.
@@ -112,14 +115,33 @@ def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
     for row in (*_superseded(connection), *connection.execute(settled).mappings()):
         place = (row["item_key"], row["cycle"])
         earlier = reused.get(place) if row["code"] != ItemCode.LLM_VOTE.value else None
-        judged = place if earlier is None else (earlier["rests_on"], earlier["rests_on_cycle"])
-        reasons = said.get(judged, []) if row["code"] != ItemCode.LLM_VOTE.value else []
+        source = place if earlier is None else (earlier["rests_on"], earlier["rests_on_cycle"])
+        reasons = judged.get(source, []) if row["code"] != ItemCode.LLM_VOTE.value else []
         of_day = rows[utc_day(row["settled_at"]), row["document_type"]]
         of_day[row["item_key"]] = _row(row, reasons, earlier, costs.get(row["item_key"]))
     schema = RESOLUTIONS.schema()
     return {
         place: pa.Table.from_pylist([of_day[key] for key in sorted(of_day)], schema) for place, of_day in rows.items()
     }
+
+
+def view_sql(name: str) -> str:
+    """The statement that makes a view, for any database with window functions."""
+    return files("escalation.outcomes").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+def duckdb_sql(warehouse: Path) -> str:
+    """A script for DuckDB: the published tables of a warehouse, and the views over them."""
+    parts = []
+    for table in (CLASSIFICATIONS, RESOLUTIONS):
+        place = str(warehouse / table.name / "*/*/*.parquet").replace("'", "''")
+        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{place}', hive_partitioning = true);\n")
+    return "\n".join([*parts, *(f"{view_sql(name).rstrip()};\n" for name in VIEWS)])
+
+
+def write_duckdb_sql(path: Path, warehouse: Path) -> None:
+    """Writes that script; its paths are absolute."""
+    write_durably(path, duckdb_sql(warehouse.absolute()).encode())
 
 
 def _superseded(connection: sa.Connection) -> list[dict[str, Any]]:
@@ -145,9 +167,7 @@ def _row(
 ) -> dict[str, Any]:
     by_person = row["code"] != ItemCode.LLM_VOTE.value
     return {
-        "item_key": row["item_key"],
-        "document_id": row["document_id"],
-        "document_type": row["document_type"],
+        **{name: row[name] for name in _COPIED},
         "run_date": datetime.date.fromisoformat(row["run_date"]),
         "label": row["settled_label"],
         "resolved_by": "person" if by_person else "llm",
@@ -160,14 +180,9 @@ def _row(
         "overrides": row["settled_label"] != row["label"],
         "model_label": row["label"],
         "model_confidence": row["confidence"],
-        "bundle": row["bundle"],
         "llm_backend": row["backend"],
         "llm_label": row["answer"],
-        "prompt_version": row["prompt_version"],
         "cost": None if cost_nanos is None else cost_nanos / _NANOS,
-        "parent_id": row["parent_id"],
-        "content_hash": row["content_hash"],
-        "source_uri": row["source_uri"],
     }
 
 
@@ -181,7 +196,7 @@ def _reused(connection: sa.Connection) -> dict[tuple[str, int], sa.RowMapping]:
     return {(row["item_key"], row["cycle"]): row for row in every}
 
 
-def _judged(connection: sa.Connection) -> dict[tuple[str, int], list[str]]:
+def _reasons(connection: sa.Connection) -> dict[tuple[str, int], list[str]]:
     """The reason that each person gave for a judgement of an item in one cycle, the last one last."""
     said: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
     every = sa.select(judgements.c.item_key, judgements.c.cycle, judgements.c.person, judgements.c.reason)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
-from escalation.people.accounts import OPERATOR
+from escalation.people.rules import OPERATOR
 from escalation.tables import items
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import ConfigError, InputError

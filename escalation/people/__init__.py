@@ -1,1 +1,1 @@
-"""People: who they are, how they log in, and the session that follows."""
+"""People: their accounts, sessions and log-in, and the rules of who may judge what."""

@@ -1,52 +1,26 @@
-"""Accounts: made by an operator or an admin, never deleted, because the audit trail names them."""
+"""Accounts: made by an operator, never deleted, because the audit trail names them."""
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import dataclass
+import secrets
 
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
 from escalation.events import Event, append_event
-from escalation.people.identity import person_key, same_person
-from escalation.refusals import Refusal, RefusalCode
+from escalation.people.rules import Person, Refusal, RefusalCode, person_key, same_person
 from escalation.tables import people, sessions
 from schemas.codes import ReviewAction, Role
 from schemas.errors import ConfigError
 
-OPERATOR = "operator"
 MIN_PASSWORD_CHARS = 12
 MAX_PASSWORD_BYTES = 1024  # argon2 takes more, an attacker would like it to
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}")
 _HASHER = PasswordHasher()
-
-
-@dataclass(frozen=True)
-class Person:
-    """The person who asks.
-
-    Attributes:
-        name: in the form of `person_key`, however it is given; in the audit trail it stands after `person:`.
-    """
-
-    name: str
-    role: Role
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", person_key(self.name))
-
-    @property
-    def actor(self) -> str:
-        """As events name the person."""
-        return f"person:{self.name}"
-
-    @property
-    def judges(self) -> bool:
-        """True where the person may judge documents at all."""
-        return self.role in (Role.REVIEWER, Role.ADJUDICATOR)
 
 
 def add_person(connection: sa.Connection, name: str, role: Role, password: str | None, now: int, by: str) -> Person:
@@ -61,7 +35,7 @@ def add_person(connection: sa.Connection, name: str, role: Role, password: str |
             f"{name!r}"
         )
     if connection.scalar(sa.select(people.c.name).where(people.c.name == name)) is not None:
-        raise ConfigError(f"name: there is a person {name!r} already; choose another name")
+        raise ConfigError(f"name: there is already a person {name!r}; choose another name")
     hashed = None if password is None else hash_password(password)
     row = {"name": name, "role": role.value, "password_hash": hashed, "active": True, "created_at": now}
     connection.execute(sa.insert(people), row)
@@ -73,18 +47,14 @@ def change_person(connection: sa.Connection, admin: Person, name: str, role: Rol
     """Gives an account another role, or closes or opens it; ends its sessions, so that it counts at once.
 
     Raises:
-        Refusal: only an admin may, and nobody may change the own account: the last admin would be lost that way.
+        Refusal: only an admin may, and nobody may change their own account: the last admin would be lost that way.
     """
     if admin.role is not Role.ADMIN:
         raise Refusal(RefusalCode.ROLE, "Only an admin changes accounts.")
     if same_person(name, admin.name):
         raise Refusal(RefusalCode.SAME_PERSON, "Another admin must change your own account.")
-    changed = connection.execute(
-        sa.update(people).where(people.c.name == person_key(name)).values(role=role.value, active=active)
-    ).rowcount
-    if not changed:
+    if not _update(connection, name, role=role.value, active=active):
         raise Refusal(RefusalCode.BAD_INPUT, "There is no such person.")
-    connection.execute(sa.delete(sessions).where(sessions.c.name == person_key(name)))
     details = {"name": person_key(name), "role": role.value, "active": active}
     append_event(connection, Event(admin.actor, ReviewAction.PERSON_CHANGED, None, details), now)
 
@@ -95,12 +65,8 @@ def set_password(connection: sa.Connection, name: str, password: str, now: int, 
     Raises:
         ConfigError: there is no such person, or the password is too short.
     """
-    changed = connection.execute(
-        sa.update(people).where(people.c.name == person_key(name)).values(password_hash=hash_password(password))
-    ).rowcount
-    if not changed:
+    if not _update(connection, name, password_hash=hash_password(password)):
         raise ConfigError(f"name: there is no person {name!r}; add it first")
-    connection.execute(sa.delete(sessions).where(sessions.c.name == person_key(name)))
     details = {"name": person_key(name), "password": "new"}
     append_event(connection, Event(by, ReviewAction.PERSON_CHANGED, None, details), now)
 
@@ -112,11 +78,17 @@ def find_person(connection: sa.Connection, name: str) -> Person | None:
     return None if row is None else Person(row.name, Role(row.role))
 
 
+def stored_hash(connection: sa.Connection, name: str) -> str | None:
+    """The password hash of an open account, however its name is written."""
+    account = (people.c.name == person_key(name), people.c.active)
+    return connection.scalar(sa.select(people.c.password_hash).where(*account))
+
+
 def hash_password(password: str) -> str:
     """An argon2id hash with its salt and costs.
 
     Raises:
-        ConfigError: it is too short or too long.
+        ConfigError: the password is too short or too long.
     """
     check_new_password(password)
     return _HASHER.hash(password)
@@ -134,11 +106,24 @@ def check_new_password(password: str) -> None:
         )
 
 
-def password_fits(hashed: str, password: str) -> bool:
-    """True for the password that was hashed; takes as long for a wrong one."""
+def check_password(hashed: str | None, password: str) -> bool:
+    """True for the right password; as slow where there is no hash. Call it outside of any transaction."""
     if len(password.encode()) > MAX_PASSWORD_BYTES:
         return False
     try:
-        return _HASHER.verify(hashed, password)
+        _HASHER.verify(hashed or _hash_of_nobody(), password)
     except (VerifyMismatchError, InvalidHashError):
         return False
+    return hashed is not None
+
+
+def _update(connection: sa.Connection, name: str, **columns: object) -> bool:
+    key = person_key(name)
+    changed = connection.execute(sa.update(people).where(people.c.name == key).values(**columns)).rowcount
+    connection.execute(sa.delete(sessions).where(sessions.c.name == key))
+    return bool(changed)
+
+
+@functools.cache
+def _hash_of_nobody() -> str:
+    return hash_password(secrets.token_hex())

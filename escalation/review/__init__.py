@@ -1,1 +1,1 @@
-"""The work: what waits for whom, who holds it, what they say of it, and what follows from that."""
+"""The review: what waits for whom, who holds it, how they judge it, and what follows from that."""

@@ -1,25 +1,34 @@
-"""One item as a person may see it. What a second pair of eyes must not know is never read from the database for it."""
+"""One item as a person may see it. Hidden from a second pair of eyes means never read from the database for it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import logging
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError
 
-from escalation.people.accounts import Person
-from escalation.people.identity import same_person
-from escalation.refusals import Refusal
-from escalation.review.admission import labels_of
-from escalation.review.claims import check_is_awaited, held_by_another, review_of
-from escalation.review.decided_before import rests_on
-from escalation.review.judging import judgements_of
-from escalation.review.neighbours import Neighbour, neighbours_of
-from escalation.review.reopening import reopening_of
-from escalation.review.similar import SimilarCase, similar_cases
-from escalation.tables import calls, items, judgements
-from schemas.codes import CallStatus, JudgementKind, ReviewStage, Role
+from escalation.database import reading, transaction
+from escalation.events import Event, append_events
+from escalation.people.rules import Person, Refusal, RefusalCode, same_person
+from escalation.people.sessions import Session
+from escalation.review.decided_before import find_rests_on
+from escalation.review.judging import find_reopening, known_labels, list_judgements
+from escalation.review.worklist import check_awaits, get_review, is_held_by_another
+from escalation.tables import calls, chain_head, events, items, judgements, reviews
+from schemas.codes import CallStatus, ItemCode, ItemState, JudgementKind, ReviewAction, ReviewStage, Role
+
+logger = logging.getLogger(__name__)
+
+NEIGHBOUR_CHARS = 400
+_LOOKED_AT = 200
+_MIN_SHARE = 0.1
+_WORD = re.compile(r"\w+")
+_MAX_CHARS = 20_000
+_EXCERPT_CHARS = 240
 
 
 @dataclass(frozen=True)
@@ -41,6 +50,43 @@ class LlmAnswer:
 
 
 @dataclass(frozen=True)
+class SimilarCase:
+    """A settled item.
+
+    Attributes:
+        shared: share of the two texts' different words that are in both, 0 to 1.
+        excerpt: beginning of its text.
+    """
+
+    item_key: str
+    document_id: str
+    settled_label: str
+    settled_by: str
+    settled_at: int
+    shared: float
+    excerpt: str
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """The nearest escalated paragraph on one side.
+
+    Attributes:
+        text: its end, where it stands before; else its beginning; "" where it was erased.
+        cut: True where that is not all of it.
+        gap: characters of the document in between, which are not in the queue.
+        reviewed: True where it reached people, and has a page.
+    """
+
+    item_key: str
+    document_id: str
+    text: str
+    cut: bool
+    gap: int
+    reviewed: bool
+
+
+@dataclass(frozen=True)
 class Case:
     """An item, as one person may see it.
 
@@ -48,7 +94,7 @@ class Case:
         candidates: labels with the small model's confidence, best first.
         labels: every label that may be given.
         proposals: categories that were proposed, for whoever may adopt them.
-        said: the judgements that the person may see.
+        judgements: those that the person may see.
         reopened: the reopening that began this cycle of judgements, if one did.
         before: the nearest escalated paragraph before this one, if it is one.
         behind: likewise after it.
@@ -65,7 +111,7 @@ class Case:
     answers: tuple[LlmAnswer, ...]
     labels: tuple[str, ...]
     proposals: tuple[str, ...]
-    said: tuple[sa.RowMapping, ...]
+    judgements: tuple[sa.RowMapping, ...]
     reopened: sa.RowMapping | None
     rests_on: sa.RowMapping | None
     hidden: bool
@@ -77,42 +123,138 @@ class Case:
     holder: str
 
 
-def case_of(connection: sa.Connection, person: Person, key: str, now: int) -> Case:
+def read_case(connection: sa.Connection, person: Person, key: str, now: int) -> Case:
     """Everything a person may know of an item.
 
     Raises:
         Refusal: there is no such item in review.
     """
-    review = review_of(connection, key)
+    review = get_review(connection, key)
     item = connection.execute(sa.select(items).where(items.c.item_key == key)).mappings().one()
     stage = ReviewStage(review["stage"])
     obstacle = ""
     try:
-        check_is_awaited(connection, person, review)
+        check_awaits(connection, person, review)
     except Refusal as refusal:
         obstacle = str(refusal)
-    held = held_by_another(review, person, now)
-    said = _visible_judgements(connection, person, review)
-    before, behind = neighbours_of(connection, item)
-    proposals = [row["label"] for row in said if row["kind"] == JudgementKind.NEW_CATEGORY.value]
+    visible = _visible_judgements(connection, person, review)
+    before, behind = find_neighbours(connection, item)
+    proposals = [row["label"] for row in visible if row["kind"] == JudgementKind.NEW_CATEGORY.value]
     return Case(
         item=item,
         review=review,
         candidates=tuple((label, confidence) for label, confidence in json.loads(item["candidates"])),
         answers=_answers(connection, item),
-        labels=tuple(labels_of(connection, item["document_type"])),
+        labels=tuple(known_labels(connection, item["document_type"])),
         proposals=tuple(dict.fromkeys(proposals)) if stage is ReviewStage.ADJUDICATION else (),
-        said=said,
-        reopened=reopening_of(connection, key, review["cycle"]),
-        rests_on=rests_on(connection, key),
-        hidden=stage is ReviewStage.SECOND and not said,
-        similar=tuple(similar_cases(connection, item)),
+        judgements=visible,
+        reopened=find_reopening(connection, key, review["cycle"]),
+        rests_on=find_rests_on(connection, key),
+        hidden=stage is ReviewStage.SECOND and not visible,
+        similar=tuple(find_similar(connection, item)),
         before=before,
         behind=behind,
         obstacle=obstacle,
         mine=same_person(review["claimed_by"], person.name) and review["claimed_until"] > now,
-        holder=review["claimed_by"] if held else "",
+        holder=review["claimed_by"] if is_held_by_another(review, person, now) else "",
     )
+
+
+def find_similar(connection: sa.Connection, item: sa.RowMapping, limit: int = 5) -> list[SimilarCase]:
+    """Settled items of the same type and the same best guess, most common words first, then newest.
+
+    No model is asked: the share of common words is something a reviewer can see and check, and it needs no index of
+    vectors. It finds texts that say the same in the same words, and misses those that say it in others. Only the
+    newest 200 are looked at. An item whose text was erased has no words in common with any.
+    """
+    if not item["text"]:
+        return []
+    columns = (
+        *(items.c.item_key, items.c.document_id, items.c.settled_label, items.c.settled_by, items.c.settled_at),
+        sa.func.substr(items.c.text, 1, _MAX_CHARS).label("text"),
+    )
+    settled = (
+        sa.select(*columns)
+        .where(
+            items.c.state == sa.literal_column(f"'{ItemState.SETTLED.value}'"),  # as the index is written
+            items.c.document_type == item["document_type"],
+            items.c.label == item["label"],
+            items.c.item_key != item["item_key"],
+            items.c.code != ItemCode.DECIDED_BEFORE.value,  # the item that people judged is there already
+            items.c.text.is_not(None),
+        )
+        .order_by(items.c.settled_at.desc())
+        .limit(_LOOKED_AT)
+    )
+    words = _words(item["text"][:_MAX_CHARS])
+    found = []
+    for row in connection.execute(settled):
+        others = _words(row.text)
+        shared = len(words & others) / max(1, len(words | others))
+        if shared >= _MIN_SHARE:
+            excerpt = row.text[:_EXCERPT_CHARS] + ("…" if len(row.text) > _EXCERPT_CHARS else "")
+            found.append(SimilarCase(*row[:5], shared, excerpt))
+    return sorted(found, key=lambda case: (-case.shared, -case.settled_at, case.item_key))[:limit]
+
+
+def find_neighbours(connection: sa.Connection, item: sa.RowMapping) -> tuple[Neighbour | None, Neighbour | None]:
+    """The nearest paragraphs of the same document and run, before and after, that were escalated; None without one."""
+    if item["parent_id"] is None or item["parent_start"] is None or item["parent_end"] is None:
+        return None, None
+    beside = (
+        sa.select(
+            *(items.c.item_key, items.c.document_id, items.c.text, items.c.parent_start, items.c.parent_end),
+            reviews.c.item_key.label("review"),
+        )
+        .outerjoin(reviews, reviews.c.item_key == items.c.item_key)
+        .where(
+            *(items.c[name] == item[name] for name in ("parent_id", "document_type", "run_date", "bundle")),
+            items.c.code != ItemCode.WITHDRAWN.value,
+            items.c.item_key != item["item_key"],
+        )
+        .limit(1)
+    )
+    start = items.c.parent_start
+    before = beside.where(start < item["parent_start"]).order_by(start.desc())
+    behind = beside.where(start > item["parent_start"]).order_by(start)
+    first = connection.execute(before).mappings().one_or_none()
+    last = connection.execute(behind).mappings().one_or_none()
+    end, beginning = slice(-NEIGHBOUR_CHARS, None), slice(NEIGHBOUR_CHARS)
+    return (
+        None if first is None else _neighbour(first, end, item["parent_start"] - first["parent_end"]),
+        None if last is None else _neighbour(last, beginning, last["parent_start"] - item["parent_end"]),
+    )
+
+
+def record_views(engine: sa.Engine, session: Session, case: Case, now: int) -> None:
+    """Records that a person sees the text of an item, and parts of those of similar cases and of paragraphs beside it.
+
+    Written before anything is shown. Where the session has seen them all before, nothing is written, so that loading a
+    page again costs nothing.
+
+    Raises:
+        Refusal: it could not be written; then nothing may be shown.
+    """
+    key = case.item["item_key"]
+    shown: dict[str, dict[str, str]] = {} if case.item["text"] is None else {key: {}}
+    shown |= {like.item_key: {"beside": key} for like in case.similar}
+    shown |= {near.item_key: {"beside": key} for near in (case.before, case.behind) if near is not None and near.text}
+    try:
+        with reading(engine) as connection:
+            if not _unseen(connection, session, shown):
+                return
+        with transaction(engine) as connection:
+            # Held before looking again, so that two requests at once do not both append.
+            connection.execute(sa.select(chain_head.c.seq).with_for_update())
+            new = _unseen(connection, session, shown)
+            actor = session.person.actor
+            append_events(connection, [Event(actor, ReviewAction.VIEWED, each, shown[each]) for each in new], now)
+    except DBAPIError as error:
+        logger.warning("a view of item %s could not be recorded: %s", key, type(error.orig).__name__)
+        raise Refusal(
+            RefusalCode.NOT_RECORDED,
+            "It could not be recorded that you read this document, so it is not shown. Try again in a moment.",
+        ) from None
 
 
 def _visible_judgements(connection: sa.Connection, person: Person, review: sa.RowMapping) -> tuple[sa.RowMapping, ...]:
@@ -124,7 +266,7 @@ def _visible_judgements(connection: sa.Connection, person: Person, review: sa.Ro
         or (stage is ReviewStage.ADJUDICATION and person.role is Role.ADJUDICATOR)
     )
     if sees_all:
-        return tuple(judgements_of(connection, review["item_key"], review["cycle"]))
+        return tuple(list_judgements(connection, review["item_key"], review["cycle"]))
     own = sa.select(judgements).where(
         judgements.c.item_key == review["item_key"],
         judgements.c.cycle == review["cycle"],
@@ -149,3 +291,25 @@ def _answers(connection: sa.Connection, item: sa.RowMapping) -> tuple[LlmAnswer,
         )
         for row in rows
     )
+
+
+def _words(text: str) -> set[str]:
+    return set(_WORD.findall(text.casefold()))
+
+
+def _neighbour(row: sa.RowMapping, shown: slice, gap: int) -> Neighbour:
+    text = row["text"] or ""
+    cut = len(text) > NEIGHBOUR_CHARS
+    return Neighbour(row["item_key"], row["document_id"], text[shown], cut, max(0, gap), row["review"] is not None)
+
+
+def _unseen(connection: sa.Connection, session: Session, keys: Iterable[str]) -> list[str]:
+    """Those of the items that the person has not seen since the session began, in the same order."""
+    seen = sa.select(events.c.item_key).where(
+        events.c.item_key.in_(list(keys)),
+        events.c.action == ReviewAction.VIEWED.value,
+        events.c.actor == session.person.actor,
+        events.c.at >= session.began_at,
+    )
+    known = set(connection.scalars(seen))
+    return [key for key in keys if key not in known]

@@ -2,8 +2,7 @@
 
 The same document is one of the same type, id and text; a paragraph must also come from the same place of the same
 document. Only judgements of people are reused: an LLM's answer on a text is stored with its call, and its vote is
-weighed anew under today's qualification. The drain uses this file as well, and runs without what the review's pages
-and passwords need.
+weighed anew under today's qualification.
 """
 
 from __future__ import annotations
@@ -21,9 +20,10 @@ from escalation.clock import SECOND
 from escalation.database import is_postgresql, reading, transaction
 from escalation.events import Event, append_events
 from escalation.items import held_items, move_items
+from escalation.review.worklist import closing_columns, new_review
 from escalation.tables import items, labels, reused_decisions, reviews
 from models.bundle import load_bundle
-from schemas.codes import ADOPTED, EventAction, ItemCode, ItemState, ReviewStage
+from schemas.codes import ADOPTED, EventAction, ItemCode, ItemState
 from schemas.errors import BundleError, VerificationError
 from warehouse.layout import Warehouse
 from warehouse.manifest import read_manifest
@@ -99,7 +99,7 @@ class Precedents:
         return happened
 
     def settle_waiting(self, engine: sa.Engine, now: int) -> int:
-        """Settles likewise what has been waiting, a chunk at a time; returns how many items."""
+        """Settles likewise the items that have been waiting, a chunk at a time; returns how many."""
         with reading(engine) as connection:
             keys = self.decided_meanwhile(connection)
         settled = 0
@@ -109,7 +109,7 @@ class Precedents:
         return settled
 
     def settle_free(self, connection: sa.Connection, keys: Sequence[str], now: int) -> int:
-        """Settles likewise those of the items that nobody has in hand, events included; returns how many."""
+        """Settles likewise those of the items that nobody holds, events included; returns how many."""
         happened: list[Event] = []
         for start in range(0, len(keys), _CHUNK):
             chunk = keys[start : start + _CHUNK]
@@ -163,7 +163,7 @@ class Precedents:
 
 
 def waiting_alike(connection: sa.Connection, key: str, now: int, *, all_of_them: bool) -> list[sa.RowMapping]:
-    """The items of an item's document that wait and that nobody has in hand; on PostgreSQL locked.
+    """The items of an item's document that wait and that nobody holds; on PostgreSQL locked.
 
     Those whose decision was reopened, or all of them.
     """
@@ -213,7 +213,7 @@ def settle_by(
     return happened
 
 
-def rests_on(connection: sa.Connection, key: str) -> sa.RowMapping | None:
+def find_rests_on(connection: sa.Connection, key: str) -> sa.RowMapping | None:
     """The decision that a settled item rests on, where it is an earlier one."""
     found = (
         sa.select(reused_decisions)
@@ -225,7 +225,7 @@ def rests_on(connection: sa.Connection, key: str) -> sa.RowMapping | None:
     return connection.execute(found).mappings().one_or_none()
 
 
-def resting_on(connection: sa.Connection, key: str) -> list[str]:
+def list_resting_on(connection: sa.Connection, key: str) -> list[str]:
     """The items that are settled by the decision on an item, and still have their text."""
     found = (
         sa.select(items.c.item_key)
@@ -289,7 +289,7 @@ def _close_reviews(connection: sa.Connection, rows: Sequence[sa.RowMapping], now
     keys = [row["item_key"] for row in rows]
     columns = (reviews.c.item_key, reviews.c.cycle, reviews.c.closed_at)
     known = {row.item_key: row for row in connection.execute(sa.select(*columns).where(reviews.c.item_key.in_(keys)))}
-    closed = {"stage": ReviewStage.CLOSED.value, "closed_at": now, "claimed_by": None, "claimed_until": None}
+    closed = closing_columns(now)
     is_open = [key for key in keys if key in known and known[key].closed_at is None]
     connection.execute(sa.update(reviews).where(reviews.c.item_key.in_(is_open)).values(**closed))
     connection.execute(sa.delete(reviews).where(reviews.c.item_key.in_(set(known) - set(is_open))))
@@ -297,23 +297,10 @@ def _close_reviews(connection: sa.Connection, rows: Sequence[sa.RowMapping], now
     made = []
     for row in rows:
         key = row["item_key"]
-        if key in cycles:
-            continue
-        cycles[key] = known[key].cycle + 1 if key in known else 1
-        review = {
-            "item_key": key,
-            "cycle": cycles[key],
-            "document_type": row["document_type"],
-            "code": ItemCode.DECIDED_BEFORE.value,
-            "suggestion": row["vote_label"] or row["label"],
-            "confidence": row["vote_confidence"] if row["vote_label"] else row["confidence"],
-            "four_eyes": "",
-            "urgency": row["priority"],
-            "opened_at": now,
-            "due_at": now,
-            "deferred_until": 0,
-        }
-        made.append(review | closed)
+        if key not in cycles:
+            cycles[key] = known[key].cycle + 1 if key in known else 1
+            code = ItemCode.DECIDED_BEFORE.value
+            made.append(new_review(row, cycles[key], code=code, opened_at=now, due_at=now, **closed))
     if made:
         connection.execute(sa.insert(reviews), made)
     return cycles

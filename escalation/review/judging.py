@@ -1,11 +1,11 @@
-"""Judging: one transaction checks every rule, writes the judgement, settles or passes on, and appends the events."""
+"""Judging and reopening: one transaction checks every rule, writes what was said, and appends the events."""
 
 from __future__ import annotations
 
 import hmac
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,16 +13,30 @@ import sqlalchemy as sa
 
 from escalation.events import Event, append_events
 from escalation.items import move_item
-from escalation.people.accounts import Person
-from escalation.people.identity import same_person
-from escalation.refusals import Refusal, RefusalCode
-from escalation.review.admission import adopt_label, labels_of
-from escalation.review.claims import check_holds, check_is_awaited, review_of
-from escalation.review.decided_before import Decision, Precedents, settle_by, waiting_alike
-from escalation.review.stages import Judgement, after, why_four_eyes
-from escalation.tables import items, judgements, reopenings, reviews
-from schemas.codes import EventAction, ItemCode, ItemState, JudgementKind, JudgementReason, ReviewAction, ReviewStage
-from schemas.review_config import FourEyesConfig
+from escalation.people.rules import Choice, Person, Refusal, RefusalCode, next_stage, same_person, why_four_eyes
+from escalation.review.decided_before import (
+    Decision,
+    Precedents,
+    find_rests_on,
+    list_resting_on,
+    settle_by,
+    waiting_alike,
+)
+from escalation.review.worklist import check_awaits, check_holds, get_review
+from escalation.tables import items, judgements, labels, reopenings, reviews
+from schemas.codes import (
+    ADOPTED,
+    FROM_MODEL,
+    EventAction,
+    ItemCode,
+    ItemState,
+    JudgementKind,
+    JudgementReason,
+    ReviewAction,
+    ReviewStage,
+    Role,
+)
+from schemas.review_config import FourEyesConfig, ReviewConfig
 
 PAGE = "page"
 MAX_COMMENT_CHARS = 4000
@@ -31,13 +45,14 @@ _CATEGORY = re.compile(r"[^\W_](?:[\w &/.,'()-]{0,62}[\w)])?")
 
 
 @dataclass(frozen=True)
-class Said:
+class Judgement:
     """A judgement as a person hands it in.
 
     Attributes:
-        comment: "" for none; must not be where the label is not the suggested one.
+        label: the label, or the name of the category that is proposed.
+        comment: may be empty only if the label is the suggested one.
         source: "page", or the annotation it was imported from, which is then taken only once.
-        version: of the review as it was shown to the person, see `version_of`; "" for whatever it is now.
+        version: of the review as it was shown to the person, see `review_version`; "" for whatever it is now.
     """
 
     kind: JudgementKind
@@ -48,24 +63,17 @@ class Said:
     version: str = ""
 
     @property
-    def judgement(self) -> Judgement:
-        """The values that are compared between two people."""
-        return Judgement(self.kind, self.label)
+    def choice(self) -> Choice:
+        return self.kind, self.label
 
 
 def judge(
-    connection: sa.Connection,
-    person: Person,
-    key: str,
-    said: Said,
-    now: int,
-    four_eyes: FourEyesConfig,
-    reuse_decisions: bool = False,
+    connection: sa.Connection, person: Person, key: str, judgement: Judgement, now: int, config: ReviewConfig
 ) -> ReviewStage:
     """Takes a person's judgement of an item that the person holds.
 
-    A judgement that settles the item also settles what waits of the same document and is in nobody's hands: the items
-    that rested on a decision before they were reopened and, where decisions are reused, all others.
+    A judgement that settles the item also settles the waiting items of the same document that nobody holds: those that
+    rested on a decision before they were reopened and, where decisions are reused, all others.
 
     Returns:
         The stage the review is in from now on.
@@ -73,77 +81,72 @@ def judge(
     Raises:
         Refusal: a rule forbids it; nothing was changed.
     """
-    review = review_of(connection, key, lock=True)
+    review = get_review(connection, key, lock=True)
     stage = ReviewStage(review["stage"])
-    check_is_awaited(connection, person, review)
+    check_awaits(connection, person, review)
     check_holds(review, person, now)
-    if said.version not in ("", version_of(review)):
+    if judgement.version not in ("", review_version(review)):
         raise Refusal(RefusalCode.CHANGED, "This item moved on since it was shown to you. Look at it again.")
-    earlier = judgements_of(connection, key, review["cycle"])
-    before = [Judgement(JudgementKind(row["kind"]), row["label"]) for row in earlier]
-    _check_words(connection, review["document_type"], review["suggestion"], said, before)
+    earlier = list_judgements(connection, key, review["cycle"])
+    before = [(JudgementKind(row["kind"]), row["label"]) for row in earlier]
+    _check_judgement(connection, review, judgement, before)
     # As it was when the item came, or as it is configured now: a rule that is made stricter counts at once.
     why = review["four_eyes"] or next(
-        (why for label in (review["suggestion"], said.label) if (why := why_four_eyes(key, label, four_eyes))), ""
+        filter(None, (why_four_eyes(key, each, config.four_eyes) for each in (review["suggestion"], judgement.label))),
+        "",
     )
-    then = after(stage, said.judgement, before, bool(why))
+    stage_now = next_stage(stage, judgement.choice, before, bool(why))
     row = {
         "judgement_id": secrets.token_hex(16),
         "item_key": key,
         "cycle": review["cycle"],
         "stage": stage.value,
         "person": person.name,
-        "kind": said.kind.value,
-        "label": said.label,
+        "kind": judgement.kind.value,
+        "label": judgement.label,
         "suggestion": review["suggestion"],
-        "reason": said.reason.value,
-        "comment": said.comment or None,
-        "comment_key": secrets.token_hex(16) if said.comment else None,
-        "source": said.source,
+        "reason": judgement.reason.value,
+        "comment": judgement.comment or None,
+        "comment_key": secrets.token_hex(16) if judgement.comment else None,
+        "source": judgement.source,
         "at": now,
     }
-    columns = {
-        "stage": then.stage.value,
-        "four_eyes": why,
-        "claimed_by": None,
-        "claimed_until": None,
-        "closed_at": now if then.settled_label is not None else None,
-    }
+    columns = {"stage": stage_now.value, "four_eyes": why, "claimed_by": None, "claimed_until": None, "closed_at": None}
     if stage is not ReviewStage.ADJUDICATION:
         columns["first_by" if stage is ReviewStage.FIRST else "second_by"] = person.name
-    settled = []
-    if then.settled_label is not None:
-        settled = _settle(connection, person, review, row, then.settled_label, now)
+    happened = [Event(person.actor, ReviewAction.JUDGED, key, judgement_evidence(row))]
+    if stage_now is ReviewStage.CLOSED:
+        columns["closed_at"] = now
+        happened += _settle(connection, person, review, row, now)
         bundle = str(connection.scalar(sa.select(items.c.bundle).where(items.c.item_key == key)))
-        decision = Decision(key, review["cycle"], then.settled_label, person.actor, now, bundle)
+        decision = Decision(key, review["cycle"], judgement.label, person.actor, now, bundle)
         judged_by = [person.name, *(str(each["person"]) for each in earlier)]
-        settled += _settle_alike(connection, decision, judged_by, four_eyes, bool(why), reuse_decisions)
+        happened += _settle_alike(connection, decision, judged_by, config, by_two=bool(why))
     connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**columns))
     connection.execute(sa.insert(judgements), row)
-    judged = Event(person.actor, ReviewAction.JUDGED, key, evidence_of(row))
-    append_events(connection, [judged, *settled], now)
-    return then.stage
+    append_events(connection, happened, now)
+    return stage_now
 
 
-def version_of(review: sa.RowMapping) -> str:
+def review_version(review: sa.RowMapping) -> str:
     """The version a judgement is about: the review's cycle and stage. Another version may show other things."""
     return f"{review['cycle']}.{review['stage']}"
 
 
-def was_said(connection: sa.Connection, person: Person, key: str, said: Said) -> bool:
+def was_judged(connection: sa.Connection, person: Person, key: str, judgement: Judgement) -> bool:
     """True where the person has handed in this very judgement of this cycle before; it counts only once.
 
     Raises:
         Refusal: there is no such item.
     """
-    review = review_of(connection, key, lock=True)
-    cycle = said.version.partition(".")[0] or str(review["cycle"])
+    review = get_review(connection, key, lock=True)
+    cycle = judgement.version.partition(".")[0] or str(review["cycle"])
     row = _judgement_by(connection, person, key, review["cycle"])
     if row is None or cycle != str(review["cycle"]):
         return False
     before = (row["kind"], row["label"], row["reason"], row["source"])
-    same = before == (said.kind.value, said.label, said.reason.value, said.source)
-    return same and (row["comment"] or "") == said.comment
+    same = before == (judgement.kind.value, judgement.label, judgement.reason.value, judgement.source)
+    return same and (row["comment"] or "") == judgement.comment
 
 
 def last_judgement(connection: sa.Connection, person: Person, key: str) -> dict[str, Any] | None:
@@ -162,6 +165,97 @@ def last_judgement(connection: sa.Connection, person: Person, key: str) -> dict[
     return {**row, "stage_now": review.stage, "document_id": review.document_id}
 
 
+def list_judgements(connection: sa.Connection, key: str, cycle: int) -> Sequence[sa.RowMapping]:
+    """The judgements of an item in one cycle, in order. Not for the eyes of whoever is still to judge it."""
+    found = sa.select(judgements).where(judgements.c.item_key == key, judgements.c.cycle == cycle)
+    order = list(ReviewStage)
+    return sorted(connection.execute(found).mappings(), key=lambda row: order.index(ReviewStage(row["stage"])))
+
+
+def judgement_evidence(row: Mapping[Any, Any]) -> dict[str, object]:
+    """The audit trail's record of a judgement: all but its comment, of which it holds a keyed hash.
+
+    Erasing the comment erases the key, too; then nobody can try out whether a comment said this or that.
+    """
+    names = ("judgement_id", "cycle", "stage", "kind", "label", "suggestion", "reason", "source")
+    return _evidence(row, names)
+
+
+def known_labels(connection: sa.Connection, document_type: str) -> list[str]:
+    """The labels that people may give, in alphabetical order."""
+    every = sa.select(labels.c.label).where(labels.c.document_type == document_type).order_by(labels.c.label)
+    return list(connection.scalars(every))
+
+
+def learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], origin: str = FROM_MODEL) -> bool:
+    """Makes labels, each after its document type, ones that people may give; False where all were known."""
+    wanted = set(found)
+    types = {document_type for document_type, _ in wanted}
+    known = sa.select(labels.c.document_type, labels.c.label).where(labels.c.document_type.in_(types))
+    new = sorted(wanted - {(row.document_type, row.label) for row in connection.execute(known)})
+    if new:
+        connection.execute(
+            sa.text(
+                "INSERT INTO labels (document_type, label, origin) "
+                "VALUES (:document_type, :label, :origin) ON CONFLICT DO NOTHING"
+            ),
+            [{"document_type": kind, "label": label, "origin": origin} for kind, label in new],
+        )
+    return bool(new)
+
+
+def reopen(connection: sa.Connection, person: Person, key: str, comment: str, now: int) -> None:
+    """Sends a settled item back to people: another cycle of judgements, while the earlier decision holds until then.
+
+    The upkeep opens its review again, for two people. With it goes every item that is settled by the same decision,
+    where that was reused for the same document: the decision is what is doubted. Admins cannot reopen items: they
+    manage accounts and do not judge documents.
+
+    Raises:
+        Refusal: the role does not reopen, the comment is missing, or the item is not settled or no longer has a text.
+    """
+    if person.role is not Role.ADJUDICATOR:
+        raise Refusal(RefusalCode.ROLE, "Only an adjudicator reopens settled items.")
+    if not comment:
+        raise Refusal(RefusalCode.COMMENT_MISSING, "Say in a comment why it should be judged again.")
+    _check_length(comment)
+    earlier = find_rests_on(connection, key)
+    source = key if earlier is None else str(earlier["rests_on"])
+    happened = []
+    for each in sorted({key, source, *list_resting_on(connection, source)}):  # in one order, against deadlocks
+        review = get_review(connection, each, lock=True)
+        item = connection.execute(sa.select(items).where(items.c.item_key == each)).mappings().one()
+        if each == key and _was_reopened(connection, person, review, item, comment):
+            continue  # as by a double click
+        obstacle = "This item is not settled." if item["state"] != ItemState.SETTLED.value else ""
+        if not obstacle and item["text"] is None:
+            obstacle = "The text was erased: there is nothing to judge by."
+        if obstacle and each == key:
+            raise Refusal(RefusalCode.NOT_OPEN, obstacle)
+        if not obstacle:
+            happened.append(_send_back(connection, person, review, item, comment, now))
+    append_events(connection, happened, now)
+
+
+def find_reopening(connection: sa.Connection, key: str, cycle: int) -> sa.RowMapping | None:
+    """The reopening with which an adjudicator began a cycle; None where none did."""
+    ended = sa.select(reopenings).where(reopenings.c.item_key == key, reopenings.c.cycle == cycle - 1)
+    return connection.execute(ended).mappings().one_or_none()
+
+
+def reopening_evidence(row: Mapping[Any, Any]) -> dict[str, object]:
+    """The audit trail's record of a reopening: all but its comment, of which it holds a keyed hash."""
+    return _evidence(row, ("cycle", "settled_label", "settled_by", "settled_at"))
+
+
+def _evidence(row: Mapping[Any, Any], names: Sequence[str]) -> dict[str, object]:
+    evidence = {name: row[name] for name in names}
+    if row["comment"] is not None:
+        comment = str(row["comment"]).encode("utf-8", "surrogatepass")
+        evidence["comment_hmac"] = hmac.digest(str(row["comment_key"]).encode(), comment, "sha256").hex()
+    return evidence
+
+
 def _judgement_by(connection: sa.Connection, person: Person, key: str, cycle: int) -> sa.RowMapping | None:
     own = sa.select(judgements).where(
         judgements.c.item_key == key, judgements.c.cycle == cycle, judgements.c.person == person.name
@@ -169,46 +263,60 @@ def _judgement_by(connection: sa.Connection, person: Person, key: str, cycle: in
     return connection.execute(own).mappings().one_or_none()
 
 
-def judgements_of(connection: sa.Connection, key: str, cycle: int) -> Sequence[sa.RowMapping]:
-    """The judgements of an item in one cycle, in order. Not for the eyes of whoever is still to judge it."""
-    said = sa.select(judgements).where(judgements.c.item_key == key, judgements.c.cycle == cycle)
-    return sorted(
-        connection.execute(said).mappings(), key=lambda row: list(ReviewStage).index(ReviewStage(row["stage"]))
-    )
+def _check_judgement(
+    connection: sa.Connection, review: sa.RowMapping, judgement: Judgement, before: Sequence[Choice]
+) -> None:
+    known = known_labels(connection, review["document_type"])
+    if judgement.kind is JudgementKind.LABEL and judgement.label not in known:
+        raise Refusal(RefusalCode.UNKNOWN_LABEL, "Choose one of the labels of this kind of document.")
+    if judgement.kind is JudgementKind.NEW_CATEGORY and judgement.choice not in before:
+        if not _CATEGORY.fullmatch(judgement.label):
+            raise Refusal(
+                RefusalCode.BAD_INPUT, "Name the category in at most 64 letters, digits, spaces and & / . , ' ( ) - _."
+            )
+        if judgement.label.casefold() in {label.casefold() for label in known}:
+            raise Refusal(RefusalCode.BAD_INPUT, "There is a label of this name; choose it instead.")
+    _check_length(judgement.comment)
+    differs = judgement.choice != (JudgementKind.LABEL, review["suggestion"])
+    if (differs or judgement.reason is JudgementReason.OTHER) and not judgement.comment:
+        raise Refusal(
+            RefusalCode.COMMENT_MISSING,
+            "Say why in a comment: this differs from the suggestion, or gives no reason.",
+        )
 
 
-def evidence_of(row: sa.RowMapping | dict[str, object]) -> dict[str, object]:
-    """The audit trail's record of a judgement: all but its comment, of which it holds a keyed hash.
-
-    Erasing the comment erases the key, too; then nobody can try out whether a comment said this or that.
-    """
-    names = ("judgement_id", "cycle", "stage", "kind", "label", "suggestion", "reason", "source")
-    evidence = {name: row[name] for name in names}
-    if row["comment"] is not None:
-        evidence["comment_hmac"] = comment_hmac(str(row["comment_key"]), str(row["comment"]))
-    return evidence
+def _check_length(comment: str) -> None:
+    if len(comment) > MAX_COMMENT_CHARS:
+        raise Refusal(RefusalCode.BAD_INPUT, f"Keep the comment below {MAX_COMMENT_CHARS} characters.")
 
 
-def comment_hmac(key: str, comment: str) -> str:
-    """HMAC-SHA-256 of a comment, in hexadecimal."""
-    return hmac.digest(key.encode(), comment.encode("utf-8", "surrogatepass"), "sha256").hex()
+def _settle(
+    connection: sa.Connection, person: Person, review: sa.RowMapping, row: Mapping[str, Any], now: int
+) -> list[Event]:
+    key, label = row["item_key"], row["label"]
+    settled = {"settled_label": label, "settled_by": person.actor, "settled_at": now}
+    if not move_item(connection, key, ItemCode.PERSON_DECIDED, now, expected=[ItemState.IN_REVIEW], **settled):
+        raise Refusal(RefusalCode.NOT_OPEN, "This item was withdrawn in the meantime.")
+    details = {"code": ItemCode.PERSON_DECIDED.value, "label": label, "judgement_id": row["judgement_id"]}
+    events = [Event(person.actor, EventAction.ITEM_SETTLED, key, details)]
+    adopted = (review["document_type"], label)
+    # Several items may wait with one proposal, which is adopted once.
+    if row["kind"] == JudgementKind.NEW_CATEGORY.value and learn_labels(connection, [adopted], ADOPTED):
+        details = {"document_type": review["document_type"], "label": label}
+        events.append(Event(person.actor, ReviewAction.CATEGORY_ADOPTED, key, details))
+    return events
 
 
 def _settle_alike(
-    connection: sa.Connection,
-    decision: Decision,
-    judged_by: Sequence[str],
-    four_eyes: FourEyesConfig,
-    by_two: bool,
-    all_of_them: bool,
+    connection: sa.Connection, decision: Decision, judged_by: Sequence[str], config: ReviewConfig, *, by_two: bool
 ) -> list[Event]:
-    """Settles what waits of the same document by a decision of this moment, where those have judged who must."""
-    alike = waiting_alike(connection, decision.item_key, decision.decided_at, all_of_them=all_of_them)
+    """Settles waiting items of the same document by a decision of this moment, where those have judged who must."""
+    alike = waiting_alike(connection, decision.item_key, decision.decided_at, all_of_them=config.reuse_decisions)
     settled = [
         (item, decision)
         for item in alike
-        if (by_two or not _needs_two(connection, item, decision.label, four_eyes))
-        and not _reopened_by_any(connection, item, judged_by)
+        if (by_two or not _needs_two(connection, item, decision.label, config.four_eyes))
+        and not _was_reopened_by_any(connection, item, judged_by)
         and Precedents().holds(connection, decision, item)
     ]
     return settle_by(connection, settled, decision.decided_by, decision.decided_at)
@@ -221,8 +329,8 @@ def _needs_two(connection: sa.Connection, item: sa.RowMapping, label: str, four_
     return bool(reopened or asked or why_four_eyes(item["item_key"], label, four_eyes))
 
 
-def _reopened_by_any(connection: sa.Connection, item: sa.RowMapping, names: Sequence[str]) -> bool:
-    """Whether one of these people reopened the item, who then has no say in it by way of another item either."""
+def _was_reopened_by_any(connection: sa.Connection, item: sa.RowMapping, names: Sequence[str]) -> bool:
+    """True where one of these people reopened the item, who then has no say in it by way of another item either."""
     if item["code"] != ItemCode.REOPENED.value:
         return False
     newest = sa.select(reopenings.c.person).where(reopenings.c.item_key == item["item_key"])
@@ -230,54 +338,31 @@ def _reopened_by_any(connection: sa.Connection, item: sa.RowMapping, names: Sequ
     return any(same_person(person, name) for name in names)
 
 
-def _check_words(
-    connection: sa.Connection, document_type: str, suggestion: str, said: Said, before: Sequence[Judgement]
-) -> None:
-    known = labels_of(connection, document_type)
-    if said.kind is JudgementKind.LABEL and said.label not in known:
-        raise Refusal(RefusalCode.UNKNOWN_LABEL, "Choose one of the labels of this kind of document.")
-    if said.kind is JudgementKind.NEW_CATEGORY and said.judgement not in before:
-        if not _CATEGORY.fullmatch(said.label):
-            raise Refusal(
-                RefusalCode.BAD_INPUT, "Name the category in at most 64 letters, digits, spaces and & / . , ' ( ) - _."
-            )
-        if said.label.casefold() in {label.casefold() for label in known}:
-            raise Refusal(RefusalCode.BAD_INPUT, "There is a label of this name; choose it instead.")
-    if len(said.comment) > MAX_COMMENT_CHARS:
-        raise Refusal(RefusalCode.BAD_INPUT, f"Keep the comment below {MAX_COMMENT_CHARS} characters.")
-    differs = said.judgement != Judgement(JudgementKind.LABEL, suggestion)
-    if (differs or said.reason is JudgementReason.OTHER) and not said.comment:
-        raise Refusal(
-            RefusalCode.COMMENT_MISSING,
-            "Say why in a comment: this differs from what was suggested, or gives no reason.",
-        )
+def _was_reopened(
+    connection: sa.Connection, person: Person, review: sa.RowMapping, item: sa.RowMapping, comment: str
+) -> bool:
+    """True where this person reopened the item with this comment, and nothing came of it yet."""
+    if item["code"] != ItemCode.REOPENED.value:
+        return False
+    opened_since = review["closed_at"] is None  # by the upkeep, as the next cycle
+    begun = find_reopening(connection, item["item_key"], review["cycle"] + (not opened_since))
+    return begun is not None and (begun["person"], begun["comment"]) == (person.name, comment)
 
 
-def _settle(
-    connection: sa.Connection,
-    person: Person,
-    review: sa.RowMapping,
-    row: dict[str, object],
-    label: str,
-    now: int,
-) -> list[Event]:
-    key = review["item_key"]
-    moved = move_item(
-        connection,
-        key,
-        ItemCode.PERSON_DECIDED,
-        now,
-        expected=[ItemState.IN_REVIEW],
-        settled_label=label,
-        settled_by=person.actor,
-        settled_at=now,
-    )
-    if not moved:
-        raise Refusal(RefusalCode.NOT_OPEN, "This item was taken back in the meantime.")
-    details = {"code": ItemCode.PERSON_DECIDED.value, "label": label, "judgement_id": row["judgement_id"]}
-    events = [Event(person.actor, EventAction.ITEM_SETTLED, key, details)]
-    is_category = row["kind"] == JudgementKind.NEW_CATEGORY.value
-    if is_category and adopt_label(connection, review["document_type"], label):  # several may wait with one proposal
-        adopted = {"document_type": review["document_type"], "label": label}
-        events.append(Event(person.actor, ReviewAction.CATEGORY_ADOPTED, key, adopted))
-    return events
+def _send_back(
+    connection: sa.Connection, person: Person, review: sa.RowMapping, item: sa.RowMapping, comment: str, now: int
+) -> Event:
+    key = item["item_key"]
+    settled = ("settled_label", "settled_by", "settled_at")
+    row = {
+        "item_key": key,
+        "cycle": review["cycle"],
+        "person": person.name,
+        "comment": comment,
+        "comment_key": secrets.token_hex(16),
+        **{name: item[name] for name in settled},
+        "at": now,
+    }
+    move_item(connection, key, ItemCode.REOPENED, now, expected=[ItemState.SETTLED], **dict.fromkeys(settled))
+    connection.execute(sa.insert(reopenings), row)
+    return Event(person.actor, ReviewAction.REOPENED, key, reopening_evidence(row))

@@ -1,4 +1,7 @@
-"""The worklist: what waits for whom, in which order, and how much there is. Every value is a parameter of the SQL."""
+"""The worklist: the items that wait for a person, in which order, how many; and who holds which of them, until when.
+
+Every value is a parameter of the SQL.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,18 @@ from typing import Any
 import sqlalchemy as sa
 
 from escalation.clock import SECOND
-from escalation.people.accounts import Person
-from escalation.refusals import Refusal, RefusalCode
+from escalation.database import is_postgresql
+from escalation.events import Event, append_event
+from escalation.people.rules import Person, Refusal, RefusalCode, check_may_judge, same_person
 from escalation.tables import items, reopenings, reviews
-from schemas.codes import ReviewStage, Role
+from schemas.codes import ItemState, ReviewAction, ReviewStage, Role
+from schemas.review_config import DueConfig
 
 PAGE_ROWS = 25
 MAX_COUNTED = 1000  # counting all of them takes longer than everything else on the page
+MAX_FOUND = 200
+DAY = 86_400 * SECOND
+_FREE = {"claimed_by": None, "claimed_until": None}
 
 
 class View(StrEnum):
@@ -31,17 +39,6 @@ class View(StrEnum):
     CLOSED = "closed"
 
 
-VIEW_WORDS: dict[View, str] = {
-    View.WAITING: "Waiting for me",
-    View.MINE: "Claimed by me",
-    View.OPEN: "All open",
-    View.OVERDUE: "Overdue",
-    View.DEFERRED: "Put off",
-    View.ADJUDICATION: "For adjudication",
-    View.CLOSED: "Closed",
-}
-
-
 class Order(StrEnum):
     """Sort orders of a list."""
 
@@ -50,11 +47,6 @@ class Order(StrEnum):
     RISK = "risk"
 
 
-ORDER_WORDS: dict[Order, str] = {
-    Order.URGENCY: "Most urgent first",
-    Order.AGE: "Oldest first",
-    Order.RISK: "Least certain first",
-}
 TAKEABLE = frozenset(View) - {View.CLOSED, View.DEFERRED}  # views with items that can wait for somebody
 _SORTED_BY: dict[Order, tuple[sa.Column[Any], bool]] = {
     Order.URGENCY: (reviews.c.urgency, True),
@@ -65,13 +57,11 @@ _SORTED_BY: dict[Order, tuple[sa.Column[Any], bool]] = {
 
 @dataclass(frozen=True)
 class Filters:
-    """Filters of a list.
+    """Filters of a list; "" lets everything through.
 
     Attributes:
-        document_type: "" for any.
-        code: the reason the item reached people; "" for any.
-        stage: names the judge that is waited for; "" for any.
-        suggestion: the suggested label; "" for any.
+        code: the reason the item reached people.
+        suggestion: the suggested label.
         after: end of the previous page, as `Worklist.next_after` gave it; "" for the first page.
     """
 
@@ -124,7 +114,7 @@ def worklist(connection: sa.Connection, person: Person, filters: Filters, now: i
         items, items.c.item_key == reviews.c.item_key
     )
     if filters.after:
-        value, key = _place(filters.after)
+        value, key = _parse_after(filters.after)
         beyond = column < value if falling else column > value
         page = page.where(sa.or_(beyond, sa.and_(column == value, reviews.c.item_key > key)))
     ordered = page.where(*where).order_by(column.desc() if falling else column, reviews.c.item_key)
@@ -181,6 +171,165 @@ def count_open(connection: sa.Connection) -> Counts:
     return Counts(sum(group[3] for group in groups), sum(group[4] for group in groups), *ranked)
 
 
+def find_items(connection: sa.Connection, document_id: str) -> Sequence[sa.RowMapping]:
+    """The items of a document and of its paragraphs, the newest run first, then as the paragraphs stand in the text.
+
+    Args:
+        connection: reading is enough.
+        document_id: the exact id, of a document or of a paragraph; or the key of an item.
+
+    Returns:
+        Columns of at most MAX_FOUND items, in any state, without their text; `stage` is that of the review, null where
+        an item never reached people.
+    """
+    columns = (
+        *(items.c.item_key, items.c.document_id, items.c.document_type, items.c.run_date, items.c.parent_id),
+        *(items.c.parent_start, items.c.parent_end, items.c.state, items.c.code, items.c.state_at),
+        *(items.c.settled_label, items.c.settled_by, items.c.settled_at, reviews.c.stage, reviews.c.closed_at),
+    )
+    names = (items.c.document_id, items.c.parent_id, items.c.item_key)
+    found = (
+        sa.select(*columns)
+        .outerjoin(reviews, reviews.c.item_key == items.c.item_key)
+        .where(sa.or_(*(name == document_id for name in names)))
+        .order_by(items.c.run_date.desc(), items.c.document_type, items.c.parent_start, items.c.item_key)
+        .limit(MAX_FOUND)
+    )
+    return connection.execute(found).mappings().all()
+
+
+def get_review(connection: sa.Connection, key: str, *, lock: bool = False) -> sa.RowMapping:
+    """The review of an item; with `lock`, the item and it are locked, so that no two people change it at once.
+
+    Raises:
+        Refusal: there is none.
+    """
+    wanted = sa.select(reviews).where(reviews.c.item_key == key)
+    if lock and is_postgresql(connection):
+        connection.execute(sa.select(items.c.item_key).where(items.c.item_key == key).with_for_update())
+        wanted = wanted.with_for_update()
+    row = connection.execute(wanted).mappings().one_or_none()
+    if row is None:
+        raise Refusal(RefusalCode.NO_SUCH_ITEM, "There is no such item in review.")
+    return row
+
+
+def new_review(item: sa.RowMapping, cycle: int, **columns: Any) -> dict[str, Any]:
+    """The columns of a review for an item, with those that differ from an ordinary one."""
+    voted = item["vote_label"]
+    return {
+        "item_key": item["item_key"],
+        "cycle": cycle,
+        "document_type": item["document_type"],
+        "code": item["code"],
+        "suggestion": voted or item["label"],
+        "confidence": item["vote_confidence"] if voted else item["confidence"],
+        "stage": ReviewStage.FIRST.value,
+        "four_eyes": "",
+        "urgency": item["priority"],
+        "deferred_until": 0,
+        **columns,
+    }
+
+
+def closing_columns(now: int) -> dict[str, Any]:
+    """The columns that close a review."""
+    return {"stage": ReviewStage.CLOSED.value, "closed_at": now, **_FREE}
+
+
+def claim(connection: sa.Connection, person: Person, key: str, now: int, config: DueConfig) -> None:
+    """Takes an item, or takes it for longer.
+
+    Raises:
+        Refusal: somebody else holds it, the person may not judge it, or it is no longer in review.
+    """
+    review = get_review(connection, key, lock=True)
+    check_awaits(connection, person, review)
+    state = connection.scalar(sa.select(items.c.state).where(items.c.item_key == key))
+    if state != ItemState.IN_REVIEW.value:
+        raise Refusal(RefusalCode.NOT_OPEN, "This item is settled, or was withdrawn.")
+    _check_not_held_by_another(review, person, now)
+    until = now + round(config.claim_minutes * 60 * SECOND)
+    _update(connection, key, claimed_by=person.name, claimed_until=until, deferred_until=0)
+    details = {"cycle": review["cycle"], "stage": review["stage"], "until": until}
+    append_event(connection, Event(person.actor, ReviewAction.CLAIMED, key, details), now)
+
+
+def release(connection: sa.Connection, person: Person, key: str, now: int) -> None:
+    """Gives an item back; an admin can end the claim of another person. An item that nobody holds is left as it is.
+
+    Raises:
+        Refusal: somebody else holds it.
+    """
+    holder = get_review(connection, key, lock=True)["claimed_by"]
+    if holder is None:
+        return
+    if not (same_person(holder, person.name) or person.role is Role.ADMIN):
+        raise Refusal(RefusalCode.NOT_HELD, "You do not hold this item.")
+    _update(connection, key, **_FREE)
+    details = {"holder": holder, "by": person.name}
+    append_event(connection, Event(person.actor, ReviewAction.RELEASED, key, details), now)
+
+
+def defer(connection: sa.Connection, person: Person, key: str, until: int, now: int, config: DueConfig) -> None:
+    """Puts an item off; it leaves everybody's list until then, and its due time stays what it is.
+
+    Raises:
+        Refusal: the person does not hold it, or the time is past or too far off.
+    """
+    review = get_review(connection, key, lock=True)
+    if review["claimed_by"] is None and review["deferred_until"] == until > now:
+        return  # as by a double click
+    check_holds(review, person, now)
+    if not now < until <= now + config.max_defer_days * DAY:
+        raise Refusal(
+            RefusalCode.BAD_INPUT, f"Put it off to a later time, at most {config.max_defer_days:g} days from now."
+        )
+    _update(connection, key, **_FREE, deferred_until=until)
+    append_event(connection, Event(person.actor, ReviewAction.DEFERRED, key, {"until": until}), now)
+
+
+def check_awaits(connection: sa.Connection, person: Person, review: sa.RowMapping) -> None:
+    """Checks that the review waits for this person's judgement.
+
+    Raises:
+        Refusal: it does not; see `check_may_judge`.
+    """
+    begun = sa.select(reopenings.c.person).where(
+        reopenings.c.item_key == review["item_key"], reopenings.c.cycle == review["cycle"] - 1
+    )
+    reopened_by = connection.scalar(begun)
+    check_may_judge(person, ReviewStage(review["stage"]), review["first_by"], review["second_by"], reopened_by)
+
+
+def check_holds(review: sa.RowMapping, person: Person, now: int) -> None:
+    """Checks that the person holds the item at this moment.
+
+    Raises:
+        Refusal: the person does not hold it, or no longer.
+    """
+    if review["closed_at"] is not None:
+        raise Refusal(RefusalCode.NOT_OPEN, "This item is settled, or was withdrawn.")
+    _check_not_held_by_another(review, person, now)
+    if review["claimed_by"] is None or review["claimed_until"] <= now:
+        raise Refusal(RefusalCode.NOT_HELD, "Claim the item first: you do not hold it, or your claim has ended.")
+
+
+def is_held_by_another(review: sa.RowMapping, person: Person, now: int) -> bool:
+    """True where somebody else holds the item at this moment."""
+    holder = review["claimed_by"]
+    return holder is not None and not same_person(holder, person.name) and review["claimed_until"] > now
+
+
+def _check_not_held_by_another(review: sa.RowMapping, person: Person, now: int) -> None:
+    if is_held_by_another(review, person, now):
+        raise Refusal(RefusalCode.HELD_BY_ANOTHER, "Somebody else is working on this item.")
+
+
+def _update(connection: sa.Connection, key: str, **columns: Any) -> None:
+    connection.execute(sa.update(reviews).where(reviews.c.item_key == key).values(**columns))
+
+
 def _conditions(person: Person, filters: Filters, now: int) -> list[sa.ColumnElement[bool]]:
     view = filters.view
     is_open = reviews.c.closed_at.is_(None)
@@ -189,23 +338,15 @@ def _conditions(person: Person, filters: Filters, now: int) -> list[sa.ColumnEle
         where += [reviews.c.claimed_by == person.name, reviews.c.claimed_until > now]
     elif view is View.OVERDUE:
         where.append(reviews.c.overdue_at.is_not(None))
-    elif view is View.DEFERRED:
-        where += [
-            reviews.c.deferred_until > now,
-            reviews.c.deferred_until > sa.literal_column("0"),
-        ]  # as the index has it
+    elif view is View.DEFERRED:  # the second condition as the index has it
+        where += [reviews.c.deferred_until > now, reviews.c.deferred_until > sa.literal_column("0")]
     elif view is View.ADJUDICATION:
         where.append(reviews.c.stage == ReviewStage.ADJUDICATION.value)
     elif view is View.WAITING:
         where += _waiting_for(person, now)
-    for column, value in (
-        (reviews.c.document_type, filters.document_type),
-        (reviews.c.code, filters.code),
-        (reviews.c.stage, filters.stage),
-        (reviews.c.suggestion, filters.suggestion),
-    ):
-        if value:
-            where.append(column == value)
+    for name in ("document_type", "code", "stage", "suggestion"):
+        if value := getattr(filters, name):
+            where.append(reviews.c[name] == value)
     return where
 
 
@@ -229,9 +370,9 @@ def _waiting_for(person: Person, now: int) -> list[sa.ColumnElement[bool]]:
     ]
 
 
-def _place(after: str) -> tuple[float, str]:
+def _parse_after(after: str) -> tuple[float, str]:
     value, _, key = after.partition("~")
     try:
         return float(value), key
     except ValueError:
-        raise Refusal(RefusalCode.BAD_INPUT, "The address of this page is not one of ours.") from None
+        raise Refusal(RefusalCode.BAD_INPUT, "This page does not exist.") from None

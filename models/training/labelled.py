@@ -13,15 +13,15 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.labelled import SUFFIXES, name_of, several_labels
-from models.training.table_files import read_records
+from models.labelled import SUFFIXES, label_of, name_of, read_records, several_labels, text_of
 from schemas.errors import ConfigError, InputError
 from schemas.paths import PathText
-from schemas.text_template import TextTemplate, field_value, parse_text_template
+from schemas.text_template import field_value, parse_text_template
 
 DEFAULT_ID_COLUMN = "id"
 COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "same_text")
 
+_ADVICE = "correct the path, or the folder it starts from with --data"
 _SPACE = re.compile(r"\s+")
 
 
@@ -223,14 +223,14 @@ def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> p
     columns += [column for column in (config.group_column, config.source_column, config.labels_column) if column]
     is_default = config.id_column == DEFAULT_ID_COLUMN
     columns += [] if is_default else [config.id_column]
-    records = read_records(path, columns, optional=[DEFAULT_ID_COLUMN] if is_default else [])
+    records = read_records(path, columns, [DEFAULT_ID_COLUMN] if is_default else [], _ADVICE)
     ids = _ids(records, config.id_column, path)
     source = Path(entry).name if Path(entry).is_absolute() else Path(entry).as_posix()
     rows = [
         (
             ids[place],
-            _text(record, template, config.text_column, f"{path}: {ids[place]}"),
-            _label(field_value(record, config.label_column), f"{path}: {ids[place]}: {config.label_column!r}"),
+            text_of(record, config.text_column, template, f"{path}: {ids[place]}"),
+            label_of(field_value(record, config.label_column), f"{path}: {ids[place]}: {config.label_column!r}"),
             _name(record, config.group_column, f"{path}: {ids[place]}"),
             _name(record, config.source_column, f"{path}: {ids[place]}") or source,
             several_labels(
@@ -266,28 +266,6 @@ def _ids(records: list[Mapping[str, Any]] | list[dict[str, Any]], column: str, p
     return [name for name in ids if name is not None]
 
 
-def _text(record: Mapping[str, Any], template: TextTemplate | None, column: str, where: str) -> str:
-    if template is not None:
-        try:
-            return template.render(record) or ""
-        except ValueError as error:
-            raise InputError(f"{where}: {error}; correct the row or the template") from None
-    value = field_value(record, column)
-    if value is not None and not isinstance(value, str):
-        raise InputError(f"{where}: {column!r}: expected a text, found {type(value).__name__}; correct the row")
-    return value or ""
-
-
-def _label(value: Any, where: str) -> str | None:
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    if type(value) is int:
-        return str(value)
-    if not isinstance(value, str):
-        raise InputError(f"{where}: expected a text or a whole number, found {type(value).__name__}; correct the row")
-    return value.strip()
-
-
 def _name(record: Mapping[str, Any], column: str, where: str) -> str | None:
     return name_of(field_value(record, column), f"{where}: {column!r}") or None if column else None
 
@@ -297,11 +275,11 @@ def _read_votes(config: DataConfig, root: Path) -> pd.DataFrame:
     for entry in config.votes:
         path = root / entry
         for number, record in enumerate(
-            read_records(path, [config.id_column, config.label_column], optional=["weight"]), start=1
+            read_records(path, [config.id_column, config.label_column], ["weight"], _ADVICE), start=1
         ):
             where = f"{path}: row {number}"
             name = _name(record, config.id_column, where)
-            label = _label(field_value(record, config.label_column), f"{where}: {config.label_column!r}")
+            label = label_of(field_value(record, config.label_column), f"{where}: {config.label_column!r}")
             if name is None or label is None:
                 raise InputError(f"{where}: {config.id_column!r} or {config.label_column!r} is missing; complete it")
             weight = record.get("weight")

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from escalation.clock import now_micros
 from escalation.database import reading
-from escalation.review.upkeep import keep_up
+from escalation.review.upkeep import run_upkeep
 from escalation.tables import reviews
 from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
@@ -60,7 +60,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, tiny_bundle_unchanged: Path) 
 def _settle_one(warehouse: Path) -> None:
     with opened(new_sqlite(warehouse)) as queue:
         now = now_micros()
-        keep_up(queue, ReviewConfig(), now)
+        run_upkeep(queue, ReviewConfig(), now)
         with reading(queue) as connection:
             key, suggestion = connection.execute(sa.select(reviews.c.item_key, reviews.c.suggestion)).first() or (
                 "",

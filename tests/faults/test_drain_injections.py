@@ -17,6 +17,8 @@ from tests.support.queue_databases import item_row
 from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.support.small_drains import drain, drain_config, qualify, rows_of
 
+pytestmark = pytest.mark.databases("sqlite")
+
 ALLOWED = {"delivery", "billing", "account"}
 
 

@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from escalation.database import reading, transaction
-from escalation.evidence.erasure import erase, of_document
-from escalation.evidence.overwriting import overwrite_blanked
-from escalation.llm.answers import Answer, RefusedAnswerError, Usage
-from escalation.llm.calls import close_answered, close_refused
+from escalation.evidence.erasure import erase, matches_document, overwrite_blanked
+from escalation.llm.answers import Answer
+from escalation.llm.calls import close_call
+from escalation.llm.refusals import RefusedAnswerError
 from escalation.tables import batches, calls, items
 from pipelines.cli import main
 from schemas.errors import ErasureError, InputError
@@ -107,7 +107,7 @@ def test_words_that_stood_elsewhere_in_a_sqlite_file_are_gone_as_well(tmp_path: 
 def test_an_erasure_that_a_reader_holds_up_ends_with_an_error_and_is_completed_by_another(
     place: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.review.PATIENCE_SECONDS", SOON)
+    monkeypatch.setattr("escalation.evidence.erasure.PATIENCE_SECONDS", SOON)
     words = ("erase", "--older-than", "0")
     with opened(new_sqlite(place.root)) as queue, transaction(queue) as connection:
         connection.execute(sa.update(items).values(state="settled", code="person_decided"))
@@ -127,7 +127,7 @@ def test_an_erasure_that_a_reader_holds_up_ends_with_an_error_and_is_completed_b
 def test_a_second_erasure_of_a_document_completes_the_first(place: Warehouse) -> None:
     words = ("erase", "--document-id", "id-b")
     with opened(new_sqlite(place.root)) as queue:
-        erase(queue, of_document("id-b", None), NOON)  # killed before it had overwritten anything
+        erase(queue, matches_document("id-b", None), NOON)  # killed before it had overwritten anything
     assert docyard(place.root, *words).exit_code == 0
     assert docyard(place.root, "erase", "--document-id", "nobody").exit_code == InputError.exit_code
 
@@ -278,12 +278,12 @@ def test_what_an_llm_says_of_a_document_that_was_erased_meanwhile_is_not_kept(qu
         for number, key in enumerate("aab"):
             row = call_row(f"call-{number}", key, prompt_hash=f"prompt {number}")
             connection.execute(sa.insert(calls), row)
-    erase(queue, of_document("id-a", None), NOON)
+    erase(queue, matches_document("id-a", None), NOON)
     refused = RefusedAnswerError("not_an_option", SECRET)
     with transaction(queue) as connection:
-        close_answered(connection, "call-0", Answer("billing", {}, SECRET), Usage(), None, NOON)
-        close_refused(connection, "call-1", refused, Usage(), None, NOON)
-        close_answered(connection, "call-2", Answer("billing", {}, SECRET), Usage(), None, NOON)
+        close_call(connection, "call-0", Answer("billing", {}, SECRET), None, NOON)
+        close_call(connection, "call-1", refused, None, NOON)
+        close_call(connection, "call-2", Answer("billing", {}, SECRET), None, NOON)
     with reading(queue) as connection:
         kept = {row.call_id: row.words for row in connection.execute(sa.select(calls.c.call_id, calls.c.words))}
     assert kept == {"call-0": None, "call-1": None, "call-2": SECRET}

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from escalation.database import reading
 from escalation.tables import items
-from escalation.web.desk import COOKIE
 from escalation.web.guard import HEADERS
+from escalation.web.rendering import COOKIE
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig, ServerConfig, SessionConfig
 from tests.support.queue_databases import SECOND

@@ -11,11 +11,10 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import Checkpoint, Event, append_event, checkpoint, event_hash
-from escalation.evidence.audit import audit, parse_checkpoint
-from escalation.evidence.erasure import erase, of_document, older_than, plan_erasure
-from escalation.evidence.export import EXPORT_COLUMNS, export_trail
-from escalation.refusals import Refusal, RefusalCode
-from escalation.review.judging import evidence_of
+from escalation.evidence.audit import EXPORT_COLUMNS, export_trail, parse_checkpoint, verify_trail
+from escalation.evidence.erasure import erase, matches_document, matches_older
+from escalation.people.rules import Refusal, RefusalCode
+from escalation.review.judging import judgement_evidence
 from escalation.tables import calls, events, items, judgements
 from schemas.codes import ReviewAction
 from schemas.errors import ConfigError
@@ -46,7 +45,7 @@ def test_a_judgement_by_who_judged_the_item_before_is_found_however_the_name_is_
         second = {**first, "judgement_id": "second", "stage": "second", "person": written}
         if written != ANNA.name:  # this much the table itself refuses
             connection.execute(sa.insert(judgements), second)
-        append_event(connection, Event(f"person:{written}", ReviewAction.JUDGED, "a", evidence_of(second)), NOON)
+        append_event(connection, Event(f"person:{written}", ReviewAction.JUDGED, "a", judgement_evidence(second)), NOON)
     assert (7, "tells of a judgement by anna, who must not judge this item again") in faults(queue)
 
 
@@ -61,12 +60,12 @@ def unlock(connection: sa.Connection) -> None:
 
 def faults(engine: sa.Engine, known: Checkpoint | None = None) -> list[tuple[int, str]]:
     with reading(engine) as connection:
-        return [(fault.seq, fault.problem) for fault in audit(connection, known).faults]
+        return [(fault.seq, fault.problem) for fault in verify_trail(connection, known).faults]
 
 
 def test_a_trail_that_nobody_touched_is_whole(trail: sa.Engine) -> None:
     with reading(trail) as connection:
-        found = audit(connection)
+        found = verify_trail(connection)
     assert (found.faults, found.judgements, found.settled) == ((), 2, 2)
     assert found.end.seq == len(actions(trail)) == 9
 
@@ -202,9 +201,9 @@ def test_an_export_needs_a_name_that_says_its_format(trail: sa.Engine, tmp_path:
 
 
 def test_erasing_a_document_blanks_its_words_and_keeps_the_trail_whole(trail: sa.Engine) -> None:
-    which = of_document("id-b", None)
+    which = matches_document("id-b", None)
     before = actions(trail)
-    planned = plan_erasure(trail, which)
+    planned = erase(trail, which, NOON, dry_run=True)
     assert actions(trail) == before
     assert item(trail, "b")["text"] is not None
     assert erase(trail, which, NOON) == planned
@@ -219,7 +218,7 @@ def test_erasing_a_document_blanks_its_words_and_keeps_the_trail_whole(trail: sa
 
 
 def test_an_undecided_item_is_dead_once_its_text_is_gone(trail: sa.Engine) -> None:
-    assert erase(trail, of_document("id-c", "ticket"), NOON).still_open == 1
+    assert erase(trail, matches_document("id-c", "ticket"), NOON).still_open == 1
     assert (item(trail, "c")["state"], item(trail, "c")["code"]) == ("dead", "erased")
     with pytest.raises(Refusal) as refusal:
         says(trail, ANNA, "c", label("delivery"))
@@ -227,17 +226,17 @@ def test_an_undecided_item_is_dead_once_its_text_is_gone(trail: sa.Engine) -> No
 
 
 def test_a_document_of_another_type_is_left_alone(trail: sa.Engine) -> None:
-    assert erase(trail, of_document("id-a", "receipt"), NOON).items == 0
+    assert erase(trail, matches_document("id-a", "receipt"), NOON).items == 0
 
 
 def test_the_paragraphs_of_a_document_are_erased_with_it(queue: sa.Engine) -> None:
     fill(queue, in_review("p1", document_id="doc#1", parent_id="doc"), in_review("p2", document_id="doc#2"))
-    assert erase(queue, of_document("doc", None), NOON).items == 1
+    assert erase(queue, matches_document("doc", None), NOON).items == 1
     assert item(queue, "p1")["text"] is None
 
 
 def test_retention_erases_what_was_settled_long_ago_and_nothing_that_waits(trail: sa.Engine) -> None:
-    assert plan_erasure(trail, older_than(30, NOON + 29 * DAY)).items == 0
-    assert erase(trail, older_than(30, NOON + 31 * DAY), NOON + 31 * DAY).items == 2
+    assert erase(trail, matches_older(30, NOON + 29 * DAY), NOON, dry_run=True).items == 0
+    assert erase(trail, matches_older(30, NOON + 31 * DAY), NOON + 31 * DAY).items == 2
     assert item(trail, "c")["text"] is not None
     assert faults(trail) == []

@@ -78,14 +78,14 @@ def test_drain_and_review_run_from_it(installed: dict[str, str], tiny_bundle_unc
     place = ("--warehouse", warehouse)
     run(installed, tmp_path, *classify_arguments(source, tiny_bundle_unchanged, warehouse))
     assert "in_review" in run(installed, tmp_path, "queue", "to-people", *place)
-    run(installed, tmp_path, "review", *place, "--add-user", "pat", "--role", "auditor", "--no-password")
+    run(installed, tmp_path, "review", "add-user", *place, "pat", "--role", "auditor", "--no-password")
     run(installed, tmp_path, "resolve", *place, "--sql", tmp_path / "views.sql")
     assert "CREATE VIEW decisions" in (tmp_path / "views.sql").read_text(encoding="utf-8")
     assert "as they were written" in run(installed, tmp_path, "audit", "verify", *place)
     config = tmp_path / "review.toml"
     config.write_text(f"warehouse = '{warehouse}'\n[server]\nport = 0\ntrusted_user_header = 'x-user'\n")
     server = subprocess.Popen(
-        [sys.executable, "-m", "pipelines.cli", "review", "--config", str(config)],
+        [sys.executable, "-m", "pipelines.cli", "review", "serve", "--config", str(config)],
         cwd=tmp_path, env=installed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
     try:

@@ -83,7 +83,7 @@ def test_all_items_end_with_people_and_no_network_is_reached(tiny_bundle_unchang
 
 
 def test_a_missing_runtime_is_named_with_what_to_install(tmp_path: Path) -> None:
-    program = "import sys; sys.modules['xllamacpp'] = None; from escalation.llm.embedded import embedded_server\n"
+    program = "import sys; sys.modules['xllamacpp'] = None; from escalation.llm.backends import embedded_server\n"
     program += "with embedded_server(): pass"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert pip_install("embedded") in ended.stderr

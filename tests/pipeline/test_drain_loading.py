@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
-from escalation.llm.backends import resolved
+from escalation.llm.backends import with_embedded_defaults
 from escalation.loading import Load, load_escalations, load_partition, priority_of
 from escalation.report import estimate_drain
 from escalation.tables import items, loads
@@ -27,6 +27,8 @@ from tests.support.small_runs import (
     write_jsonl,
 )
 from warehouse.layout import Partition
+
+pytestmark = pytest.mark.databases("sqlite")
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +75,7 @@ def test_loading_again_adds_nothing(queue: sa.Engine, warehouse: Path) -> None:
     assert rows_of(queue) == before
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_text_with_a_nul_is_loaded_into_every_database(
     queue: sa.Engine, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
@@ -82,6 +85,7 @@ def test_a_text_with_a_nul_is_loaded_into_every_database(
     assert [row["text"] for row in rows_of(queue)] == ["xyzzy \ufffd the"]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_many_may_load_at_once(queue: sa.Engine, warehouse: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         loaded = [load for part in pool.map(lambda _: load_all(queue, warehouse), range(8)) for load in part]
@@ -145,9 +149,9 @@ def test_a_partition_that_lost_a_file_is_not_loaded_in_part(queue: sa.Engine, wa
 
 
 def test_a_dry_run_changes_nothing_and_says_what_a_drain_would_ask(queue: sa.Engine, warehouse: Path) -> None:
-    found = estimate_drain(queue, opened(warehouse), resolved(DrainConfig()))
-    assert found.items == len(read_published(warehouse, "escalations"))
-    assert found.input_tokens.low < found.input_tokens.expected < found.input_tokens.high
+    found = estimate_drain(queue, opened(warehouse), with_embedded_defaults(DrainConfig()))
+    assert found["items"] == len(read_published(warehouse, "escalations"))
+    assert found["input_tokens"]["low"] < found["input_tokens"]["expected"] < found["input_tokens"]["high"]
     assert rows_of(queue) == []
     assert rows_of(queue, loads) == []
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from escalation.clock import now_micros
 from escalation.database import default_url, transaction
 from escalation.items import requeue
-from escalation.review.claims import claim, defer
-from escalation.review.upkeep import keep_up
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import claim, defer
 from escalation.tables import items
 from schemas.codes import ItemCode
 from tests.support.queue_databases import opened
@@ -33,6 +33,8 @@ from tests.support.review_cases import (
 from tests.support.small_drains import codes_of
 from tests.support.small_runs import docyard
 from warehouse.layout import open_warehouse
+
+pytestmark = pytest.mark.databases("sqlite")
 
 ITEMS = ("claimed", "claim_is_over", "put_off", "judged", "untouched")
 
@@ -68,11 +70,11 @@ def test_only_what_nobody_has_taken_up_goes_back(office: sa.Engine) -> None:
 
 def test_its_review_is_closed_and_opens_anew_when_it_comes_back(office: sa.Engine) -> None:
     requeue_over_budget(office)
-    keep_up(office, CONFIG, now_micros())
+    run_upkeep(office, CONFIG, now_micros())
     assert actions(office, "untouched")[-1] == "review_closed"
     with transaction(office) as connection:
         connection.execute(sa.text("UPDATE items SET state = 'in_review', code = 'no_llm' WHERE state = 'pending'"))
-    keep_up(office, CONFIG, now_micros())
+    run_upkeep(office, CONFIG, now_micros())
     assert actions(office, "untouched")[-1] == "review_opened"
     says(office, BEN, "untouched", label("delivery"), now_micros())
     assert codes_of(office)["untouched"] == "person_decided"

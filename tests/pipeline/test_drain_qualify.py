@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from escalation.llm.calls import DrainContext
 from escalation.llm.endpoint import Endpoint
 from escalation.llm.qualification import LabelledText, qualify
-from escalation.llm.work import Desk
 from escalation.tables import calls, qualifications
 from models.bundle import load_bundle
 from models.classifier import Classifier
@@ -24,8 +24,10 @@ from schemas.drain_config import QueueConfig
 from schemas.errors import EndpointError
 from tests.support.forked import start_docyard
 from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
-from tests.support.small_drains import MODEL, desk_of, drain_config, rows_of
+from tests.support.small_drains import MODEL, drain_config, rows_of
 from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
+
+pytestmark = pytest.mark.databases("sqlite")
 
 CANDIDATES = (("delivery", 0.5), ("billing", 0.3))
 ROWS = [LabelledText(f"text {i}", "delivery", CANDIDATES) for i in range(20)]
@@ -47,32 +49,32 @@ def llm() -> Iterator[ScriptedLlm]:
 
 
 @pytest.fixture
-def desk(queue: sa.Engine, llm: ScriptedLlm) -> Iterator[Desk]:
-    """At which nobody would wait less than ten minutes."""
+def context(queue: sa.Engine, llm: ScriptedLlm) -> Iterator[DrainContext]:
+    """Its shortest wait is ten minutes."""
     endpoint = Endpoint(llm.url, "", 1.0)
-    yield desk_of(queue, drain_config(llm.url, queue=PATIENT), endpoint)
+    yield DrainContext.configured(queue, drain_config(llm.url, queue=PATIENT), "qualify", endpoint)
     endpoint.close()
 
 
-def with_settings(desk: Desk, **settings: Any) -> Desk:
-    return replace(desk, books=replace(desk.books, config=replace(desk.config, **settings)))
+def with_settings(context: DrainContext, **settings: Any) -> DrainContext:
+    return replace(context, config=replace(context.config, **settings))
 
 
 def test_told_to_stop_it_waits_no_longer_and_records_nothing(
-    desk: Desk, llm: ScriptedLlm, classifier: Classifier
+    context: DrainContext, llm: ScriptedLlm, classifier: Classifier
 ) -> None:
     llm.behaviour = lambda request: "answer" if "text 7" in request.document else "500"
     stop = threading.Event()
     threading.Timer(0.5, stop.set).start()
     began = time.monotonic()
-    assert qualify(desk, classifier, ROWS, "x", 2, stop) is None
+    assert qualify(context, classifier, ROWS, "x", 2, stop) is None
     assert time.monotonic() - began < SOON
-    assert rows_of(desk.books.engine, qualifications) == []
-    assert "reserved" not in {row["status"] for row in rows_of(desk.books.engine, calls)}
+    assert rows_of(context.engine, qualifications) == []
+    assert "reserved" not in {row["status"] for row in rows_of(context.engine, calls)}
 
 
 def test_a_wait_that_the_endpoint_asks_for_is_bounded_and_kept_by_all(
-    desk: Desk, llm: ScriptedLlm, classifier: Classifier
+    context: DrainContext, llm: ScriptedLlm, classifier: Classifier
 ) -> None:
     arrivals: list[float] = []
 
@@ -82,34 +84,34 @@ def test_a_wait_that_the_endpoint_asks_for_is_bounded_and_kept_by_all(
 
     llm.behaviour = behaviour
     settings = QueueConfig(lease_seconds=2.0, retry_seconds=0.01, max_retry_seconds=0.5)
-    found = qualify(with_settings(desk, queue=settings), classifier, ROWS, "x", 1, threading.Event())
+    found = qualify(with_settings(context, queue=settings), classifier, ROWS, "x", 1, threading.Event())
     assert found is not None
     assert found.unanswered == 0
     assert 0.4 < arrivals[1] - arrivals[0] < SOON
 
 
-def test_an_endpoint_that_stays_away_ends_it(desk: Desk, llm: ScriptedLlm, classifier: Classifier) -> None:
+def test_an_endpoint_that_stays_away_ends_it(context: DrainContext, llm: ScriptedLlm, classifier: Classifier) -> None:
     llm.behaviour = lambda request: "500"
     settings = QueueConfig(lease_seconds=2.0, retry_seconds=0.01, max_retry_seconds=0.1)
-    asked = replace(desk.config.llm, breaker_failures=3, breaker_seconds=0.05, max_outage_seconds=0.3)
+    asked = replace(context.config.llm, breaker_failures=3, breaker_seconds=0.05, max_outage_seconds=0.3)
     with pytest.raises(EndpointError, match="has not answered"):
-        qualify(with_settings(desk, llm=asked, queue=settings), classifier, ROWS, "x", 2, threading.Event())
-    assert rows_of(desk.books.engine, qualifications) == []
+        qualify(with_settings(context, llm=asked, queue=settings), classifier, ROWS, "x", 2, threading.Event())
+    assert rows_of(context.engine, qualifications) == []
 
 
 def test_where_one_worker_may_not_go_on_the_others_wait_no_longer(
-    desk: Desk, llm: ScriptedLlm, classifier: Classifier
+    context: DrainContext, llm: ScriptedLlm, classifier: Classifier
 ) -> None:
     llm.behaviour = lambda request: "401" if "text 0" in request.document else "500"
     began = time.monotonic()
     with pytest.raises(EndpointError, match="refuses the key"):
-        qualify(desk, classifier, ROWS, "x", 2, threading.Event())
+        qualify(context, classifier, ROWS, "x", 2, threading.Event())
     assert time.monotonic() - began < SOON
 
 
-def test_a_rejected_request_is_not_repeated(desk: Desk, llm: ScriptedLlm, classifier: Classifier) -> None:
+def test_a_rejected_request_is_not_repeated(context: DrainContext, llm: ScriptedLlm, classifier: Classifier) -> None:
     llm.behaviour = lambda request: "400" if request.document == "text 7" else "answer"
-    found = qualify(desk, classifier, ROWS, "x", 2, threading.Event())
+    found = qualify(context, classifier, ROWS, "x", 2, threading.Event())
     assert found is not None
     assert found.unanswered == 1
     assert llm.words()["400"] == 1
@@ -117,23 +119,23 @@ def test_a_rejected_request_is_not_repeated(desk: Desk, llm: ScriptedLlm, classi
 
 @pytest.mark.parametrize("word", ["400", "403", "chatty", "empty_object"])
 def test_where_every_first_call_is_refused_nothing_is_recorded_against_the_model(
-    desk: Desk, llm: ScriptedLlm, classifier: Classifier, word: str
+    context: DrainContext, llm: ScriptedLlm, classifier: Classifier, word: str
 ) -> None:
     llm.behaviour = lambda request: word
     with pytest.raises(EndpointError, match="first 5 calls"):
-        qualify(desk, classifier, ROWS, "x", 4, threading.Event())
+        qualify(context, classifier, ROWS, "x", 4, threading.Event())
     assert len(llm.log) == 5 + 1
-    assert rows_of(desk.books.engine, qualifications) == []
-    assert "reserved" not in {row["status"] for row in rows_of(desk.books.engine, calls)}
+    assert rows_of(context.engine, qualifications) == []
+    assert "reserved" not in {row["status"] for row in rows_of(context.engine, calls)}
 
 
 def test_where_the_key_is_revoked_later_nothing_is_recorded_against_the_model(
-    desk: Desk, llm: ScriptedLlm, classifier: Classifier
+    context: DrainContext, llm: ScriptedLlm, classifier: Classifier
 ) -> None:
     llm.behaviour = lambda request: "answer" if len(llm.log) < 3 else "401"
     with pytest.raises(EndpointError, match="even a made-up document"):
-        qualify(desk, classifier, ROWS, "x", 1, threading.Event())
-    assert rows_of(desk.books.engine, qualifications) == []
+        qualify(context, classifier, ROWS, "x", 1, threading.Event())
+    assert rows_of(context.engine, qualifications) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
 from escalation.llm.backends import backend_name
-from escalation.llm.drain import Drain, Limits
+from escalation.llm.calls import DrainContext
+from escalation.llm.drain import Drain
 from escalation.llm.endpoint import Endpoint
 from escalation.tables import calls, egress, events, items, spend
 from schemas.drain_config import BudgetConfig, LlmConfig, MaskingConfig, QueueConfig
@@ -23,7 +24,6 @@ from tests.support.small_drains import (
     MODEL,
     calls_of,
     codes_of,
-    desk_of,
     drain,
     drain_config,
     prove,
@@ -34,7 +34,10 @@ from tests.support.small_drains import (
     with_cap,
 )
 
+pytestmark = pytest.mark.databases("sqlite")
 
+
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_qualified_vote_settles_and_an_unqualified_one_goes_to_people_as_evidence(queue: sa.Engine) -> None:
     with scripted_llm() as llm:
         config = drain_config(llm.url)
@@ -160,6 +163,7 @@ def test_a_retry_after_is_honoured_by_every_worker(queue: sa.Engine) -> None:
     assert times[1] - times[0] >= 0.05
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_items_with_the_same_prompt_are_asked_about_once(queue: sa.Engine) -> None:
     with scripted_llm(ScriptedLlm(seconds=0.05)) as llm:
         put_items(queue, 8, text="the same", content_hash="the same")
@@ -169,6 +173,7 @@ def test_items_with_the_same_prompt_are_asked_about_once(queue: sa.Engine) -> No
     assert len({row["call_id"] for row in rows_of(queue)}) == 1
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_cap_is_never_exceeded_and_the_most_valuable_items_are_asked_first(queue: sa.Engine) -> None:
     with scripted_llm() as llm:
         config = drain_config(llm.url)
@@ -187,6 +192,7 @@ def test_the_cap_is_never_exceeded_and_the_most_valuable_items_are_asked_first(q
     assert len(llm.log) == len(asked)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_what_a_vanished_worker_had_reserved_keeps_nobody_waiting_for_ever(queue: sa.Engine) -> None:
     with scripted_llm() as llm:
         put_items(queue, 6)
@@ -197,7 +203,7 @@ def test_what_a_vanished_worker_had_reserved_keeps_nobody_waiting_for_ever(queue
             connection.execute(sa.insert(calls), call_row("c", "k00000", **reserved))
             connection.execute(sa.insert(spend).values(day="2026-11-22", nanos=4_900_000))
         budget = BudgetConfig(0.005, "ever", prices=drain_config(llm.url).budget.prices)
-        drain(queue, drain_config(llm.url, budget=budget), workers=2, limits=Limits(max_seconds=20.0))
+        drain(queue, drain_config(llm.url, budget=budget), workers=2, max_seconds=20.0)
     assert set(codes_of(queue).values()) == {"over_budget"}
     assert statuses_of(queue) == ["lost"]
     assert llm.log == []
@@ -224,7 +230,7 @@ def test_a_drain_stops_after_a_count_and_the_next_one_goes_on(queue: sa.Engine) 
     with scripted_llm() as llm:
         config = drain_config(llm.url)
         put_items(queue, 10)
-        counts = drain(queue, config, workers=3, limits=Limits(max_items=4))
+        counts = drain(queue, config, workers=3, max_items=4)
         assert (counts.items, counts.stopped) == (4, "max_items")
         assert len(llm.log) == 4
         assert drain(queue, config).stopped == ""
@@ -234,7 +240,7 @@ def test_a_drain_stops_after_a_count_and_the_next_one_goes_on(queue: sa.Engine) 
 def test_a_drain_stops_after_a_time(queue: sa.Engine) -> None:
     with scripted_llm(ScriptedLlm(seconds=0.1)) as llm:
         put_items(queue, 100)
-        counts = drain(queue, drain_config(llm.url), limits=Limits(max_seconds=0.4))
+        counts = drain(queue, drain_config(llm.url), max_seconds=0.4)
     assert counts.stopped == "max_seconds"
     assert 0 < counts.answers < 12
     assert not {"in_call"} & set(codes_of(queue).values())
@@ -247,7 +253,7 @@ def test_a_drain_that_is_told_to_stop_finishes_the_calls_under_way_and_no_more(q
         endpoint = Endpoint(llm.url, "", 1.0)
         stop = threading.Event()
         threading.Timer(0.3, stop.set).start()
-        counts = Drain(desk_of(queue, config, endpoint), 2, Limits(), stop).run()
+        counts = Drain(DrainContext.configured(queue, config, "drain", endpoint), 2, stop).run()
         endpoint.close()
     assert counts.stopped == "signal"
     assert statuses_of(queue) == ["answered"] * len(llm.log)

@@ -14,12 +14,13 @@ import sqlalchemy as sa
 
 from escalation.database import transaction
 from escalation.events import verify_chain
-from escalation.llm.drain import Limits
 from escalation.tables import calls, egress, items, spend
 from schemas.drain_config import QueueConfig
 from schemas.errors import ConfigError, EndpointError
 from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
 from tests.support.small_drains import calls_of, codes_of, drain, drain_config, prove, put_items, rows_of
+
+pytestmark = pytest.mark.databases("sqlite")
 
 POISON = "now DROP TABLE customers please"
 BLOCKED = (403, '{"error": {"message": "blocked: DROP TABLE found"}}', {})
@@ -143,7 +144,7 @@ def test_a_limit_that_comes_before_a_verdict_leaves_the_items_and_says_why(queue
     with scripted_llm(ScriptedLlm(behaviour=lambda request: "400")) as llm:
         put_items(queue, 4)
         with pytest.raises(EndpointError, match="the first 2 calls"):
-            drain(queue, drain_config(llm.url), workers=1, limits=Limits(max_items=2))
+            drain(queue, drain_config(llm.url), workers=1, max_items=2)
     assert sorted(codes_of(queue).values()) == ["handed_back", "handed_back", "loaded", "loaded"]
 
 

@@ -8,15 +8,17 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import reading
-from escalation.llm.batch_export import export_batch
+from escalation.llm.batches import export_batch
+from escalation.llm.calls import DrainContext
 from escalation.llm.prompt import build_prompt
-from escalation.llm.recording import Books
 from escalation.masking.masker import Masker
 from escalation.report import estimate
 from escalation.tables import egress
 from schemas.drain_config import MaskingConfig
 from tests.support.scripted_llm import scripted_llm
 from tests.support.small_drains import codes_of, drain, drain_config, put_items, rows_of
+
+pytestmark = pytest.mark.databases("sqlite")
 
 SECRETS = {
     "document_id": "anna.tanaka-4111111111111111",
@@ -44,7 +46,7 @@ def test_nothing_of_an_item_leaves_but_its_masked_text_and_its_candidates(queue:
 def test_no_file_of_a_batch_holds_or_is_named_after_more_than_that(queue: sa.Engine, tmp_path: Path) -> None:
     config = drain_config("https://llm.example/v1")
     put_items(queue, 1, text=TEXT, **SECRETS)
-    done = export_batch(Books(queue, config, None), Masker(config.masking), tmp_path / "out")
+    done = export_batch(DrainContext.configured(queue, config, "batch"), tmp_path / "out")
     assert done.requests == 1
     for path in done.files:
         assert_masked(path.read_bytes() + path.name.encode())
@@ -71,5 +73,5 @@ def test_where_names_cannot_be_recognised_nothing_leaves_and_people_decide(
             planned = estimate(connection, config)
         drain(queue, config)
         assert llm.log == []
-    assert (planned.items, planned.not_asked) == (0, 2)
+    assert (planned["items"], planned["not_asked"]) == (0, 2)
     assert set(codes_of(queue).values()) == {"cannot_be_sent"}

@@ -14,22 +14,22 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import reading, transaction
-from escalation.evidence.audit import audit
-from escalation.evidence.erasure import erase, of_document
-from escalation.loading import load_partition
+from escalation.evidence.audit import verify_trail
+from escalation.evidence.erasure import erase, matches_document
+from escalation.items import hand_to_people
+from escalation.loading import Load, load_escalations, load_partition
 from escalation.outcomes.label_studio import import_annotations
 from escalation.outcomes.resolutions import publish_resolutions
 from escalation.outcomes.training_data import export_training_data
-from escalation.refusals import Refusal
-from escalation.review.admission import adopt_label
-from escalation.review.case import case_of
-from escalation.review.claims import claim
+from escalation.people.rules import Refusal
+from escalation.report import estimate_drain
+from escalation.review.case import read_case
 from escalation.review.decided_before import Precedents
-from escalation.review.reopening import reopen
-from escalation.review.upkeep import keep_up
-from escalation.review.worklist import Filters, View, worklist
+from escalation.review.judging import learn_labels, reopen
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import Filters, View, claim, worklist
 from escalation.tables import calls, events, items, reused_decisions, reviews
-from pipelines import drain as job
+from schemas.codes import ADOPTED
 from schemas.drain_config import DrainConfig, QueueConfig
 from schemas.review_config import ReviewConfig
 from tests.support.queue_databases import NOON
@@ -73,12 +73,12 @@ def arrives(queue: sa.Engine, key: str, now: int = NOON + DAY, rules: Precedents
 def sends_back(queue: sa.Engine, key: str, now: int = NOON + 2 * DAY) -> None:
     with transaction(queue) as connection:
         reopen(connection, CARO, key, "the invoice came later", now)
-    keep_up(queue, CONFIG, now)
+    run_upkeep(queue, CONFIG, now)
 
 
 def is_sound(queue: sa.Engine) -> bool:
     with reading(queue) as connection:
-        return audit(connection).faults == ()
+        return verify_trail(connection).faults == ()
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_same_document_is_settled_by_the_earlier_decision_and_says_so(decide
         assert [row["item_key"] for row in listed.rows] == ["again"]
     page = logged_in(decided, "ben").get("/items/again").text
     assert re.search(r'href="/items/first">decided before</a>, <time [^>]*>2026-11-22 12:00 UTC</time>', page)
-    assert keep_up(decided, CONFIG, NOON + DAY).taken_in == 0
+    assert run_upkeep(decided, CONFIG, NOON + DAY)["admitted"] == 0
     assert is_sound(decided)
 
 
@@ -150,7 +150,7 @@ def test_only_what_people_judged_themselves_is_reused(queue: sa.Engine, code: st
 
 
 def test_a_document_that_was_erased_is_judged_anew(decided: sa.Engine) -> None:
-    erase(decided, of_document("doc", None), NOON)
+    erase(decided, matches_document("doc", None), NOON)
     assert arrives(decided, "again") == "loaded"
 
 
@@ -170,7 +170,7 @@ def test_a_label_that_the_new_bundle_does_not_know_is_not_reused_and_an_adopted_
     assert arrives(queue, "among its candidates", **{**known, "bundle": new["bundle"]}) == "decided_before"
     assert arrives(queue, "unknown", **{**known, **new}) == "loaded"
     with transaction(queue) as connection:
-        adopt_label(connection, "receipt", "billing")  # of another kind
+        learn_labels(connection, [("receipt", "billing")], ADOPTED)  # of another kind
     assert Precedents().settle_waiting(queue, NOON) == 0
 
 
@@ -239,7 +239,7 @@ def test_who_reopened_a_decision_has_no_say_in_it_by_way_of_another_item(decided
         connection.execute(
             sa.update(items).where(items.c.item_key == "d").values(state="in_review", code="vote_uncertain")
         )
-    keep_up(decided, ReviewConfig(four_eyes=TWO_PEOPLE), later)
+    run_upkeep(decided, ReviewConfig(four_eyes=TWO_PEOPLE), later)
     for person in (CARO, BEN):
         says(decided, person, "d", label("delivery"), later, TWO_PEOPLE, reuse_decisions=True)
     assert [item(decided, key)["code"] for key in ("first", "d")] == ["reopened", "person_decided"]
@@ -355,7 +355,7 @@ def test_a_reused_decision_is_no_similar_case_of_its_own(decided: sa.Engine) -> 
     arrives(decided, "again")
     fill(decided, in_review("like it", text="text of a"))
     with reading(decided) as connection:
-        similar = case_of(connection, BEN, "like it", NOON).similar
+        similar = read_case(connection, BEN, "like it", NOON).similar
     assert [case.item_key for case in similar] == ["first"]
 
 
@@ -377,7 +377,7 @@ def test_a_reused_decision_that_was_changed_behind_the_trails_back_is_found(
     with transaction(decided) as connection:
         connection.execute(change())
     with reading(decided) as connection:
-        assert any(words in fault.problem for fault in audit(connection).faults)
+        assert any(words in fault.problem for fault in verify_trail(connection).faults)
 
 
 def test_an_item_that_stays_settled_by_a_decision_that_was_reopened_is_found(decided: sa.Engine) -> None:
@@ -388,7 +388,7 @@ def test_an_item_that_stays_settled_by_a_decision_that_was_reopened_is_found(dec
         kept = {name: before[name] for name in ("state", "code", "settled_label", "settled_by", "settled_at")}
         connection.execute(sa.update(items).where(items.c.item_key == "again").values(**kept))
     with reading(decided) as connection:
-        assert any("was reopened since" in fault.problem for fault in audit(connection).faults)
+        assert any("was reopened since" in fault.problem for fault in verify_trail(connection).faults)
 
 
 # A daily run
@@ -403,14 +403,18 @@ def one_run(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactor
     return folder / "warehouse"
 
 
+def load(queue: sa.Engine, config: DrainConfig) -> tuple[Load, ...]:
+    return load_escalations(queue, Warehouse(Path(config.warehouse)), config)
+
+
 def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
     queue: sa.Engine, one_run: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
     config = DrainConfig(str(warehouse))
-    [first] = job.load(queue, config)
-    job.to_people(queue, config)
-    keep_up(queue, CONFIG, NOON)
+    [first] = load(queue, config)
+    hand_to_people(queue, NOON)
+    run_upkeep(queue, CONFIG, NOON)
     before = {row["item_key"]: row for row in rows_of(queue)}
     for key, row in before.items():
         says(queue, ANNA, key, label(row["label"]))
@@ -418,18 +422,18 @@ def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
     arguments = classify_arguments(grown, tiny_bundle_unchanged, warehouse)
     arguments[arguments.index(RUN_DATE)] = "2026-11-23"
     assert docyard(*arguments).exit_code == 0
-    found = job.dry_run(queue, config)
-    [second] = job.load(queue, config)
+    found = estimate_drain(queue, Warehouse(warehouse), config)
+    [second] = load(queue, config)
     assert (second.decided_before, second.new) == (first.new, second.escalated)
     assert found.items + found.not_asked == second.new - first.new > 0
     codes = {row["item_key"]: row["code"] for row in rows_of(queue) if row["item_key"] not in before}
     assert sorted(codes.values()) == sorted(["decided_before"] * first.new + ["loaded"] * (second.new - first.new))
-    assert job.load(queue, config) == ()
+    assert load(queue, config) == ()
     assert rows_of(queue, calls) == []
     assert is_sound(queue)
     # The same date again: nothing is asked twice, nothing settled is withdrawn.
     assert docyard(*arguments).exit_code == 0
-    [again] = job.load(queue, config)
+    [again] = load(queue, config)
     assert (again.new, again.decided_before, again.withdrawn) == (0, 0, 0)
 
 
@@ -437,11 +441,11 @@ def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     queue: sa.Engine, one_run: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
-    job.load(queue, DrainConfig(str(warehouse)))
+    load(queue, DrainConfig(str(warehouse)))
     row = rows_of(queue)[0]
-    keep_up(queue, CONFIG, NOON)
-    job.to_people(queue, DrainConfig(str(warehouse)))
-    keep_up(queue, CONFIG, NOON)
+    run_upkeep(queue, CONFIG, NOON)
+    hand_to_people(queue, NOON)
+    run_upkeep(queue, CONFIG, NOON)
     says(queue, ANNA, row["item_key"], label(row["label"]))
     source = write_jsonl(tmp_path / "b.jsonl", documents(40))
     arguments = classify_arguments(source, tiny_bundle_unchanged, warehouse)
@@ -450,10 +454,10 @@ def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     before, happened = rows_of(queue), actions(queue)
 
     def cut_off() -> None:
-        settle = Precedents(Warehouse(warehouse)).settle
+        precedents = Precedents(Warehouse(warehouse))
         with transaction(queue) as connection:
-            place = Partition("2026-11-23", "ticket")
-            found = load_partition(connection, Warehouse(warehouse), place, (), NOON, settle)
+            place, config = Partition("2026-11-23", "ticket"), DrainConfig(str(warehouse))
+            found = load_partition(connection, Warehouse(warehouse), place, config, NOON, precedents)
             assert found is not None
             assert found.decided_before == 1
             raise RuntimeError("stop")
@@ -461,8 +465,8 @@ def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     with pytest.raises(RuntimeError, match="stop"):
         cut_off()
     assert (rows_of(queue), actions(queue), rows_of(queue, reused_decisions)) == (before, happened, [])
-    [load] = job.load(queue, DrainConfig(str(warehouse)))
-    assert load.decided_before == 1
+    [again] = load(queue, DrainConfig(str(warehouse)))
+    assert again.decided_before == 1
     assert is_sound(queue)
 
 
@@ -471,18 +475,18 @@ def test_a_withdrawn_item_that_comes_back_is_settled_by_what_was_decided_meanwhi
 ) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
     config = DrainConfig(str(warehouse))
-    job.load(queue, config)
+    load(queue, config)
     empty = write_jsonl(tmp_path / "none.jsonl", [{"id": "n", "text": "please refund my card payment twice"}])
     assert docyard(*classify_arguments(empty, tiny_bundle_unchanged, warehouse)).exit_code == 0
-    job.load(queue, config)
+    load(queue, config)
     gone = next(row for row in rows_of(queue) if row["code"] == "withdrawn")
     same = {name: gone[name] for name in ("document_id", "content_hash", "bundle", "candidates", "label", "text")}
     fill(queue, in_review("meanwhile", **same))
     says(queue, ANNA, "meanwhile", label(gone["label"]))
     source = write_jsonl(tmp_path / "again.jsonl", documents(40))
     assert docyard(*classify_arguments(source, tiny_bundle_unchanged, warehouse)).exit_code == 0
-    [load] = job.load(queue, config)
-    assert load.decided_before == 1
+    [again] = load(queue, config)
+    assert again.decided_before == 1
     assert item(queue, gone["item_key"])["code"] == "decided_before"
     assert actions(queue, gone["item_key"])[-2:] == ["item_revived", "item_settled"]
     assert is_sound(queue)
@@ -491,7 +495,7 @@ def test_a_withdrawn_item_that_comes_back_is_settled_by_what_was_decided_meanwhi
 def test_with_the_key_off_every_document_is_asked_about_again(queue: sa.Engine, one_run: Path, tmp_path: Path) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
     off = DrainConfig(str(warehouse), queue=QueueConfig(reuse_decisions=False))
-    job.load(queue, off)
+    load(queue, off)
     row = rows_of(queue)[0]
     same = {name: row[name] for name in ("document_id", "content_hash", "bundle", "candidates", "label", "text")}
     with transaction(queue) as connection:
@@ -502,15 +506,15 @@ def test_with_the_key_off_every_document_is_asked_about_again(queue: sa.Engine, 
         times = {"opened_at": NOON, "due_at": NOON, "deferred_until": 0, "closed_at": NOON}
         kind = {"item_key": "earlier", "cycle": 1, "document_type": "ticket", "code": "no_llm"}
         connection.execute(sa.insert(reviews), {**kind, **closed, **times})
-    job.load(queue, off)
+    load(queue, off)
     assert item(queue, row["item_key"])["code"] == "loaded"
-    job.load(queue, DrainConfig(str(warehouse)))
+    load(queue, DrainConfig(str(warehouse)))
     assert item(queue, row["item_key"])["code"] == "decided_before"
 
 
 def test_the_bundle_of_the_run_says_which_labels_it_has(queue: sa.Engine, one_run: Path, tmp_path: Path) -> None:
     warehouse = Path(shutil.copytree(one_run, tmp_path / "warehouse"))
-    job.load(queue, DrainConfig(str(warehouse), queue=QueueConfig(reuse_decisions=False)))
+    load(queue, DrainConfig(str(warehouse), queue=QueueConfig(reuse_decisions=False)))
     known, unknown, *_ = rows_of(queue)
     candidates = json.dumps([["no label of it", 0.9]])
     for row, said in ((known, known["label"]), (unknown, "retired")):

@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 from escalation.clock import now_micros
 from escalation.database import reading
-from escalation.review.upkeep import keep_up
+from escalation.review.upkeep import run_upkeep
 from escalation.tables import reviews
 from models.training.labelled import DataConfig, read_labelled
 from pipelines.cli import main
@@ -40,7 +40,7 @@ def test_documents_are_classified_handed_to_people_decided_queried_and_learned_f
     everything = FourEyesConfig(share=1.0)
     with opened(new_sqlite(warehouse)) as queue:
         now = now_micros()
-        taken_in = keep_up(queue, ReviewConfig(four_eyes=everything), now).taken_in
+        taken_in = run_upkeep(queue, ReviewConfig(four_eyes=everything), now)["admitted"]
         with reading(queue) as connection:
             waiting = connection.execute(sa.select(reviews.c.item_key, reviews.c.suggestion)).all()
         assert len(waiting) == taken_in > 2

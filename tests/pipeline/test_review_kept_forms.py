@@ -17,12 +17,13 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from escalation.database import is_postgresql, transaction
-from escalation.review.claims import claim, release
-from escalation.review.reopening import reopen
-from escalation.review.upkeep import keep_up
+from escalation.review.judging import reopen
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import claim, release
 from escalation.tables import people
-from escalation.web import item_pages, server
-from escalation.web.desk import COOKIE
+from escalation.web import app as server
+from escalation.web import pages
+from escalation.web.rendering import COOKIE
 from schemas.review_config import ReviewConfig, SessionConfig
 from tests.support.queue_databases import NOON, SECOND, new_sqlite, opened
 from tests.support.review_cases import (
@@ -374,7 +375,7 @@ def test_a_judgement_that_is_sent_again_later_claims_nothing(office: sa.Engine) 
     send(client, "/items/b/release")
     answer = client.post("/items/a/judge", data=form)
     assert answer.headers["location"] == "/?note=done_before"
-    assert "noted before" in client.get(answer.headers["location"]).text
+    assert "already noted" in client.get(answer.headers["location"]).text
     assert review_row(office, "b")["claimed_by"] is None
 
 
@@ -408,7 +409,7 @@ def test_reopening_twice_is_once_though_its_review_was_opened_in_between(office:
     says(office, BEN, "a", label("delivery"))
     client = logged_in(office, "dan")
     assert send(client, "/items/a/reopen", comment=WRITTEN).status_code == 303
-    keep_up(office, CONFIG, NOON)
+    run_upkeep(office, CONFIG, NOON)
     answer = send(client, "/items/a/reopen", comment=WRITTEN)
     assert (answer.status_code, answer.headers["location"]) == (303, "/?note=reopened")
     assert actions(office, "a").count("reopened") == 1
@@ -459,7 +460,7 @@ def test_a_lock_is_waited_for_no_longer_than_people_wait_for_a_page(
     client.get("/items/a")
     csrf = token(client)
     monkeypatch.setattr(server, "BUSY_SECONDS", 1)
-    server.wait_shortly(office)
+    server.limit_waiting(office)
     with office.connect() as other:
         if is_postgresql(other):
             other.exec_driver_sql("SELECT * FROM items FOR UPDATE")
@@ -525,14 +526,14 @@ def test_a_defect_leaves_a_trace_without_words_and_keeps_the_form(
     def broken(*_: object) -> None:
         raise ValueError(f"cannot do {WRITTEN}")
 
-    monkeypatch.setattr(item_pages, "judge", broken)
+    monkeypatch.setattr(pages, "judge", broken)
     with caplog.at_level(logging.ERROR):
         answer = client.post("/items/a/judge", data={"csrf": csrf, **JUDGEMENT})
     assert answer.status_code == 500
     assert is_kept(answer)
     assert "POST /items/a/judge failed" in caplog.text
     assert "builtins.ValueError" in caplog.text
-    assert "item_pages.py:" in caplog.text
+    assert "pages.py:" in caplog.text
     assert "landlord" not in caplog.text
 
 

@@ -11,12 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import transaction
-from escalation.evidence.audit import audit
+from escalation.evidence.audit import verify_trail
 from escalation.outcomes.label_studio import Import, export_tasks, import_annotations
-from escalation.people.accounts import OPERATOR, Person, add_person, change_person
-from escalation.review.claims import claim
-from escalation.review.reopening import reopen
-from escalation.review.upkeep import keep_up
+from escalation.people.accounts import add_person, change_person
+from escalation.people.rules import OPERATOR, Person
+from escalation.review.judging import reopen
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import claim
 from escalation.tables import events, judgements
 from schemas.codes import Role
 from schemas.errors import ConfigError, InputError
@@ -129,20 +130,20 @@ def test_one_address_is_one_person_on_the_page_and_in_label_studio(
     again = task("a", annotation({"id": 7, "email": address}, "delivery"))
     found = imported(staffed, tmp_path, again, config=EVERYTHING_TWICE)
     assert counts(found) == (0, 0, 0, 0, 1)
-    assert found.refused[0].startswith("task 40, annotation 1: You have judged this item already")
+    assert found.refused[0].startswith("task 40, annotation 1: You have already judged this item")
     assert item(staffed, "a")["state"] == "in_review"
     other = task("a", annotation({"id": 8, "email": "BEN"}, "delivery", number=2))
     assert counts(imported(staffed, tmp_path, other, config=EVERYTHING_TWICE)) == (1, 0, 0, 0, 0)
     assert item(staffed, "a")["settled_by"] == "person:ben"
     with staffed.connect() as connection:
-        assert audit(connection).faults == ()
+        assert verify_trail(connection).faults == ()
 
 
 def test_who_was_imported_first_cannot_be_the_second_on_the_page(staffed: sa.Engine, tmp_path: Path) -> None:
     config = ReviewConfig(four_eyes=TWO_PEOPLE)
     imported(staffed, tmp_path, task("a", annotation("KIM@example.org", "delivery")), config=config)
     assert review_row(staffed, "a")["first_by"] == "kim@example.org"
-    with transaction(staffed) as connection, pytest.raises(Exception, match="judged this item already"):
+    with transaction(staffed) as connection, pytest.raises(Exception, match="already judged this item"):
         claim(connection, KIM, "a", NOON, DUE)
 
 
@@ -207,7 +208,7 @@ def test_a_file_says_whose_account_a_number_or_another_address_is(staffed: sa.En
     )
     found = imported(staffed, tmp_path, *tasks, config=config, annotators=annotators)
     assert counts(found) == (2, 0, 0, 0, 1)
-    assert "judged this item already" in found.refused[0]
+    assert "already judged this item" in found.refused[0]
     assert item(staffed, "a")["settled_by"] == "person:kim@example.org"
     assert review_row(staffed, "b")["first_by"] == "anna"
     details = json.loads(rows_of(staffed, events)[-1]["details"])
@@ -291,7 +292,7 @@ def test_a_known_annotation_is_known_while_its_item_is_judged_anew(staffed: sa.E
     imported(staffed, tmp_path, done)
     with transaction(staffed) as connection:
         reopen(connection, CARO, "a", "look again", NOON)
-    keep_up(staffed, CONFIG, NOON)
+    run_upkeep(staffed, CONFIG, NOON)
     assert counts(imported(staffed, tmp_path, done)) == (0, 1, 0, 0, 0)
     assert review_row(staffed, "a")["first_by"] is None
 

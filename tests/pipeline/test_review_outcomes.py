@@ -11,11 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import transaction
-from escalation.outcomes.resolutions import publish_resolutions
+from escalation.outcomes.resolutions import VIEWS, duckdb_sql, publish_resolutions, view_sql
 from escalation.outcomes.training_data import export_training_data
-from escalation.outcomes.views import VIEWS, duckdb_sql, view_sql
 from escalation.tables import calls, items
-from models.training.table_files import read_records
+from models.labelled import read_records
 from pipelines.api import read_decisions
 from schemas.errors import ConfigError, InputError, VerificationError
 from schemas.review_config import ReviewConfig

@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import reading, transaction
-from escalation.evidence.erasure import erase, of_document
+from escalation.evidence.erasure import erase, matches_document
 from escalation.tables import events
-from escalation.web.words import CODE_WORDS, ROUTE_WORDS, STAGE_WORDS, STATE_WORDS, code_words, details_words
+from escalation.web.labels import CODE_WORDS, ROUTE_WORDS, STAGE_WORDS, STATE_WORDS, code_words, details_words
 from schemas.codes import ItemCode, ItemState, ReviewStage, RouteReason
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import ANNA, BEN, TWO_PEOPLE, actions, fill, hire, in_review, label, says
@@ -91,7 +91,7 @@ def test_what_is_read_beside_a_paragraph_is_in_the_trail_and_gone_once_it_is_era
     fill(office, paragraph(1, 0, "first words"), paragraph(2, 13, "second words"))
     logged_in(office, "anna").get("/items/p2")
     assert actions(office, "p1")[-1] == "viewed"
-    erase(office, of_document("doc#1", None), NOON)
+    erase(office, matches_document("doc#1", None), NOON)
     page = logged_in(office, "ben").get("/items/p2").text
     assert "first words" not in page
     assert "The text was erased." in page

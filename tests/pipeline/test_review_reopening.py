@@ -11,15 +11,13 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import reading, transaction
-from escalation.evidence.audit import audit
-from escalation.evidence.erasure import erase, of_document
-from escalation.evidence.export import export_trail
+from escalation.evidence.audit import export_trail, verify_trail
+from escalation.evidence.erasure import erase, matches_document
 from escalation.outcomes.resolutions import publish_resolutions
-from escalation.people.accounts import Person
-from escalation.refusals import Refusal, RefusalCode
-from escalation.review.case import case_of
-from escalation.review.reopening import reopen
-from escalation.review.upkeep import keep_up
+from escalation.people.rules import Person, Refusal, RefusalCode
+from escalation.review.case import read_case
+from escalation.review.judging import reopen
+from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import Filters, next_for
 from escalation.tables import judgements, reopenings
 from tests.pipeline.test_review_outcomes import HISTORY, classified, decisions
@@ -61,7 +59,7 @@ def settled(queue: sa.Engine) -> sa.Engine:
 def send_back(engine: sa.Engine, person: Person = CARO, key: str = "a", comment: str = WHY, now: int = NOON) -> None:
     with transaction(engine) as connection:
         reopen(connection, person, key, comment, now)
-    keep_up(engine, CONFIG, now)
+    run_upkeep(engine, CONFIG, now)
 
 
 def published(engine: sa.Engine, warehouse: Warehouse) -> list[tuple[str, str, str]]:
@@ -88,7 +86,7 @@ def test_two_people_judge_it_anew_whoever_judged_it_before(settled: sa.Engine) -
     again = ["reopened", "review_opened", "claimed", "judged", "claimed", "judged", "item_settled"]
     assert actions(settled, "a")[-7:] == again
     with reading(settled) as connection:
-        assert audit(connection).faults == ()
+        assert verify_trail(connection).faults == ()
         assert connection.scalar(sa.select(sa.func.count()).select_from(judgements)) == 3
 
 
@@ -97,7 +95,7 @@ def test_who_reopens_an_item_does_not_judge_it_and_does_not_find_it_on_the_list(
     with reading(settled) as connection:
         for person, waiting in ((CARO, "open"), (DAN, "a")):
             assert next_for(connection, person, Filters(), NOON) == waiting
-        assert "You reopened this item" in case_of(connection, CARO, "a", NOON).obstacle
+        assert "You reopened this item" in read_case(connection, CARO, "a", NOON).obstacle
     with pytest.raises(Refusal) as refused:
         says(settled, CARO, "a", label("billing", "an invoice"))
     assert refused.value.code is RefusalCode.SAME_PERSON
@@ -180,7 +178,7 @@ def test_twice_at_once_and_without_a_text_it_is_refused(settled: sa.Engine) -> N
         send_back(settled, DAN)
     fill(settled, in_review("b"))
     says(settled, ANNA, "b", label("delivery"))
-    erase(settled, of_document("id-b", None), NOON)
+    erase(settled, matches_document("id-b", None), NOON)
     with pytest.raises(Refusal, match="erased"):
         send_back(settled, CARO, "b")
 
@@ -201,7 +199,7 @@ def test_what_was_changed_behind_the_trails_back_is_found(
     with transaction(settled) as connection:
         connection.execute(change())
     with reading(settled) as connection:
-        assert any(words in fault.problem for fault in audit(connection).faults)
+        assert any(words in fault.problem for fault in verify_trail(connection).faults)
 
 
 def test_the_comment_is_exported_and_erased_with_the_document(settled: sa.Engine, tmp_path: Path) -> None:
@@ -214,10 +212,10 @@ def test_the_comment_is_exported_and_erased_with_the_document(settled: sa.Engine
         return [row["comment"] for row in rows if row["action"] == "reopened"]
 
     assert exported() == [WHY]
-    assert erase(settled, of_document("id-a", None), NOON).comments == 1
+    assert erase(settled, matches_document("id-a", None), NOON).comments == 1
     assert exported() == [None]
     with reading(settled) as connection:
-        assert audit(connection).faults == ()
+        assert verify_trail(connection).faults == ()
 
 
 def test_an_adjudicator_reopens_on_the_page_and_others_cannot(settled: sa.Engine) -> None:
@@ -227,7 +225,7 @@ def test_an_adjudicator_reopens_on_the_page_and_others_cannot(settled: sa.Engine
     assert "/items/a/reopen" in caro.get("/items/a").text
     assert send(caro, "/items/a/reopen", comment=" ").status_code == 422
     assert send(caro, "/items/a/reopen", comment="<b>wrong").headers["location"] == "/?note=reopened"
-    keep_up(settled, CONFIG, NOON)
+    run_upkeep(settled, CONFIG, NOON)
     page = anna.get("/items/a").text
     assert "&lt;b&gt;wrong" in page
     assert "<strong><bdi>delivery</bdi></strong> by anna" in page

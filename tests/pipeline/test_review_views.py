@@ -12,9 +12,8 @@ import sqlalchemy as sa
 
 import escalation.database
 from escalation.database import reading, transaction
-from escalation.evidence.audit import audit
-from escalation.evidence.erasure import erase, of_document
-from escalation.evidence.export import export_trail
+from escalation.evidence.audit import export_trail, verify_trail
+from escalation.evidence.erasure import erase, matches_document
 from escalation.tables import events
 from tests.support.queue_databases import NOON, SECOND, new_sqlite, opened
 from tests.support.review_cases import ANNA, actions, fill, hire, in_review, label, says
@@ -92,7 +91,7 @@ def test_two_requests_at_once_are_one_event(office: sa.Engine) -> None:
 
 
 def test_an_erased_text_is_seen_by_nobody(office: sa.Engine) -> None:
-    erase(office, of_document("id-a", None), NOON)
+    erase(office, matches_document("id-a", None), NOON)
     assert logged_in(office, "anna").get("/items/a").status_code == 200
     assert views(office) == []
 
@@ -101,7 +100,7 @@ def test_the_export_says_who_has_seen_a_document_and_the_trail_verifies(office: 
     logged_in(office, "anna").get("/items/a")
     with reading(office) as connection:
         export_trail(connection, tmp_path / "trail.jsonl")
-        assert audit(connection).faults == ()
+        assert verify_trail(connection).faults == ()
     content = (tmp_path / "trail.jsonl").read_text(encoding="utf-8")
     rows = [row for row in map(json.loads, content.splitlines()) if row["action"] == "viewed"]
     assert [(row["actor"], row["document_id"], row["at"]) for row in rows] == [

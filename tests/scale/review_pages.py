@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from escalation.clock import SECOND, now_micros
 from escalation.database import transaction
-from escalation.review.upkeep import keep_up
+from escalation.review.upkeep import run_upkeep
 from escalation.tables import items
 from schemas.review_config import ReviewConfig
 from tests.support.queue_databases import item_row, new_database, new_sqlite, opened, postgresql_server
@@ -47,7 +47,7 @@ def fill(url: str, n_open: int) -> float:
                 rows = [_row(start + i, start + i >= n_open, now) for i in range(1000)]
                 connection.execute(sa.insert(items), rows)
         began = time.monotonic()
-        keep_up(engine, ReviewConfig(), now)
+        run_upkeep(engine, ReviewConfig(), now)
         seconds = time.monotonic() - began
         hire(engine, ANNA, with_password=True)
     return seconds
@@ -129,7 +129,7 @@ def main() -> None:
         else:
             url = new_sqlite(Path(stack.enter_context(tempfile.TemporaryDirectory())))
         print(f"taken in: {given.items:,} items in {fill(url, given.items):.1f} s")
-        command = [sys.executable, "-m", "pipelines.cli", "review", "--database", url, "--port", "0"]
+        command = [sys.executable, "-m", "pipelines.cli", "review", "serve", "--database", url, "--port", "0"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 assert server.stdout is not None

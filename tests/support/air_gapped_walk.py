@@ -55,7 +55,7 @@ def walk(folder: Path, bundle: Path) -> None:
         drained.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n")
         docyard("queue", "drain", "--config", drained)
         assert llm.log
-    docyard("review", "--add-user", "eve", "--role", "auditor", "--warehouse", warehouse)
+    docyard("review", "add-user", "eve", "--role", "auditor", "--warehouse", warehouse)
     serve_and_stop(folder, warehouse)
     docyard("label-studio", "export", folder / "tasks.json", "--document-type", "ticket", "--warehouse", warehouse)
     docyard("resolve", "--sql", folder / "views.sql", "--warehouse", warehouse)
@@ -67,7 +67,7 @@ def walk(folder: Path, bundle: Path) -> None:
 def serve_and_stop(folder: Path, warehouse: Path) -> None:
     config = folder / "review.toml"
     config.write_text(f"warehouse = '{warehouse}'\n[server]\nport = 0\n")
-    command = [sys.executable, "-m", "pipelines.cli", "review", "--config", str(config)]
+    command = [sys.executable, "-m", "pipelines.cli", "review", "serve", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         with urllib.request.urlopen(f"{server.stdout.readline().split()[2]}log-in") as page:

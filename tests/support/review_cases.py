@@ -8,10 +8,11 @@ import sqlalchemy as sa
 from argon2 import PasswordHasher
 
 from escalation.database import reading, transaction
-from escalation.people.accounts import OPERATOR, Person, add_person
-from escalation.review.claims import claim
-from escalation.review.judging import Said, judge
-from escalation.review.upkeep import keep_up
+from escalation.people.accounts import add_person
+from escalation.people.rules import OPERATOR, Person
+from escalation.review.judging import Judgement, judge
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import claim
 from escalation.tables import events, items, people, reviews
 from schemas.codes import JudgementKind, JudgementReason, ReviewStage, Role
 from schemas.review_config import DueConfig, FourEyesConfig, ReviewConfig
@@ -38,7 +39,7 @@ def fill(engine: sa.Engine, *rows: dict[str, Any], config: ReviewConfig = CONFIG
     with transaction(engine) as connection:
         for row in rows:
             connection.execute(sa.insert(items), row)
-    keep_up(engine, config, now)
+    run_upkeep(engine, config, now)
 
 
 def hire(engine: sa.Engine, *staff: Person, with_password: bool = False) -> None:
@@ -49,19 +50,19 @@ def hire(engine: sa.Engine, *staff: Person, with_password: bool = False) -> None
             connection.execute(sa.update(people).values(password_hash=_CHEAP))
 
 
-def label(name: str, comment: str = "") -> Said:
-    return Said(JudgementKind.LABEL, name, JudgementReason.TEXT_SAYS_SO, comment)
+def label(name: str, comment: str = "") -> Judgement:
+    return Judgement(JudgementKind.LABEL, name, JudgementReason.TEXT_SAYS_SO, comment)
 
 
-def category(name: str, comment: str = "nothing fits") -> Said:
-    return Said(JudgementKind.NEW_CATEGORY, name, JudgementReason.NO_LABEL_FITS, comment)
+def category(name: str, comment: str = "nothing fits") -> Judgement:
+    return Judgement(JudgementKind.NEW_CATEGORY, name, JudgementReason.NO_LABEL_FITS, comment)
 
 
 def says(
     engine: sa.Engine,
     person: Person,
     key: str,
-    said: Said,
+    said: Judgement,
     now: int = NOON,
     four_eyes: FourEyesConfig | None = None,
     reuse_decisions: bool = False,
@@ -70,7 +71,8 @@ def says(
     with transaction(engine) as connection:
         claim(connection, person, key, now, DUE)
     with transaction(engine) as connection:
-        return judge(connection, person, key, said, now, four_eyes or FourEyesConfig(), reuse_decisions)
+        config = ReviewConfig(four_eyes=four_eyes or FourEyesConfig(), reuse_decisions=reuse_decisions)
+        return judge(connection, person, key, said, now, config)
 
 
 def review_row(engine: sa.Engine, key: str) -> sa.RowMapping:

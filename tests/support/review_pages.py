@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from starlette.testclient import TestClient
 
 from escalation.web.app import make_app
-from escalation.web.desk import COOKIE, Desk, make_templates
+from escalation.web.rendering import COOKIE, App
 from schemas.review_config import ReviewConfig
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import CONFIG, PASSWORD
@@ -34,7 +34,7 @@ def browser(
     engine: sa.Engine, config: ReviewConfig = CONFIG, clock: Callable[[], int] | None = None, address: str = "127.0.0.1"
 ) -> TestClient:
     """A browser that has not logged in."""
-    app = make_app(Desk(engine, config, make_templates(), clock or Clock()))
+    app = make_app(App(engine, config, clock or Clock()))
     return TestClient(
         app,
         base_url=HOST,

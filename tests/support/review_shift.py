@@ -30,12 +30,13 @@ _ITEM = re.compile(r"/items/(\w{64})")
 @contextlib.contextmanager
 def serving(config: Path) -> Iterator[str]:
     """The address of `docyard review` on these pages, with accounts for all who work here."""
-    command = [sys.executable, "-m", "pipelines.cli", "review", "--config", str(config)]
+    review = [sys.executable, "-m", "pipelines.cli", "review"]
     password = {**os.environ, "DOCYARD_REVIEW_PASSWORD": PASSWORD}
     for name in (*REVIEWERS, ADJUDICATOR):
         role = "adjudicator" if name == ADJUDICATOR else "reviewer"
-        subprocess.run([*command, "--add-user", name, "--role", role], env=password, check=True, stdout=subprocess.PIPE)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        add = [*review, "add-user", name, "--role", role, "--config", str(config)]
+        subprocess.run(add, env=password, check=True, stdout=subprocess.PIPE)
+    with subprocess.Popen([*review, "serve", "--config", str(config)], stdout=subprocess.PIPE, text=True) as server:
         try:
             assert server.stdout is not None
             found = re.search(r"http://\S+", server.stdout.readline())

@@ -125,7 +125,7 @@ def server(folder: Path) -> Iterator[str]:
     config.write_text(
         f"warehouse = '{folder}'\n[server]\nport = 0\n[four_eyes]\nlabels = ['pending_transfer']\n", encoding="utf-8"
     )
-    command = [sys.executable, "-m", "pipelines.cli", "review", "--config", str(config)]
+    command = [sys.executable, "-m", "pipelines.cli", "review", "serve", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

@@ -9,13 +9,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from escalation.database import reading, transaction
-from escalation.llm.backends import asker_of
-from escalation.llm.drain import Drain, DrainCounts, Limits
+from escalation.llm.backends import Backend
+from escalation.llm.calls import DrainContext
+from escalation.llm.drain import Drain, DrainCounts
 from escalation.llm.endpoint import Endpoint
 from escalation.llm.prompt import prompt_version
-from escalation.llm.recording import Books
-from escalation.llm.work import Desk
-from escalation.masking.masker import Masker
 from escalation.tables import calls, items, qualifications
 from schemas.drain_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig, QueueConfig
 from tests.support.queue_databases import NOON, call_row, item_row
@@ -73,26 +71,20 @@ def qualify(queue: sa.Engine, backend: str, bundle: str = BUNDLE, **columns: Any
 
 def prove(queue: sa.Engine, config: DrainConfig) -> None:
     """As if the endpoint had answered before."""
-    asker = asker_of(config, "", "drain")
-    row = call_row("proof", None, backend=asker.backend, setup=asker.setup, status="answered")
+    backend = Backend.configured(config, "drain")
+    row = call_row("proof", None, backend=backend.name, setup=backend.setup, status="answered")
     with transaction(queue) as connection:
         connection.execute(sa.insert(calls), row)
 
 
-def drain(
-    queue: sa.Engine, config: DrainConfig, workers: int = 2, limits: Limits | None = None, key: str = ""
-) -> DrainCounts:
+def drain(queue: sa.Engine, config: DrainConfig, workers: int = 2, key: str = "", **limits: Any) -> DrainCounts:
     """Runs one drain to its end."""
     endpoint = Endpoint(config.llm.base_url, key, config.llm.timeout_seconds)
     try:
-        return Drain(desk_of(queue, config, endpoint), workers, limits or Limits(), threading.Event()).run()
+        context = DrainContext.configured(queue, config, "drain", endpoint)
+        return Drain(context, workers, threading.Event(), **limits).run()
     finally:
         endpoint.close()
-
-
-def desk_of(queue: sa.Engine, config: DrainConfig, endpoint: Endpoint) -> Desk:
-    asker = asker_of(config, str(endpoint.route), "drain")
-    return Desk(Books(queue, config, asker.price), asker, endpoint, Masker(config.masking))
 
 
 def rows_of(queue: sa.Engine, table: sa.Table = items) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from escalation.llm.breaker import Breaker
+from escalation.llm.health import Breaker
 from schemas.drain_config import LlmConfig
 
 LLM = LlmConfig(breaker_failures=3, breaker_seconds=4.0, max_outage_seconds=60.0)

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
 from escalation.items import hand_to_people, requeue
-from escalation.llm.budget import NANOS, Cap, cap_of, price_of, reserve, spent
+from escalation.llm.budget import NANOS, Cap, Price, reserve, spent
 from escalation.tables import items
 from schemas.codes import ItemCode
 from schemas.drain_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig
@@ -22,27 +22,27 @@ CONFIG = DrainConfig(llm=LlmConfig("https://x/v1", "m"), budget=BudgetConfig(max
 
 
 def test_a_price_for_a_million_tokens_is_exact_for_one() -> None:
-    price = price_of(CONFIG)
+    price = Price.configured(CONFIG)
     assert price is not None
     assert price.cost(1_000_000, 0) == 0.15 * NANOS
     assert price.cost(0, 1_000_000) == 0.6 * NANOS
     assert price.cost(1, 1) == 750
-    batch = price_of(CONFIG, batch=True)
+    batch = Price.configured(CONFIG, batch=True)
     assert batch is not None
     assert batch.cost(2, 2) == 750
 
 
 def test_the_highest_cost_takes_every_byte_for_a_token() -> None:
-    price = price_of(CONFIG)
+    price = Price.configured(CONFIG)
     assert price is not None
     assert price.highest(1000, 1) > price.cost(1000, 1)
 
 
 def test_the_embedded_model_costs_nothing_and_another_one_without_a_price_is_unknown() -> None:
-    free = price_of(DrainConfig())
+    free = Price.configured(DrainConfig())
     assert free is not None
     assert free.cost(10**6, 10**6) == 0
-    assert price_of(DrainConfig(llm=LlmConfig("https://x/v1", "other"))) is None
+    assert Price.configured(DrainConfig(llm=LlmConfig("https://x/v1", "other"))) is None
     with pytest.raises(ConfigError, match="unknown"):
         DrainConfig(llm=LlmConfig("https://x/v1", "other"), budget=BudgetConfig(max_spend=1.0))
 
@@ -72,8 +72,8 @@ def test_a_cap_begins_anew_with_its_period(queue: sa.Engine, period: str, again:
 
 
 def test_the_cap_of_the_configuration_is_for_its_period() -> None:
-    assert cap_of(CONFIG) == Cap(1_500_000_000, "day")
-    assert cap_of(DrainConfig()).nanos is None
+    assert Cap.configured(CONFIG) == Cap(1_500_000_000, "day")
+    assert Cap.configured(DrainConfig()).nanos is None
 
 
 def test_dead_letters_come_back_but_not_what_was_withdrawn(queue: sa.Engine) -> None:

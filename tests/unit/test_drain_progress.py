@@ -15,6 +15,8 @@ from pipelines.queue_jobs import describe_progress, show_progress
 from schemas.drain_config import DrainConfig
 from tests.support.small_drains import put_items
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 def test_a_line_says_outcomes_rate_time_left_and_spend() -> None:
     before = {"pending": 100, "in_review": 7}

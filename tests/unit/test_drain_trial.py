@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from escalation.llm.answers import RefusedAnswerError
-from escalation.llm.refusals import failure_of
-from escalation.llm.trial import Refusal, Trial, fault_of_setup
+from escalation.llm.health import Refusal, Trial, fault_of_setup
+from escalation.llm.refusals import RefusedAnswerError, failure_of
 
 REJECTED = Refusal(failure_of(403, {}, None, "no"))
 KEY = Refusal(failure_of(401, {}, None, "no"))

@@ -199,11 +199,11 @@ def test_a_byte_order_mark_on_any_line_of_json_lines_is_dropped(tmp_path: Path) 
         ),
         ("data.csv", b"\x1f\x8b\x08", "found gzip"),
         ("data.jsonl", '{"text": "x"}'.encode("utf-16"), "UTF-16 or UTF-32; convert it to UTF-8"),
-        ("data.jsonl", b'[\n {"text": "x"}\n]', "line 1 is no JSON object; the file seems to be one JSON array"),
+        ("data.jsonl", b'[\n {"text": "x"}\n]', "line 1 is not a JSON object; the file seems to be one JSON array"),
         (
             "data.jsonl",
             b'{\n "text": "x"\n}',
-            "line 1 is no JSON object; the file seems to hold a JSON object over many",
+            "line 1 is not a JSON object; the file seems to hold a JSON object over many",
         ),
         ("data.jsonl", b"text,label\nx,a\n", "the file seems to be no JSON"),
         ("data.csv", b"text,label\nx,a\n\ny\n", "line 4: expected 2 cells, found 1"),

@@ -12,13 +12,7 @@ import pytest
 from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.evaluation import evaluate
-from models.evaluation.report import (
-    confidence_plot,
-    describe_evaluation,
-    evaluation_page,
-    reliability_plot,
-    risk_coverage_plot,
-)
+from models.evaluation.report import describe_evaluation, evaluation_page
 
 TEXTS = ["please refund my card", "the parcel did not arrive", "my password does not work", "the app does crash"] * 3
 GOLD = ["billing", "delivery", "account", "technical"] * 2 + ["delivery", "billing", "account", "technical"]
@@ -141,24 +135,31 @@ def test_a_file_without_a_row_in_scope_still_makes_a_page(empty: dict[str, Any])
     assert "Out of scope" in page.text
 
 
-def test_the_policy_stands_where_it_works_on_the_curve() -> None:
+def with_curve(result: dict[str, Any], curve: list[dict[str, float]], accuracy: float | None) -> str:
+    figures = result["risk_coverage"] | {"curve": curve}
+    return evaluation_page(
+        result | {"risk_coverage": figures, "accepted_share": 0.5, "accuracy_accepted": accuracy}, "x"
+    )
+
+
+def test_the_policy_stands_where_it_works_on_the_curve(result: dict[str, Any]) -> None:
     curve = [{"coverage": 0.5, "error": 0.0}, {"coverage": 1.0, "error": 0.04}]
-    plot = risk_coverage_plot(curve, 0.5, 0.02)
+    page = with_curve(result, curve, 0.98)
     # The axis ends at 5%: 0.02 lies 2/5 of the way up, 0.04 four fifths.
-    assert '<circle class="point" cx="238.0" cy="157.2"' in plot
-    assert 'points="238.0,254.0 418.0,60.4"' in plot
-    assert "accepts 50.0% of the rows with an error of 2.00%" in plot
-    assert "<circle" not in risk_coverage_plot(curve, 0.0, None)
+    assert '<circle class="point" cx="238.0" cy="157.2"' in page
+    assert 'points="238.0,254.0 418.0,60.4"' in page
+    assert "accepts 50.0% of the rows with an error of 2.00%" in page
+    without = with_curve(result, curve, None)
+    assert without.count("<circle") == page.count("<circle") - 1
+    WellFormed(with_curve(result, [{"coverage": 1.0, "error": 0.0}], 1.0))
 
 
-def test_plots_hold_without_a_right_or_without_a_wrong_answer() -> None:
+def test_plots_hold_without_a_right_or_without_a_wrong_answer(result: dict[str, Any]) -> None:
     entry = {"above": 14 / 15, "up_to": 1.0, "rows": 3, "confidence": 0.97, "accuracy_interval_95": (0.0, 1.0)}
     for accuracy in (0.0, 1.0):
-        bins = [entry | {"accuracy": accuracy}]
-        WellFormed(reliability_plot(bins))
-        WellFormed(confidence_plot(bins))
-    assert "3 of the 3 right answers and 0 of the 0 wrong ones" in confidence_plot(bins)
-    WellFormed(risk_coverage_plot([{"coverage": 1.0, "error": 0.0}], 1.0, 0.0))
+        page = evaluation_page(result | {"reliability": [entry | {"accuracy": accuracy}]}, "x")
+        WellFormed(page)
+    assert "3 of the 3 right answers and 0 of the 0 wrong ones" in page
 
 
 def test_the_summary_names_what_was_measured(result: dict[str, Any], empty: dict[str, Any]) -> None:

@@ -186,7 +186,7 @@ def _refusal(tmp_path: Path, error: type[DocyardError], **config: Any) -> str:
         ({"label": "  "}, "1 rows have no 'label'"),
         ({"label": 1.5}, "r5: 'label': expected a text or a whole number, found float"),
         ({"label": True}, "found bool"),
-        ({"text": 7}, "r5: 'text': expected a text, found int"),
+        ({"text": 7}, "r5, 'text': expected a text, found int"),
         ({"id": "r4"}, "row 6: 'id' is r4, as of another row"),
         ({"id": None}, "row 6: 'id' is missing"),
     ],
@@ -207,7 +207,7 @@ def test_a_column_that_is_not_there_is_named_with_those_that_are(tmp_path: Path,
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("", "no records"), ('{"text": "a"\n', "line 1 is no JSON object"), ("[1]\n", "line 1 is no JSON object")],
+    [("", "no rows"), ('{"text": "a"\n', "line 1 is not a JSON object"), ("[1]\n", "line 1 is not a JSON object")],
 )
 def test_a_file_that_is_not_what_it_should_be_is_refused(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "rows.jsonl").write_text(content, encoding="utf-8")

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from escalation.llm.answers import RefusedAnswerError, read_answer, usage_of
-from escalation.llm.backends import resolved
+from escalation.llm.answers import read_answer, usage_of
+from escalation.llm.backends import with_embedded_defaults
 from escalation.llm.prompt import Prompt, build_prompt, prompt_version
+from escalation.llm.refusals import RefusedAnswerError
 from schemas.drain_config import DrainConfig, LabelConfig, LlmConfig
 from tests.support.scripted_llm import Request, ScriptedLlm
 
@@ -74,7 +75,7 @@ def test_the_bound_on_the_answer_is_named_as_the_endpoint_wants_it(answer: str) 
 
 
 def test_the_embedded_model_gets_the_bound_it_knows() -> None:
-    config = resolved(DrainConfig(llm=LlmConfig(max_tokens_field="max_completion_tokens")))
+    config = with_embedded_defaults(DrainConfig(llm=LlmConfig(max_tokens_field="max_completion_tokens")))
     assert "max_tokens" in json.loads(build_prompt(config.llm, LABELS, "text", "seed").body)
 
 
@@ -226,7 +227,9 @@ def test_whatever_reading_an_answer_raises_is_a_refused_answer() -> None:
 
 
 def test_a_model_that_thinks_gets_room_and_is_asked_for_nothing_that_it_refuses() -> None:
-    config = resolved(DrainConfig(llm=replace(LETTER, thinking=True, max_tokens_field="max_completion_tokens")))
+    config = with_embedded_defaults(
+        DrainConfig(llm=replace(LETTER, thinking=True, max_tokens_field="max_completion_tokens"))
+    )
     assert config.llm.answer == "schema"
     prompt = build_prompt(config.llm, LABELS, "text", "seed")
     request = json.loads(prompt.body)
@@ -255,4 +258,6 @@ def test_labels_are_described_and_the_context_is_told_under_a_version_of_their_o
     "url", ["https://llm.example/v1", "https://llm.example/v1/", "https://llm.example/v1/chat/completions"]
 )
 def test_an_address_may_end_with_what_follows_it(url: str) -> None:
-    assert resolved(DrainConfig(llm=replace(LETTER, base_url=url))).llm.base_url == "https://llm.example/v1"
+    assert (
+        with_embedded_defaults(DrainConfig(llm=replace(LETTER, base_url=url))).llm.base_url == "https://llm.example/v1"
+    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from escalation.llm.endpoint import Endpoint
-from escalation.llm.route import is_loopback, route_to
+from escalation.llm.endpoint import Endpoint, is_loopback, route_to
 from schemas.errors import ConfigError
 
 VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")

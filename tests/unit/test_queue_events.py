@@ -11,6 +11,8 @@ from escalation.events import Checkpoint, Event, append_event, append_events, ch
 from escalation.tables import chain_head, events
 from tests.support.queue_databases import NOON
 
+pytestmark = pytest.mark.databases("sqlite")
+
 
 def write(queue: sa.Engine, n: int = 5) -> Checkpoint:
     with transaction(queue) as connection:
@@ -36,6 +38,7 @@ def fault_at(queue: sa.Engine, known: Checkpoint | None = None) -> int | None:
         return fault.seq if fault else None
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_an_untouched_trail_is_whole(queue: sa.Engine) -> None:
     assert fault_at(queue) is None
     known = write(queue)
@@ -107,6 +110,7 @@ def test_a_trail_written_anew_is_found_by_a_checkpoint(queue: sa.Engine) -> None
     assert fault_at(queue, known) == 3
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_events_can_be_neither_changed_nor_deleted_by_accident(queue: sa.Engine) -> None:
     write(queue)
     for statement in (sa.update(events).values(actor="eve"), sa.delete(events)):
@@ -115,6 +119,7 @@ def test_events_can_be_neither_changed_nor_deleted_by_accident(queue: sa.Engine)
     assert fault_at(queue) is None
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_many_writers_make_one_chain(queue: sa.Engine) -> None:
     def append(number: int) -> None:
         for i in range(10):
@@ -128,6 +133,7 @@ def test_many_writers_make_one_chain(queue: sa.Engine) -> None:
         assert checkpoint(connection).seq == 60
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_an_event_goes_with_its_transaction(queue: sa.Engine) -> None:
     def fail() -> None:
         with transaction(queue) as connection:

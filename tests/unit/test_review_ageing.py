@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from escalation.review.upkeep import keep_up
+from escalation.review.upkeep import run_upkeep
 from schemas.errors import ConfigError
 from schemas.review_config import DueConfig, ReviewConfig
 from tests.support.queue_databases import NOON
@@ -30,8 +30,8 @@ def test_an_overdue_item_is_told_of_once_and_without_its_text(queue: sa.Engine, 
     config, told = hook(tmp_path)
     fill(queue, in_review("a", text="the secret of a"), config=config)
     assert not told.exists()
-    assert keep_up(queue, config, LATE).notified == 1
-    assert keep_up(queue, config, LATE + HOUR).notified == 0
+    assert run_upkeep(queue, config, LATE)["notified"] == 1
+    assert run_upkeep(queue, config, LATE + HOUR)["notified"] == 0
     (line,) = told.read_text().splitlines()
     message = json.loads(line)
     due_at = NOON + 48 * HOUR
@@ -44,10 +44,10 @@ def test_an_overdue_item_is_told_of_once_and_without_its_text(queue: sa.Engine, 
 def test_a_hook_that_fails_is_called_again(queue: sa.Engine, tmp_path: Path) -> None:
     failing, told = hook(tmp_path, ends_with=3)
     fill(queue, in_review("a"), config=failing)
-    assert keep_up(queue, failing, LATE).notified == 0
+    assert run_upkeep(queue, failing, LATE)["notified"] == 0
     assert actions(queue)[-1] == "notify_failed"
     working, _ = hook(tmp_path)
-    assert keep_up(queue, working, LATE).notified == 1
+    assert run_upkeep(queue, working, LATE)["notified"] == 1
     assert len(told.read_text().splitlines()) == 2
     assert review_row(queue, "a")["notified_at"] == LATE
 
@@ -56,7 +56,7 @@ def test_a_hook_that_hangs_is_given_up(queue: sa.Engine) -> None:
     due = DueConfig(notify_command=(sys.executable, "-c", "import time; time.sleep(60)"), notify_seconds=0.3)
     config = ReviewConfig(due=due)
     fill(queue, in_review("a"), config=config)
-    assert keep_up(queue, config, LATE).notified == 0
+    assert run_upkeep(queue, config, LATE)["notified"] == 0
     assert actions(queue)[-1] == "notify_failed"
 
 
@@ -88,7 +88,7 @@ def test_an_address_on_this_machine_is_told_too(queue: sa.Engine, listener: tupl
     url, heard = listener
     config = ReviewConfig(due=DueConfig(notify_url=f"{url}/due"))
     fill(queue, in_review("a"), config=config)
-    assert keep_up(queue, config, LATE).notified == 1
+    assert run_upkeep(queue, config, LATE)["notified"] == 1
     assert json.loads(heard[0])["event"] == "overdue"
 
 
@@ -96,7 +96,7 @@ def test_an_address_that_sends_elsewhere_is_not_followed(queue: sa.Engine, liste
     url, _ = listener
     config = ReviewConfig(due=DueConfig(notify_url=f"{url}/away"))
     fill(queue, in_review("a"), config=config)
-    assert keep_up(queue, config, LATE).notified == 0
+    assert run_upkeep(queue, config, LATE)["notified"] == 0
 
 
 @pytest.mark.parametrize("url", ["http://example.org/", "https://127.0.0.1/", "file:///etc/passwd"])

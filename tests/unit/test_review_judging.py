@@ -8,14 +8,11 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
-from escalation.people.accounts import Person
-from escalation.refusals import Refusal, RefusalCode
-from escalation.review.admission import labels_of
-from escalation.review.case import case_of
-from escalation.review.claims import claim, defer, release
-from escalation.review.judging import Said, judge
-from escalation.review.stages import why_four_eyes
-from escalation.review.upkeep import keep_up
+from escalation.people.rules import Person, Refusal, RefusalCode, why_four_eyes
+from escalation.review.case import read_case
+from escalation.review.judging import Judgement, judge, known_labels
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import claim, defer, release
 from escalation.tables import items, judgements, reviews
 from schemas.codes import JudgementKind, JudgementReason, ReviewStage, Role
 from schemas.review_config import FourEyesConfig, ReviewConfig
@@ -42,7 +39,9 @@ from tests.support.review_cases import (
 )
 
 
-def refused(engine: sa.Engine, person: Person, key: str, said: Said, four_eyes: FourEyesConfig | None = None) -> str:
+def refused(
+    engine: sa.Engine, person: Person, key: str, said: Judgement, four_eyes: FourEyesConfig | None = None
+) -> str:
     before = actions(engine)
     with pytest.raises(Refusal) as refusal:
         says(engine, person, key, said, four_eyes=four_eyes)
@@ -78,7 +77,7 @@ def test_what_an_override_is_hangs_on_the_combined_vote_where_there_is_one(queue
 
 def test_another_reason_needs_a_comment(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
-    said = Said(JudgementKind.LABEL, "delivery", JudgementReason.OTHER)
+    said = Judgement(JudgementKind.LABEL, "delivery", JudgementReason.OTHER)
     assert refused(queue, ANNA, "a", said) == RefusalCode.COMMENT_MISSING
 
 
@@ -96,12 +95,12 @@ def test_auditors_and_admins_judge_nothing(queue: sa.Engine, person: Person) -> 
 def test_a_judgement_needs_a_claim_that_has_not_ended(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
     with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
-        judge(connection, ANNA, "a", label("delivery"), NOON, FourEyesConfig())
+        judge(connection, ANNA, "a", label("delivery"), NOON, CONFIG)
     assert refusal.value.code is RefusalCode.NOT_HELD
     with transaction(queue) as connection:
         claim(connection, ANNA, "a", NOON, DUE)
     with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
-        judge(connection, ANNA, "a", label("delivery"), NOON + HOUR, FourEyesConfig())
+        judge(connection, ANNA, "a", label("delivery"), NOON + HOUR, CONFIG)
     assert refusal.value.code is RefusalCode.NOT_HELD
 
 
@@ -203,11 +202,11 @@ def test_the_second_pair_of_eyes_is_blind(queue: sa.Engine) -> None:
     says(queue, ANNA, "a", label("billing", "a sentence only anna wrote"), four_eyes=TWO_PEOPLE)
     with reading(queue) as connection:
         for person in (BEN, CARO, ADA):
-            case = case_of(connection, person, "a", NOON)
-            assert (case.said, case.hidden) == ((), True)
+            case = read_case(connection, person, "a", NOON)
+            assert (case.judgements, case.hidden) == ((), True)
             assert "a sentence only anna wrote" not in repr(case)
-        assert [row["person"] for row in case_of(connection, ANNA, "a", NOON).said] == ["anna"]
-        assert [row["person"] for row in case_of(connection, OTTO, "a", NOON).said] == ["anna"]
+        assert [row["person"] for row in read_case(connection, ANNA, "a", NOON).judgements] == ["anna"]
+        assert [row["person"] for row in read_case(connection, OTTO, "a", NOON).judgements] == ["anna"]
 
 
 def test_a_disagreement_goes_to_an_adjudicator_who_is_neither(queue: sa.Engine) -> None:
@@ -217,7 +216,7 @@ def test_a_disagreement_goes_to_an_adjudicator_who_is_neither(queue: sa.Engine) 
     assert refused(queue, BEN, "a", label("billing", "x"), TWO_PEOPLE) == RefusalCode.ROLE
     assert refused(queue, CARO, "a", label("billing", "x"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
     with reading(queue) as connection:
-        assert [row["person"] for row in case_of(connection, DAN, "a", NOON).said] == ["anna", "caro"]
+        assert [row["person"] for row in read_case(connection, DAN, "a", NOON).judgements] == ["anna", "caro"]
     assert says(queue, DAN, "a", label("account", "neither is right"), four_eyes=TWO_PEOPLE) is ReviewStage.CLOSED
     assert item(queue, "a")["settled_label"] == "account"
 
@@ -251,11 +250,11 @@ def test_a_proposed_category_holds_only_when_an_adjudicator_adopts_it(queue: sa.
     assert says(queue, ANNA, "a", category("Lost parcel")) is ReviewStage.ADJUDICATION
     assert item(queue, "a")["state"] == "in_review"
     with reading(queue) as connection:
-        assert case_of(connection, CARO, "a", NOON).proposals == ("Lost parcel",)
+        assert read_case(connection, CARO, "a", NOON).proposals == ("Lost parcel",)
     assert says(queue, CARO, "a", category("Lost parcel", "we need it")) is ReviewStage.CLOSED
     assert item(queue, "a")["settled_label"] == "Lost parcel"
     with reading(queue) as connection:
-        assert "Lost parcel" in labels_of(connection, "ticket")
+        assert "Lost parcel" in known_labels(connection, "ticket")
     assert actions(queue, "a")[-2:] == ["item_settled", "category_adopted"]
 
 
@@ -290,9 +289,9 @@ def test_an_item_that_the_queue_takes_back_leaves_the_review(queue: sa.Engine) -
         claim(connection, ANNA, "a", NOON, DUE)
         connection.execute(sa.update(items).values(state="dead", code="withdrawn"))
     with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
-        judge(connection, ANNA, "a", label("delivery"), NOON, FourEyesConfig())
+        judge(connection, ANNA, "a", label("delivery"), NOON, CONFIG)
     assert refusal.value.code is RefusalCode.NOT_OPEN
-    assert keep_up(queue, CONFIG, NOON).let_go == 1
+    assert run_upkeep(queue, CONFIG, NOON)["released"] == 1
     assert review_row(queue, "a")["stage"] == "closed"
 
 
@@ -302,7 +301,7 @@ def test_an_item_that_comes_back_is_judged_anew_and_by_whom_it_may(queue: sa.Eng
     for state in ("pending", "in_review"):
         with transaction(queue) as connection:
             connection.execute(sa.update(items).values(state=state))
-        keep_up(queue, CONFIG, NOON)
+        run_upkeep(queue, CONFIG, NOON)
     assert review_row(queue, "a")["cycle"] == 2
     assert says(queue, ANNA, "a", label("delivery")) is ReviewStage.CLOSED
 
@@ -310,7 +309,7 @@ def test_an_item_that_comes_back_is_judged_anew_and_by_whom_it_may(queue: sa.Eng
 def test_keeping_up_again_changes_nothing(queue: sa.Engine) -> None:
     fill(queue, *(in_review(f"k{i}") for i in range(30)))
     before = actions(queue)
-    assert keep_up(queue, CONFIG, NOON) == dataclasses.replace(keep_up(queue, CONFIG, NOON), taken_in=0)
+    assert run_upkeep(queue, CONFIG, NOON).total() == 0
     assert actions(queue) == before
     assert before.count("review_opened") == 30
 

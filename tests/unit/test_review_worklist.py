@@ -6,12 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import is_postgresql, reading, transaction
-from escalation.people.accounts import Person
-from escalation.refusals import Refusal
-from escalation.review.case import case_of
-from escalation.review.claims import claim, defer
-from escalation.review.upkeep import keep_up
-from escalation.review.worklist import Filters, Order, View, count_open, next_for, worklist
+from escalation.people.rules import Person, Refusal
+from escalation.review.case import read_case
+from escalation.review.upkeep import run_upkeep
+from escalation.review.worklist import Filters, Order, View, claim, count_open, defer, next_for, worklist
 from escalation.tables import calls
 from schemas.review_config import ReviewConfig
 from tests.support.queue_databases import NOON, call_row
@@ -120,7 +118,7 @@ def test_what_is_overdue_comes_first_whatever_its_priority(queue: sa.Engine) -> 
     fill(queue, in_review("a", priority=1.0, state_at=NOON - 50 * HOUR), in_review("b", priority=1e6))
     assert keys(queue, ANNA) == ["a", "b"]
     assert keys(queue, ANNA, view=View.OVERDUE) == ["a"]
-    keep_up(queue, CONFIG, NOON + 48 * HOUR)
+    run_upkeep(queue, CONFIG, NOON + 48 * HOUR)
     assert keys(queue, ANNA, view=View.OVERDUE, now=NOON + 48 * HOUR) == ["b", "a"]
 
 
@@ -158,7 +156,7 @@ def test_a_case_shows_what_the_llm_said_and_what_was_settled_alike(queue: sa.Eng
     for key in "bcd":
         says(queue, ANNA, key, label(review_row(queue, key)["suggestion"]))
     with reading(queue) as connection:
-        case = case_of(connection, BEN, "a", NOON)
+        case = read_case(connection, BEN, "a", NOON)
     (answer,) = case.answers
     assert (answer.answer, answer.scores[0], answer.words) == ("billing", ("billing", 0.7), "B")
     assert [(like.item_key, like.settled_label) for like in case.similar] == [("b", "delivery")]

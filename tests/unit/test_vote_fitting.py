@@ -4,15 +4,15 @@ import random
 
 import pytest
 
-from escalation.llm.vote_fitting import (
+from escalation.llm.qualification import (
     LabelledVote,
     choose_threshold,
     fit_vote,
     gain_interval,
     learn_weight,
-    lower_bound,
 )
 from escalation.llm.votes import Qualification, combined, llm_shares, verdict
+from models.evaluation.intervals import exact_lower_bound
 from schemas.codes import ItemCode
 
 CANDIDATES = (("a", 0.5), ("b", 0.3), ("c", 0.2))
@@ -75,9 +75,9 @@ def test_texts_without_an_answer_count_as_the_small_model_has_them() -> None:
 
 def test_the_interval_is_the_exact_one() -> None:
     # Checked against tables of Clopper and Pearson: 8 of 10, 95%: 0.4439 to 0.9748.
-    assert lower_bound(8, 10, 0.025) == pytest.approx(0.4439, abs=1e-4)
-    assert 1 - lower_bound(2, 10, 0.025) == pytest.approx(0.9748, abs=1e-4)
-    assert lower_bound(0, 10, 0.025) == 0.0
+    assert exact_lower_bound(8, 10, 0.025) == pytest.approx(0.4439, abs=1e-4)
+    assert 1 - exact_lower_bound(2, 10, 0.025) == pytest.approx(0.9748, abs=1e-4)
+    assert exact_lower_bound(0, 10, 0.025) == 0.0
     assert gain_interval(0, 0, 100) == (0.0, 0.0)
     low, high = gain_interval(8, 2, 100)
     assert (low, high) == (pytest.approx(-0.01122, abs=1e-4), pytest.approx(0.09496, abs=1e-4))

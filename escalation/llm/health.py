@@ -1,4 +1,6 @@
-"""Decides whose fault a refused call is: the set-up's or the document's.
+"""The health of an endpoint and of its set-up: when calls may be made, and whose fault a refused call is.
+
+The breaker holds calls back while an endpoint fails or asks to wait.
 
 As long as nothing has ever succeeded with a key, address and settings, they are on trial: refused calls wait. The
 first success shows that the set-up works, and earlier refusals belong to their documents. Without any success,
@@ -12,21 +14,90 @@ rejected calls in a row, a made-up document tells: where that is answered, the c
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from escalation.items import Item
-from escalation.llm.answers import RefusedAnswerError
-from escalation.llm.refusals import CallFailedError, without_quotes
+from escalation.llm.refusals import CallFailedError, RefusedAnswerError, without_quotes
+from schemas.drain_config import LlmConfig
 from schemas.errors import EndpointError
 
-Failure = CallFailedError | RefusedAnswerError
+
+class Breaker:
+    """Counts failures in a row. Shared by the workers of one drain.
+
+    Args:
+        llm: after how many failures to pause, how long, and when to give up.
+        longest_wait: most seconds to wait, whatever the endpoint asks for.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, llm: LlmConfig, longest_wait: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._llm = llm
+        self._longest = longest_wait
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures = 0
+        self._since = 0.0
+        self._until = 0.0
+        self._counted = 0.0
+        self.why = ""
+
+    def succeeded(self) -> None:
+        """The endpoint answered."""
+        with self._lock:
+            self._failures, self._until = 0, 0.0
+
+    def failed(self, retry_after: float | None, began: float | None = None, why: str = "") -> None:
+        """The endpoint failed.
+
+        Args:
+            retry_after: seconds it asks to be left alone, if it does.
+            began: time the call began. Calls that were under way together when the last failure was counted are one
+                failure, not as many as there are workers.
+            why: the failure's code, for the error that may end the work.
+        """
+        with self._lock:
+            now = self._clock()
+            if not self._failures:
+                self._since = now
+            self.why = why or self.why
+            if began is None or began >= self._counted or not self._failures:
+                self._failures += 1
+                self._counted = now
+            beyond = self._failures - self._llm.breaker_failures
+            pause = self._llm.breaker_seconds * 2 ** min(beyond, 30) if beyond >= 0 else 0.0
+            self._until = max(self._until, now + min(max(pause, retry_after or 0.0), self._longest))
+
+    def pause(self) -> float:
+        """Seconds until the next call may be made; 0.0 for now."""
+        with self._lock:
+            return max(0.0, self._until - self._clock())
+
+    def gave_up(self) -> bool:
+        """True where nothing has succeeded for too long."""
+        with self._lock:
+            long = self._clock() - self._since > self._llm.max_outage_seconds
+            return self._failures >= self._llm.breaker_failures and long
+
+    def check(self, host: str) -> None:
+        """Ends the work where nothing has succeeded for too long.
+
+        Raises:
+            EndpointError: it names the host.
+        """
+        if self.gave_up():
+            minutes = self._llm.max_outage_seconds / 60
+            why = f" ({self.why})" if self.why else ""
+            raise EndpointError(f"{host} has not answered for {minutes:.0f} minutes{why}; go on when it is back")
 
 
 @dataclass(frozen=True)
 class Refusal:
     """A refused call whose item waits for the verdict; a qualification's texts are not items."""
 
-    failure: Failure
+    failure: CallFailedError
     item: Item | None = None
     call_id: str = ""
     document: str = ""
@@ -129,9 +200,9 @@ class Trial:
             self._judging = False
 
 
-def rejects(failure: Failure) -> bool:
+def rejects(failure: CallFailedError) -> bool:
     """True where the endpoint rejected the request, rather than giving an answer that cannot be used."""
-    return isinstance(failure, CallFailedError) and failure.refuses
+    return failure.refuses and not isinstance(failure, RefusedAnswerError)
 
 
 def fault_of_setup(host: str, refusals: list[Refusal], n_calls: int) -> EndpointError:
@@ -144,11 +215,13 @@ def fault_of_setup(host: str, refusals: list[Refusal], n_calls: int) -> Endpoint
     """
     last = max(refusals, key=lambda refusal: refusal.failure.of_setup)
     # A model's own words would speak of the document.
-    errors = [refusal for refusal in refusals if isinstance(refusal.failure, CallFailedError)]
+    errors = [refusal for refusal in refusals if not isinstance(refusal.failure, RefusedAnswerError)]
     said = (without_quotes(refusal.failure.words, refusal.document) for refusal in errors)
     words = min(filter(None, said), key=lambda text: text.count("…"), default="")
     which = "the first call" if n_calls == 1 else f"the first {n_calls} calls" if n_calls else "even a made-up document"
     says = f'. It says: "{words}"' if words else ""
-    return EndpointError(
+    error = EndpointError(
         f"{host} refused {which} with this key, URL and model: {last.failure.advice}; then drain again{says}"
     )
+    error.may_pass = False  # it is refused until somebody changes the set-up
+    return error

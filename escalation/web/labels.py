@@ -9,14 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from escalation.clock import SECOND, iso_time
-from schemas.codes import (
-    ItemCode,
-    ItemState,
-    JudgementReason,
-    ReviewAction,
-    ReviewStage,
-    RouteReason,
-)
+from escalation.review.worklist import Order, View
+from schemas.codes import ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
 
 CODE_WORDS: dict[str, str] = {
     ItemCode.LOADED: "new",
@@ -85,10 +79,24 @@ NOTES = {
     "busy": "Others were faster. Try again.",
     "none": "Nothing on this list waits for you.",
     "done_none": "Your judgement is noted. Nothing else on this list waits for you.",
-    "done_before": "Your judgement was noted before; nothing else was changed.",
-    "not_yours": "The form was not shown: somebody else wrote it, or it is not one of ours.",
+    "done_before": "Your judgement was already noted; nothing else was changed.",
+    "not_yours": "The form was not shown: somebody else filled it in, or it does not come from this server.",
     "password": "You have a new password. Your other sessions have ended.",
     "account": "Changed.",
+}
+VIEW_WORDS: dict[View, str] = {
+    View.WAITING: "Waiting for me",
+    View.MINE: "Claimed by me",
+    View.OPEN: "All open",
+    View.OVERDUE: "Overdue",
+    View.DEFERRED: "Put off",
+    View.ADJUDICATION: "For adjudication",
+    View.CLOSED: "Closed",
+}
+ORDER_WORDS: dict[Order, str] = {
+    Order.URGENCY: "Most urgent first",
+    Order.AGE: "Oldest first",
+    Order.RISK: "Least certain first",
 }
 FIELD_WORDS = {
     "choice": "Label",
@@ -113,6 +121,7 @@ DETAIL_WORDS = {
 }
 _TIMES = {"until", "due_at", "settled_at", "decided_at"}
 _HASH = re.compile(r"[0-9a-f]{24,}")
+_REASONS: dict[str, str] = {reason.value: reason.description for reason in JudgementReason}
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"))
 
 
@@ -128,22 +137,7 @@ def span(micros: int) -> str:
 
 def clock(micros: int) -> str:
     """A time as people read it, in UTC, to the minute."""
-    return _utc(micros).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def exact(micros: int) -> str:
-    """A time in UTC, to the microsecond."""
-    return _utc(micros).strftime("%Y-%m-%d %H:%M:%S.%f UTC")
-
-
-def percent(share: float) -> str:
-    """A share of 1."""
-    return f"{share:.1%}"
-
-
-def code_words(code: str) -> str:
-    """A code of the queue as a short phrase."""
-    return CODE_WORDS.get(code, plain(code))
+    return f"{_utc(micros):%Y-%m-%d %H:%M} UTC"
 
 
 def plain(code: str) -> str:
@@ -151,56 +145,30 @@ def plain(code: str) -> str:
     return str(code).replace("_", " ")
 
 
-def code_meaning(code: str) -> str:
-    """The meaning of a code of the queue."""
-    return ItemCode(code).description
+def sentence(text: str) -> str:
+    """A phrase as the start of a sentence."""
+    return text[:1].upper() + text[1:]
 
 
-def route_words(reason: str) -> str:
-    """The reason for which the small model's policy escalated a document, as a short phrase."""
-    return ROUTE_WORDS.get(reason, plain(reason))
+def code_words(code: str) -> str:
+    """A code of the queue as a short phrase."""
+    return CODE_WORDS.get(code, plain(code))
 
 
 def route_meaning(reason: str) -> str:
     """The meaning of a reason of the small model's policy."""
-    meaning = RouteReason(reason).description.removeprefix("Escalated: ")
-    return meaning[:1].upper() + meaning[1:]
-
-
-def reason_words(reason: str) -> str:
-    """A person's reason, in words."""
-    return JudgementReason(reason).description
-
-
-def stage_words(stage: str) -> str:
-    """The judge that a review waits for, in words."""
-    return STAGE_WORDS[stage]
+    return sentence(RouteReason(reason).description.removeprefix("Escalated: "))
 
 
 def action_meaning(action: str) -> str:
     """The meaning of an action of the audit trail; "" for those of the queue, whose names say it."""
-    return next((known.description for known in ReviewAction if known.value == action), "")
-
-
-def state_words(state: str) -> str:
-    """An item's state, in words."""
-    return STATE_WORDS.get(state, plain(state))
-
-
-def tier_words(tier: str) -> str:
-    """The one of a bundle's models that answered, in words."""
-    return TIER_WORDS.get(tier, plain(tier))
+    return ReviewAction(action).description if action in set(ReviewAction) else ""
 
 
 def decider(settled_by: str) -> str:
     """The name of an item's decider: a person, or a backend of the drain."""
     name = settled_by.removeprefix("person:")
     return name if name != settled_by else f"the LLM {backend_words(settled_by)}"
-
-
-def actor_words(actor: str) -> str:
-    """An actor of the audit trail, by name."""
-    return actor.removeprefix("person:")
 
 
 def backend_words(backend: str) -> str:
@@ -243,47 +211,42 @@ def typed_fields(form: Mapping[str, str]) -> list[tuple[str, str]]:
 def _typed(name: str, value: str) -> str:
     if name == "choice":
         return value.partition(":")[2] or value
-    return reason_words(value) if name == "reason" and value in set(JudgementReason) else value
+    return _REASONS.get(value, value) if name == "reason" else value
 
 
 def _detail(key: str, value: str) -> str:
     if key in _TIMES and value.isdigit():
         return clock(int(value))
-    if key == "code":
-        return code_words(value)
-    if key == "stage":
-        return STAGE_WORDS.get(value, value)
-    if key == "reason" and value in set(JudgementReason):
-        return reason_words(value)
     if key in ("settled_by", "decided_by"):
         return decider(value)
-    return {"true": "yes", "false": "no"}.get(value, value)
+    words = {"code": CODE_WORDS, "stage": STAGE_WORDS, "reason": _REASONS}.get(key, {"true": "yes", "false": "no"})
+    return words.get(value, plain(value) if key == "code" else value)
 
 
 def _utc(micros: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(micros // SECOND, datetime.UTC) + datetime.timedelta(
-        microseconds=micros % SECOND
-    )
+    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=micros)
 
 
 FILTERS: dict[str, Callable[..., Any]] = {
     "span": span,
     "clock": clock,
-    "exact": exact,
+    "exact": lambda micros: f"{_utc(micros):%Y-%m-%d %H:%M:%S.%f} UTC",
     "iso": iso_time,
-    "percent": percent,
+    "percent": "{:.1%}".format,
+    "number": "{:,}".format,
     "plain": plain,
+    "sentence": sentence,
     "code_words": code_words,
-    "code_meaning": code_meaning,
-    "route_words": route_words,
+    "code_meaning": lambda code: ItemCode(code).description,
+    "route_words": lambda reason: ROUTE_WORDS.get(reason, plain(reason)),
     "route_meaning": route_meaning,
-    "reason_words": reason_words,
-    "stage_words": stage_words,
-    "state_words": state_words,
+    "reason_words": _REASONS.__getitem__,
+    "stage_words": STAGE_WORDS.__getitem__,
+    "state_words": lambda state: STATE_WORDS.get(state, plain(state)),
     "action_meaning": action_meaning,
-    "tier_words": tier_words,
+    "tier_words": lambda tier: TIER_WORDS.get(tier, plain(tier)),
     "decider": decider,
-    "actor_words": actor_words,
+    "actor_words": lambda actor: actor.removeprefix("person:"),
     "backend_words": backend_words,
     "letters_in": letters_in,
     "json_pairs": json_pairs,
