@@ -12,11 +12,8 @@ import click
 import numpy as np
 from tokenizers import Tokenizer
 
-from benchmarks.contenders import CONTENDERS, Job
-from benchmarks.graphs import export_graphs
-from benchmarks.plot import plot_speeds
-from benchmarks.report import markdown, summary, surroundings
-from benchmarks.rounds import run_rounds
+from benchmarks.contenders import CONTENDERS, Job, export_graphs, run_rounds
+from benchmarks.report import markdown, plot_speeds, summary, surroundings
 from benchmarks.settings import DEFAULT, TextSet, network_folder, read_settings, read_texts
 from models.bundle import load_bundle
 from models.machine import usable_cores

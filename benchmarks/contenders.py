@@ -1,4 +1,4 @@
-"""The contenders: each opens a network the way its own documentation advises, and then labels texts.
+"""The contenders, and their turns: each opens a network the way its own documentation advises, and then labels texts.
 
 All have the same texts, the same cores, and the same network (its int8 bundle, its PyTorch checkpoint or a float ONNX
 export of it), but for the linear model, which is there to show what words alone do. All cut a text at the same length.
@@ -7,16 +7,27 @@ Each imports what it needs only when it is opened.
 
 from __future__ import annotations
 
+import json
+import logging
+import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from models.bundle import OPSETS
 from models.tokens import plan_batches
+from schemas.errors import RunFailedError
 
+logger = logging.getLogger(__name__)
 Labeller = Callable[[Sequence[str]], list[str]]
+_LIMIT_S = 1800.0  # of one contender's turn
 BATCH = 32  # texts in a padded batch
 DISTILLED = "distilled"  # in the name of who runs the bundle of fewer layers
 
@@ -28,7 +39,7 @@ class Job:
     Attributes:
         bundle: folder of the bundle.
         network: folder of the PyTorch checkpoint.
-        graphs: folder with what `benchmarks.graphs` exported.
+        graphs: folder with what `export_graphs` wrote.
         labels: the network's labels in its order.
         max_tokens: length at which a text is cut.
         cores: number of cores it runs on.
@@ -198,3 +209,117 @@ CONTENDERS: dict[str, Callable[[Job], Labeller]] = {
     "scikit-learn TF-IDF + linear SVM": linear_model,
 }
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The result of one contender.
+
+    Attributes:
+        seconds: of each round, text in to label out.
+        labels: its answers, the same in every round.
+        memory_bytes: of its process after the last round.
+    """
+
+    seconds: tuple[float, ...]
+    labels: tuple[str, ...]
+    memory_bytes: int
+
+
+def run_rounds(jobs: Mapping[str, Job], texts: Sequence[str], rounds: int, cores: Sequence[int]) -> dict[str, Measured]:
+    """Lets every contender label the texts once unmeasured and then `rounds` times, in turns.
+
+    Args:
+        jobs: by contender.
+        texts: (n,).
+        rounds: number of rounds.
+        cores: the processor's cores to run on, the same for all.
+
+    Raises:
+        RunFailedError: a contender fails, or does not answer the same in every round.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers: dict[str, tuple[Any, Connection]] = {}
+    seconds: dict[str, list[float]] = {name: [] for name in jobs}
+    labels: dict[str, tuple[str, ...]] = {}
+    memory: dict[str, int] = {}
+    try:
+        for name, job in jobs.items():
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(name, job, tuple(texts), tuple(cores), theirs), daemon=True)
+            process.start()
+            workers[name] = process, ours
+            labels[name] = _answer(name, process, ours)[1]
+        for number in range(rounds):
+            for name, (process, ours) in workers.items():
+                ours.send("run")
+                elapsed, found, memory[name] = _answer(name, process, ours)
+                seconds[name].append(elapsed)
+                if found != labels[name]:
+                    n = sum(a != b for a, b in zip(found, labels[name], strict=True))
+                    raise RunFailedError(f"{name}: {n} of {len(texts)} answers differ from one round to the next")
+                logger.info("round %d of %d, %s: %.0f texts/s", number + 1, rounds, name, len(texts) / elapsed)
+    finally:
+        for process, _ in workers.values():
+            process.kill()
+    return {name: Measured(tuple(seconds[name]), labels[name], memory[name]) for name in jobs}
+
+
+def _answer(name: str, process: Any, pipe: Connection) -> tuple[float, tuple[str, ...], int]:
+    deadline = time.monotonic() + _LIMIT_S
+    while not pipe.poll(0.05):
+        if not process.is_alive() or time.monotonic() > deadline:
+            raise RunFailedError(f"{name}: gave no answer; see its messages above")
+    answer: tuple[float, tuple[str, ...], int] = pipe.recv()
+    return answer
+
+
+def _work(name: str, job: Job, texts: tuple[str, ...], cores: tuple[int, ...], pipe: Connection) -> None:
+    """In the contender's process: opens it, runs it once, and then whenever told to."""
+    import psutil
+
+    os.sched_setaffinity(0, cores)
+    os.environ["OMP_NUM_THREADS"] = str(len(cores))
+    label = CONTENDERS[name](job)
+    while True:
+        started = time.perf_counter()
+        labels = tuple(label(texts))
+        elapsed = time.perf_counter() - started
+        pipe.send((elapsed, labels, psutil.Process().memory_info().rss))
+        pipe.recv()
+
+
+def export_graphs(network_folder: Path, folder: Path) -> None:
+    """Writes `masked.onnx` (for padded batches), `plain.onnx` (without mask) and `unmasked.onnx` (the same, with its
+    attention fused), all float32, and the configuration optimum looks for; nothing where they are.
+    """
+    done = folder / "done"
+    if done.is_file():
+        return
+    from optimum.exporters.onnx import export
+
+    from models.training.distillation import load_network
+    from models.training.export import MeanPooledClassifierOnnxConfig, export_float
+
+    class Masked(MeanPooledClassifierOnnxConfig):
+        """With a mask, for those who pad."""
+
+        @property
+        def inputs(self) -> dict[str, dict[int, str]]:
+            return {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
+
+    folder.mkdir(parents=True, exist_ok=True)
+    network, _ = load_network(network_folder)
+    network.eval()
+    for name, config in (("masked", Masked), ("plain", MeanPooledClassifierOnnxConfig)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            export(
+                network,
+                config(network.config, task="text-classification"),
+                folder / f"{name}.onnx",
+                opset=OPSETS["ai.onnx"],
+            )
+    export_float(network, folder / "unmasked.onnx")
+    (folder / "config.json").write_text(json.dumps(network.config.to_dict(), default=str))
+    done.write_text("")

@@ -21,17 +21,18 @@ from typing import Any
 
 import click
 import pandas as pd
+from tokenizers import Tokenizer
 
-from benchmarks.cost import million_documents
-from benchmarks.job_report import job_markdown
 from benchmarks.repeat_tickets import write_tickets
-from benchmarks.report import surroundings
-from benchmarks.settings import DEFAULT, Settings, read_settings
+from benchmarks.report import job_markdown, surroundings
+from benchmarks.settings import DEFAULT, CostSettings, Settings, read_settings
+from models.bundle import load_bundle
 from schemas.errors import ConfigError, DocyardError, RunFailedError
 from schemas.run_config import ReadingConfig
 
 logger = logging.getLogger("benchmarks.job")  # also where it is run as a program
 ONE_CORE = "job, one core"
+_MILLION = 10**6
 _RUN_DATE = "2026-01-01"
 
 
@@ -192,7 +193,6 @@ def _classify(bundle: str, source: Path, cores: Sequence[int], pipe: Any) -> Non
     import resource
 
     os.sched_setaffinity(0, cores)
-    from models.bundle import load_bundle
     from models.classifier import Classifier
 
     classifier = Classifier(load_bundle(Path(bundle)), threads=len(cores))
@@ -205,6 +205,49 @@ def _classify(bundle: str, source: Path, cores: Sequence[int], pipe: Any) -> Non
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     pipe.send(Measurement(seconds, len(texts), peak))
+
+
+@dataclass(frozen=True)
+class Cost:
+    """A million documents; dollars.
+
+    Attributes:
+        core_hours: of the whole job.
+        docyard: what they cost.
+        llm_input_tokens: mean of a prompt that names every label, by the bundle's own tokenizer.
+        llm: what the model costs, the same labels in every prompt.
+        prices: of what, and when.
+    """
+
+    core_hours: float
+    docyard: float
+    llm_input_tokens: float
+    llm: float
+    prices: str
+
+
+def million_documents(prices: CostSettings, bundle_folder: str, texts: Sequence[str], core_seconds: float) -> Cost:
+    """Reckons the cost of a million documents.
+
+    Args:
+        prices: of a core and of the language model.
+        bundle_folder: whose labels the prompt would name, and whose tokenizer counts.
+        texts: some of the documents.
+        core_seconds: that one document takes in the whole job.
+    """
+    bundle = load_bundle(Path(bundle_folder))
+    tokenizer = Tokenizer.from_str(bundle.read("tokenizer.json").decode())
+    fixed = len(tokenizer.encode(f"{prices.llm_prompt} {', '.join(bundle.labels)}").ids)
+    own = sum(len(encoding.ids) for encoding in tokenizer.encode_batch_fast(list(texts))) / len(texts)
+    core_hours = core_seconds * _MILLION / 3600
+    llm = (fixed + own) * prices.llm_million_input + prices.llm_answer_tokens * prices.llm_million_output
+    return Cost(
+        core_hours=core_hours,
+        docyard=core_hours * prices.core_hour,
+        llm_input_tokens=fixed + own,
+        llm=llm,
+        prices=f"{prices.core_hour_of}; {prices.llm}, list price of {prices.llm_date}",
+    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,20 @@
-"""Measurements as JSON and as a Markdown table."""
+"""Measurements as JSON, as Markdown tables and as a picture."""
 
 from __future__ import annotations
 
 import datetime
 import importlib.metadata
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from benchmarks.rounds import Measured
+from benchmarks.contenders import Measured
 from models.machine import this_machine
 
+_OURS, _OTHERS = "#1b6ca8", "#b9c2cc"
+_MOST_OF_OURS = 1.5  # times as long as our longest bar is the longest
+_STEPS = ("read", "validate", "split", "classify", "route", "stage", "commit")
 # Whom the table compares every contender with.
 REFERENCES = (
     "transformers pipeline, fp32",
@@ -22,6 +26,11 @@ LIBRARIES = (
     "apache-beam", "onnxruntime", "openvino", "optimum", "optimum-onnx", "scikit-learn", "tokenizers", "torch",
     "transformers",
 )  # fmt: skip
+
+
+def markdown_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table."""
+    return [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *rows)]
 
 
 def summary(measured: Mapping[str, Measured], gold: Sequence[str], n_tokens: float, cores: int) -> dict[str, Any]:
@@ -100,6 +109,20 @@ def markdown(result: Mapping[str, Any]) -> str:
     for name, figures in result["sets"].items():
         measured = [row["contender"] for row in figures["contenders"]]
         references = [reference for reference in REFERENCES if reference in measured]
+        rows = []
+        for row in figures["contenders"]:
+            low, high = row["texts_per_second_range"]
+            ratios = (row["times_as_fast_as"].get(name) for name in references)
+            rows.append(
+                [
+                    row["contender"],
+                    f"{row['texts_per_second']:,.0f} [{low:,.0f}, {high:,.0f}]",
+                    *("" if each is None else f"{each[0]:.2f} [{each[1]:.2f}, {each[2]:.2f}]" for each in ratios),
+                    "" if row["accuracy"] is None else f"{row['accuracy']:.2%}",
+                    f"{row['same_label_as_docyard']:.2%}",
+                ]
+            )
+        head = ["contender", "texts/s", *(f"times {name}" for name in references), "accuracy", "same label"]
         lines += [
             f"### {name}",
             "",
@@ -107,20 +130,94 @@ def markdown(result: Mapping[str, Any]) -> str:
             f"{figures['mean_tokens']:.0f} tokens on average; cores: {figures['cores']}, rounds: {figures['rounds']}; "
             'medians, in brackets the range; "same label" as docyard.',
             "",
-            f"| contender | texts/s | {' | '.join(f'times {name}' for name in references)} | accuracy | same label |",
-            "|---|---|" + "---|" * len(references) + "---|---|",
+            *markdown_table(head, rows),
+            "",
         ]
-        for row in figures["contenders"]:
-            low, high = row["texts_per_second_range"]
-            accuracy = "" if row["accuracy"] is None else f"{row['accuracy']:.2%}"
-            ratios = (row["times_as_fast_as"].get(name) for name in references)
-            cells = [
-                row["contender"],
-                f"{row['texts_per_second']:,.0f} [{low:,.0f}, {high:,.0f}]",
-                *("" if each is None else f"{each[0]:.2f} [{each[1]:.2f}, {each[2]:.2f}]" for each in ratios),
-                accuracy,
-                f"{row['same_label_as_docyard']:.2%}",
-            ]
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
     return "\n".join(lines)
+
+
+def plot_speeds(result: Mapping[str, Any], path: Path) -> None:
+    """Draws one panel a set: texts per second of every contender, with its range.
+
+    A bar of more than _MOST_OF_OURS times our fastest is cut there, and says so: it would leave the others without
+    a length.
+
+    Args:
+        result: as `python -m benchmarks` writes it.
+        path: where to; its ending says in which format.
+    """
+    import matplotlib
+
+    matplotlib.use("agg")
+    matplotlib.rcParams["svg.hashsalt"] = "docyard"  # the same figures give the same bytes
+    from matplotlib import pyplot
+
+    sets = result["sets"]
+    heights = [len(figures["contenders"]) for figures in sets.values()]
+    figure, axes = pyplot.subplots(
+        len(sets), 1, squeeze=False, figsize=(8, 0.9 * len(sets) + 0.28 * sum(heights)), height_ratios=heights
+    )
+    for axis, (name, figures) in zip(axes[:, 0], sets.items(), strict=True):
+        rows = sorted(figures["contenders"], key=lambda row: row["texts_per_second"])
+        speeds = [row["texts_per_second"] for row in rows]
+        colours = [_OURS if row["contender"].startswith("docyard") else _OTHERS for row in rows]
+        ours = max(row["texts_per_second"] for row in rows if row["contender"].startswith("docyard"))
+        end = min(max(speeds), _MOST_OF_OURS * ours)
+        names = [row["contender"] for row in rows]
+        bars = axis.barh(names, [min(speed, end) for speed in speeds], color=colours)
+        words = [f"{speed:,.0f}" if speed <= end else f"{speed:,.0f}, bar cut" for speed in speeds]
+        axis.bar_label(bars, words, padding=8)
+        for row, speed in zip(rows, speeds, strict=True):
+            if speed <= end:
+                low, high = row["texts_per_second_range"]
+                axis.errorbar(speed, row["contender"], xerr=[[speed - low], [high - speed]], ecolor="#333")
+        axis.set_xlim(0, end * 1.4)
+        axis.set_title(f"{name}: {figures['mean_tokens']:.0f} tokens a text, cores: {figures['cores']}", loc="left")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1, 0].set_xlabel("texts per second, text in to label out")
+    figure.tight_layout()
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
+    pyplot.close(figure)
+
+
+def job_markdown(result: Mapping[str, Any]) -> str:
+    """A table of the measurements, one of where the time of the job goes, and the cost of a million documents."""
+    about, measurements = result["surroundings"], result["measurements"]
+    first = next(iter(measurements))
+    rows = []
+    for name, runs in measurements.items():
+        speeds = [run["documents"] / run["seconds"] for run in runs]
+        ratios = [
+            speed / (base["documents"] / base["seconds"])
+            for speed, base in zip(speeds, measurements[first], strict=True)
+        ]
+        peak = max(run["peak_memory_bytes"] for run in runs) / 1e6
+        rows.append([name, _spread(speeds, 0), _spread(ratios, 2), f"{peak:,.0f}", f"{runs[-1]['cached']:,}"])
+    lines = [
+        f"{about['processor']} ({', '.join(about['features'])}), {about['date']}; {result['documents']:,} tickets, "
+        f"{result['bundle']}; medians, in brackets the range.",
+        "",
+        *markdown_table(["measurement", "documents/s", f"times {first}", "peak memory, MB", "from the cache"], rows),
+    ]
+    rows = []
+    for name, runs in measurements.items():
+        if runs[0]["steps"]:
+            steps = [statistics.median(run["steps"].get(step, 0.0) for run in runs) for step in _STEPS]
+            whole = statistics.median(run["seconds"] for run in runs)
+            rows.append([name, *(f"{seconds:.2f}" for seconds in (whole, *steps, whole - sum(steps)))])
+    if rows:
+        lines += ["", *markdown_table(["seconds, median", "process", *_STEPS, "rest"], rows)]
+    if cost := result.get("cost"):
+        times = cost["llm"] / cost["docyard"]
+        lines += [
+            "",
+            f"A million documents: {cost['core_hours']:.3f} core-hours, ${cost['docyard']:.4f}; by the language model "
+            f"{cost['llm_input_tokens']:.0f} tokens a prompt, ${cost['llm']:,.2f}, {times:,.0f} times as much "
+            f"({cost['prices']}).",
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    middle, low, high = statistics.median(values), min(values), max(values)
+    return f"{middle:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"

@@ -14,12 +14,19 @@ import click
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.report import markdown_table
 from models.bundle import ModelBundle, load_bundle
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
 from models.labelled import read_evaluation_data
 from schemas.codes import FIRST_TIER_CHOICES
 from schemas.errors import DocyardError
+
+_HEAD = (
+    "criterion", "first tier answers", "accuracy", "encoder alone", "points lost [95%]",
+    "accepted and wrong, strangers among them", "encoder alone", "points more [95%]", "strangers accepted",
+    "encoder alone",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,30 +64,25 @@ def tiers_markdown(bundle: ModelBundle, texts: Sequence[str], labels: Sequence[s
     in_scope = np.isin(np.array(labels, dtype=object), list(bundle.labels))
     by_criterion = {name: answers(bundle, name, texts, labels) for name in FIRST_TIER_CHOICES}
     alone = by_criterion.pop("off")
-    lines = [
-        f"{in_scope.sum():,} rows in scope, {(~in_scope).sum():,} strangers; {bundle.name}.",
-        "",
-        "| criterion | first tier answers | accuracy | encoder alone | points lost [95%] "
-        "| accepted and wrong, strangers among them | encoder alone | points more [95%] "
-        "| strangers accepted | encoder alone |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    rows = []
     for name, both in by_criterion.items():
         wrong, wrong_alone = both.accepted & ~both.right, alone.accepted & ~alone.right
-        cells = [
-            name,
-            f"{both.first_tier[in_scope].mean():.1%}",
-            f"{both.right[in_scope].mean():.2%}",
-            f"{alone.right[in_scope].mean():.2%}",
-            _loss(alone.right[in_scope], both.right[in_scope]),
-            f"{wrong.mean():.2%}",
-            f"{wrong_alone.mean():.2%}",
-            _loss(wrong, wrong_alone),
-            f"{both.accepted[~in_scope].sum()}",
-            f"{alone.accepted[~in_scope].sum()}",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+        rows.append(
+            [
+                name,
+                f"{both.first_tier[in_scope].mean():.1%}",
+                f"{both.right[in_scope].mean():.2%}",
+                f"{alone.right[in_scope].mean():.2%}",
+                _loss(alone.right[in_scope], both.right[in_scope]),
+                f"{wrong.mean():.2%}",
+                f"{wrong_alone.mean():.2%}",
+                _loss(wrong, wrong_alone),
+                f"{both.accepted[~in_scope].sum()}",
+                f"{alone.accepted[~in_scope].sum()}",
+            ]
+        )
+    about = f"{in_scope.sum():,} rows in scope, {(~in_scope).sum():,} strangers; {bundle.name}."
+    return "\n".join([about, "", *markdown_table(_HEAD, rows)])
 
 
 def _loss(before: npt.NDArray[np.bool_], after: npt.NDArray[np.bool_]) -> str:

@@ -21,9 +21,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from escalation.tables import VERSION, metadata, schema_version
-from schemas.errors import ConfigError, DocyardError, QueueError, StorageError
-from schemas.extras import pip_install
-from schemas.system_errors import is_explained, system_error
+from schemas.errors import ConfigError, DocyardError, QueueError, StorageError, is_explained, system_error
+from schemas.system import pip_install
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"
@@ -160,7 +159,7 @@ def _make_tables(engine: sa.Engine) -> None:
 
 
 def _make_private(engine: sa.Engine) -> None:
-    """A new file is for its owner alone, and so are the files SQLite puts beside it: the queue holds texts."""
+    """A new file is readable only by its owner, and so are the files SQLite puts beside it: the queue holds texts."""
     try:
         Path(engine.url.database or "").touch(mode=0o600)
     except FileNotFoundError:

@@ -293,7 +293,7 @@ def _move_all(
 
 
 def held_items(connection: sa.Connection, keys: Sequence[str], now: int) -> set[str]:
-    """Those of the items that a person has claimed, postponed or judged: nobody may take them out of the review."""
+    """The items that a person has claimed, postponed or judged: nobody may take them out of the review."""
     touched = sa.or_(reviews.c.claimed_until > now, reviews.c.deferred_until > now, reviews.c.first_by.is_not(None))
     mine = sa.select(reviews.c.item_key).where(reviews.c.item_key.in_(keys), reviews.c.closed_at.is_(None), touched)
     return set(connection.scalars(mine))

@@ -6,7 +6,9 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
 
 from models.bundle_manifest import (
     MANIFEST_NAME,
@@ -17,13 +19,13 @@ from models.bundle_manifest import (
     FingerprintRow,
     ReadingRules,
     check_no_extra_files,
-    checked_keys,
-    checked_type,
     parse_bundle_manifest,
     parse_json,
     read_file,
+    read_json,
 )
 from models.policy import Policy, parse_policy
+from schemas.configuration import Within, validated
 from schemas.errors import BundleError
 
 _ACCEPT_ALL = b"[acceptance]\nmin_confidence = 0\nmin_familiarity = -inf\n"
@@ -35,6 +37,42 @@ _OPSET_IMPORT, _DOMAIN, _VERSION = 8, 1, 2
 _MOST_FIELDS = 1000  # of a message; a real ModelProto has a few dozen, since the graph is one of them
 _MOST_VARINT_BYTES = 10
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types; groups (3, 4) are not in ONNX
+
+
+def _printable(name: str) -> str:
+    if not name or name != name.strip() or not name.isprintable():
+        raise ValueError(f"expected a printable name without spaces around it, found {name!r}")
+    return name
+
+
+@validated
+class _Label:
+    name: Annotated[str, AfterValidator(_printable)]
+    sources: tuple[str, ...] = ()  # the data sets of its training rows
+
+
+@validated
+class _Labels:
+    labels: tuple[_Label, ...]
+
+    def __post_init__(self) -> None:
+        names = [label.name for label in self.labels]
+        if len(names) < 2:
+            raise ValueError(f"expected at least two labels, found {len(names)}; a classifier needs a choice")
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f".labels: {repeated[0]!r} occurs twice; give every label its own name")
+
+
+@validated
+class _FirstTierCalibration:
+    temperature: Annotated[float, Within("(0, inf)")]
+    rows: Any = None
+
+
+@validated
+class _Calibration:
+    temperature: Annotated[float, Within("(0, inf)")]
+    first_tier: _FirstTierCalibration | None = None
 
 
 @dataclass(frozen=True)
@@ -240,37 +278,15 @@ def write_bundle_manifest(
 
 
 def _parse_labels(content: bytes, where: str) -> tuple[str, ...]:
-    values = checked_keys(parse_json(content, where), ("labels",), (), where)
-    names: list[str] = []
-    for index, entry in enumerate(checked_type(values["labels"], list, f"{where}: 'labels'")):
-        here = f"{where}: 'labels'[{index}]"
-        checked_keys(entry, ("name",), ("sources",), here)
-        name = checked_type(entry["name"], str, f"{here}: 'name'")
-        if not name or name != name.strip() or not name.isprintable():
-            raise BundleError(f"{here}: expected a printable name without spaces around it, found {name!r}")
-        if name in names:
-            raise BundleError(f"{here}: {name!r} occurs twice; give every label its own name")
-        names.append(name)
-        for source in checked_type(entry.get("sources", []), list, f"{here}: 'sources'"):
-            checked_type(source, str, f"{here}: 'sources'")
-    if len(names) < 2:
-        raise BundleError(f"{where}: expected at least two labels, found {len(names)}; a classifier needs a choice")
-    return tuple(names)
+    labels = read_json(_Labels, parse_json(content, where), where).labels
+    return tuple(label.name for label in labels)
 
 
 def _parse_calibration(content: bytes, where: str) -> dict[str, Any]:
-    values: dict[str, Any] = checked_type(parse_json(content, where), dict, where)
-    if "temperature" not in values:
-        raise BundleError(f"{where}: key 'temperature' is missing; calibrate the bundle first")
-    temperature = checked_type(values["temperature"], float, f"{where}: 'temperature'")
-    if temperature <= 0.0:
-        raise BundleError(f"{where}: 'temperature' must be greater than 0, found {temperature}; calibrate again")
-    if "first_tier" in values:
-        here = f"{where}: 'first_tier'"
-        own = checked_keys(values["first_tier"], ("temperature",), ("rows",), here)
-        if checked_type(own["temperature"], float, f"{here}: 'temperature'") <= 0.0:
-            raise BundleError(f"{here}: 'temperature' must be greater than 0; calibrate again")
-    return values
+    values = parse_json(content, where)
+    known = {key: values[key] for key in ("temperature", "first_tier") if key in values}
+    read_json(_Calibration, known if isinstance(values, dict) else values, where)
+    return dict(values)
 
 
 def check_opset(model: bytes, where: str) -> None:

@@ -15,20 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.errors import ConfigError, InputError
-from schemas.field_names import closest
-from schemas.field_values import INT96_UNIT, column_values, parse_json
-from schemas.file_contents import (
+from schemas.fields import INT96_UNIT, TextTemplate, closest, column_values, field_value, parse_json, value_text
+from schemas.file_kinds import (
     DELIMITERS,
     HEAD_BYTES,
     foreign_content,
     is_text,
     is_utf_16_or_32,
     likely_delimiter,
+    refuse_local_tables,
     text_advice,
 )
 from schemas.shards import FileVersion
-from schemas.table_folders import refuse_local_tables
-from schemas.text_template import TextTemplate, field_value, value_text
 
 _LONGEST_CELL = 2**27  # characters; the csv module stops at 131,072 unless told
 

@@ -1,4 +1,4 @@
-"""`docyard classify`: plans a run, holds its partitions, runs the job, and says what came of it."""
+"""`docyard classify`: plans a run, locks its partitions, runs the walk, and settles whatever interrupts it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import ModelBundle, load_bundle
-from pipelines.job import run_job, worker_message
-from pipelines.runners import read_beam_options
+from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.terminal import show_progress
-from schemas.errors import BundleError, ConfigError, DocyardError
+from schemas.errors import BundleError, ConfigError, DocyardError, describe_system_error, system_error
 from schemas.run_config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
 from schemas.shards import Shard
-from schemas.system_errors import describe, system_error
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES, RESOLUTIONS
 from transforms.classify_documents import classifier_for
 from transforms.plan_shards import plan_shards
@@ -82,11 +80,11 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
 
 
 def _compact(plan: RunPlan) -> str:
-    """Tends the result cache; returns the obstacle to that, or "". Published tables do not depend on the cache."""
+    """Compacts the cache of answers; returns why that failed, or "". Published tables do not depend on the cache."""
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:
-        return f"the result cache cannot be compacted: {describe(error, plan.warehouse.cache)}"
+        return f"the result cache cannot be compacted: {describe_system_error(error, plan.warehouse.cache)}"
     return ""
 
 
@@ -164,7 +162,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
 
     Raises:
         BundleError: a bundle cannot be loaded, does not answer here as recorded, or is made for another document type.
-        ConfigError: an input says otherwise than its bundle what a text is made of.
+        ConfigError: an input contradicts its bundle about the fields that make a text.
         InputError: there is nothing to read.
     """
     chosen = [_choose_bundle(item) for item in config.inputs]
@@ -241,7 +239,7 @@ def _choose_bundle(item: InputConfig) -> tuple[InputConfig, BundleChoice]:
 
 
 def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
-    """The input with what it leaves to its bundle filled in."""
+    """The input, completed by its bundle's reading rules."""
     template = bundle.reading.template
     if template and not item.text_template:
         if item.text_field != DEFAULT_TEXT_FIELD:

@@ -13,9 +13,8 @@ from pipelines.queue import queue
 from pipelines.review import audit, erase, label_studio, resolve, review
 from pipelines.run_commands import classify, dictionary, runs, sample, show, verify
 from pipelines.terminal import complain, open_missing_streams, settle_streams
-from schemas.errors import INTERRUPTED, DocyardError, RunFailedError
-from schemas.home import settle_home
-from schemas.system_errors import system_error
+from schemas.errors import INTERRUPTED, DocyardError, RunFailedError, system_error
+from schemas.system import settle_home
 
 
 class DocyardGroup(click.Group):
@@ -47,7 +46,7 @@ class DocyardGroup(click.Group):
 @click.version_option(package_name="docyard")
 @click.option("-v", "--verbose", is_flag=True, help="Log every shard, the commit, and Beam's own messages.")
 def main(verbose: bool) -> None:
-    """Classify documents in bulk with small int8 models, and account for every one."""
+    """Classify documents in bulk with small int8 models; account for every one."""
     settle_home()
     logging.basicConfig(
         format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.CRITICAL

@@ -11,9 +11,8 @@ from models.classifier import Classifier
 from models.evaluation import evaluate
 from models.evaluation.report import evaluation_page
 from models.labelled import Columns, read_evaluation_data
-from schemas.errors import ConfigError
-from schemas.system_errors import system_error
-from schemas.text_template import parse_text_template
+from schemas.errors import ConfigError, system_error
+from schemas.fields import parse_text_template
 
 
 def evaluate_file(

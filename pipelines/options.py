@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from schemas.paths import expand_database, expand_path
+from schemas.system import expand_database, expand_path
 
 
 class _PathType(click.Path):

@@ -14,7 +14,7 @@ from pipelines.options import PATH, config_option, configured_warehouse_option, 
 from pipelines.terminal import answer, report
 from schemas.codes import REQUEUEABLE
 from schemas.errors import INTERRUPTED, ConfigError, InputError
-from schemas.extras import pip_install
+from schemas.system import pip_install
 
 _workers = click.option("--workers", default=4, show_default=True, type=click.IntRange(1, 256), help="Calls at once.")
 _max_items = click.option("--max-items", type=click.IntRange(1), help="Stop after so many items.")

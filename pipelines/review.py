@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipelines.options import PATH, config_option, configured_warehouse_option, 
 from pipelines.terminal import answer, report
 from schemas.codes import ReviewAction, Role
 from schemas.errors import ConfigError, ErasureError, InputError, VerificationError
-from schemas.extras import pip_install
+from schemas.system import pip_install
 
 PASSWORD_VARIABLE = "DOCYARD_REVIEW_PASSWORD"
 _FAULTS_SHOWN = 10
@@ -55,6 +56,43 @@ def _open_queue(warehouse: str, database: str | None) -> Iterator[Any]:
         raise ConfigError(f"{error.name} is missing: {pip_install('review')}") from None
 
 
+def _on_queue(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the queue, opened, as `engine`, in place of the options that name it."""
+
+    @warehouse_option
+    @database_option
+    @functools.wraps(command)
+    def run(warehouse: str, database: str | None, **options: Any) -> None:
+        with _open_queue(warehouse, database) as engine:
+            command(engine, **options)
+
+    return run
+
+
+def _on_configured_queue(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the queue, opened, and the configuration, in place of the options that name them."""
+
+    @config_option
+    @configured_warehouse_option
+    @database_option
+    @functools.wraps(command)
+    def run(
+        config_path: Path | None,
+        warehouse: str | None,
+        database: str | None,
+        host: str | None = None,
+        port: int | None = None,
+        **options: Any,
+    ) -> None:
+        from schemas.review_config import load_review_config
+
+        config = load_review_config(config_path, host=host, port=port, warehouse=warehouse, database=database)
+        with _open_queue(config.warehouse, config.database) as engine:
+            command(engine, config, **options)
+
+    return run
+
+
 def _password() -> str:
     given = os.environ.get(PASSWORD_VARIABLE)
     return str(click.prompt("Password", hide_input=True, confirmation_prompt=True)) if given is None else given
@@ -66,75 +104,53 @@ def review() -> None:
 
 
 @review.command("serve")
-@config_option
-@configured_warehouse_option
-@database_option
 @click.option("--host", metavar="ADDRESS", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65535), metavar="N", help="0 for any free one.  [default: 8300]")
-def review_serve(
-    config_path: Path | None, warehouse: str | None, database: str | None, host: str | None, port: int | None
-) -> None:
+@_on_configured_queue
+def review_serve(engine: Any, config: Any) -> None:
     """Serve the pages until Ctrl-C."""
-    from schemas.review_config import load_review_config
+    from escalation.web.app import serve
 
-    config = load_review_config(config_path, host=host, port=port, warehouse=warehouse, database=database)
-    with _open_queue(config.warehouse, config.database) as engine:
-        from escalation.web.app import serve
-
-        serve(engine, config, report)
+    serve(engine, config, report)
 
 
 @review.command("add-user")
 @click.argument("name")
 @click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="Of the new account.")
 @click.option("--no-password", is_flag=True, help="Only a trusted proxy logs the account in.")
-@config_option
-@configured_warehouse_option
-@database_option
-def review_add_user(
-    name: str, role: str, no_password: bool, config_path: Path | None, warehouse: str | None, database: str | None
-) -> None:
+@_on_configured_queue
+def review_add_user(engine: Any, _: Any, name: str, role: str, no_password: bool) -> None:
     """Add an account.
 
     Asks for its password, or takes it from DOCYARD_REVIEW_PASSWORD.
     """
-    from schemas.review_config import load_review_config
+    from escalation.clock import now_micros
+    from escalation.database import transaction
+    from escalation.people.accounts import add_person
+    from escalation.people.rules import OPERATOR
 
-    config = load_review_config(config_path, warehouse=warehouse, database=database)
-    with _open_queue(config.warehouse, config.database) as engine:
-        from escalation.clock import now_micros
-        from escalation.database import transaction
-        from escalation.people.accounts import add_person
-        from escalation.people.rules import OPERATOR
-
-        password = None if no_password else _password()
-        with transaction(engine) as connection:
-            add_person(connection, name, Role(role), password, now_micros(), OPERATOR)
+    password = None if no_password else _password()
+    with transaction(engine) as connection:
+        add_person(connection, name, Role(role), password, now_micros(), OPERATOR)
     report(f"added {name}, {role}")
 
 
 @review.command("set-password")
 @click.argument("name")
-@config_option
-@configured_warehouse_option
-@database_option
-def review_set_password(name: str, config_path: Path | None, warehouse: str | None, database: str | None) -> None:
+@_on_configured_queue
+def review_set_password(engine: Any, _: Any, name: str) -> None:
     """Set the password of an account; its sessions end.
 
     Asks for the password, or takes it from DOCYARD_REVIEW_PASSWORD.
     """
-    from schemas.review_config import load_review_config
+    from escalation.clock import now_micros
+    from escalation.database import transaction
+    from escalation.people.accounts import set_password
+    from escalation.people.rules import OPERATOR
 
-    config = load_review_config(config_path, warehouse=warehouse, database=database)
-    with _open_queue(config.warehouse, config.database) as engine:
-        from escalation.clock import now_micros
-        from escalation.database import transaction
-        from escalation.people.accounts import set_password
-        from escalation.people.rules import OPERATOR
-
-        password = _password()
-        with transaction(engine) as connection:
-            set_password(connection, name, password, now_micros(), OPERATOR)
+    password = _password()
+    with transaction(engine) as connection:
+        set_password(connection, name, password, now_micros(), OPERATOR)
     report(f"{name} has a new password; its sessions have ended")
 
 
@@ -144,21 +160,19 @@ def audit() -> None:
 
 
 @audit.command("verify")
-@warehouse_option
-@database_option
 @click.option("--checkpoint", metavar="NUMBER:HASH", help="An end of the trail that this command printed before.")
-def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -> None:
+@_on_queue
+def audit_verify(engine: Any, checkpoint: str | None) -> None:
     """Recompute the chain of events.
 
     Judgements and settled items are compared with it.
     """
-    with _open_queue(warehouse, database) as engine:
-        from escalation.database import reading
-        from escalation.evidence.audit import parse_checkpoint, verify_trail
+    from escalation.database import reading
+    from escalation.evidence.audit import parse_checkpoint, verify_trail
 
-        known = None if checkpoint is None else parse_checkpoint(checkpoint)
-        with reading(engine) as connection:
-            found = verify_trail(connection, known)
+    known = None if checkpoint is None else parse_checkpoint(checkpoint)
+    with reading(engine) as connection:
+        found = verify_trail(connection, known)
     if found.faults:
         listed = "; ".join(f"event {fault.seq} {fault.problem}" for fault in found.faults[:_FAULTS_SHOWN])
         more = len(found.faults) - _FAULTS_SHOWN
@@ -174,26 +188,24 @@ def audit_verify(warehouse: str, database: str | None, checkpoint: str | None) -
 
 @audit.command("export")
 @_file
-@warehouse_option
-@database_option
-def audit_export(file: Path, warehouse: str, database: str | None) -> None:
+@_on_queue
+def audit_export(engine: Any, file: Path) -> None:
     """Write every event to FILE (.csv or .jsonl).
 
     A row says who, what, when and why, and what the models said. The export is an event of its own, the first one that
     the file lacks.
     """
-    with _open_queue(warehouse, database) as engine:
-        from escalation.clock import now_micros
-        from escalation.database import reading, transaction
-        from escalation.events import Event, append_event
-        from escalation.evidence.audit import export_trail
-        from escalation.people.rules import OPERATOR
+    from escalation.clock import now_micros
+    from escalation.database import reading, transaction
+    from escalation.events import Event, append_event
+    from escalation.evidence.audit import export_trail
+    from escalation.people.rules import OPERATOR
 
-        with reading(engine) as connection:
-            count = export_trail(connection, file)
-        with transaction(engine) as connection:
-            exported = Event(OPERATOR, ReviewAction.EVIDENCE_EXPORTED, None, {"events": count})
-            append_event(connection, exported, now_micros())
+    with reading(engine) as connection:
+        count = export_trail(connection, file)
+    with transaction(engine) as connection:
+        exported = Event(OPERATOR, ReviewAction.EVIDENCE_EXPORTED, None, {"events": count})
+        append_event(connection, exported, now_micros())
     report(f"{file}: {count:,} events")
 
 
@@ -214,7 +226,7 @@ def erase(
 ) -> None:
     """Erase documents from the queue and its files.
 
-    Texts, metadata, comments and answers go; the audit trail stays whole. Copies out of reach are listed, a line each.
+    Texts, metadata, comments and answers go; the audit trail stays whole. Copies out of reach are listed, one per line.
     """
     if (document_id is None) == (older_than is None):
         raise ConfigError("give one of --document-id and --older-than")
@@ -316,41 +328,25 @@ def label_studio() -> None:
 
 @label_studio.command("export")
 @_file
-@config_option
-@configured_warehouse_option
-@database_option
 @click.option("--document-type", required=True, metavar="TYPE", help="Kind of the documents; a project has one.")
 @click.option("--limit", default=1000, show_default=True, type=click.IntRange(1), help="Most tasks.")
-def label_studio_export(
-    file: Path,
-    config_path: Path | None,
-    warehouse: str | None,
-    database: str | None,
-    document_type: str,
-    limit: int,
-) -> None:
+@_on_configured_queue
+def label_studio_export(engine: Any, config: Any, file: Path, document_type: str, limit: int) -> None:
     """Write open items to FILE (.json) as tasks.
 
     With predictions, and the labelling interface beside it (.xml).
     """
-    from schemas.review_config import load_review_config
+    from escalation.clock import now_micros
+    from escalation.outcomes.label_studio import export_tasks, interface_path
+    from escalation.review.upkeep import run_upkeep
 
-    config = load_review_config(config_path, warehouse=warehouse, database=database)
-    with _open_queue(config.warehouse, config.database) as engine:
-        from escalation.clock import now_micros
-        from escalation.outcomes.label_studio import export_tasks, interface_path
-        from escalation.review.upkeep import run_upkeep
-
-        run_upkeep(engine, config, now_micros())  # admits what has reached people
-        tasks = export_tasks(engine, file, document_type, limit, now_micros())
-        report(f"{file}: {tasks:,} tasks; the labelling interface is {interface_path(file)}")
+    run_upkeep(engine, config, now_micros())  # admits what has reached people
+    tasks = export_tasks(engine, file, document_type, limit, now_micros())
+    report(f"{file}: {tasks:,} tasks; the labelling interface is {interface_path(file)}")
 
 
 @label_studio.command("import")
 @_file
-@config_option
-@configured_warehouse_option
-@database_option
 @click.option(
     "--annotators",
     "annotators_path",
@@ -358,29 +354,21 @@ def label_studio_export(
     metavar="FILE",
     help="TOML file whose table [annotators] names the account of an address or number.",
 )
-def label_studio_import(
-    file: Path,
-    config_path: Path | None,
-    warehouse: str | None,
-    database: str | None,
-    annotators_path: Path | None,
-) -> None:
+@_on_configured_queue
+def label_studio_import(engine: Any, config: Any, file: Path, annotators_path: Path | None) -> None:
     """Import annotations in FILE as judgements.
 
     FILE is a JSON export of Label Studio; importing it again changes nothing. Where an annotation is refused, or has
     changed since it was taken, the others are taken.
     """
-    from schemas.review_config import load_annotators, load_review_config
+    from escalation.clock import now_micros
+    from escalation.outcomes.label_studio import import_annotations
+    from escalation.review.upkeep import run_upkeep
+    from schemas.review_config import load_annotators
 
-    config = load_review_config(config_path, warehouse=warehouse, database=database)
     annotators = load_annotators(annotators_path) if annotators_path else {}
-    with _open_queue(config.warehouse, config.database) as engine:
-        from escalation.clock import now_micros
-        from escalation.outcomes.label_studio import import_annotations
-        from escalation.review.upkeep import run_upkeep
-
-        run_upkeep(engine, config, now_micros())
-        found = import_annotations(engine, file, config, now_micros(), annotators)
+    run_upkeep(engine, config, now_micros())
+    found = import_annotations(engine, file, config, now_micros(), annotators)
     report(
         f"{file}: {found.taken:,} annotations taken, {found.known:,} known before, {found.skipped:,} skipped in Label "
         f"Studio, {len(found.changed):,} changed since they were taken, {len(found.refused):,} refused"

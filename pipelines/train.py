@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from schemas.errors import ConfigError
-from schemas.paths import expand_path
+from schemas.system import expand_path
 
 DATA_VARIABLE = "DOCYARD_DATA"
 

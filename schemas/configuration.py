@@ -26,11 +26,12 @@ from pydantic import AfterValidator, ConfigDict, GetCoreSchemaHandler, TypeAdapt
 from pydantic_core import CoreSchema, core_schema
 
 from schemas.errors import ConfigError, DocyardError
-from schemas.field_names import closest
-from schemas.paths import expand_database, expand_path
+from schemas.fields import closest
+from schemas.system import expand_database, expand_path
 
 T = TypeVar("T")
 
+_SET_IT = "; set every required key in the configuration file or by flag"
 _STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 # Beginnings of tomllib's messages, and the mistake that is probably behind each.
@@ -60,13 +61,19 @@ _EXPECTED = {
 _FOUND = {"dict": "a table", "list": "a list", "tuple": "a list", "NoneType": "null"}
 
 
+@typing.overload
+def validated(kind: type[T], *, error: type[DocyardError] = ...) -> type[T]: ...
+@typing.overload
+def validated(kind: None = None, *, error: type[DocyardError]) -> Callable[[type[T]], type[T]]: ...
 @typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
-def validated(kind: type[T]) -> type[T]:
+def validated(kind: type[T] | None = None, *, error: type[DocyardError] = ConfigError) -> Any:
     """Makes a frozen dataclass that checks its values; see the module's docstring.
 
     Raises:
-        ConfigError: on making an instance whose values cannot be used.
+        DocyardError: `error`, on making an instance whose values cannot be used.
     """
+    if kind is None:
+        return functools.partial(validated, error=error)
     made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)(kind)
     checked: Callable[..., None] = made.__init__
 
@@ -74,14 +81,16 @@ def validated(kind: type[T]) -> type[T]:
     def checked_init(self: Any, *values: Any, **named: Any) -> None:
         try:
             checked(self, *values, **named)
-        except pydantic.ValidationError as error:
-            raise ConfigError(_in_one_line(error, made)) from None
+        except pydantic.ValidationError as found:
+            raise error(_in_one_line(found, made)) from None
 
     made.__init__ = checked_init
-    return made  # type: ignore[no-any-return]
+    return made
 
 
-def read_values(kind: type[T], values: Any, where: str = "", error: type[DocyardError] = ConfigError) -> T:
+def read_values(
+    kind: type[T], values: Any, where: str = "", error: type[DocyardError] = ConfigError, remedy: str = ""
+) -> T:
     """Makes an instance of a `validated` class of the values of a TOML or JSON file.
 
     Args:
@@ -89,6 +98,7 @@ def read_values(kind: type[T], values: Any, where: str = "", error: type[Docyard
         values: tables, lists and scalars, as a parser gives them.
         where: the file, for messages.
         error: the error to raise.
+        remedy: what to do, for every message.
 
     Raises:
         DocyardError: `error`: a key is unknown or missing, or a value cannot be used.
@@ -97,7 +107,10 @@ def read_values(kind: type[T], values: Any, where: str = "", error: type[Docyard
         # As JSON, because strict reading then still takes a list for a tuple and a table for a class.
         return TypeAdapter(kind).validate_json(json.dumps(values, default=_json_value))
     except pydantic.ValidationError as found:
-        raise error((where and f"{where}: ") + _in_one_line(found, kind)) from None
+        message = _in_one_line(found, kind)
+        if error is not ConfigError:  # JSON, which no person writes
+            message = re.sub("(expected|found) a table", r"\1 an object", message).removesuffix(_SET_IT)
+        raise error((where and f"{where}: ") + message + (remedy and f"; {remedy}")) from None
 
 
 def load_values(kind: type[T], path: Path | None, overrides: Mapping[str, Any]) -> T:
@@ -170,7 +183,9 @@ class Within:
 
     def __str__(self) -> str:
         low, _, high = self.interval[1:-1].partition(", ")
-        return f"at least {low}" if high == "inf" else f"a number in {self.interval}"
+        if high == "inf":
+            return f"at least {low}" if self.interval.startswith("[") else f"more than {low}"
+        return f"a number in {self.interval}"
 
     def _checked(self, value: float | None) -> float | None:
         low, high = map(float, self.interval[1:-1].split(","))
@@ -252,8 +267,7 @@ def _in_one_line(error: pydantic.ValidationError, kind: Any) -> str:
             return f"unknown key {_key(each['loc'], kind)!r}; {hint}known keys here: {', '.join(known)}"
     missing = [repr(_key(each["loc"], kind)) for each in found if each["type"] == "missing"]
     if missing:
-        are, them = ("is", "it") if len(missing) == 1 else ("are", "them")
-        return f"{', '.join(missing)} {are} missing; set {them} in the configuration file or by flag"
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing{_SET_IT}"
     each = found[0]
     place, complaint = _key(each["loc"], kind), _complaint(each)
     if complaint.startswith("."):  # of several keys of a table, the first of which it names
@@ -276,6 +290,7 @@ def _key(place: tuple[int | str, ...], kind: Any) -> str:
     """A place as it is written in a file: `inputs[0].paths`, `files['card.md'].bytes`."""
     if place and isinstance(place[0], int):  # an argument without its name
         place = (dataclasses.fields(kind)[place[0]].name, *place[1:])
+    place = tuple(step for step in place if step != "[key]")
     steps = [f".{step}" if re.fullmatch(r"[A-Za-z_][\w-]*", str(step)) else f"[{step!r}]" for step in place]
     return "".join(steps).removeprefix(".")
 

@@ -17,8 +17,7 @@ from pydantic import AfterValidator
 from schemas.configuration import DocumentType, FolderText, IsoDate, PathText, Within, load_values, validated
 from schemas.configuration import read_toml as read_toml
 from schemas.errors import ConfigError
-from schemas.field_names import closest
-from schemas.text_template import TextTemplate, parse_text_template
+from schemas.fields import TextTemplate, closest, parse_text_template
 
 DEFAULT_TEXT_FIELD = "text"
 T = TypeVar("T")

@@ -63,9 +63,19 @@ def queue_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return new_database(request.getfixturevalue("postgresql"))
 
 
+@pytest.fixture(scope="session")
+def ready_queue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with an empty queue, to be copied: that is faster than making its tables."""
+    folder = tmp_path_factory.mktemp("ready")
+    with opened(new_sqlite(folder)):
+        return folder / "queue.sqlite"
+
+
 @pytest.fixture
-def queue(queue_url: str) -> Iterator[sa.Engine]:
+def queue(queue_url: str, ready_queue: Path) -> Iterator[sa.Engine]:
     """An empty queue."""
+    if queue_url.startswith("sqlite"):
+        shutil.copy(ready_queue, str(sa.make_url(queue_url).database))
     with opened(queue_url) as engine:
         yield engine
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import apache_beam as beam
 
+from schemas.errors import describe_system_error
 from schemas.shards import Shard
-from schemas.system_errors import describe
 from transforms.classify_documents import cache_for, classifier_for, classify_documents, route_documents
 from transforms.commit_run import commit_run
 from transforms.read_shard import read_shard
@@ -58,7 +58,7 @@ def classify(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()  # loading the model is not this shard's time
     table = classify_documents(shard.table, classifier, cache)
     if cache is not None and cache.failure is not None:
-        found = describe(OSError(cache.failure.errno, ""), plan.warehouse.cache)
+        found = describe_system_error(OSError(cache.failure.errno, ""), plan.warehouse.cache)
         plan.leave_warning("cache", f"the result cache cannot be written, and the run went on without it: {found}")
     yield shard.with_table(table, "classify", time.perf_counter() - started)
 

@@ -13,11 +13,10 @@ import orjson
 
 from schemas.codes import Reason
 from schemas.errors import ConfigError, InputError
-from schemas.field_names import fields_found
-from schemas.file_contents import HEAD_BYTES, delimiter_between, foreign_content, text_advice
+from schemas.fields import field_value, fields_found
+from schemas.file_kinds import HEAD_BYTES, delimiter_between, foreign_content, text_advice
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import Shard, TextFile
-from schemas.text_template import field_value
 from transforms.readers.delimited import read_header
 from transforms.readers.files import DamagedFileError, check_content, open_file, shard_lines
 from transforms.readers.listing import list_files

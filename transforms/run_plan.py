@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schemas.errors import DocyardError, error_named
+from schemas.errors import DocyardError, error_named, is_explained, system_error
 from schemas.run_config import RunConfig
-from schemas.system_errors import is_explained, system_error
 from warehouse.files import write_durably
 from warehouse.layout import Partition, Warehouse
 from warehouse.manifest import Manifest, RunStatus

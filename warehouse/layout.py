@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from schemas.errors import ConfigError
-from schemas.system_errors import system_error
+from schemas.errors import ConfigError, system_error
 from warehouse.files import made_in, make_folder, make_private_folder
 
 SUCCESS_FILE = "_SUCCESS"

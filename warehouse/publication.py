@@ -22,8 +22,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from schemas.errors import DocyardError, LockedError, RunFailedError, StorageError, VerificationError
-from schemas.system_errors import system_error
+from schemas.errors import DocyardError, LockedError, RunFailedError, StorageError, VerificationError, system_error
 from schemas.tables import PUBLISHED_TABLES
 from warehouse.files import (
     made_in,

@@ -17,8 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from schemas.errors import DocyardError, StorageError
-from schemas.system_errors import system_error
+from schemas.errors import DocyardError, StorageError, system_error
 from schemas.tables import PUBLISHED_TABLES
 from warehouse.files import (
     PRIVATE_FILE,

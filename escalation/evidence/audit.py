@@ -65,7 +65,7 @@ def parse_checkpoint(text: str) -> Checkpoint:
     """Reads "number:hash", as `docyard audit verify` prints it.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not a checkpoint.
     """
     number, _, digest = text.strip().partition(":")
     if not (number.isascii() and number.isdigit() and len(digest) == (64 if int(number) else 0)):
@@ -95,7 +95,7 @@ def _row_faults(
         seen.add(place)
         row = rows.get(place)
         if row is None:
-            faults.append(ChainFault(event["seq"], f"tells of a {name} that is in no table any more"))
+            faults.append(ChainFault(event["seq"], f"tells of a {name} that is no longer in any table"))
         elif _differs(event, said, row, evidence(row), row["item_key"] in erased):
             faults.append(ChainFault(event["seq"], f"tells of a {name} that was changed in its table since"))
     end = checkpoint(connection).seq
@@ -196,7 +196,7 @@ def _reuse_faults(connection: sa.Connection) -> list[ChainFault]:
             place = (event.item_key, said["cycle"])
             seen.add(place)
             if rows.get(place) != {name: said[name] for name in names}:
-                faults.append(ChainFault(event.seq, "tells of a reused decision that is otherwise in its table"))
+                faults.append(ChainFault(event.seq, "tells of a reused decision that differs from its table"))
     end, unknown = checkpoint(connection).seq, sorted(set(rows) - seen)
     words = "the trail knows nothing of a decision reused for item"
     return faults + [ChainFault(end, f"{words} {key}") for key, _ in unknown]
@@ -231,7 +231,7 @@ _SUFFIXES = (".csv", ".jsonl")
 
 
 def export_trail(connection: sa.Connection, path: Path) -> int:
-    """Writes every event, in order, one row each; returns how many.
+    """Writes every event, in order, one row per event; returns how many.
 
     Raises:
         ConfigError: the file's name says no format.

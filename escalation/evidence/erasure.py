@@ -153,7 +153,7 @@ def overwrite_blanked(engine: sa.Engine, patience: float) -> tuple[str, ...]:
         patience: seconds to wait for others who use the database.
 
     Returns:
-        Places that still hold the words, and the reason, a line each; empty where Docyard can reach none.
+        Places that still hold the words, and the reason, one line per place; empty where Docyard can reach none.
     """
     if engine.dialect.name == "sqlite":
         return _rewrite_sqlite(Path(engine.url.database or ""), patience)
@@ -269,7 +269,7 @@ def find_copies(
         asked_for: documents to look for in the files, be they in the queue or not.
 
     Returns:
-        A line each: the place, which an erasure does not reach, what was found there, and what to do.
+        One line per place that an erasure does not reach: what was found there, and what to do.
     """
     columns = sa.select(items.c.document_type, items.c.document_id).where(which).distinct()
     documents = {*asked_for, *((row.document_type, row.document_id) for row in connection.execute(columns))}

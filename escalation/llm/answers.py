@@ -73,7 +73,7 @@ def _read(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
         content = _text(message["content"])
     except (KeyError, IndexError, TypeError):
         raise RefusedAnswerError(
-            "no_completion", advice="its answer is no chat completion; check llm.base_url"
+            "no_completion", advice="its answer is not a chat completion; check llm.base_url"
         ) from None
     finish, refusal = choice.get("finish_reason"), message.get("refusal")
     if finish in ("content_filter", "refusal") or (refusal and not content.strip()):

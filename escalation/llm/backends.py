@@ -1,7 +1,7 @@
 """Backends: the LLM that is asked, configured or embedded, and the name under which its answers are kept.
 
 The embedded one is a small LLM in this process behind an OpenAI-compatible server on loopback: the whole path without
-network or key. It proves that the path works and no more: its answers never settle anything.
+network or key. It proves only that the path works: its answers never settle anything.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from escalation.llm.endpoint import Endpoint
 from escalation.llm.prompt import request_settings
 from schemas.drain_config import EMBEDDED, DrainConfig, LlmConfig
 from schemas.errors import ConfigError, EndpointError
-from schemas.extras import pip_install
+from schemas.system import pip_install
 
 KEY_VARIABLE = "DOCYARD_LLM_API_KEY"
 EMBEDDED_MODEL = "smollm2-135m-instruct"

@@ -30,8 +30,7 @@ from escalation.llm.work import book_refusal, open_or_reuse, prepare, put_back, 
 from escalation.tables import batches, calls, items
 from schemas.codes import CallStatus, EventAction, ItemCode
 from schemas.drain_config import EMBEDDED
-from schemas.errors import ConfigError, InputError
-from schemas.system_errors import system_error
+from schemas.errors import ConfigError, InputError, system_error
 from warehouse.files import make_private_folder, open_private
 
 MAX_REQUESTS = 50_000
@@ -224,7 +223,7 @@ class ImportedBatch:
         """The lines that cannot have been meant, and what to do about them; "" where there are none."""
         if self.unreadable:
             return (
-                f"{self.unreadable:,} lines are no answers of a batch, as in a file that was cut off; the others are "
+                f"{self.unreadable:,} lines are not answers of a batch, as in a file that was cut off; the others are "
                 "recorded: get the whole file and import it again"
             )
         if self.unknown:

@@ -146,7 +146,7 @@ def _calls_in_flight(connection: sa.Connection, since: int) -> bool:
 def close_call(
     connection: sa.Connection, call_id: str, outcome: Answer | CallFailedError, price: Price | None, now: int
 ) -> bool:
-    """Records what a call came to; a valid answer is stored for ever.
+    """Records what a call came to; a valid answer is stored permanently.
 
     Returns:
         False where the call counted as lost, and the same prompt has another answer by now.

@@ -54,7 +54,7 @@ class Breaker:
 
         Args:
             retry_after: seconds it asks to be left alone, if it does.
-            began: time the call began. Calls that were under way together when the last failure was counted are one
+            began: time the call began. Calls in flight together when the last failure was counted are one
                 failure, not as many as there are workers.
             why: the failure's code, for the error that may end the work.
         """

@@ -64,7 +64,7 @@ class Qualified:
 
 
 def escalated_texts(classifier: Classifier, texts: Sequence[str], gold: Sequence[str]) -> list[LabelledText]:
-    """Those that the bundle's policy would escalate for a low confidence, in an order made by hashes of the texts."""
+    """The texts that the policy would escalate for a low confidence, in an order made by hashes of the texts."""
     bundle = classifier.bundle
     scores = classifier.classify(list(texts))
     found = {}
@@ -255,7 +255,7 @@ class Fit:
 
     Attributes:
         n: texts.
-        small_correct: of which the small model alone has right.
+        small_correct: of which the small model has right by itself.
         combined_correct: of which the combined vote has right, each by a weight learned on other texts.
         gain: the difference as a share of n.
         gain_low: lower end of its 95% interval, from the texts on which the two differ.

@@ -280,7 +280,7 @@ class Caller:
                 put_back(self.context, refusal.item)
 
     def fault_of_setup(self, refusals: list[Refusal]) -> DocyardError:
-        """The error that says so."""
+        """The error that ends the work."""
         return fault_of_setup(self._endpoint.host, refusals, self.trial.n_refused())
 
     def _ask(self, prompt: Prompt, call_id: str, item: Item | None) -> Answer | CallFailedError:

@@ -59,7 +59,7 @@ class MaskedText:
 
 
 class UnmaskableError(Exception):
-    """A text cannot be masked, because the recogniser of names failed; it must not leave. The message says no more."""
+    """A text cannot be masked, because the recogniser of names failed; it must not leave, not even in a message."""
 
 
 class Masker:

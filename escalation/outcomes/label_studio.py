@@ -64,7 +64,7 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
         Number of tasks.
 
     Raises:
-        InputError: there is none.
+        InputError: there are none.
     """
     waiting = (
         sa.select(items, reviews.c.suggestion, reviews.c.confidence.label("suggestion_confidence"))
@@ -93,7 +93,6 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
 
 
 def interface_path(path: Path) -> Path:
-    """The path of the labelling interface of a task file."""
     return path.with_suffix(".xml")
 
 
@@ -223,7 +222,7 @@ class _Annotation:
         return given[0]
 
     def difference_from(self, before: sa.RowMapping) -> str:
-        """The difference between it and the judgement it became; "" if there is none."""
+        """The difference between it and the judgement it became; "" if they agree."""
         remedy = "if that is right, an adjudicator reopens the item"
         was = f"was taken as {before['label']!r} by {before['person']}"
         if self.skipped:

@@ -140,7 +140,6 @@ def duckdb_sql(warehouse: Path) -> str:
 
 
 def write_duckdb_sql(path: Path, warehouse: Path) -> None:
-    """Writes that script; its paths are absolute."""
     write_durably(path, duckdb_sql(warehouse.absolute()).encode())
 
 

@@ -106,7 +106,7 @@ def count_attempt(connection: sa.Connection, name: str, client: str, now: int, c
     """
     old = now - round(config.failure_minutes * 60 * SECOND)
     connection.execute(sa.delete(log_in_failures).where(log_in_failures.c.at <= old))
-    if is_postgresql(connection):  # SQLite has one writer anyhow
+    if is_postgresql(connection):  # SQLite has one writer in any case
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     seconds = blocked_seconds(connection, name, client, now, config)
     if not seconds:
@@ -163,12 +163,10 @@ def find_session(connection: sa.Connection, token: str, now: int, config: Sessio
 
 
 def touch_session(connection: sa.Connection, session: Session, now: int) -> None:
-    """Writes that the person is still there."""
     connection.execute(sa.update(sessions).where(sessions.c.token_sha256 == session.token_sha256).values(seen_at=now))
 
 
 def end_session(connection: sa.Connection, token: str) -> None:
-    """Ends the session of a token, if there is one."""
     connection.execute(sa.delete(sessions).where(sessions.c.token_sha256 == _hash(token)))
 
 

@@ -70,7 +70,7 @@ def run_upkeep(engine: sa.Engine, config: ReviewConfig, now: int) -> Counter[str
     total: Counter[str] = Counter()
     while True:
         with transaction(engine) as connection:
-            if is_postgresql(connection):  # SQLite has one writer anyhow
+            if is_postgresql(connection):  # SQLite has one writer in any case
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
             done = Counter(released=release_withdrawn(connection, now), admitted=admit_items(connection, config, now))
             done["overdue"] = mark_overdue(connection, now)

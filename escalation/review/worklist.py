@@ -202,7 +202,7 @@ def get_review(connection: sa.Connection, key: str, *, lock: bool = False) -> sa
     """The review of an item; with `lock`, the item and it are locked, so that no two people change it at once.
 
     Raises:
-        Refusal: there is none.
+        Refusal: the item is not in review.
     """
     wanted = sa.select(reviews).where(reviews.c.item_key == key)
     if lock and is_postgresql(connection):
@@ -233,7 +233,6 @@ def new_review(item: sa.RowMapping, cycle: int, **columns: Any) -> dict[str, Any
 
 
 def closing_columns(now: int) -> dict[str, Any]:
-    """The columns that close a review."""
     return {"stage": ReviewStage.CLOSED.value, "closed_at": now, **_FREE}
 
 

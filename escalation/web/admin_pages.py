@@ -84,7 +84,7 @@ def change_password(request: PageRequest) -> Response:
     except Refusal as refusal:
         if refusal.code is not RefusalCode.WRONG_PASSWORD:
             raise
-        raise Refusal(RefusalCode.BAD_INPUT, "Your present password is another one.") from None
+        raise Refusal(RefusalCode.BAD_INPUT, "The current password is wrong.") from None
     response = see_other(request.link("/account", note="password"))
     request.app.set_cookie(response, token)
     return response
@@ -122,7 +122,6 @@ def trail_page(request: PageRequest) -> Response:
 
 
 def help_page(request: PageRequest) -> Response:
-    """Keys, roles and rules."""
     return request.page("help.html", roles=Role)
 
 

@@ -271,7 +271,6 @@ def log_in_page(app: App) -> Endpoint:
 
 
 def log_out(request: PageRequest) -> Response:
-    """Ends the session."""
     with transaction(request.engine) as connection:
         end_session(connection, request.http.cookies.get(COOKIE, ""))
         append_event(connection, Event(request.person.actor, ReviewAction.LOGGED_OUT), request.now)
@@ -281,15 +280,7 @@ def log_out(request: PageRequest) -> Response:
 
 
 def refused_page(app: App, status: int, text: str, kept: Fields | None = None, again: str = "") -> Response:
-    """A page of ours that says why there is nothing else.
-
-    Args:
-        app: the server.
-        status: of the answer.
-        text: why.
-        kept: the fields of the form that was sent.
-        again: address to which they can be sent once more; "" where that is of no use.
-    """
+    """A page of ours that says why there is nothing else, with the form that was sent and the address to try again."""
     shown = typed_fields(kept or {})
     return app.page("refused.html", status, words=text, kept=kept or {}, shown=shown, again=again)
 
@@ -340,17 +331,9 @@ def _log_in_form(
     action: str = "",
     status: int = 200,
 ) -> Response:
-    """The page that asks for name and password.
+    """The page that asks for name and password, alone or in the middle of another form, whose fields it keeps.
 
-    Args:
-        app: the server.
-        refused: the previous attempt's refusal.
-        leads_to: path of the page after the log-in.
-        name: as it was typed before.
-        logged_in: the person who is logged in already.
-        kept: the fields of another form that is carried through the log-in.
-        action: address that form was sent to, which also takes the log-in then.
-        status: of the answer, where nothing was refused.
+    `action` is the address that the other form was sent to, which then also takes the log-in.
     """
     response = app.page(
         "log_in.html",

@@ -136,22 +136,18 @@ def span(micros: int) -> str:
 
 
 def clock(micros: int) -> str:
-    """A time as people read it, in UTC, to the minute."""
     return f"{_utc(micros):%Y-%m-%d %H:%M} UTC"
 
 
 def plain(code: str) -> str:
-    """A code that is a word already."""
     return str(code).replace("_", " ")
 
 
 def sentence(text: str) -> str:
-    """A phrase as the start of a sentence."""
     return text[:1].upper() + text[1:]
 
 
 def code_words(code: str) -> str:
-    """A code of the queue as a short phrase."""
     return CODE_WORDS.get(code, plain(code))
 
 

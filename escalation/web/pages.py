@@ -40,7 +40,6 @@ _TRIES = 5  # on PostgreSQL, somebody else may take the same item at the same mo
 
 
 def list_page(request: PageRequest) -> Response:
-    """One page of the list, with counts of the open items."""
     filters = request.filters()
     with reading(request.engine) as connection:
         listed = worklist(connection, request.person, filters, request.now)
@@ -148,7 +147,6 @@ def claim_item(request: PageRequest) -> Response:
 
 
 def release_item(request: PageRequest) -> Response:
-    """Gives the item back."""
     with transaction(request.engine) as connection:
         release(connection, request.person, _key(request), request.now)
     return see_other(request.link("/", note="released"))
@@ -183,7 +181,6 @@ def judge_item(request: PageRequest) -> Response:
 
 
 def reopen_item(request: PageRequest) -> Response:
-    """Sends a settled item back to be judged again."""
     with transaction(request.engine) as connection:
         reopen(connection, request.person, _key(request), request.form.get("comment", "").strip(), request.now)
     return see_other(request.link("/", note="reopened"))

@@ -166,7 +166,6 @@ def with_query(path: str, fields: Mapping[str, str]) -> str:
 
 
 def see_other(address: str) -> Response:
-    """The answer to a POST: a redirect, so that reloading does not repeat the POST."""
     return RedirectResponse(address, 303)
 
 

@@ -16,8 +16,8 @@ from models.training.lora import Lora
 from models.training.parity import ParityLimits
 from models.training.pruning import Pruning
 from schemas.errors import BundleError, ConfigError
-from schemas.paths import PathText
 from schemas.run_config import Split, build, read_toml
+from schemas.system import PathText
 
 
 @dataclass(frozen=True)

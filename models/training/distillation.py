@@ -14,8 +14,8 @@ from models.training.fine_tuning import UNLABELLED, mixed_precision, training_de
 from models.training.linear_model import MIN_ROWS, out_of_sample_probabilities
 from models.training.network import MeanPooledClassifier
 from schemas.errors import ConfigError
-from schemas.paths import PathText
 from schemas.run_config import check_ranges
+from schemas.system import PathText
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import pandas as pd
 
 from models.labelled import SUFFIXES, label_of, name_of, read_records, several_labels, text_of
 from schemas.errors import ConfigError, InputError
-from schemas.paths import PathText
-from schemas.text_template import field_value, parse_text_template
+from schemas.fields import field_value, parse_text_template
+from schemas.system import PathText
 
 DEFAULT_ID_COLUMN = "id"
 COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "same_text")

@@ -16,8 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import ConfigError
-from schemas.system_errors import system_error
+from schemas.errors import ConfigError, system_error
 
 TRUTH_FILE = "_truth.csv"  # readers skip names that start with an underscore
 OUT_OF_SCOPE_LABEL = "oos"

@@ -13,8 +13,7 @@ from pipelines.sampling.export import SampleSummary
 from pipelines.sampling.receipts import write_receipt_sample
 from pipelines.sampling.tickets import write_ticket_sample
 from pipelines.sampling.transactions import SEMICOLON_FILES, write_transaction_sample
-from schemas.errors import ConfigError
-from schemas.system_errors import system_error
+from schemas.errors import ConfigError, system_error
 
 RUN_FILE = "run.toml"
 WRITERS: dict[str, Callable[[Path, int, int], SampleSummary]] = {  # folder, number of documents, seed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.home import NOWHERE, settle_home
+from schemas.system import NOWHERE, settle_home
 from tests.support.small_runs import classify_arguments, documents, write_jsonl
 
 # Nothing but its number is known of the user.

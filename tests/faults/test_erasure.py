@@ -29,6 +29,8 @@ from tests.support.review_cases import ANNA, TWO_PEOPLE, fill, in_review, item, 
 from warehouse.layout import Partition, Warehouse, open_warehouse
 from warehouse.locks import hold_partitions
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 SECRET = "the-one-secret-sentence"
 SOON = 0.1
 
@@ -272,6 +274,7 @@ def test_a_document_that_never_reached_the_queue_is_looked_for_in_the_warehouse(
     assert "rows" not in of_another_type.output
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_what_an_llm_says_of_a_document_that_was_erased_meanwhile_is_not_kept(queue: sa.Engine) -> None:
     fill(queue, in_review("a"), in_review("b"))
     with transaction(queue) as connection:

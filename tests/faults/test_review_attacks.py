@@ -18,6 +18,8 @@ from tests.support.queue_databases import SECOND
 from tests.support.review_cases import EVERYBODY, PASSWORD, TWO_PEOPLE, actions, fill, hire, in_review, review_row
 from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 DECIDED = {"choice": "label:delivery", "reason": "text_says_so", "comment": ""}
 EVIL = "https://evil.example"
 
@@ -44,24 +46,14 @@ POSTS = [
 # Forged requests
 
 
-@pytest.mark.parametrize("path", POSTS)
-@pytest.mark.parametrize(
-    "headers",
-    [
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
-        {"Sec-Fetch-Site": "none"},
-        {"Sec-Fetch-Site": "", "Origin": "http://127.0.0.1:8300"},
-    ],
-    ids=str,
-)
-def test_a_form_from_another_site_is_refused_even_with_its_token(
-    office: sa.Engine, path: str, headers: dict[str, str]
-) -> None:
+def test_a_form_from_another_site_is_refused_even_with_its_token(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
     form = {"csrf": token(client), "name": "ben", "password": PASSWORD}
     before = actions(office)
-    assert client.post(path, data=form, headers=headers).status_code == 403
+    elsewhere = [{"Sec-Fetch-Site": site} for site in ("cross-site", "same-site", "none")]
+    for headers in (*elsewhere, {"Sec-Fetch-Site": "", "Origin": "http://127.0.0.1:8300"}):
+        answers = {path: client.post(path, data=form, headers=headers).status_code for path in POSTS}
+        assert answers == dict.fromkeys(POSTS, 403), headers
     assert actions(office) == before
 
 
@@ -75,21 +67,21 @@ def test_an_older_browser_is_judged_by_the_origin_it_names(office: sa.Engine) ->
     assert client.post("/items/a/claim", data=form, headers={"Origin": "http://127.0.0.1:8300"}).status_code == 303
 
 
-@pytest.mark.parametrize("path", [path for path in POSTS if path != "/log-in"])
-def test_a_form_without_the_token_of_its_session_is_refused(office: sa.Engine, path: str) -> None:
+def test_a_form_without_the_token_of_its_session_is_refused(office: sa.Engine) -> None:
     anna, ben = logged_in(office, "anna"), logged_in(office, "ben")
-    before = actions(office)
+    before, paths = actions(office), [path for path in POSTS if path != "/log-in"]
     for form in ({}, {"csrf": ""}, {"csrf": "é"}, {"csrf": token(ben)}):
-        assert anna.post(path, data=form).status_code == 403
+        assert {path: anna.post(path, data=form).status_code for path in paths} == dict.fromkeys(paths, 403), form
     assert actions(office) == before
 
 
-@pytest.mark.parametrize("path", [path for path in POSTS if path not in ("/log-in", "/people")])
-def test_nothing_is_changed_by_following_a_link(office: sa.Engine, path: str) -> None:
-    before = actions(office)
+def test_nothing_is_changed_by_following_a_link(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
-    assert client.get(path).status_code in (404, 405)
-    assert actions(office)[len(before) :] == ["logged_in"]
+    before = actions(office)
+    for path in POSTS:
+        if path not in ("/log-in", "/people"):
+            assert client.get(path).status_code in (404, 405), path
+    assert actions(office) == before
 
 
 # Sessions
@@ -136,6 +128,7 @@ def test_a_session_that_was_ended_stays_ended(office: sa.Engine) -> None:
 # Guessing
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_guessing_a_password_is_stopped_and_recorded(office: sa.Engine) -> None:
     clock = Clock()
     config = ReviewConfig(sessions=SessionConfig(max_failures=3))
@@ -188,6 +181,7 @@ def test_items_are_not_found_by_guessing(office: sa.Engine) -> None:
         assert client.get(f"/items/{key}").status_code == 404
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_nul_gets_nowhere(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
     send(client, "/items/a/claim")
@@ -197,27 +191,29 @@ def test_a_nul_gets_nowhere(office: sa.Engine) -> None:
     assert log_in(browser(office), "an\0na").status_code == 400
 
 
-@pytest.mark.parametrize("who", [person.name for person in EVERYBODY if person.name != "ada"])
-def test_only_admins_reach_accounts(office: sa.Engine, who: str) -> None:
-    client = logged_in(office, who)
-    assert client.get("/people").status_code == 403
-    assert send(client, "/people", name=who, role="admin", active="yes").status_code == 403
-    assert send(client, "/people", name="ada", role="reviewer").status_code == 403
+def test_only_admins_reach_accounts(office: sa.Engine) -> None:
+    for who in (person.name for person in EVERYBODY if person.name != "ada"):
+        client = logged_in(office, who)
+        assert client.get("/people").status_code == 403, who
+        assert send(client, "/people", name=who, role="admin", active="yes").status_code == 403
+        assert send(client, "/people", name="ada", role="reviewer").status_code == 403
 
 
-@pytest.mark.parametrize("who", ["otto", "ada"])
-def test_who_does_not_judge_cannot_by_sending_the_form_anyway(office: sa.Engine, who: str) -> None:
-    client = logged_in(office, who)
-    assert send(client, "/items/a/claim").status_code == 403
-    assert send(client, "/items/a/judge", **DECIDED).status_code == 403
-    assert send(client, "/next").headers["location"] == "/?note=none"
+def test_who_does_not_judge_cannot_by_sending_the_form_anyway(office: sa.Engine) -> None:
+    for client in (logged_in(office, "otto"), logged_in(office, "ada")):
+        assert send(client, "/items/a/claim").status_code == 403
+        assert send(client, "/items/a/judge", **DECIDED).status_code == 403
+        assert send(client, "/next").headers["location"] == "/?note=none"
 
 
-@pytest.mark.parametrize("who", ["anna", "caro"])
-def test_the_trail_is_for_auditors_and_admins(office: sa.Engine, who: str) -> None:
-    assert logged_in(office, who).get("/trail").status_code == 403
+def test_the_trail_is_for_auditors_and_admins(office: sa.Engine) -> None:
+    assert [logged_in(office, who).get("/trail").status_code for who in ("anna", "caro", "otto", "ada")] == [
+        *(403, 403),
+        *(200, 200),
+    ]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_first_judgement_leaks_into_no_page_of_the_second_person(queue: sa.Engine) -> None:
     config = ReviewConfig(four_eyes=TWO_PEOPLE)
     hire(queue, with_password=True)
@@ -257,44 +253,42 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-def test_what_a_document_says_stays_text_wherever_it_is_shown(queue: sa.Engine, text: str) -> None:
+def test_what_a_document_says_stays_text_wherever_it_is_shown(queue: sa.Engine) -> None:
     hire(queue, with_password=True)
-    hostile = {
-        "text": text,
-        "document_id": f"id {text}",
-        "source_uri": text,
-        "label": text,
-        "candidates": json.dumps([[text, 0.5], ["billing", 0.3]]),
-        "metadata": json.dumps({"subject": text, "n": 5}),
-    }
-    fill(queue, in_review("a", **hostile))
+    for key, text in enumerate(HOSTILE):
+        hostile = {
+            "text": text,
+            "document_id": f"id {text}",
+            "source_uri": text,
+            "label": text,
+            "candidates": json.dumps([[text, 0.5], ["billing", 0.3]]),
+            "metadata": json.dumps({"subject": text, "n": 5}),
+        }
+        fill(queue, in_review(str(key), **hostile))
     client = logged_in(queue, "anna")
-    send(client, "/items/a/claim")
-    for path in ("/items/a", "/?view=mine", f"/?suggestion={text}", f"/log-in?next={text}"):
-        page = client.get(path)
-        seen = Tags()
-        seen.feed(page.text)
-        assert page.status_code == 200
-        assert str(7191 * 7919) not in page.text
-        assert not [name for name in seen.attributes if name.startswith("on")]
-        assert "iframe" not in seen.found
-        assert seen.found.count("script") == 2
-        assert seen.found.count("img") == 1
+    for key, text in enumerate(HOSTILE):
+        send(client, f"/items/{key}/claim")
+        for path in (f"/items/{key}", "/?view=mine", f"/?suggestion={text}", f"/log-in?next={text}"):
+            page = client.get(path)
+            seen = Tags()
+            seen.feed(page.text)
+            assert page.status_code == 200
+            assert str(7191 * 7919) not in page.text
+            assert not [name for name in seen.attributes if name.startswith("on")]
+            assert "iframe" not in seen.found
+            assert seen.found.count("script") == 2
+            assert seen.found.count("img") == 1
 
 
-@pytest.mark.parametrize("attack", ["' OR '1'='1", "'; DROP TABLE items; --", "ticket' UNION SELECT 1 --"])
-@pytest.mark.parametrize("field", ["document_type", "code", "suggestion"])
-def test_sql_in_a_filter_is_a_value_that_nothing_has(office: sa.Engine, field: str, attack: str) -> None:
+@pytest.mark.databases("sqlite", "postgresql")
+def test_sql_in_a_filter_is_a_value_that_nothing_has(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
-    assert "0 items:" in client.get("/", params={field: attack}).text
+    for attack in ("' OR '1'='1", "'; DROP TABLE items; --", "ticket' UNION SELECT 1 --"):
+        for field in ("document_type", "code", "suggestion"):
+            assert "0 items:" in client.get("/", params={field: attack}).text
     assert "2 items:" in client.get("/").text
-
-
-@pytest.mark.parametrize("field", ["view", "order", "after"])
-def test_sql_where_a_word_of_ours_is_expected_is_refused(office: sa.Engine, field: str) -> None:
-    client = logged_in(office, "anna")
-    assert client.get("/", params={field: "1; DROP TABLE items"}).status_code == 422
+    for field in ("view", "order", "after"):
+        assert client.get("/", params={field: "1; DROP TABLE items"}).status_code == 422
     with reading(office) as connection:
         assert connection.scalar(sa.select(sa.func.count()).select_from(items)) == 2
 
@@ -302,14 +296,14 @@ def test_sql_where_a_word_of_ours_is_expected_is_refused(office: sa.Engine, fiel
 # The server
 
 
-@pytest.mark.parametrize("path", ["/", "/log-in", "/items/a", "/static/review.css", "/nowhere", "/log-out"])
-def test_every_answer_carries_the_headers(office: sa.Engine, path: str) -> None:
+def test_every_answer_carries_the_headers(office: sa.Engine) -> None:
     for client in (browser(office), logged_in(office, "anna")):
-        headers = client.get(path).headers
-        for name, value in HEADERS.items():
-            if name != "cache-control" or not path.startswith("/static"):
-                assert headers[name] == value
-        assert "server" not in headers
+        for path in ("/", "/log-in", "/items/a", "/static/review.css", "/nowhere", "/log-out"):
+            headers = client.get(path).headers
+            for name, value in HEADERS.items():
+                if name != "cache-control" or not path.startswith("/static"):
+                    assert headers[name] == value
+            assert "server" not in headers
 
 
 def test_no_page_needs_what_the_content_policy_forbids(office: sa.Engine) -> None:
@@ -331,19 +325,16 @@ def test_a_foreign_name_for_this_server_is_refused(office: sa.Engine) -> None:
     assert client.get("/log-in", headers={"Host": "[::1]:8300"}).status_code == 200
 
 
-def test_a_huge_form_is_refused(office: sa.Engine) -> None:
+def test_bytes_that_are_no_form_and_huge_forms_do_no_harm(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
+    assert client.post("/items/a/judge", content=b"\xff\xfe%%%&=&csrf").status_code == 403
     assert send(client, "/items/a/judge", comment="x" * 100_000).status_code == 413
 
 
-def test_bytes_that_are_no_form_do_no_harm(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    assert client.post("/items/a/judge", content=b"\xff\xfe%%%&=&csrf").status_code == 403
-
-
-@pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/LICENSES.txt/..", "/static/"])
-def test_no_other_file_is_served(office: sa.Engine, path: str) -> None:
-    assert browser(office).get(path).status_code == 404
+def test_no_other_file_is_served(office: sa.Engine) -> None:
+    client = browser(office)
+    for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/LICENSES.txt/..", "/static/"):
+        assert client.get(path).status_code == 404
 
 
 def test_passwords_never_cross_a_network_in_the_clear() -> None:

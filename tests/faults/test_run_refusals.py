@@ -12,7 +12,7 @@ import pytest
 
 from models import classifier
 from pipelines.classify import classify
-from pipelines.job import worker_message
+from pipelines.runners import worker_message
 from pipelines.runs import list_runs
 from schemas.errors import ERRORS, BalanceError
 from schemas.tables import PUBLISHED_TABLES

@@ -67,7 +67,7 @@ def test_it_holds_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
 
 
 def test_a_missing_extra_of_it_is_installed_by_the_products_name(installed: dict[str, str], tmp_path: Path) -> None:
-    program = "from schemas.extras import pip_install; print(pip_install('review'))"
+    program = "from schemas.system import pip_install; print(pip_install('review'))"
     said = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=installed, capture_output=True, text=True)
     assert said.stdout.strip() == "pip install 'docyard[review]'"
 

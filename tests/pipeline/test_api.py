@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import doctest
 import inspect
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 from pipelines import api
-from tests.support.small_runs import RUN_DATE, documents, read_published, write_jsonl
+from tests.support.small_runs import RUN_DATE, classify_arguments, documents, docyard, read_published, write_jsonl
 
 KEPT = {
     "Classifier": None,  # made by load_bundle
@@ -85,6 +87,36 @@ def test_what_cannot_be_done_raises_the_line_that_the_command_prints(here: Path)
         with pytest.raises(api.DocyardError) as caught:
             call()
         assert "\n" not in str(caught.value)
+
+
+def test_a_machine_gets_what_the_commands_say_as_json(here: Path) -> None:
+    def asked(*arguments: object) -> Any:
+        result = docyard(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    run = classify_arguments(here / "tickets.jsonl", here / "models/bundles/tickets", here / "w")
+    planned = asked(*run, "--dry-run")
+    assert planned["files"] == [
+        {
+            "document_type": "ticket",
+            "uri": (here / "tickets.jsonl").as_uri(),
+            "files": 1,
+            "shards": 1,
+            "problem": "",
+            "first_rejections": planned["files"][0]["first_rejections"],
+        }
+    ]
+    assert "3 of its first 30 records would be rejected" in planned["files"][0]["first_rejections"]
+    assert planned["replaced"] == {f"run_date={RUN_DATE}/document_type=ticket": None}
+    manifest = asked(*run)
+    assert manifest["counts"]["read"] == 30
+    assert planned["bundles"] == {"ticket": manifest["bundles"]["ticket"]["reference"]}
+    assert asked("verify", manifest["run_id"], "--warehouse", here / "w") == manifest
+    shown = asked("show", "--warehouse", here / "w", "--rows", 3)
+    assert (shown["manifest"], len(shown["rows"])) == (manifest, 3)
+    assert set(shown["rows"][0]) == {"document_id", "label", "confidence", "route", "route_reason"}
+    assert asked("runs", "--warehouse", here / "w")["run_id"] == manifest["run_id"]
 
 
 def test_beam_is_loaded_only_for_a_run() -> None:

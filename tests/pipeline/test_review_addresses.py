@@ -27,6 +27,8 @@ from tests.support.review_cases import (
 )
 from tests.support.review_pages import Clock, browser, logged_in, send, token
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 MINUTE = 60 * SECOND
 BELOW = ReviewConfig(server=ServerConfig(base_path="/review"))
 FILTER = "document_type=receipt&code=over_budget"
@@ -52,39 +54,32 @@ def leads(answer: httpx.Response) -> str:
 # Filters
 
 
-@pytest.mark.parametrize("path", ["/", "/items/b", "/help", "/account", "/find"])
-def test_every_link_of_every_page_keeps_the_filters(office: sa.Engine, path: str) -> None:
+def test_every_link_of_every_page_keeps_the_filters(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
     send(client, "/items/b/claim")
-    page = client.get(f"{path}?{FILTER}")
-    assert page.status_code == 200
     exempt = ("/", "/find", "/trail")  # of forms, which carry the filters as fields
-    elsewhere = [address for address in links(page.text) if not address.startswith(("/static", "#"))]
-    without = [address for address in elsewhere if FILTER not in address and address not in exempt]
-    assert without == []
-    plain = re.findall(r'<form [^>]*method="get" action="([^"]+)"[^>]*>(.*?)</form>', page.text, re.DOTALL)
-    assert all('value="receipt"' in fields for _, fields in plain)
+    for path in ("/", "/items/b", "/help", "/account", "/find"):
+        page = client.get(f"{path}?{FILTER}")
+        assert page.status_code == 200
+        elsewhere = [address for address in links(page.text) if not address.startswith(("/static", "#"))]
+        assert [address for address in elsewhere if FILTER not in address and address not in exempt] == []
+        plain = re.findall(r'<form [^>]*method="get" action="([^"]+)"[^>]*>(.*?)</form>', page.text, re.DOTALL)
+        assert all('value="receipt"' in fields for _, fields in plain)
 
 
-@pytest.mark.parametrize(
-    ("then", "to"),
-    [
-        ("list", f"/?{FILTER}&note=settled"),
-        ("next", f"/items/c?{FILTER}&done=b"),
-    ],
-)
-def test_deciding_goes_on_with_the_same_list(office: sa.Engine, then: str, to: str) -> None:
+def test_deciding_goes_on_with_the_same_list(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
     assert leads(send(client, f"/next?{FILTER}")) == f"/items/b?{FILTER}"
     said = {"choice": "label:delivery", "reason": "rule"}
-    assert leads(send(client, f"/items/b/judge?{FILTER}", then=then, **said)) == to
+    assert leads(send(client, f"/items/b/judge?{FILTER}", then="next", **said)) == f"/items/c?{FILTER}&done=b"
+    assert leads(send(client, f"/items/c/judge?{FILTER}", then="list", **said)) == f"/?{FILTER}&note=settled"
 
 
-@pytest.mark.parametrize("what", ["release", "defer"])
-def test_other_actions_lead_back_to_the_same_list(office: sa.Engine, what: str) -> None:
+def test_other_actions_lead_back_to_the_same_list(office: sa.Engine) -> None:
     client = logged_in(office, "anna")
-    send(client, f"/items/b/claim?{FILTER}")
-    assert leads(send(client, f"/items/b/{what}?{FILTER}", until="2026-11-25")).startswith(f"/?{FILTER}&note=")
+    for what in ("release", "defer"):
+        send(client, f"/items/b/claim?{FILTER}")
+        assert leads(send(client, f"/items/b/{what}?{FILTER}", until="2026-11-25")).startswith(f"/?{FILTER}&note=")
 
 
 def test_the_next_item_is_one_that_the_list_shows(queue: sa.Engine) -> None:
@@ -131,9 +126,8 @@ def test_the_log_in_leads_back_to_the_very_address(office: sa.Engine) -> None:
     assert leads(answer) == f"/items/b?{FILTER}"
 
 
-@pytest.mark.parametrize(
-    "way",
-    [
+def test_the_log_in_leads_to_no_other_place(office: sa.Engine) -> None:
+    for elsewhere in (
         "https://evil.example/",
         "//evil.example",
         "/\\evil.example",
@@ -143,17 +137,15 @@ def test_the_log_in_leads_back_to_the_very_address(office: sa.Engine) -> None:
         "javascript:alert(1)",
         "/items/a@evil.example",
         "\t//evil.example",
-    ],
-)
-def test_the_log_in_leads_to_no_other_place(office: sa.Engine, way: str) -> None:
-    answer = browser(office).post("/log-in", data={"name": "anna", "password": PASSWORD, "next": way})
-    assert leads(answer) == "/"
+    ):
+        form = {"name": "anna", "password": PASSWORD, "next": elsewhere}
+        assert leads(browser(office).post("/log-in", data=form)) == "/"
 
 
 def test_somebody_who_is_logged_in_is_led_on_from_the_log_in(office: sa.Engine) -> None:
     page = logged_in(office, "anna").get("/log-in?next=/items/a").text
     assert "You are logged in as anna" in page
-    assert '<a href="/items/a">Go on</a>' in page
+    assert '<a href="/items/a">Continue</a>' in page
 
 
 # Sessions that nobody uses
@@ -238,17 +230,13 @@ def test_a_base_path_that_cannot_be_one_is_refused(path: str) -> None:
 # Pages of ours
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "status"), [("GET", "/nowhere", 404), ("GET", "/next", 405), ("PUT", "/", 405)]
-)
-def test_where_there_is_no_page_a_page_of_ours_says_so(office: sa.Engine, method: str, path: str, status: int) -> None:
-    answer = logged_in(office, "anna").request(method, path)
-    assert answer.status_code == status
-    assert "To the worklist" in answer.text
-
-
-def test_a_browser_that_asks_for_an_icon_gets_it(office: sa.Engine) -> None:
-    assert browser(office).get("/favicon.ico").headers["content-type"] == "image/svg+xml"
+def test_where_there_is_no_page_a_page_of_ours_says_so(office: sa.Engine) -> None:
+    client = logged_in(office, "anna")
+    for method, path, status in (("GET", "/nowhere", 404), ("GET", "/next", 405), ("PUT", "/", 405)):
+        answer = client.request(method, path)
+        assert answer.status_code == status
+        assert "To the worklist" in answer.text
+    assert client.get("/favicon.ico").headers["content-type"] == "image/svg+xml"
 
 
 def test_following_a_link_of_a_mail_finds_the_session(office: sa.Engine) -> None:

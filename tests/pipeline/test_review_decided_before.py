@@ -57,6 +57,8 @@ from tests.support.small_drains import rows_of
 from tests.support.small_runs import RUN_DATE, classify_arguments, documents, docyard, write_jsonl
 from warehouse.layout import Partition, Warehouse, open_warehouse
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 DAY = 24 * HOUR
 SAME = {"document_id": "doc", "content_hash": "hash"}
 
@@ -90,6 +92,7 @@ def decided(queue: sa.Engine) -> sa.Engine:
     return queue
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_same_document_is_settled_by_the_earlier_decision_and_says_so(decided: sa.Engine) -> None:
     assert arrives(decided, "again") == "decided_before"
     row = item(decided, "again")
@@ -133,6 +136,7 @@ def test_a_paragraph_is_the_same_at_the_same_place_of_the_same_document(queue: s
     assert arrives(queue, "of none") == "loaded"
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_newest_decision_counts_and_only_for_so_many_days(decided: sa.Engine) -> None:
     fill(decided, in_review("second", **SAME, run_date="2026-11-23"), now=NOON + DAY)
     says(decided, BEN, "second", label("account", "it is about the log-in"), NOON + DAY)
@@ -157,6 +161,7 @@ def test_a_document_that_was_erased_is_judged_anew(decided: sa.Engine) -> None:
 # Labels
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_label_that_the_new_bundle_does_not_know_is_not_reused_and_an_adopted_one_is(queue: sa.Engine) -> None:
     fill(queue, in_review("first", **SAME))
     says(queue, ANNA, "first", category("Lost parcel"))
@@ -177,6 +182,7 @@ def test_a_label_that_the_new_bundle_does_not_know_is_not_reused_and_an_adopted_
 # Reopening
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_reopening_the_earlier_decision_withdraws_it_from_every_item_that_rests_on_it(decided: sa.Engine) -> None:
     for key in ("b", "c"):
         assert arrives(decided, key) == "decided_before"
@@ -190,6 +196,7 @@ def test_reopening_the_earlier_decision_withdraws_it_from_every_item_that_rests_
 
 
 @pytest.mark.parametrize("judged", ["first", "b"])
+@pytest.mark.databases("sqlite", "postgresql")
 def test_one_judging_anew_settles_all_that_rested_on_the_decision(decided: sa.Engine, judged: str) -> None:
     for key in ("b", "c"):
         arrives(decided, key)
@@ -211,6 +218,7 @@ def test_one_judging_anew_settles_all_that_rested_on_the_decision(decided: sa.En
     assert is_sound(decided)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_what_somebody_has_in_hand_is_not_settled_meanwhile(decided: sa.Engine) -> None:
     arrives(decided, "b")
     arrives(decided, "c")
@@ -285,6 +293,7 @@ def test_one_judgement_settles_every_item_of_the_document_that_waits(queue: sa.E
     assert is_sound(queue)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_an_import_settles_what_waits_too_unless_decisions_are_not_reused(queue: sa.Engine, tmp_path: Path) -> None:
     hire(queue)
     fill(queue, *(in_review(key, **SAME) for key in "abc"))
@@ -362,14 +371,15 @@ def test_a_reused_decision_is_no_similar_case_of_its_own(decided: sa.Engine) -> 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda: sa.delete(reused_decisions), "otherwise in its table"),
-        (lambda: sa.update(reused_decisions).values(rests_on="again"), "otherwise in its table"),
+        (lambda: sa.delete(reused_decisions), "differs from its table"),
+        (lambda: sa.update(reused_decisions).values(rests_on="again"), "differs from its table"),
         (lambda: sa.update(reused_decisions).values(cycle=7), "knows nothing of a decision reused"),
         (lambda: sa.update(items).where(items.c.item_key == "again").values(settled_label="account"), "another label"),
         (lambda: sa.update(items).where(items.c.item_key == "again").values(settled_by="person:ben"), "in another way"),
         (lambda: sa.update(items).where(items.c.item_key == "again").values(code="person_decided"), "in another way"),
     ],
 )
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_reused_decision_that_was_changed_behind_the_trails_back_is_found(
     decided: sa.Engine, change: Callable[[], sa.Executable], words: str
 ) -> None:
@@ -437,6 +447,7 @@ def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
     assert (again.new, again.decided_before, again.withdrawn) == (0, 0, 0)
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     queue: sa.Engine, one_run: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:

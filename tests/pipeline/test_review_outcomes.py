@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +10,26 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
-from escalation.database import transaction
+from escalation.clock import now_micros
+from escalation.database import reading, transaction
 from escalation.outcomes.resolutions import VIEWS, duckdb_sql, publish_resolutions, view_sql
 from escalation.outcomes.training_data import export_training_data
-from escalation.tables import calls, items
+from escalation.review.upkeep import run_upkeep
+from escalation.tables import calls, items, reviews
 from models.labelled import read_records
+from models.training.labelled import DataConfig, read_labelled
 from pipelines.api import read_decisions
+from pipelines.cli import main
 from schemas.errors import ConfigError, InputError, VerificationError
-from schemas.review_config import ReviewConfig
+from schemas.review_config import FourEyesConfig, ReviewConfig
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
 from tests.support.queue_databases import NOON, call_row, new_sqlite, opened
 from tests.support.review_cases import (
     ANNA,
     BEN,
+    CARO,
     HOUR,
     TWO_PEOPLE,
     actions,
@@ -33,6 +40,8 @@ from tests.support.review_cases import (
     says,
 )
 from warehouse.layout import Warehouse, open_warehouse
+
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
 DAY = 24 * HOUR
 
@@ -60,6 +69,7 @@ def published(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
     return {row["item_key"]: row for table in tables for row in table.to_pylist()}
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_what_llm_and_people_settled_is_published_by_day_and_type(queue: sa.Engine, warehouse: Warehouse) -> None:
     fill(queue, in_review("a"), in_review("b"), by_llm("c"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     put_call(queue, "c")
@@ -96,6 +106,7 @@ def _files(warehouse: Warehouse) -> dict[str, tuple[bytes, int]]:
     return {str(p.relative_to(root)): (p.read_bytes(), p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_an_item_that_was_put_back_leaves_the_table(queue: sa.Engine, warehouse: Warehouse) -> None:
     fill(queue, in_review("a"))
     says(queue, ANNA, "a", label("delivery"))
@@ -161,6 +172,7 @@ HISTORY = """SELECT document_id, label, decided_by FROM decisions_history
 WHERE valid_from <= DATE '{0}' AND (valid_until IS NULL OR valid_until > DATE '{0}') ORDER BY document_id"""
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_person_supersedes_the_llm_and_the_llm_the_model_also_as_of_a_past_day(
     queue: sa.Engine, warehouse: Warehouse
 ) -> None:
@@ -248,3 +260,60 @@ def test_training_data_is_of_one_type_and_not_empty(queue: sa.Engine, tmp_path: 
     assert export_training_data(queue, tmp_path / "data.csv", "receipt", NOON) == 1
     with pytest.raises(ConfigError, match="ends with"):
         export_training_data(queue, tmp_path / "data.txt", "receipt", NOON)
+
+
+# From documents to decisions
+
+
+TEXTS = ["where is my parcel", "refund the parcel password crash", "xyzzy", "please refund my card payment"]
+
+
+def docyard(*words: str) -> str:
+    result = CliRunner().invoke(main, list(words))
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_documents_are_classified_handed_to_people_decided_queried_and_learned_from(
+    tmp_path: Path, tiny_bundle_unchanged: Path
+) -> None:
+    source, warehouse = tmp_path / "tickets.jsonl", tmp_path / "warehouse"
+    records = [{"id": f"t{i}", "text": f"{text} {i}"} for i, text in enumerate(TEXTS * 3)]
+    source.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    place = ("--warehouse", str(warehouse))
+    bundle = ("--document-type", "ticket", "--bundle", str(tiny_bundle_unchanged))
+    docyard("classify", "--input", str(source), *bundle, *place, "--run-date", "2026-11-22")
+    docyard("queue", "to-people", *place)
+
+    everything = FourEyesConfig(share=1.0)
+    with opened(new_sqlite(warehouse)) as queue:
+        now = now_micros()
+        taken_in = run_upkeep(queue, ReviewConfig(four_eyes=everything), now)["admitted"]
+        with reading(queue) as connection:
+            waiting = connection.execute(sa.select(reviews.c.item_key, reviews.c.suggestion)).all()
+        assert len(waiting) == taken_in > 2
+        for number, (key, suggestion) in enumerate(waiting):
+            says(queue, ANNA, key, label(suggestion), now, everything)
+            other = "account" if suggestion != "account" else "billing"
+            if number % 2:
+                says(queue, BEN, key, label(suggestion), now, everything)
+            else:
+                says(queue, BEN, key, label(other, "not so"), now, everything)
+                says(queue, CARO, key, label(other, "Ben is right"), now, everything)
+
+    sql, data = tmp_path / "decisions.sql", tmp_path / "reviewed.parquet"
+    docyard("resolve", *place, "--sql", str(sql), "--training-data", str(data))
+    with duckdb.connect() as connection_to_files:
+        connection_to_files.execute(sql.read_text())
+        decided = dict(
+            connection_to_files.execute("SELECT decided_by, count(*) FROM decisions GROUP BY decided_by").fetchall()
+        )
+    assert decided["person"] == taken_in
+    assert sum(decided.values()) == len(records)
+    assert "nobody" not in decided
+
+    learned = read_labelled(DataConfig(train=("reviewed.parquet",), source_column="source"), tmp_path)
+    assert len(learned.train) + len(learned.validation) == taken_in
+    assert set(learned.train["source"]) == {"review"}
+    assert "are as they were written" in docyard("audit", "verify", *place)
+    assert "0 of them written anew" in docyard("resolve", *place)

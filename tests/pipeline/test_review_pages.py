@@ -23,6 +23,8 @@ from tests.support.review_cases import (
 )
 from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 FOUR_EYES = ReviewConfig(four_eyes=TWO_PEOPLE)
 DECIDED = {"choice": "label:delivery", "reason": "text_says_so", "comment": ""}
 
@@ -69,6 +71,7 @@ def test_an_item_is_claimed_decided_and_the_next_one_taken(office: sa.Engine) ->
     assert actions(office, "a") == ["review_opened", "claimed", "viewed", "judged"]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_two_people_disagree_and_an_adjudicator_settles(office: sa.Engine) -> None:
     anna, ben, dan = (logged_in(office, name, FOUR_EYES) for name in ("anna", "ben", "dan"))
     send(anna, "/items/a/claim")
@@ -146,7 +149,7 @@ def test_a_claim_ends_with_its_time_and_the_page_says_so(office: sa.Engine) -> N
     clock.now += HOUR // 2
     answer = client.post("/items/a/judge", data=form)
     assert answer.status_code == 401  # after half an hour the session is over as well
-    assert "Your session is over" in answer.text
+    assert "Your session has ended" in answer.text
     client = logged_in(office, "anna", clock=clock)
     answer = send(client, "/items/a/judge", **DECIDED)
     assert answer.status_code == 409
@@ -212,6 +215,7 @@ def test_an_admin_ends_the_claim_of_somebody_who_went_home(office: sa.Engine) ->
     assert review_row(office, "a")["claimed_by"] is None
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_auditors_read_the_trail_page_by_page(office: sa.Engine) -> None:
     fill(office, *(in_review(f"k{i:03}") for i in range(150)))
     otto = logged_in(office, "otto")

@@ -17,6 +17,8 @@ from tests.support.queue_databases import NOON
 from tests.support.review_cases import ANNA, BEN, TWO_PEOPLE, actions, fill, hire, in_review, label, says
 from tests.support.review_pages import logged_in, send
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 TEXT = re.compile(r"<[^>]+>")
 
 

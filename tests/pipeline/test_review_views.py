@@ -19,6 +19,8 @@ from tests.support.queue_databases import NOON, SECOND, new_sqlite, opened
 from tests.support.review_cases import ANNA, actions, fill, hire, in_review, label, says
 from tests.support.review_pages import Clock, logged_in, send
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 TEXT = "where is my parcel"
 
 
@@ -83,6 +85,7 @@ def test_the_beginnings_of_similar_cases_are_recorded_too(office: sa.Engine) -> 
     assert views(office) == [("person:ben", "a", {}), ("person:ben", "c", {"beside": "a"})]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_two_requests_at_once_are_one_event(office: sa.Engine) -> None:
     clients = [logged_in(office, "anna")] * 8
     with ThreadPoolExecutor(8) as pool:
@@ -96,6 +99,7 @@ def test_an_erased_text_is_seen_by_nobody(office: sa.Engine) -> None:
     assert views(office) == []
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_export_says_who_has_seen_a_document_and_the_trail_verifies(office: sa.Engine, tmp_path: Path) -> None:
     logged_in(office, "anna").get("/items/a")
     with reading(office) as connection:

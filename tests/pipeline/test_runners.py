@@ -15,8 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.job import reach_loopback_directly
-from pipelines.runners import MOST_DASK_PARTITIONS, read_beam_options, why_lost
+from pipelines.runners import MOST_DASK_PARTITIONS, reach_loopback_directly, read_beam_options, why_lost
 from pipelines.sampling.tickets import write_ticket_sample
 from schemas.errors import ConfigError, ContractError, RunFailedError
 from tests.support.small_runs import listed, published_hashes

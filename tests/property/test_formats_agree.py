@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 
 from models.labelled import Columns, read_evaluation_data
 from models.training.labelled import DataConfig, read_labelled
+from schemas.fields import parse_text_template
 from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
-from schemas.text_template import parse_text_template
 from tests.support.read_rows import rows_of
 from transforms.validate_documents import validate_documents
 

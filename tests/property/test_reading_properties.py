@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.file_contents import foreign_content, is_utf_16_or_32
+from schemas.file_kinds import foreign_content, is_utf_16_or_32
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from schemas.shards import DOCUMENT_SCHEMA
 from transforms.plan_shards import plan_shards

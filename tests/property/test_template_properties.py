@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from schemas.fields import parse_text_template
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
-from schemas.text_template import parse_text_template
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 

@@ -177,7 +177,7 @@ def decide_is_seen(browser: Chromium, height: int) -> bool:
 
 
 def asks_before(browser: Chromium, button: str) -> bool:
-    """Whether the page asks before a button takes the person away from words that would be lost; it is not sent."""
+    """True where the page asks before a button takes the person away from words that would be lost; it is not sent."""
     return bool(
         browser.run(
             f"const button = document.querySelector({json.dumps(button)});"
@@ -286,7 +286,7 @@ def session_over(anna: Chromium, url: str, pictures: Path) -> None:
     choose(anna, "2", "rule", "Paying by card, not taking out cash.")
     anna.forget_cookies()
     anna.click("[data-key=d]")
-    anna.wait_for("Your session is over")
+    anna.wait_for("Your session has ended")
     anna.write("#name", "anna")
     anna.write("#password", "wrong" + ENTER)
     anna.wait_for("The name or the password is wrong.")

@@ -8,7 +8,7 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-from benchmarks.peak import encoder_operations, encoder_speed, product_speed  # noqa: E402
+from benchmarks.encoder import encoder_operations, encoder_speed, product_speed  # noqa: E402
 from models.machine import new_session  # noqa: E402
 
 

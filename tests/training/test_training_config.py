@@ -41,15 +41,15 @@ def test_the_template_and_the_windows_become_the_rules_of_the_bundle(tmp_path: P
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (('name = "letters"', 'name = "Letters!"'), "'name' must match"),
-        (('"letter"', '"Letter"'), "'document_type' must match"),
+        (('name = "letters"', 'name = "Letters!"'), "name: expected lower-case"),
+        (('"letter"', '"Letter"'), "document_type: expected a lower-case"),
         (('["letters.csv"]', "[]"), "data.train: nothing to train on"),
         (("[data]", "epochs = 3\n[data]"), "unknown key 'epochs'"),
         (("[data]", "max_tokens = 2\n[data]"), "'max_tokens' must be at least 3"),
         (('name = "letters"', ""), "'name' is missing"),
         (("[data]", '[card]\nfile = "absent.md"\n[data]'), "absent.md: no such file"),
         (("[data]", '[reading]\nsplit = "pages"\n[data]'), "'split' must be one of"),
-        (("[data]", "[reading]\nwindow_overlap = 200\n[data]"), "'window_overlap' must lie in"),
+        (("[data]", "[reading]\nwindow_overlap = 200\n[data]"), "window_overlap: expected 0 to"),
         (("[data]", "[data]\nvalidation_share = 1.0"), "data.validation_share"),
         (("[data]", '[data]\ntemplate = "no field"'), "at least one field"),
         (("[data]", "[export]\nactivation_percentiles = [5.0]\n[data]"), "activation_percentiles"),

@@ -143,11 +143,11 @@ def test_a_file_that_changes_after_loading_is_refused_when_read(tiny_bundle: Pat
         (b'{"format": NaN}', "not readable as JSON"),
         (b'{"format": 2, "format": 2}', "occurs twice"),
         (b"[" * 100_000, "not readable as JSON"),
-        (b"[]", "expected dict, found a list"),
+        (b"[]", "expected an object, found a list"),
         (b"{}", "expected bundle format 2, found None"),
         (b'{"format": 1}', "expected bundle format 2, found 1"),
         (b'{"format": true}', "expected bundle format 2, found True"),
-        (b'{"format": 2}', "key 'name' is missing"),
+        (b'{"format": 2}', "'name', 'created', 'document_type', 'max_tokens', 'files' are missing"),
     ],
 )
 def test_a_bundle_json_that_is_none_is_refused(tiny_bundle: Path, content: bytes, expected: str) -> None:
@@ -161,22 +161,26 @@ def test_a_bundle_json_that_is_none_is_refused(tiny_bundle: Path, content: bytes
     ("key", "value", "expected"),
     [
         ("extra", 1, "unknown key 'extra'"),
-        ("name", 1, "'name': expected str, found int"),
-        ("name", "My Bundle", "'name' must match"),
-        ("name", "a@b", "'name' must match"),
+        ("name", 1, "name: expected str, found int"),
+        ("name", "My Bundle", "name: expected lower-case letters, digits"),
+        ("name", "a@b", "name: expected lower-case letters, digits"),
         ("created", "yesterday", "YYYY-MM-DD"),
         ("created", "20261122", "YYYY-MM-DD"),
-        ("document_type", "../x", "'document_type' must match"),
-        ("max_tokens", "256", "'max_tokens': expected int, found str"),
-        ("max_tokens", True, "'max_tokens': expected int, found bool"),
+        ("document_type", "../x", "document_type: expected a lower-case letter"),
+        ("max_tokens", "256", "max_tokens: expected int, found str"),
+        ("max_tokens", True, "max_tokens: expected int, found bool"),
         ("max_tokens", 2, "at least 3"),
-        ("training", [], "'training': expected dict, found a list"),
-        ("files", [], "'files': expected dict, found a list"),
+        ("training", [], "training: expected an object, found a list"),
+        ("files", [], "files: expected an object, found a list"),
         ("files", {}, "does not list model.onnx"),
-        ("fingerprint", {}, "'fingerprint': expected list, found an object"),
-        ("fingerprint", ["x"], "'fingerprint'[0]: expected an object"),
-        ("fingerprint", [{"text": "x", "label": "billing"}], "key 'confidence' is missing"),
-        ("fingerprint", [{"text": "x", "label": "billing", "confidence": 1.5}], "must lie in 0 to 1"),
+        ("fingerprint", {}, "fingerprint: expected a list, found an object"),
+        ("fingerprint", ["x"], "fingerprint[0]: expected an object"),
+        ("fingerprint", [{"text": "x", "label": "billing"}], "'fingerprint[0].confidence' is missing"),
+        (
+            "fingerprint",
+            [{"text": "x", "label": "billing", "confidence": 1.5}],
+            "expected a number in [0, 1], found 1.5",
+        ),
         ("fingerprint", [{"text": "x", "label": "cooking", "confidence": 1}], "'cooking', which labels.json"),
     ],
 )
@@ -188,7 +192,7 @@ def test_a_wrong_value_in_bundle_json_is_refused(tiny_bundle: Path, key: str, va
 @pytest.mark.parametrize("key", ["name", "created", "document_type", "max_tokens", "files", "training"])
 def test_a_missing_key_in_bundle_json_is_refused(tiny_bundle: Path, key: str) -> None:
     change_manifest(tiny_bundle, lambda values: values.pop(key))
-    assert f"key {key!r} is missing" in refusal(tiny_bundle)
+    assert f"{key!r} is missing" in refusal(tiny_bundle)
 
 
 @pytest.mark.parametrize(
@@ -197,16 +201,16 @@ def test_a_missing_key_in_bundle_json_is_refused(tiny_bundle: Path, key: str) ->
 def test_a_file_name_that_leads_out_of_the_folder_is_refused(tiny_bundle: Path, name: str) -> None:
     record = {"sha256": "0" * 64, "bytes": 1}
     change_manifest(tiny_bundle, lambda values: values["files"].update({name: record}))
-    assert "in 'files' is not allowed" in refusal(tiny_bundle)
+    assert "expected names of files beside bundle.json" in refusal(tiny_bundle)
 
 
 @pytest.mark.parametrize(
     ("record", "expected"),
     [
-        ({"sha256": "0" * 64}, "key 'bytes' is missing"),
+        ({"sha256": "0" * 64}, "is missing"),
         ({"sha256": "0" * 64, "bytes": 1.0}, "expected int"),
         ({"sha256": "ABC", "bytes": 1}, "64 hexadecimal digits"),
-        ({"sha256": "0" * 64, "bytes": 1, "mode": 7}, "unknown key 'mode'"),
+        ({"sha256": "0" * 64, "bytes": 1, "mode": 7}, "unknown key"),
         ("0" * 64, "expected an object"),
     ],
 )
@@ -214,7 +218,7 @@ def test_a_wrong_file_record_is_refused(tiny_bundle: Path, record: object, expec
     change_manifest(tiny_bundle, lambda values: values["files"].update({"card.md": record}))
     message = refusal(tiny_bundle)
     assert expected in message
-    assert "'card.md' in 'files'" in message
+    assert "files['card.md']" in message
 
 
 @pytest.mark.parametrize(
@@ -226,12 +230,12 @@ def test_a_wrong_file_record_is_refused(tiny_bundle: Path, record: object, expec
         ([{"name": "one"}, {"name": ""}], "printable name"),
         ([{"name": "one"}, {"name": " two"}], "printable name"),
         ([{"name": "one"}, {"name": "t\two"}], "printable name"),
-        ([{"name": "one"}, {"name": 2}], "'name': expected str, found int"),
+        ([{"name": "one"}, {"name": 2}], "labels[1].name: expected str, found int"),
         ([{"name": "one"}, "two"], "expected an object, found str"),
-        ([{"name": "one"}, {"name": "two", "id": 2}], "unknown key 'id'"),
-        ([{"name": "one"}, {"name": "two", "sources": "x"}], "'sources': expected list"),
-        ([{"name": "one"}, {"name": "two", "sources": [1]}], "'sources': expected str"),
-        ({"one": 0}, "'labels': expected list"),
+        ([{"name": "one"}, {"name": "two", "id": 2}], "unknown key 'labels[1].id'"),
+        ([{"name": "one"}, {"name": "two", "sources": "x"}], "labels[1].sources: expected a list"),
+        ([{"name": "one"}, {"name": "two", "sources": [1]}], "labels[1].sources[0]: expected str"),
+        ({"one": 0}, "labels: expected a list"),
     ],
 )
 def test_labels_that_are_none_are_refused(tiny_bundle: Path, labels: object, expected: str) -> None:
@@ -245,12 +249,12 @@ def test_labels_that_are_none_are_refused(tiny_bundle: Path, labels: object, exp
     ("content", "expected"),
     [
         ("{}", "'temperature' is missing"),
-        ('{"temperature": 0}', "greater than 0"),
-        ('{"temperature": -1.5}', "greater than 0"),
+        ('{"temperature": 0}', "more than 0"),
+        ('{"temperature": -1.5}', "more than 0"),
         ('{"temperature": "1"}', "expected float"),
         ('{"temperature": true}', "expected float"),
-        ('{"temperature": 1e999}', "expected float"),
-        ("[]", "expected dict"),
+        ('{"temperature": 1e999}', "expected a finite number"),
+        ("[]", "expected an object"),
         ("", "empty"),
     ],
 )
@@ -303,6 +307,6 @@ def test_a_manifest_is_not_written_over_a_nested_folder_or_none(tiny_bundle: Pat
 
 def test_a_manifest_with_a_value_that_would_not_load_is_not_written(tiny_bundle: Path) -> None:
     before = (tiny_bundle / "bundle.json").read_bytes()
-    with pytest.raises(BundleError, match="'name' must match"):
+    with pytest.raises(BundleError, match="name: expected lower-case letters, digits"):
         write_bundle_manifest(tiny_bundle, name="A B", created="2026-11-22", document_type="ticket", max_tokens=32)
     assert (tiny_bundle / "bundle.json").read_bytes() == before

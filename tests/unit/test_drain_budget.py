@@ -6,15 +6,10 @@ import pytest
 import sqlalchemy as sa
 
 from escalation.database import reading, transaction
-from escalation.events import verify_chain
-from escalation.items import hand_to_people, requeue
 from escalation.llm.budget import NANOS, Cap, Price, reserve, spent
-from escalation.tables import items
-from schemas.codes import ItemCode
 from schemas.drain_config import BudgetConfig, DrainConfig, LlmConfig, PriceConfig
 from schemas.errors import ConfigError
 from tests.support.queue_databases import NOON, SECOND
-from tests.support.small_drains import codes_of, put_items
 
 DAY = 86_400 * SECOND
 PRICE = PriceConfig("m", "2026-11-22", input_per_million=0.15, output_per_million=0.6)
@@ -74,20 +69,3 @@ def test_a_cap_begins_anew_with_its_period(queue: sa.Engine, period: str, again:
 def test_the_cap_of_the_configuration_is_for_its_period() -> None:
     assert Cap.configured(CONFIG) == Cap(1_500_000_000, "day")
     assert Cap.configured(DrainConfig()).nanos is None
-
-
-def test_dead_letters_come_back_but_not_what_was_withdrawn(queue: sa.Engine) -> None:
-    put_items(queue, 3, state="dead", code="workers_lost", losses=5)
-    with transaction(queue) as connection:
-        connection.execute(sa.update(items).where(items.c.item_key == "k00001").values(code="withdrawn"))
-    assert requeue(queue, ItemCode.WORKERS_LOST, NOON) == 2
-    assert codes_of(queue) == {"k00000": "requeued", "k00001": "withdrawn", "k00002": "requeued"}
-    assert requeue(queue, ItemCode.WORKERS_LOST, NOON) == 0
-
-
-def test_many_items_can_be_handed_to_people_at_once(queue: sa.Engine) -> None:
-    put_items(queue, 1203)
-    assert hand_to_people(queue, NOON) == 1203
-    assert set(codes_of(queue).values()) == {"no_llm"}
-    with reading(queue) as connection:
-        assert verify_chain(connection) is None

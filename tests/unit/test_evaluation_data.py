@@ -9,7 +9,7 @@ import pytest
 
 from models.labelled import Columns, EvaluationData, read_evaluation_data
 from schemas.errors import ConfigError, InputError
-from schemas.text_template import parse_text_template
+from schemas.fields import parse_text_template
 
 ROWS = [("please refund", "billing"), ('a "quoted", text\nof two lines', "delivery")]
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from schemas.extras import ROOT, pip_install
+from schemas.system import ROOT, pip_install
 
 
 def test_a_checkout_is_installed_with_the_extra_from_where_it_lies() -> None:

@@ -9,9 +9,9 @@ from models.training.labelled import DataConfig
 from schemas.configuration import read_values
 from schemas.drain_config import DrainConfig
 from schemas.errors import ConfigError
-from schemas.paths import expand_database, expand_path
 from schemas.review_config import ReviewConfig
 from schemas.run_config import RunConfig, build, load_config
+from schemas.system import expand_database, expand_path
 from tests.support.small_runs import docyard
 
 

@@ -38,6 +38,8 @@ from tests.support.review_cases import (
     says,
 )
 
+pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
+
 
 def refused(
     engine: sa.Engine, person: Person, key: str, said: Judgement, four_eyes: FourEyesConfig | None = None
@@ -49,6 +51,7 @@ def refused(
     return refusal.value.code
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_one_judgement_settles_an_item_and_leaves_its_trace(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
     assert says(queue, ANNA, "a", label("delivery")) is ReviewStage.CLOSED
@@ -118,6 +121,7 @@ def test_nobody_takes_or_judges_what_somebody_else_holds_until_the_claim_ends(qu
     assert review_row(queue, "a")["claimed_by"] == "ben"
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_of_many_who_claim_at_once_one_gets_the_item(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
 
@@ -188,6 +192,7 @@ def test_another_way_to_write_a_name_is_no_second_pair_of_eyes(queue: sa.Engine,
     assert refused(queue, ANNA, "a", label("delivery"), TWO_PEOPLE) == RefusalCode.SAME_PERSON
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_the_database_itself_refuses_a_second_judgement_by_one_person(queue: sa.Engine) -> None:
     fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
@@ -258,6 +263,7 @@ def test_a_proposed_category_holds_only_when_an_adjudicator_adopts_it(queue: sa.
     assert actions(queue, "a")[-2:] == ["item_settled", "category_adopted"]
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_a_category_that_was_proposed_twice_is_adopted_once(queue: sa.Engine) -> None:
     fill(queue, in_review("a"), in_review("b"))
     for key in ("a", "b"):
@@ -295,6 +301,7 @@ def test_an_item_that_the_queue_takes_back_leaves_the_review(queue: sa.Engine) -
     assert review_row(queue, "a")["stage"] == "closed"
 
 
+@pytest.mark.databases("sqlite", "postgresql")
 def test_an_item_that_comes_back_is_judged_anew_and_by_whom_it_may(queue: sa.Engine) -> None:
     fill(queue, in_review("a"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ERRORS, RunFailedError, StorageError, error_named
-from schemas.system_errors import system_error
+from schemas.errors import ERRORS, RunFailedError, StorageError, error_named, system_error
 from warehouse.files import write_durably
 
 

@@ -10,7 +10,7 @@ import pytest
 from pyarrow import fs
 
 from schemas.errors import InputError
-from schemas.table_folders import refuse_remote_tables
+from schemas.file_kinds import refuse_remote_tables
 from tests.support.read_rows import config_for, parts_of, rows_of
 from transforms.readers.listing import list_files
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigError
-from schemas.text_template import parse_text_template
+from schemas.fields import parse_text_template
 
 _SECRET = "swordfish"
 _AMOUNT = parse_text_template("{amount:.2f}")

@@ -12,11 +12,10 @@ import orjson
 import pyarrow as pa
 
 from schemas.codes import Reason
-from schemas.field_names import fields_found, looks_like_name
-from schemas.file_contents import DELIMITERS, TAB, columns_of, delimiter_between, likely_delimiter, text_advice
+from schemas.fields import TextTemplate, fields_found, looks_like_name
+from schemas.file_kinds import DELIMITERS, TAB, columns_of, delimiter_between, likely_delimiter, text_advice
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
-from schemas.text_template import TextTemplate
 from transforms.readers.files import DamagedFileError, Line, shard_lines
 from transforms.readers.rows import DocumentRows, path_columns
 

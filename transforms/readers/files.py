@@ -15,7 +15,7 @@ from pyarrow import fs
 
 from schemas.codes import Reason
 from schemas.errors import RunFailedError
-from schemas.file_contents import HEAD_BYTES, foreign_content, is_utf_16_or_32
+from schemas.file_kinds import HEAD_BYTES, foreign_content, is_utf_16_or_32
 from schemas.shards import FileVersion, Shard, TextFile
 
 CHUNK_BYTES = 2**20

@@ -11,12 +11,10 @@ import orjson
 import pyarrow as pa
 
 from schemas.codes import Reason
-from schemas.field_names import fields_found
-from schemas.field_values import parse_json, write_json
-from schemas.file_contents import text_advice
+from schemas.fields import field_value, fields_found, parse_json, write_json
+from schemas.file_kinds import text_advice
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
-from schemas.text_template import field_value
 from transforms.readers.files import DamagedFileError, shard_lines
 from transforms.readers.rows import DocumentRows, path_columns
 

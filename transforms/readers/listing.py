@@ -16,10 +16,9 @@ from urllib.parse import quote, unquote
 import pyarrow as pa
 from pyarrow import fs
 
-from schemas.errors import InputError
+from schemas.errors import InputError, system_error
+from schemas.file_kinds import refuse_local_tables, refuse_remote_tables
 from schemas.shards import FileVersion
-from schemas.system_errors import system_error
-from schemas.table_folders import refuse_local_tables, refuse_remote_tables
 from transforms.readers.files import error_kind, local_path, local_uri, remote_version
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")

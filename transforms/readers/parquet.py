@@ -12,12 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.codes import Reason, Stage
-from schemas.field_names import fields_found
-from schemas.field_values import INT96_UNIT, column_values, write_json
-from schemas.file_contents import HEAD_BYTES, foreign_content, is_text
+from schemas.fields import INT96_UNIT, TextTemplate, column_values, fields_found, write_json
+from schemas.file_kinds import HEAD_BYTES, foreign_content, is_text
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA, Shard
-from schemas.text_template import TextTemplate
 from transforms.readers.files import DamagedFileError, error_kind, open_file, source_changed
 from transforms.readers.rows import path_columns, rejection_table
 

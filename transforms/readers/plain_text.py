@@ -8,10 +8,10 @@ import orjson
 import pyarrow as pa
 
 from schemas.codes import Reason
-from schemas.file_contents import delimiter_between
+from schemas.fields import TextTemplate, field_value
+from schemas.file_kinds import delimiter_between
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard, TextFile
-from schemas.text_template import TextTemplate, field_value
 from transforms.readers.files import DamagedFileError, check_content, content_chunks
 from transforms.readers.rows import DocumentRows, path_columns
 

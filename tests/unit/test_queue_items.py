@@ -1,3 +1,5 @@
+"""Items of the queue: their leases, and moves of many at once."""
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +9,20 @@ import sqlalchemy as sa
 
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
-from escalation.items import Item, hand_back, lease_items, move_item, reclaim_expired, renew_lease
+from escalation.items import (
+    Item,
+    hand_back,
+    hand_to_people,
+    lease_items,
+    move_item,
+    reclaim_expired,
+    renew_lease,
+    requeue,
+)
 from escalation.tables import calls, items
 from schemas.codes import ItemCode, ItemState
 from tests.support.queue_databases import NOON, SECOND, call_row, item_row
+from tests.support.small_drains import codes_of, put_items
 
 UNTIL = NOON + 60 * SECOND
 LATER = UNTIL + 1
@@ -112,3 +124,20 @@ def test_the_call_of_a_vanished_worker_counts_as_lost_at_its_reserved_price(queu
 
 def test_every_state_has_a_code_that_leads_to_it() -> None:
     assert {code.state for code in ItemCode} == set(ItemState)
+
+
+def test_dead_letters_come_back_but_not_what_was_withdrawn(queue: sa.Engine) -> None:
+    put_items(queue, 3, state="dead", code="workers_lost", losses=5)
+    with transaction(queue) as connection:
+        connection.execute(sa.update(items).where(items.c.item_key == "k00001").values(code="withdrawn"))
+    assert requeue(queue, ItemCode.WORKERS_LOST, NOON) == 2
+    assert codes_of(queue) == {"k00000": "requeued", "k00001": "withdrawn", "k00002": "requeued"}
+    assert requeue(queue, ItemCode.WORKERS_LOST, NOON) == 0
+
+
+def test_many_items_can_be_handed_to_people_at_once(queue: sa.Engine) -> None:
+    put_items(queue, 1203)
+    assert hand_to_people(queue, NOON) == 1203
+    assert set(codes_of(queue).values()) == {"no_llm"}
+    with reading(queue) as connection:
+        assert verify_chain(connection) is None

@@ -1,9 +1,12 @@
-"""Paths as people write them: `~` is the home folder; a variable is refused, because no shell fills it in."""
+"""The machine and its user: paths as people write them, a home folder, advice to install an extra."""
 
 from __future__ import annotations
 
+import getpass
 import os
 import re
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 from schemas.errors import ConfigError
@@ -51,3 +54,38 @@ def expand_database(url: str, where: str) -> str:
 # Strings of a configuration that are paths or URLs of databases: `schemas.run_config.build` expands them.
 PathText = Annotated[str, expand_path]
 DatabaseUrl = Annotated[str, expand_database]
+
+
+NOWHERE = "/nonexistent"
+
+
+def settle_home() -> None:
+    """Gives a process without a home folder one that is not there, and one without a user name its user's number.
+
+    Libraries look for a home folder on being imported, and some fail where there is none: Great Expectations does, at
+    the end of a run. In a folder that is not there they find nothing and leave nothing, and nobody else can put
+    anything there for them to find.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = NOWHERE
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"uid{os.getuid()}"
+
+
+ROOT = Path(__file__).parents[1]
+
+
+def pip_install(extra: str, root: Path = ROOT) -> str:
+    """The command that adds an extra, to be typed in any folder.
+
+    Args:
+        extra: its name in setup.py.
+        root: the folder that holds our packages.
+    """
+    if (root / "setup.py").is_file():
+        return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
+    return f"pip install 'docyard[{extra}]'"
