@@ -163,7 +163,7 @@ def peak(bundle: Path) -> None:
     best = max(speeds.values())
     operations = encoder_operations(model)
     session = new_session(content)
-    click.echo(f"encoder: {operations / 1e6:.1f} million operations a token in integer products")
+    click.echo(f"encoder: {operations / 1e6:.1f} million operations per token in integer products")
     for n_tokens in LENGTHS:
         speed = encoder_speed(session, n_tokens, n_pieces)
         click.echo(

@@ -1,4 +1,4 @@
-"""The whole job beside classification alone, on one core and on all, and with the cache: `python -m benchmarks.job`.
+"""The whole job beside mere classification, on one core and on all, and with the cache: `python -m benchmarks.job`.
 
 Every measurement is a process of its own, pinned to its cores; they take turns in each round.
 """
@@ -41,7 +41,7 @@ class Measurement:
     """One process.
 
     Attributes:
-        seconds: from its start to its end; of classification alone, from texts to labels.
+        seconds: from its start to its end; of mere classification, from texts to labels.
         documents: that it classified.
         peak_memory_bytes: the largest resident set of the process; of the launcher, where there are several.
         steps: worker seconds by step of the job, and its wall clock without the start of Python.

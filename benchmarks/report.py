@@ -94,7 +94,7 @@ def surroundings() -> dict[str, Any]:
 
 
 def _version(library: str) -> str:
-    """The library's version; "" where it is not installed, as no measurement of ours alone needs most of them."""
+    """The library's version; "" where it is not installed, since measurements of Docyard do not need most of them."""
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
@@ -137,7 +137,7 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def plot_speeds(result: Mapping[str, Any], path: Path) -> None:
-    """Draws one panel a set: texts per second of every contender, with its range.
+    """Draws one panel per set: texts per second of every contender, with its range.
 
     A bar of more than _MOST_OF_OURS times our fastest is cut there, and says so: it would leave the others without
     a length.
@@ -172,7 +172,7 @@ def plot_speeds(result: Mapping[str, Any], path: Path) -> None:
                 low, high = row["texts_per_second_range"]
                 axis.errorbar(speed, row["contender"], xerr=[[speed - low], [high - speed]], ecolor="#333")
         axis.set_xlim(0, end * 1.4)
-        axis.set_title(f"{name}: {figures['mean_tokens']:.0f} tokens a text, cores: {figures['cores']}", loc="left")
+        axis.set_title(f"{name}: {figures['mean_tokens']:.0f} tokens per text, cores: {figures['cores']}", loc="left")
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1, 0].set_xlabel("texts per second, text in to label out")
     figure.tight_layout()
@@ -212,7 +212,7 @@ def job_markdown(result: Mapping[str, Any]) -> str:
         lines += [
             "",
             f"A million documents: {cost['core_hours']:.3f} core-hours, ${cost['docyard']:.4f}; by the language model "
-            f"{cost['llm_input_tokens']:.0f} tokens a prompt, ${cost['llm']:,.2f}, {times:,.0f} times as much "
+            f"{cost['llm_input_tokens']:.0f} tokens per prompt, ${cost['llm']:,.2f}, {times:,.0f} times as much "
             f"({cost['prices']}).",
         ]
     return "\n".join([*lines, ""])

@@ -59,7 +59,7 @@ def tiers_markdown(bundle: ModelBundle, texts: Sequence[str], labels: Sequence[s
     """Both tables.
 
     In scope, a row is wrong with another label than its own. With the strangers mixed in, it is wrong where the answer
-    is accepted and not right: a stranger that is escalated is no error, one that is accepted is.
+    is accepted and not right: a stranger that is escalated is not an error, one that is accepted is.
     """
     in_scope = np.isin(np.array(labels, dtype=object), list(bundle.labels))
     by_criterion = {name: answers(bundle, name, texts, labels) for name in FIRST_TIER_CHOICES}

@@ -190,7 +190,7 @@ def read_file(folder: Path, name: str, record: FileRecord) -> bytes:
 
 
 def check_no_extra_files(folder: Path, manifest: BundleManifest) -> None:
-    """Refuses whatever lies in the folder without being listed; names that begin with a dot are left alone.
+    """Refuses whatever lies in the folder without being listed; names that begin with a dot are ignored.
 
     Raises:
         BundleError: naming the first such entry.
@@ -208,4 +208,4 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(constant: str) -> Any:
-    raise ValueError(f"{constant} is no JSON number")
+    raise ValueError(f"{constant} is not a JSON number")

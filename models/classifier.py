@@ -52,7 +52,7 @@ class Classifier:
     A text longer than `max_tokens` is read in overlapping windows where the bundle says so: its logits are the mean of
     theirs, and likewise its embedding; otherwise it is cut.
     Windows are grouped by exact token length and never padded; the groups run on `threads` Python threads, which share
-    one ONNX Runtime session of one thread a call. On one machine an answer depends on its text and the bundle alone,
+    one ONNX Runtime session of one thread per call. On one machine an answer depends only on its text and the bundle,
     to the last bit: not on batch size, order or neighbours. On another kind of CPU the last digits may differ; the
     bundle's fingerprint bounds by how much. Safe to call from several threads at once.
 
@@ -61,7 +61,7 @@ class Classifier:
         batch_tokens: about how many tokens go through the model at once, at least 1.
         threads: batches in flight; 0 for one per core this process may use.
         first_tier: by which of the policy's criteria the bundle's first tier, if it has one, answers before the
-            encoder; "off" for the encoder alone.
+            encoder; "off" for the encoder only.
         check_fingerprint: False only to find out how far this machine is from it.
 
     Raises:
@@ -111,7 +111,7 @@ class Classifier:
             encoder_only: True to leave the first tier out.
 
         Raises:
-            RunFailedError: the model fails on a text that it is known to read, so that the documents are not to blame.
+            RunFailedError: the model fails on a text that it is known to read, so that the cause is not a document.
         """
         tokenized = self._tokenizer.tokenize(texts)
         easy, easy_scores = self._easy(tokenized, encoder_only)
@@ -202,7 +202,7 @@ class Classifier:
         )
 
     def close(self) -> None:
-        """Ends the threads; the classifier answers no more."""
+        """Ends the threads; the classifier can no longer be used."""
         self._pool.shutdown()
 
     def _answer(
@@ -212,7 +212,7 @@ class Classifier:
         logits: npt.NDArray[np.float32],
         failures: dict[int, str],
     ) -> None:
-        """Runs a batch into `logits`; halves one that fails until the failing text stands alone."""
+        """Runs a batch into `logits`; halves one that fails until only the failing text is left."""
         try:
             logits[rows] = run_session(self._session, input_ids, ["logits"])[0]
         except Exception as error:  # ONNX Runtime's own errors share no narrower base
@@ -263,7 +263,7 @@ class Classifier:
         check_label_count(logits.shape[1], len(self.bundle.labels), self._model_path)
 
     def _check_still_works(self, error: Exception) -> None:
-        """Tells a document the model cannot read from a model that reads nothing any more."""
+        """Distinguishes a document the model cannot read from a model that no longer reads anything."""
         try:
             run_session(self._session, self._longest_text(), ["logits"])
         except Exception:

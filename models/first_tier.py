@@ -60,7 +60,7 @@ def parse_first_tier(content: bytes, n_labels: int, where: str) -> FirstTierWeig
     """Reads the content of a bundle's file.
 
     Raises:
-        BundleError: it is none, or its arrays do not fit each other or the labels.
+        BundleError: it is not such a file, or its arrays do not fit each other or the labels.
     """
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
@@ -86,7 +86,7 @@ def parse_first_tier(content: bytes, n_labels: int, where: str) -> FirstTierWeig
                 "build the bundle again"
             )
         if array.dtype == np.float32 and not np.isfinite(array).all():
-            raise BundleError(f"{where}: {name!r} holds what is no number; build the bundle again")
+            raise BundleError(f"{where}: {name!r} holds values that are not finite; build the bundle again")
     if not 1 <= width <= MAX_WIDTH or n_pairs < 1 or n_pairs & (n_pairs - 1):
         raise BundleError(
             f"{where}: expected a width of 1 to {MAX_WIDTH} and a power of two of pairs, found {width} and {n_pairs}; "
@@ -124,7 +124,7 @@ class FirstTier:
             windows: token ids of each text, one special token at each end.
 
         Returns:
-            (n_texts, n_labels) float32; a row depends on its own text alone, to the last bit.
+            (n_texts, n_labels) float32; a row depends only on its own text, to the last bit.
         """
         results = np.empty((len(windows), self._head.shape[1]), dtype=np.float32)
         lengths = np.array([len(window) for window in windows], dtype=np.int32)

@@ -45,7 +45,7 @@ class TextTokenizer:
         where: names the file in errors.
 
     Raises:
-        BundleError: the content is no tokenizer, or does not put one special token at each end.
+        BundleError: the content is not a tokenizer, or does not put one special token at each end.
     """
 
     def __init__(self, content: bytes, max_tokens: int, window_overlap: int | None, where: str) -> None:
@@ -98,7 +98,7 @@ class TextTokenizer:
             encodings = self._tokenizer.encode_batch_fast(texts)
         except (KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as error:  # a panic in the tokenizer's Rust code is no Exception
+        except BaseException as error:  # a panic in the tokenizer's Rust code is not an Exception
             if len(texts) > 1:
                 for text in texts:
                     yield from self._encode([text])

@@ -117,7 +117,7 @@ def classify(
 
 
 def read_decisions(warehouse: str | os.PathLike[str]) -> pd.DataFrame:
-    """What holds now of every classified document: the rows of the view `decisions` that `docyard resolve` writes.
+    """The current decision on every classified document, as the view `decisions` that `docyard resolve` writes has it.
 
     A person supersedes the LLM, the LLM the model, a later word of the same standing an earlier one. A resolution
     counts only for the text that was classified.

@@ -1,4 +1,4 @@
-"""`docyard classify`: plans a run, holds its partitions, runs the job, and says what came of it."""
+"""`docyard classify`: plans a run, locks its partitions, runs the walk, and settles whatever interrupts it."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
 
 
 def _compact(plan: RunPlan) -> str:
-    """Tends the result cache; returns the obstacle to that, or "". Published tables do not depend on the cache."""
+    """Compacts the cache of answers; returns why that failed, or "". Published tables do not depend on the cache."""
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:
@@ -162,7 +162,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
 
     Raises:
         BundleError: a bundle cannot be loaded, does not answer here as recorded, or is made for another document type.
-        ConfigError: an input says otherwise than its bundle what a text is made of.
+        ConfigError: an input contradicts its bundle about the fields that make a text.
         InputError: there is nothing to read.
     """
     chosen = [_choose_bundle(item) for item in config.inputs]
@@ -239,7 +239,7 @@ def _choose_bundle(item: InputConfig) -> tuple[InputConfig, BundleChoice]:
 
 
 def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
-    """The input with what it leaves to its bundle filled in."""
+    """The input, completed by its bundle's reading rules."""
     template = bundle.reading.template
     if template and not item.text_template:
         if item.text_field != DEFAULT_TEXT_FIELD:

@@ -46,7 +46,7 @@ class DocyardGroup(click.Group):
 @click.version_option(package_name="docyard")
 @click.option("-v", "--verbose", is_flag=True, help="Log every shard, the commit, and Beam's own messages.")
 def main(verbose: bool) -> None:
-    """Classify documents in bulk with small int8 models, and account for every one."""
+    """Classify documents in bulk with small int8 models; account for every one."""
     settle_home()
     logging.basicConfig(
         format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.CRITICAL

@@ -108,7 +108,7 @@ def _why_unknown(argument: str, declared: list[str]) -> str:
 
 @contextlib.contextmanager
 def _errors_of_argparse() -> Iterator[None]:
-    """Turns its usage message of a hundred lines, and the exit, into one line."""
+    """Turns its exit with a usage message of a hundred lines into one line."""
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -185,7 +185,7 @@ def _submit(pipeline: beam.Pipeline, beam_options: BeamOptions) -> PipelineResul
 
 
 def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
-    """A failure that the worker could not report itself, because the system refused that, too."""
+    """The error for a failure that the worker could not report itself, because the system refused that too."""
     message, cause = worker_message(error), _SYSTEM_ERROR.search(str(error))
     if cause is None or not is_explained(refused := OSError(int(cause[1]), "")):
         return RunFailedError(message)
@@ -194,7 +194,7 @@ def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
 
 
 def worker_message(error: BaseException) -> str:
-    """The failure and its step; without the error's own words, which may quote a document."""
+    """The failure and its step, without the error's own text, which may quote a document."""
     text = str(error)
     if lost := _LOST.search(text):
         return f"a worker failed: {lost[0]}"
@@ -275,7 +275,7 @@ class WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
 
 
 def why_lost(code: int) -> str:
-    """Words for the exit code of a worker, which a shell started; memory is blamed only where something killed it."""
+    """Explains the exit code of a worker that a shell started; memory is blamed only where something killed it."""
     if number := _signal(code):
         name = signal.Signals(number).name
         return f"{name} ended it" + ("; out of memory?" if number == signal.SIGKILL else "")

@@ -132,10 +132,10 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
 
 
 def _why_rejected(manifest: Manifest, warehouse: Path) -> list[str]:
-    """The reasons that may have cost many documents: of whole files, and where a tenth or more was rejected."""
+    """Reasons that may have cost many documents: those of whole files, and all where a tenth or more was rejected."""
     try:
         report = json.loads((Warehouse(warehouse).run(manifest.run_id) / QUALITY_FILE).read_bytes())
-    except FileNotFoundError:  # whoever clears up may keep the manifest only
+    except FileNotFoundError:  # a cleanup may keep only the manifest
         return []
     is_much = manifest.counts["rejected"] >= 0.1 * manifest.counts["read"]
     groups = [RejectedGroup.from_dict(values) for values in report["rejected"]]
@@ -143,7 +143,7 @@ def _why_rejected(manifest: Manifest, warehouse: Path) -> list[str]:
 
 
 def describe_runs(runs: list[dict[str, Any]]) -> str:
-    """One line a run."""
+    """One line per run, and one per error."""
     if not runs:
         return "no run yet"
     header = ("run", "run date", "status", "read", "accepted", "escalated", "rejected", "seconds")
@@ -159,7 +159,7 @@ def describe_runs(runs: list[dict[str, Any]]) -> str:
 
 
 def _columns(rows: Sequence[Sequence[str]], n_words: int) -> list[str]:
-    """One line a row; the first `n_words` cells are words, the others numbers that end under each other."""
+    """One line per row; the first `n_words` cells are aligned left as words, the others right as numbers."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return [
         "  ".join(
@@ -202,7 +202,7 @@ def published_run(folder: Path, run_date: str | None) -> Manifest:
 
 
 def example_rows(folder: Path, manifest: Manifest, rows: int) -> pd.DataFrame:
-    """Classified documents, evenly spaced over the first ones of every file."""
+    """Classified documents, evenly spaced over the first thousand of every file."""
     files = [folder / file.path for file in manifest.files if file.table == CLASSIFICATIONS.name and file.rows]
     if not files or not rows:
         return pd.DataFrame(columns=_EXAMPLE_COLUMNS)

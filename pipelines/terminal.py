@@ -20,17 +20,17 @@ POLL_SECONDS = 0.5
 
 
 def report(text: str) -> None:
-    """Prints what became of work that is done; it stays done, and the command a success, where nobody can read that."""
+    """Prints the result of finished work; the command succeeds even where the output cannot be written."""
     try:
         click.echo(text)
     except OSError as error:
         _silence(sys.stdout)
-        if error.errno != errno.EPIPE:  # a reader that has enough goes without being told
+        if error.errno != errno.EPIPE:  # the reader closed the pipe
             complain(f"warning: the work is done, but standard output cannot be written: {error.strerror}")
 
 
 def answer(text: str, end: str = "\n") -> None:
-    """Prints what the command was asked for; a reader that has read enough may go.
+    """Prints what the command was asked for; a reader may close the pipe early.
 
     Raises:
         RunFailedError: it cannot be written, as on a full disk.
@@ -54,9 +54,9 @@ def complain(text: str) -> None:
 
 
 def open_missing_streams() -> None:
-    """Fills the places of standard streams that are closed: the next file that is opened would take them otherwise.
+    """Occupies the descriptors of closed standard streams, which the next opened file would take otherwise.
 
-    Output of a library would then end up in that file.
+    Output of a library would end up in that file.
     """
     for descriptor in (0, 1, 2):
         try:
@@ -68,7 +68,7 @@ def open_missing_streams() -> None:
 
 
 def settle_streams() -> None:
-    """Drops what cannot be written any more, so that the interpreter's own last try does not change the exit code."""
+    """Drops output that can no longer be written, so that the interpreter's last flush cannot change the exit code."""
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

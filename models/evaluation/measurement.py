@@ -1,4 +1,4 @@
-"""Evaluates a Classifier on labelled text: how often it is right, and how much it dares to answer alone."""
+"""Evaluates a Classifier on labelled text: its errors, its confidence, and what its policy accepts."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def evaluate(
     """Classifies labelled text and compares; the values are plain and fit for strict JSON.
 
     A row is out of scope when its gold label is none of the bundle's ("oos", say): no answer to it is right, so that
-    it counts in `out_of_scope_*` alone. A row the model fails on counts as wrong, as escalated and with confidence 0.
+    it counts only in `out_of_scope_*`. A row the model fails on counts as wrong, as escalated and with confidence 0.
     Figures over no rows are None. But for `speed`, the same bundle and rows give the same values. docs/evaluation.md
     explains every key.
 
@@ -79,7 +79,7 @@ def evaluate(
     in_scope = all_gold_ids >= 0
     all_accepted, all_reasons, _ = bundle.policy.route(scores)
 
-    # From here on, rows in scope alone.
+    # From here on, only rows in scope.
     gold_ids, label_ids, accepted = all_gold_ids[in_scope], scores.label_ids[in_scope], all_accepted[in_scope]
     answered, reasons = ~scores.failed[in_scope], all_reasons[in_scope]
     confidence = np.where(answered, scores.confidence[in_scope], np.float32(0))
@@ -227,7 +227,7 @@ def _positive_label(
     if len(bundle.labels) > scores.top_label_ids.shape[1]:
         raise ConfigError(
             f"{bundle.reference} has {len(bundle.labels)} labels, and of each row only the probabilities of "
-            f"the best {scores.top_label_ids.shape[1]} are kept; a positive label needs a bundle of no more labels"
+            f"the best {scores.top_label_ids.shape[1]} are kept; a positive label needs a bundle of at most that many"
         )
     of_label = np.where(scores.top_label_ids[in_scope] == positive_id, scores.top_confidences[in_scope], 0)
     return {
@@ -332,7 +332,7 @@ def classify_timed(classifier: Classifier, texts: Sequence[str]) -> tuple[Scores
         seconds, cpu_seconds: of all texts at once; the second counts every core.
         documents_per_second, documents_per_cpu_second: likewise.
         singles: number of texts that were classified one by one, evenly spread; fewer than 200 where 10 s were over.
-        single_p50_ms, single_p95_ms: milliseconds for a text alone, median and 95th percentile.
+        single_p50_ms, single_p95_ms: milliseconds for a single text, median and 95th percentile.
         peak_memory_bytes: most memory this process ever held, data and libraries included.
     """
     started, cpu_started = time.perf_counter(), time.process_time()

@@ -23,7 +23,7 @@ def interval(bounds: Sequence[float] | None, digits: int = 2) -> str:
 
 
 def decimal(value: float | None, digits: int = 4) -> str:
-    """A figure that is no share, "-" where there is none."""
+    """A figure that is not a share, "-" where there is none."""
     return "-" if value is None else f"{value:.{digits}f}"
 
 
@@ -44,7 +44,7 @@ def describe_evaluation(result: dict[str, Any]) -> str:
             _line(
                 "speed, here and now",
                 f"{speed['documents_per_second']:,.0f} documents/s, "
-                f"{speed['documents_per_cpu_second']:,.0f} per CPU second; one alone {speed['single_p50_ms']:.1f} ms, "
+                f"{speed['documents_per_cpu_second']:,.0f} per CPU second; single {speed['single_p50_ms']:.1f} ms, "
                 f"p95 {speed['single_p95_ms']:.1f} ms",
             )
         )

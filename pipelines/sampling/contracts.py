@@ -349,7 +349,7 @@ def _write_contract(n_words: int, random: Random) -> tuple[str, str]:
 
 
 def _misfiled(random: Random) -> tuple[str, str]:
-    """Something that was filed with the contracts and is none."""
+    """A document that was filed with the contracts by mistake."""
     layout = Layout.draw(random)
     title = random.choice(_PHRASES["misfiled_titles"])
     paragraphs = [fill(phrase, random) for phrase in random.sample(NOISE, random.randint(6, 30))]

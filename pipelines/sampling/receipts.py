@@ -98,7 +98,7 @@ def _receipt(random: Random) -> tuple[str, str]:
 
 
 def _other_paper(random: Random) -> tuple[str, str]:
-    """A note or a clipping that went through the scanner with the receipts."""
+    """A note or a clipping that was scanned with the receipts."""
     lines = [fill(phrase, random) for phrase in random.sample(NOISE, random.randint(2, 5))]
     return photographed([[line] for line in lines], random), ""
 

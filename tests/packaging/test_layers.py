@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[2]
 # What each package may import of Docyard besides itself; two wings stand on one floor, and neither knows the other.
@@ -18,54 +17,35 @@ MAY_IMPORT = {
     "escalation": {*FLOOR, "schemas"},
     "pipelines": {"transforms", "escalation", *FLOOR, "schemas"},
 }
-LAYERS = tuple(MAY_IMPORT)
-FILES = sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+FILES = sorted(path for package in MAY_IMPORT for path in (ROOT / package).rglob("*.py"))
 TRAINING = ROOT / "models/training"
+FOR_TRAINING = {"torch", "transformers", "optimum", "onnx"}
 
 # Anything that takes a noticeable part of a second to load.
 HEAVY = {
-    "argon2",
-    "apache_beam",
-    "duckdb",
-    "great_expectations",
-    "httpx",
-    "jinja2",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "optimum",
-    "pandas",
-    "phonenumbers",
-    "psycopg",
-    "pyarrow",
-    "pydantic",
-    "scipy",
-    "sqlalchemy",
-    "starlette",
-    "tokenizers",
-    "torch",
-    "tqdm",
-    "transformers",
-    "uvicorn",
+    *("argon2", "apache_beam", "duckdb", "great_expectations", "httpx", "jinja2", "numpy", "onnx", "onnxruntime"),
+    *("optimum", "pandas", "phonenumbers", "psycopg", "pyarrow", "pydantic", "scipy", "sqlalchemy", "starlette"),
+    *("tokenizers", "torch", "tqdm", "transformers", "uvicorn"),
 }
 
 
-def _name(path: Path) -> str:
-    return str(path.relative_to(ROOT))
+@functools.cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
-def imported(path: Path, *, on_loading: bool = False) -> set[str]:
+@functools.cache
+def imported(path: Path, *, on_loading: bool = False) -> frozenset[str]:
     """Full names of the modules a file imports, those inside functions included unless `on_loading`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     names = set()
-    for node in _loaded(tree) if on_loading else ast.walk(tree):
+    for node in _loaded(tree_of(path)) if on_loading else ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             names.add(node.module or "")
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)
 
 
 def _loaded(node: ast.AST) -> Iterator[ast.AST]:
@@ -76,46 +56,37 @@ def _loaded(node: ast.AST) -> Iterator[ast.AST]:
             yield from _loaded(child)
 
 
-def top_level(names: set[str]) -> set[str]:
-    return {name.split(".")[0] for name in names}
+def top_level(path: Path, *, on_loading: bool = False) -> set[str]:
+    return {name.split(".")[0] for name in imported(path, on_loading=on_loading)}
 
 
 def file_of(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split("."))
-    candidates = (path.with_suffix(".py"), path / "__init__.py")
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
 
 
-def layer_of(path: Path) -> str:
+def package_of(path: Path) -> str:
     return path.relative_to(ROOT).parts[0]
 
 
-@pytest.mark.parametrize("path", FILES, ids=_name)
-def test_imports_point_only_downward(path: Path) -> None:
-    package = layer_of(path)
-    assert top_level(imported(path)) & set(LAYERS) <= {package, *MAY_IMPORT[package]}
+def users_of(library: str) -> list[Path]:
+    users = [path for path in FILES if library in top_level(path)]
+    assert users, library
+    return users
 
 
-@pytest.mark.parametrize("path", FILES, ids=_name)
-def test_no_module_imports_tests(path: Path) -> None:
-    assert "tests" not in top_level(imported(path))
+def test_imports_point_only_downward_and_never_at_tests() -> None:
+    for path in FILES:
+        package = package_of(path)
+        ours = top_level(path) & {*MAY_IMPORT, "tests"}
+        assert ours <= {package, *MAY_IMPORT[package]}, path
 
 
-def test_beam_is_imported_in_transforms_and_pipelines_alone() -> None:
-    users = {layer_of(path) for path in FILES if "apache_beam" in top_level(imported(path))}
-    assert users == {"transforms", "pipelines"}
-
-
-def test_great_expectations_is_imported_in_data_quality_alone() -> None:
-    users = {layer_of(path) for path in FILES if "great_expectations" in top_level(imported(path))}
-    assert users == {"data_quality"}
-
-
-@pytest.mark.parametrize("library", ["torch", "transformers", "optimum", "onnx"])
-def test_libraries_for_training_are_imported_in_training_alone(library: str) -> None:
-    users = [path for path in FILES if library in top_level(imported(path))]
-    assert users
-    assert all(path.is_relative_to(TRAINING) for path in users)
+def test_libraries_are_imported_only_where_they_belong() -> None:
+    assert {package_of(path) for path in users_of("apache_beam")} == {"transforms", "pipelines"}
+    assert {package_of(path) for path in users_of("great_expectations")} == {"data_quality"}
+    for library in FOR_TRAINING:
+        assert all(path.is_relative_to(TRAINING) for path in users_of(library)), library
 
 
 # Contenders open sessions of their own: float graphs, as their own documentation advises.
@@ -124,9 +95,9 @@ CONTENDERS = {"benchmarks/contenders.py", "benchmarks/beam_contender.py"}
 
 def test_sessions_are_opened_in_one_place_so_that_all_compute_alike() -> None:
     users = {
-        _name(path)
+        str(path.relative_to(ROOT))
         for path in [*FILES, *(ROOT / "benchmarks").glob("*.py")]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(tree_of(path))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func).split(".")[-1] in ("InferenceSession", "SessionOptions")
     }
@@ -134,18 +105,15 @@ def test_sessions_are_opened_in_one_place_so_that_all_compute_alike() -> None:
 
 
 def test_whatever_imports_onnx_runtime_lies_where_its_reports_are_switched_off_first() -> None:
-    users = [path for path in FILES if "onnxruntime" in top_level(imported(path))]
-    assert users
-    assert {layer_of(path) for path in users} == {"models"}
-    assert "models" in top_level(imported(ROOT / "benchmarks/__init__.py", on_loading=True))
-    assert "models" in top_level(imported(ROOT / "tests/conftest.py", on_loading=True))
+    assert {package_of(path) for path in users_of("onnxruntime")} == {"models"}
+    assert "models" in top_level(ROOT / "benchmarks/__init__.py", on_loading=True)
+    assert "models" in top_level(ROOT / "tests/conftest.py", on_loading=True)
 
 
 def test_only_the_command_that_trains_imports_training_and_only_when_it_runs() -> None:
     for path in FILES:
         if not path.is_relative_to(TRAINING):
-            on_loading = path == ROOT / "pipelines/train.py"
-            names = imported(path, on_loading=on_loading)
+            names = imported(path, on_loading=path == ROOT / "pipelines/train.py")
             assert not any(name.startswith("models.training") for name in names), path
 
 
@@ -156,9 +124,9 @@ def test_nothing_heavy_is_loaded_with_the_command_line() -> None:
         if path in seen:
             continue
         seen.add(path)
-        names = imported(path, on_loading=True)
-        assert top_level(names) & HEAVY == set(), path
+        assert top_level(path, on_loading=True) & HEAVY == set(), path
         # A package is loaded before any module in it.
+        names = imported(path, on_loading=True)
         names |= {name.rsplit(".", depth)[0] for name in names for depth in range(1, name.count(".") + 1)}
         waiting += [file for name in names if (file := file_of(name))]
     assert ROOT / "schemas/errors.py" in seen

@@ -72,9 +72,8 @@ def as_shipped(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> pd.Dat
 @pytest.mark.parametrize(
     "settings",
     [
-        {"classification": {"batch_tokens": 1, "threads": 1}},
+        {"classification": {"batch_tokens": 1, "threads": 1}, "reading": {"shard_rows": 7}},
         {"classification": {"batch_tokens": 50_000, "threads": 3}},
-        {"reading": {"shard_rows": 7}},
         {"reading": {"shard_bytes": 5_000, "shard_rows": 33}, "classification": {"batch_tokens": 100}},
     ],
     ids=str,

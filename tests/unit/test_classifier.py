@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from models.bundle import load_bundle, write_bundle_manifest
+from models.bundle import bundle_in_memory, load_bundle, write_bundle_manifest
 from models.bundle_manifest import FingerprintRow
 from models.classifier import Classifier, cached_classifier
 from models.machine import open_session
@@ -337,3 +338,24 @@ def test_the_fused_kernel_that_slows_the_model_down_stays_out(tiny_bundle: Path,
     assert session.get_providers() == ["CPUExecutionProvider"]
     options = session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (1, 1)
+
+
+def test_a_bundle_in_memory_answers_like_one_in_a_folder(tiny_bundle_unchanged: Path, classifier: Classifier) -> None:
+    bundle = load_bundle(tiny_bundle_unchanged)
+    files = {name: bundle.read(name) for name in ("model.onnx", "tokenizer.json", "labels.json")}
+    facts: dict[str, Any] = {
+        "name": "tiny",
+        "created": "2026-11-22",
+        "document_type": "ticket",
+        "max_tokens": bundle.max_tokens,
+    }
+    draft = Classifier(bundle_in_memory(files, **facts), threads=1)
+    np.testing.assert_array_equal(draft.logits(TEXTS), classifier.logits(TEXTS))
+    assert (draft.bundle.temperature, draft.bundle.policy.min_familiarity) == (1.0, -np.inf)
+    assert draft.bundle.policy.route(draft.classify(TEXTS)).accepted.tolist() == [True] * len(TEXTS)
+    draft.close()
+    whole = Classifier(bundle_in_memory({name: bundle.read(name) for name in bundle.manifest.files}, **facts))
+    assert_same_bits(whole.classify(TEXTS), classifier.classify(TEXTS))
+    whole.close()
+    with pytest.raises(BundleError, match=r"labels\.json: "):
+        bundle_in_memory(files | {"labels.json": b"[]"}, **facts)

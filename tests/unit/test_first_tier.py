@@ -68,7 +68,10 @@ def test_the_file_gives_the_same_weights_and_the_same_weights_the_same_file() ->
         ),
         ({"pieces": np.zeros((9, WIDTH), dtype=np.float32)}, "here: expected 'pieces' as int8"),
         ({"pairs": np.zeros((63, WIDTH), dtype=np.int8)}, "a power of two of pairs, found 16 and 63"),
-        ({"head_bias": np.full(N_LABELS, np.nan, dtype=np.float32)}, "here: 'head_bias' holds what is no number"),
+        (
+            {"head_bias": np.full(N_LABELS, np.nan, dtype=np.float32)},
+            "here: 'head_bias' holds values that are not finite",
+        ),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(changed: dict[str, np.ndarray], expected: str) -> None:

@@ -13,7 +13,7 @@ from models.bundle import ModelBundle, load_bundle, write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from models.classifier import Classifier
 from models.scores import Scores
-from models.tokens import TextTokenizer, window_bounds
+from models.tokens import TextTokenizer, plan_batches, window_bounds
 
 MAX_TOKENS = 32
 WORDS = ["refund", "card", "package", "late", "login", "crash", "screen", "my", "the", "please", "."]
@@ -152,3 +152,20 @@ def test_a_text_of_a_mebibyte_is_read_whole(classifier: Classifier) -> None:
     assert scores.n_tokens.tolist() == [200_002]
     assert scores.n_windows.tolist() == [len(window_bounds(200_000, 30, 10))]
     assert not scores.failed.any()
+
+
+@given(
+    lengths=st.lists(st.integers(0, 9), max_size=60).map(lambda values: np.array(values, dtype=np.int32)),
+    batch_tokens=st.integers(1, 64),
+)
+def test_batches_hold_every_row_once_are_of_one_length_and_never_lonely_without_need(
+    lengths: np.ndarray, batch_tokens: int
+) -> None:
+    batches = plan_batches(lengths, batch_tokens)
+    assert sorted(row for rows in batches for row in rows.tolist()) == np.flatnonzero(lengths).tolist()
+    for rows in batches:
+        length = int(lengths[rows[0]])
+        assert (lengths[rows] == length).all()
+        assert len(rows) > 1 or (lengths == length).sum() == 1
+        assert len(rows) * length <= max(batch_tokens, 3 * length)
+    assert [lengths[rows[0]] for rows in batches] == sorted((lengths[rows[0]] for rows in batches), reverse=True)
