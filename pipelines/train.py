@@ -43,7 +43,7 @@ def _make(
 ) -> list[str]:
     started = time.monotonic()
     try:
-        from models.training import build
+        from models.training.build import HYGIENE_NAME, Job
         from models.training.config import read_training_config
         from models.training.work_folder import hold_work_folder
     except ModuleNotFoundError as error:
@@ -51,7 +51,7 @@ def _make(
 
     with _spoken():
         config = read_training_config(config_path)
-        job = build.Job(
+        job = Job(
             config=config,
             card=config_path.parent / config.card.file if config.card.file else None,
             data=data or Path(expand_path(os.environ.get(DATA_VARIABLE, ""), DATA_VARIABLE) or config_path.parent),
@@ -59,18 +59,18 @@ def _make(
             out=out or Path("bundles") / config.name,
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         )
-        build.check_out(job.out)
+        job.check_out()
         with hold_work_folder(job.work):
-            rows = build.inspect(job)
-            report = describe_hygiene(rows.report)
+            inspected = job.inspect()
+            report = describe_hygiene(inspected.report)
             if check_only:
-                build.check_trainable(job, rows)
-                return [*report, f"full report: {job.work / build.HYGIENE_NAME}", "nothing was trained"]
+                job.check_trainable(inspected)
+                return [*report, f"full report: {job.work / HYGIENE_NAME}", "nothing was trained"]
             for line in report:
                 logging.getLogger("models.training").info(line)
-            build.check_trainable(job, rows)
-            built = build.build_bundle(job, rows, checkpoint or build.train(job, rows))
-    return _describe(built.bundle, built.results["all"], built.parity, time.monotonic() - started)
+            job.check_trainable(inspected)
+            bundle, result, parity = job.build_bundle(inspected, checkpoint or job.train(inspected))
+    return _describe(bundle, result, parity, time.monotonic() - started)
 
 
 def describe_hygiene(report: dict[str, Any]) -> list[str]:
