@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,7 +13,7 @@ from pydantic import AfterValidator
 
 from schemas.configuration import DocumentType, FolderText, IsoDate, PathText, Within, load_values, validated
 from schemas.errors import ConfigError
-from schemas.fields import parse_text_template
+from schemas.fields import TextTemplate, parse_text_template
 
 DEFAULT_TEXT_FIELD = "text"
 Split = Literal["none", "paragraphs"]
@@ -83,10 +84,20 @@ class InputConfig:
                 "the text; remove one of them"
             )
 
+    @cached_property
+    def template(self) -> TextTemplate | None:
+        """The template that makes the texts, if there is one."""
+        return parse_text_template(self.text_template) if self.text_template else None
+
+    @cached_property
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields that a text is made of."""
+        return self.template.fields if self.template is not None else (self.text_field,)
+
     @property
     def required_fields(self) -> tuple[str, ...]:
         """The fields without which no record can be read: those of id, text and time of receipt."""
-        texts = parse_text_template(self.text_template).fields if self.text_template else (self.text_field,)
+        texts = self.text_fields
         return tuple(name for name in (self.id_field, *texts, self.received_at_field) if name)
 
     @property
