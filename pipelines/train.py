@@ -20,27 +20,24 @@ from schemas.system import expand_path
 DATA_VARIABLE = "DOCYARD_DATA"
 
 
-def train(config: Path, data: Path | None, work: Path | None, out: Path | None, check_only: bool) -> list[str]:
-    """Makes a bundle as `config` says, or only looks the data over; returns what to say at the end.
+def train(
+    config_path: Path,
+    data: Path | None,
+    work: Path | None,
+    out: Path | None,
+    check_only: bool = False,
+    checkpoint: Path | None = None,
+) -> list[str]:
+    """Makes a bundle of labelled data, or only inspects the data; returns the lines to print at the end.
 
     Args:
-        config: TOML file.
-        data: folder that the data's paths start from; None for $DOCYARD_DATA, else the folder of `config`.
+        config_path: TOML file.
+        data: folder that the data's paths start from; None for $DOCYARD_DATA, else the folder of the configuration.
         work: folder of what is kept for the next try; None for build/NAME.
         out: folder of the bundle; None for bundles/NAME.
         check_only: True to stop after the report on the data.
+        checkpoint: folder of a trained network to make the bundle of; None to train one.
     """
-    return _make(config, None, data, work, out, check_only)
-
-
-def bundle(config: Path, checkpoint: Path, data: Path | None, work: Path | None, out: Path | None) -> list[str]:
-    """Makes a bundle of the trained network in the folder `checkpoint`; otherwise as `train`."""
-    return _make(config, checkpoint, data, work, out, False)
-
-
-def _make(
-    config_path: Path, checkpoint: Path | None, data: Path | None, work: Path | None, out: Path | None, check_only: bool
-) -> list[str]:
     started = time.monotonic()
     try:
         from models.training.build import HYGIENE_NAME, Job

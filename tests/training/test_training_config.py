@@ -43,7 +43,7 @@ def test_the_template_and_the_windows_become_the_rules_of_the_bundle(tmp_path: P
         (('"letter"', '"Letter"'), "document_type: expected a lower-case"),
         (('["letters.csv"]', "[]"), "data.train: nothing to train on"),
         (("[data]", "epochs = 3\n[data]"), "unknown key 'epochs'"),
-        (("[data]", "max_tokens = 2\n[data]"), "'max_tokens' must be at least 3"),
+        (("[data]", "max_tokens = 2\n[data]"), "max_tokens: expected at least 3, found 2"),
         (('name = "letters"', ""), "'name' is missing"),
         (("[data]", '[card]\nfile = "absent.md"\n[data]'), "absent.md: no such file"),
         (("[data]", '[reading]\nsplit = "pages"\n[data]'), "reading.split: expected 'none' or 'paragraphs'"),
