@@ -70,7 +70,7 @@ setup(
     package_data={
         "models": ["int8_probe.onnx"],
         "models.evaluation": ["templates/*"],
-        "models.training": ["configs/*"],
+        "models.training": ["card.md.jinja", "configs/*"],
         "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],

@@ -298,8 +298,8 @@ def export_graphs(network_folder: Path, folder: Path) -> None:
         return
     from optimum.exporters.onnx import export
 
-    from models.training.distillation import load_network
     from models.training.export import MeanPooledClassifierOnnxConfig, export_float
+    from models.training.network import TrainedNetwork
 
     class Masked(MeanPooledClassifierOnnxConfig):
         """With a mask, for those who pad."""
@@ -309,8 +309,7 @@ def export_graphs(network_folder: Path, folder: Path) -> None:
             return {name: {0: "batch", 1: "sequence"} for name in ("input_ids", "attention_mask")}
 
     folder.mkdir(parents=True, exist_ok=True)
-    network, _ = load_network(network_folder)
-    network.eval()
+    network = TrainedNetwork.load(network_folder).network
     for name, config in (("masked", Masked), ("plain", MeanPooledClassifierOnnxConfig)):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
 from tokenizers import Tokenizer
 
+from schemas.configuration import Within, read_toml, read_values, validated
 from schemas.errors import ConfigError
-from schemas.run_config import build, check_ranges, read_toml
+from schemas.run_config import Count
 
 DEFAULT = Path(__file__).with_name("benchmarks.toml")
 
 
-@dataclass(frozen=True)
+@validated
 class TextSet:
     """Texts to classify.
 
@@ -36,18 +38,14 @@ class TextSet:
     data: str
     bundle: str
     network: str
-    max_tokens: int = 256
-    rows: int = 0
-    piece_tokens: int = 0
+    max_tokens: Annotated[int, Within("[3, inf)")] = 256
+    rows: Annotated[int, Within("[0, inf)")] = 0
+    piece_tokens: Annotated[int, Within("[0, inf)")] = 0
     train: str = ""
     distilled: str = ""
 
-    def __post_init__(self) -> None:
-        allowed = dict.fromkeys(("rows", "piece_tokens"), "[0, inf)")
-        check_ranges(f"sets.{self.name}", self, max_tokens="[3, inf)", **allowed)
 
-
-@dataclass(frozen=True)
+@validated
 class JobSettings:
     """The whole job.
 
@@ -60,7 +58,7 @@ class JobSettings:
     bundle: str
 
 
-@dataclass(frozen=True)
+@validated
 class CostSettings:
     """Prices, for the cost of a million documents; dollars.
 
@@ -85,7 +83,7 @@ class CostSettings:
     llm_answer_tokens: int
 
 
-@dataclass(frozen=True)
+@validated
 class Settings:
     """A benchmark.
 
@@ -99,10 +97,7 @@ class Settings:
     sets: tuple[TextSet, ...]
     job: JobSettings
     cost: CostSettings
-    rounds: int = 5
-
-    def __post_init__(self) -> None:
-        check_ranges("", self, rounds="[1, inf)")
+    rounds: Count = 5
 
 
 @dataclass(frozen=True)
@@ -119,8 +114,7 @@ def read_settings(path: Path) -> Settings:
     Raises:
         ConfigError: it cannot be read, or a key is unknown, missing or out of range.
     """
-    settings: Settings = build(Settings, read_toml(path), str(path))
-    return settings
+    return read_values(Settings, read_toml(path), str(path))
 
 
 def read_texts(text_set: TextSet, data: Path) -> Texts:

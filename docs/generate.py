@@ -24,17 +24,13 @@ import click
 from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from models import bundle_manifest
+from models.training import config as training
 from pipelines.cli import main as docyard
 from schemas import codes, drain_config, review_config, run_config
 from schemas.configuration import Within
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.tables import data_dictionary
 from warehouse.manifest import Manifest
-
-try:
-    from models.training import config as training
-except ImportError:  # without torch
-    training = None  # type: ignore[assignment]
 
 ROOT = Path(__file__).parents[1]
 MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -59,7 +55,7 @@ KEYS = {
     "keys-four-eyes": review_config.FourEyesConfig,
     "keys-due": review_config.DueConfig,
     "keys-bundle-reading": bundle_manifest.ReadingRules,
-    **({"keys-training": training.TrainingConfig} if training else {}),
+    "keys-training": training.TrainingConfig,
 }
 CODES: dict[str, tuple[str, type[codes.Code]]] = {
     "item-states": ("state", codes.ItemState),
@@ -219,7 +215,7 @@ TABLES: dict[str, Callable[[], str]] = {
     **{name: lambda kind=kind: keys(kind) for name, kind in KEYS.items()},  # type: ignore[misc]
     **{
         f"keys-training-{field.name.replace('_', '-')}": lambda kind=kind: keys(kind)  # type: ignore[misc]
-        for field in (dataclasses.fields(training.TrainingConfig) if training else ())
+        for field in dataclasses.fields(training.TrainingConfig)  # type: ignore[arg-type]
         if dataclasses.is_dataclass(kind := typing.get_type_hints(training.TrainingConfig)[field.name])
     },
     **{name: lambda of=of: described(*of) for name, of in CODES.items()},  # type: ignore[misc]
@@ -251,8 +247,6 @@ def generated() -> dict[Path, str]:
     """Every document with generated parts, as it should be."""
 
     def part(found: re.Match[str]) -> str:
-        if found[2].startswith("keys-training") and not training:
-            return found[0]
         if found[2] not in TABLES:
             raise SystemExit(f"no table is called {found[2]!r}; known: {', '.join(TABLES)}")
         return f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}"

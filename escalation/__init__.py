@@ -1,1 +1,1 @@
-"""The fallback queue: escalated documents in a database, the LLM that is asked about them, and what it may cost."""
+"""Escalated documents: their queue in a database, the LLM and the people that judge them, and the outcomes."""

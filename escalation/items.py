@@ -39,25 +39,19 @@ class Item:
     """
 
     item_key: str
-    document_type: str
-    bundle: str
     text: str | None
     content_hash: str
     candidates: tuple[tuple[str, float], ...]
-    route_reason: str
     attempts: int
     refusals: int
-    losses: int
-    call_id: str | None
     token: str
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Item:
         """Reads a row of the table."""
-        copied = ("item_key", "document_type", "bundle", "text", "content_hash", "route_reason")
-        counted = ("attempts", "refusals", "losses", "call_id")
+        copied = ("item_key", "text", "content_hash", "attempts", "refusals")
         return cls(
-            **{name: row[name] for name in (*copied, *counted)},
+            **{name: row[name] for name in copied},
             candidates=tuple((label, confidence) for label, confidence in json.loads(row["candidates"])),
             token=row["lease_token"] or "",
         )
@@ -158,7 +152,7 @@ def lease_items(
         connection: of a transaction.
         owner: the worker, as people read it.
         now: microseconds.
-        until: end of the lease.
+        until: end of the lease, in microseconds.
         limit: largest number of items.
         code: IN_CALL or IN_BATCH.
         token: of the lease; a new one if none is given.

@@ -103,13 +103,7 @@ def load_partition(
 ) -> Load | None:
     """Brings the queue in line with one partition, in the caller's transaction.
 
-    Args:
-        connection: of the transaction.
-        warehouse: where the partition was published.
-        partition: of the escalations.
-        config: with the cost of a mistake, by document type.
-        now: microseconds.
-        precedents: settle those of the new items whose document was decided before; None to have all judged.
+    `precedents` settle those of the new items whose document was decided before.
 
     Returns:
         None where the same run's partition was loaded before.
@@ -119,31 +113,21 @@ def load_partition(
     """
     if is_postgresql(connection):  # SQLite has one writer anyhow
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    folder = warehouse.partition(ESCALATIONS.name, partition)
-    run_id = published_by(folder)
-    known = connection.scalar(
-        sa.select(loads.c.run_id).where(
-            loads.c.run_date == partition.run_date, loads.c.document_type == partition.document_type
-        )
-    )
-    if run_id is None or run_id == known:
+    run_id = published_by(warehouse.partition(ESCALATIONS.name, partition))
+    place = {"run_date": partition.run_date, "document_type": partition.document_type}
+    here = [loads.c[name] == value for name, value in place.items()]
+    if run_id is None or run_id == connection.scalar(sa.select(loads.c.run_id).where(*here)):
         return None
     run_id, rows = _read(warehouse, partition)
     priority = next((entry for entry in config.priorities if entry.document_type == partition.document_type), None)
     wanted = {row["item_key"]: row for row in (_item_row(row, partition, run_id, priority, now) for row in rows)}
-    present = {
-        row.item_key: (row.state, row.code)
-        for row in connection.execute(
-            sa.select(items.c.item_key, items.c.state, items.c.code).where(
-                items.c.run_date == partition.run_date, items.c.document_type == partition.document_type
-            )
-        )
-    }
+    there = sa.select(items.c.item_key, items.c.code).where(*(items.c[name] == value for name, value in place.items()))
+    present = {row.item_key: row.code for row in connection.execute(there)}
     fresh = [row for key, row in wanted.items() if key not in present]
     insert_items(connection, fresh, now)
     happened = []
-    revived = [key for key, (_, code) in present.items() if code == ItemCode.WITHDRAWN and key in wanted]
-    for key in sorted(revived):
+    revived = sorted(key for key, code in present.items() if code == ItemCode.WITHDRAWN and key in wanted)
+    for key in revived:
         if move_item(connection, key, ItemCode.REQUEUED, now, expected=[ItemState.DEAD], not_before=now):
             happened.append(Event("drain", EventAction.ITEM_REVIVED, key, {"run_id": run_id}))
     new = sorted([*(row["item_key"] for row in fresh), *revived])
@@ -155,38 +139,17 @@ def load_partition(
             withdrawn += 1
             happened.append(Event("drain", EventAction.ITEM_WITHDRAWN, key, {"run_id": run_id}))
     load = Load(partition, run_id, len(wanted), len(new), len(known_before), withdrawn)
-    _record(connection, load, known is not None, now)
-    details = {
-        "run_date": partition.run_date,
-        "document_type": partition.document_type,
-        "run_id": run_id,
-        "escalated": load.escalated,
-        "new": load.new,
-        "decided_before": load.decided_before,
-        "withdrawn": load.withdrawn,
-    }
-    append_events(connection, [*happened, Event("drain", EventAction.PARTITION_LOADED, None, details)], now)
+    counts = {"n_escalated": load.escalated, "n_new": load.new, "n_withdrawn": load.withdrawn}
+    connection.execute(sa.delete(loads).where(*here))
+    connection.execute(sa.insert(loads).values(**place, run_id=run_id, loaded_at=now, **counts))
+    details = {name: getattr(load, name) for name in ("run_id", "escalated", "new", "decided_before", "withdrawn")}
+    happened.append(Event("drain", EventAction.PARTITION_LOADED, None, place | details))
+    append_events(connection, happened, now)
     return load
 
 
 def _precedents(warehouse: Warehouse, config: DrainConfig) -> Precedents | None:
     return Precedents(warehouse, config.queue.reuse_days) if config.queue.reuse_decisions else None
-
-
-def _record(connection: sa.Connection, load: Load, known: bool, now: int) -> None:
-    values = {
-        "run_id": load.run_id,
-        "loaded_at": now,
-        "n_escalated": load.escalated,
-        "n_new": load.new,
-        "n_withdrawn": load.withdrawn,
-    }
-    key = {"run_date": load.partition.run_date, "document_type": load.partition.document_type}
-    if known:
-        where = [loads.c[name] == value for name, value in key.items()]
-        connection.execute(sa.update(loads).where(*where).values(**values))
-    else:
-        connection.execute(sa.insert(loads).values(**key, **values))
 
 
 def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[str, Any]]]:

@@ -1,9 +1,9 @@
 """This machine: its cores and processor, the exactness of its int8 products, and ONNX Runtime sessions made for it.
 
 x86 processors without VNNI add pairs of 8-bit products in 16 bits, where large ones saturate: a network quantized to
-the full range then answers otherwise. The probe is the graph int8_probe.onnx, made by
-models/training/int8_probe_graph.py: a product as ONNX has it (MatMulInteger), and one written as in a bundle, which
-ONNX Runtime turns into the operator that bundles run on.
+the full range then answers otherwise. The probe is the graph int8_probe.onnx, made by `probe_graph` of
+models/training/fingerprint.py: a product as ONNX has it (MatMulInteger), and one written as in a bundle, which ONNX
+Runtime turns into the operator that bundles run on.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def train(config: Path, data: Path | None, work: Path | None, out: Path | None, 
     """
     from pipelines.train import train as make
 
-    for line in make(config, data, work, out, check):
+    for line in make(config, data, work, out, check_only=check):
         report(line)
 
 
@@ -52,9 +52,9 @@ def bundle(config: Path, checkpoint: Path, data: Path | None, work: Path | None,
 
     Quantizes, calibrates, chooses a policy and measures.
     """
-    from pipelines.train import bundle as make
+    from pipelines.train import train as make
 
-    for line in make(config, checkpoint, data, work, out):
+    for line in make(config, data, work, out, checkpoint=checkpoint):
         report(line)
 
 

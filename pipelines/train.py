@@ -20,30 +20,27 @@ from schemas.system import expand_path
 DATA_VARIABLE = "DOCYARD_DATA"
 
 
-def train(config: Path, data: Path | None, work: Path | None, out: Path | None, check_only: bool) -> list[str]:
-    """Makes a bundle as `config` says, or only looks the data over; returns what to say at the end.
+def train(
+    config_path: Path,
+    data: Path | None,
+    work: Path | None,
+    out: Path | None,
+    check_only: bool = False,
+    checkpoint: Path | None = None,
+) -> list[str]:
+    """Makes a bundle of labelled data, or only inspects the data; returns the lines to print at the end.
 
     Args:
-        config: TOML file.
-        data: folder that the data's paths start from; None for $DOCYARD_DATA, else the folder of `config`.
+        config_path: TOML file.
+        data: folder that the data's paths start from; None for $DOCYARD_DATA, else the folder of the configuration.
         work: folder of what is kept for the next try; None for build/NAME.
         out: folder of the bundle; None for bundles/NAME.
         check_only: True to stop after the report on the data.
+        checkpoint: folder of a trained network to make the bundle of; None to train one.
     """
-    return _make(config, None, data, work, out, check_only)
-
-
-def bundle(config: Path, checkpoint: Path, data: Path | None, work: Path | None, out: Path | None) -> list[str]:
-    """Makes a bundle of the trained network in the folder `checkpoint`; otherwise as `train`."""
-    return _make(config, checkpoint, data, work, out, False)
-
-
-def _make(
-    config_path: Path, checkpoint: Path | None, data: Path | None, work: Path | None, out: Path | None, check_only: bool
-) -> list[str]:
     started = time.monotonic()
     try:
-        from models.training import build
+        from models.training.build import HYGIENE_NAME, Job
         from models.training.config import read_training_config
         from models.training.work_folder import hold_work_folder
     except ModuleNotFoundError as error:
@@ -51,7 +48,7 @@ def _make(
 
     with _spoken():
         config = read_training_config(config_path)
-        job = build.Job(
+        job = Job(
             config=config,
             card=config_path.parent / config.card.file if config.card.file else None,
             data=data or Path(expand_path(os.environ.get(DATA_VARIABLE, ""), DATA_VARIABLE) or config_path.parent),
@@ -59,18 +56,18 @@ def _make(
             out=out or Path("bundles") / config.name,
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
         )
-        build.check_out(job.out)
+        job.check_out()
         with hold_work_folder(job.work):
-            rows = build.inspect(job)
-            report = describe_hygiene(rows.report)
+            inspected = job.inspect()
+            report = describe_hygiene(inspected.report)
             if check_only:
-                build.check_trainable(job, rows)
-                return [*report, f"full report: {job.work / build.HYGIENE_NAME}", "nothing was trained"]
+                job.check_trainable(inspected)
+                return [*report, f"full report: {job.work / HYGIENE_NAME}", "nothing was trained"]
             for line in report:
                 logging.getLogger("models.training").info(line)
-            build.check_trainable(job, rows)
-            built = build.build_bundle(job, rows, checkpoint or build.train(job, rows))
-    return _describe(built.bundle, built.results["all"], built.parity, time.monotonic() - started)
+            job.check_trainable(inspected)
+            bundle, result, parity = job.build_bundle(inspected, checkpoint or job.train(inspected))
+    return _describe(bundle, result, parity, time.monotonic() - started)
 
 
 def describe_hygiene(report: dict[str, Any]) -> list[str]:

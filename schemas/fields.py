@@ -289,10 +289,12 @@ INT96_UNIT = "us"
 """The unit that reads the times of old Parquet files whole: pyarrow's default turns the year 9999 into 1816."""
 
 # Numbers that a float would round or write otherwise: 16 digits or more, tiny ones, or those that end in zeros.
-_UNUSUAL_NUMBER = re.compile(rb"[0-9][0-9.]{15}|[0-9][eE]-[0-9]{3}|\.0000|\.[0-9]+0(?![0-9])")
+# It begins with one set of characters, to which the search then jumps: twice as fast as four alternatives.
+_UNUSUAL_NUMBER = re.compile(rb"[0-9.](?:(?<=[0-9])(?:[0-9.]{15}|[eE]-[0-9]{3})|(?<=\.)(?:0000|[0-9]+0(?![0-9])))")
 _EPOCH = datetime.datetime(1970, 1, 1)
 _PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _BEYOND_64_BITS = 2**63
+_INFINITE = float("inf")
 
 
 def parse_json(line: bytes) -> Any:
@@ -336,9 +338,18 @@ def write_json(record: Mapping[str, Any]) -> str:
             is no Unicode, or what is nested too deep.
     """
     try:
-        return orjson.dumps(_jsonable(record), option=orjson.OPT_SORT_KEYS).decode()
+        plain = record if all(map(_is_plain, record.values())) else _jsonable(record)
+        return orjson.dumps(plain, option=orjson.OPT_SORT_KEYS).decode()
     except (TypeError, RecursionError) as error:
         raise ValueError(f"a value cannot be written as JSON: {type(error).__name__}") from None
+
+
+def _is_plain(value: Any) -> bool:
+    """True for the values that `_jsonable` gives back as they are and that hold no others; nearly all are."""
+    kind = type(value)
+    if kind is float:
+        return -_INFINITE < value < _INFINITE  # type: ignore[no-any-return]
+    return kind is str or kind is bool or value is None or (kind is int and -_BEYOND_64_BITS <= value < _BEYOND_64_BITS)
 
 
 def _jsonable(value: Any) -> Any:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import hashlib
 import json
-import types
-import typing
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
 from schemas.configuration import DocumentType, FolderText, IsoDate, PathText, Within, load_values, validated
-from schemas.configuration import read_toml as read_toml
 from schemas.errors import ConfigError
-from schemas.fields import closest, parse_text_template
+from schemas.fields import TextTemplate, parse_text_template
 
 DEFAULT_TEXT_FIELD = "text"
-T = TypeVar("T")
 Split = Literal["none", "paragraphs"]
 
 
@@ -88,10 +84,20 @@ class InputConfig:
                 "the text; remove one of them"
             )
 
+    @cached_property
+    def template(self) -> TextTemplate | None:
+        """The template that makes the texts, if there is one."""
+        return parse_text_template(self.text_template) if self.text_template else None
+
+    @cached_property
+    def text_fields(self) -> tuple[str, ...]:
+        """The fields that a text is made of."""
+        return self.template.fields if self.template is not None else (self.text_field,)
+
     @property
     def required_fields(self) -> tuple[str, ...]:
         """The fields without which no record can be read: those of id, text and time of receipt."""
-        texts = parse_text_template(self.text_template).fields if self.text_template else (self.text_field,)
+        texts = self.text_fields
         return tuple(name for name in (self.id_field, *texts, self.received_at_field) if name)
 
     @property
@@ -183,83 +189,3 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
         ConfigError: the file is missing or not TOML, a key is unknown or missing, or a value cannot be used.
     """
     return load_values(RunConfig, path, overrides)
-
-
-# The older reading of configurations, for training and benchmarks only.
-
-
-def build(kind: type[T], values: Any, where: str) -> T:
-    """Makes a frozen dataclass of a TOML table, nested ones included.
-
-    Args:
-        kind: the dataclass; its type hints and defaults decide.
-        values: the table.
-        where: prefix of the keys in messages.
-
-    Raises:
-        ConfigError: a key is unknown or missing, or a value is of the wrong kind.
-    """
-    if not isinstance(values, dict):
-        raise ConfigError(f"{where or 'configuration'}: expected a table of keys, found {type(values).__name__}")
-    hints = typing.get_type_hints(kind, include_extras=True)
-    fields = {item.name: item for item in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            meant = closest(key, fields)
-            raise ConfigError(
-                f"unknown key {where + key!r}; {f'is {meant!r} meant? ' if meant else ''}known keys here: "
-                + ", ".join(fields)
-            )
-    missing = [
-        where + name
-        for name, item in fields.items()
-        if name not in values and item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-    ]
-    if missing:
-        are, them = ("is", "it") if len(missing) == 1 else ("are", "them")
-        names = ", ".join(map(repr, missing))
-        raise ConfigError(f"{names} {are} missing; set {them} in the configuration file or by flag")
-    return kind(**{key: _coerce(hints[key], value, where + key) for key, value in values.items()})
-
-
-def check_ranges(where: str, values: object, **allowed: str) -> None:
-    """Checks numbers of a configuration.
-
-    Args:
-        where: the table they stand in.
-        values: holds them as attributes.
-        allowed: attribute → interval such as "[0, 1)"; a round bracket leaves the end out.
-
-    Raises:
-        ConfigError: a number lies outside of its interval.
-    """
-    for name, interval in allowed.items():
-        value = getattr(values, name)
-        low, high = map(float, interval[1:-1].split(","))
-        if not (value >= low if interval[0] == "[" else value > low) or not (
-            value <= high if interval[-1] == "]" else value < high
-        ):
-            raise ConfigError(f"{where}.{name}: expected a number in {interval}, found {value}")
-
-
-def _coerce(hint: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return build(hint, value, where + ".")
-    if typing.get_origin(hint) is typing.Annotated:
-        of, expand = typing.get_args(hint)
-        return expand(_coerce(of, value, where), where)
-    if typing.get_origin(hint) is Literal:
-        hint = str
-    if isinstance(hint, types.UnionType):  # "X | None": TOML has no null, so that what is given is an X
-        hint = typing.get_args(hint)[0]
-    if isinstance(hint, types.GenericAlias):
-        if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{where!r}: expected a list, found {type(value).__name__}")
-        return tuple(_coerce(typing.get_args(hint)[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if hint is str and isinstance(value, datetime.date) and not isinstance(value, datetime.datetime):
-        return value.isoformat()  # TOML has dates of its own
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise ConfigError(f"{where!r}: expected {hint.__name__}, found {type(value).__name__}")
-    return value

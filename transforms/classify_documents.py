@@ -38,7 +38,7 @@ _PACKAGES = ("docyard", "numpy", "onnxruntime", "tokenizers")
 def classify_documents(table: pa.Table, classifier: Classifier, cache: AnswerCache | None = None) -> pa.Table:
     """Adds the model's answers to every valid row; a row that the model fails on by itself becomes a rejection.
 
-    Rows with the same text are answered once, and those that the cache knows not at all.
+    Equal texts are answered once; those in the cache are not answered again.
 
     Args:
         table: validated documents, rejected rows among them.

@@ -196,7 +196,7 @@ def _stage(reason_code: str) -> Stage:
 
 
 def _samples(folder: Path, receipts: list[Receipt], sample_rows: int) -> dict[str, pd.DataFrame]:
-    """The first rows of every staged file, as many of each as the configured sample allows; no more is decoded."""
+    """The first rows of every staged file, as many of each as the configured sample allows; only they are decoded."""
     samples = {}
     for kind in PUBLISHED_TABLES:
         names = [column.name for column in kind.flat_columns]

@@ -16,10 +16,10 @@ from schemas.errors import ConfigError, InputError
 from schemas.fields import field_value, fields_found
 from schemas.file_kinds import HEAD_BYTES, delimiter_between, foreign_content, text_advice
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
-from schemas.shards import FileVersion, Shard, TextFile
+from schemas.shards import Shard, TextFile
 from transforms.readers.delimited import read_header
 from transforms.readers.files import DamagedFileError, check_content, open_file, shard_lines
-from transforms.readers.listing import InputFile, list_files
+from transforms.readers.listing import list_files
 from transforms.readers.parquet import has_field, open_parquet
 from transforms.readers.rows import path_columns
 
@@ -58,7 +58,7 @@ def plan_shards(config: RunConfig) -> list[Shard]:
     The text files of an input come after its other files, many to a shard.
 
     Raises:
-        InputError: a path means no file, or all files are empty.
+        InputError: a path names no file, or all files are empty.
         StorageError: a path that is given may not be read.
         RunFailedError: a file changes meanwhile.
         ConfigError: no file can have one of the metadata fields.
@@ -66,17 +66,23 @@ def plan_shards(config: RunConfig) -> list[Shard]:
     shards: list[Shard] = []
     are_empty: list[bool] = []
     for input_index, mapping in enumerate(config.inputs):
-        texts: list[tuple[TextFile, int]] = []
-        fields = FieldsFound(mapping)
+        texts: list[TextFile] = []
+        fields = FieldsFound(mapping, config.reading)
         for file in list_files(mapping.paths):
-            size_bytes = 0 if file.version is None else file.version.size_bytes
-            are_empty.append(file.version is not None and not size_bytes)
-            kind = None if file.problem else _format_of(file.source_uri)
-            if kind is not None and kind[0] == "text":
-                texts.append((TextFile(file.source_uri, file.name, kind[1], file.version), size_bytes))
+            are_empty.append(file.version is not None and not file.version.size_bytes)
+            format_, compression = ("", "") if file.problem else _format_of(file.source_uri)
+            if format_ == "text":
+                texts.append(TextFile(file.source_uri, file.name, compression, file.version))
                 fields.add_columns(file.source_uri, [])
-            else:
-                shards += _shards_of(file, input_index, mapping, config.reading, fields)
+                continue
+            whole = Shard(0, input_index, file.source_uri, format_, compression, version=file.version)
+            try:
+                if file.version is None:
+                    raise DamagedFileError(Reason.UNREADABLE_FILE, file.problem)
+                shards += _cut(whole, mapping, config.reading, fields)
+            except DamagedFileError as damage:
+                version = file.version if format_ else None  # of an unsupported file, nothing will be read
+                shards.append(replace(whole, version=version, problem=(damage.reason.value, damage.detail)))
         shards += _text_shards(texts, input_index, config.reading)
         fields.check()
     if all(are_empty):
@@ -87,44 +93,35 @@ def plan_shards(config: RunConfig) -> list[Shard]:
     return [replace(shard, index=index) for index, shard in enumerate(shards)]
 
 
-def _shards_of(
-    file: InputFile, input_index: int, mapping: InputConfig, reading: ReadingConfig, fields: FieldsFound
-) -> Iterator[Shard]:
-    whole = Shard(0, input_index, file.source_uri, "")
-    if file.version is None:
-        yield replace(whole, problem=(Reason.UNREADABLE_FILE.value, file.problem))
-        return
-    kind = _format_of(file.source_uri)
-    if kind is None:
-        yield replace(whole, problem=(Reason.UNSUPPORTED_FORMAT.value, _why_unsupported(file, file.version, mapping)))
-        return
-    whole = replace(whole, format=kind[0], compression=kind[1], version=file.version)
-    try:
-        slices = [(0, -1, 0)]
-        if kind[0] == "jsonl":
-            fields.add_records(whole, reading)
-            if not kind[1]:
-                slices = [(start, stop, 0) for start, stop in _byte_ranges(file.source_uri, file.version, reading)]
-        elif kind[0] == "parquet":
-            slices = _row_group_ranges(file.source_uri, file.version, mapping, reading, fields)
-        elif header := _header(whole, mapping, reading):
-            fields.add_columns(file.source_uri, header)
-    except DamagedFileError as damage:
-        yield replace(whole, problem=(damage.reason.value, damage.detail))
-        return
-    for start, stop, n_rows in slices:
-        yield replace(whole, start=start, stop=stop, planned_rows=n_rows)
+def _cut(whole: Shard, mapping: InputConfig, reading: ReadingConfig, fields: FieldsFound) -> list[Shard]:
+    """The shards of one file, whose columns are added to `fields`.
 
-
-def _text_shards(files: list[tuple[TextFile, int]], input_index: int, reading: ReadingConfig) -> Iterator[Shard]:
-    """Neighbouring text files together, up to the limits of a shard: thousands of files are not thousands of shards.
-
-    Args:
-        files: each with its size in bytes.
+    Raises:
+        DamagedFileError: the file as a whole cannot be read.
     """
+    if whole.format == "jsonl":
+        fields.add_records(whole)
+        return [whole] if whole.compression else _byte_ranges(whole, reading)
+    if whole.format == "parquet":
+        return _row_group_ranges(whole, mapping, reading, fields)
+    if whole.format != "csv":
+        raise DamagedFileError(Reason.UNSUPPORTED_FORMAT, _why_unsupported(whole, mapping))
+    try:
+        if header := read_header(whole, mapping, reading):
+            fields.add_columns(whole.source_uri, header)
+    except DamagedFileError as damage:
+        if damage.offset is None:
+            raise
+        # Damaged within its header: its reader rejects it.
+    return [whole]
+
+
+def _text_shards(files: list[TextFile], input_index: int, reading: ReadingConfig) -> Iterator[Shard]:
+    """Neighbouring text files together, up to the limits of a shard: thousands of files are not thousands of shards."""
     group: list[TextFile] = []
     n_bytes = 0
-    for file, size_bytes in files:
+    for file in files:
+        size_bytes = file.version.size_bytes if file.version is not None else 0
         if group and (len(group) >= reading.shard_rows or n_bytes + size_bytes > reading.shard_bytes):
             yield Shard(0, input_index, group[0].source_uri, "text", files=tuple(group))
             group, n_bytes = [], 0
@@ -138,29 +135,18 @@ def _name_of(source_uri: str) -> str:
     return urlsplit(source_uri).path.lower()
 
 
-def _format_of(source_uri: str) -> tuple[str, str] | None:
+def _format_of(source_uri: str) -> tuple[str, str]:
     name = _name_of(source_uri)
-    return next((kind for extension, kind in _FORMATS.items() if name.endswith(extension)), None)
+    return next((kind for extension, kind in _FORMATS.items() if name.endswith(extension)), ("", ""))
 
 
-def _header(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> list[str]:
-    """The columns of a CSV file; none where it is empty, or damaged within its header, which its reader rejects.
-
-    Raises:
-        DamagedFileError: the file as a whole cannot be read.
-    """
+def _why_unsupported(whole: Shard, mapping: InputConfig) -> str:
+    name = _name_of(whole.source_uri)
     try:
-        return read_header(shard, mapping, reading)
-    except DamagedFileError as damage:
-        if damage.offset is None:
-            raise
-        return []
-
-
-def _why_unsupported(file: InputFile, version: FileVersion, mapping: InputConfig) -> str:
-    """The expected formats, and the file's apparent kind by its name and its first bytes."""
-    name = _name_of(file.source_uri)
-    head = _head(file.source_uri, version)
+        with open_file(whole) as opened:
+            head = bytes(opened.read(HEAD_BYTES))
+    except (DamagedFileError, OSError):
+        head = b""
     content = foreign_content(head)
     advice = f"the file is {content}" if content else ""
     if not advice and name.endswith(".json"):
@@ -174,54 +160,48 @@ def _why_unsupported(file: InputFile, version: FileVersion, mapping: InputConfig
     return f"expected a name that ends in {', '.join(_FORMATS)}" + (f"; {advice}" if advice else "")
 
 
-def _head(source_uri: str, version: FileVersion) -> bytes:
-    try:
-        with open_file(source_uri, version) as opened:
-            return bytes(opened.read(HEAD_BYTES))
-    except (DamagedFileError, OSError):
-        return b""
-
-
-def _byte_ranges(source_uri: str, version: FileVersion, reading: ReadingConfig) -> list[tuple[int, int]]:
+def _byte_ranges(whole: Shard, reading: ReadingConfig) -> list[Shard]:
     """Ranges of bytes; each owns the lines that start in it."""
-    size_bytes, shard_bytes = version.size_bytes, reading.shard_bytes
-    ranges = [(start, min(start + shard_bytes, size_bytes)) for start in range(0, size_bytes, shard_bytes)]
-    if len(ranges) > 1:  # a file's refusal as a whole must be known before it is cut, to be said once
-        with open_file(source_uri, version) as opened:
+    assert whole.version is not None
+    size_bytes, shard_bytes = whole.version.size_bytes, reading.shard_bytes
+    if size_bytes > shard_bytes:  # a file's refusal as a whole must be known before it is cut, to be said once
+        with open_file(whole) as opened:
             check_content(opened.read(HEAD_BYTES))
-    return ranges or [(0, 0)]
+    starts = range(0, size_bytes, shard_bytes) or [0]
+    return [replace(whole, start=start, stop=min(start + shard_bytes, size_bytes)) for start in starts]
 
 
-def _row_group_ranges(
-    source_uri: str, version: FileVersion, mapping: InputConfig, reading: ReadingConfig, fields: FieldsFound
-) -> list[tuple[int, int, int]]:
-    """Ranges of row groups with their rows, each as many as stay within a shard's limits, and at least one."""
-    ranges: list[tuple[int, int, int]] = []
+def _row_group_ranges(whole: Shard, mapping: InputConfig, reading: ReadingConfig, fields: FieldsFound) -> list[Shard]:
+    """Ranges of row groups, each as many as stay within a shard's limits, and at least one."""
+    shards: list[Shard] = []
     start = n_rows = n_bytes = 0
-    with open_parquet(source_uri, version, mapping) as parquet:
+    with open_parquet(whole, mapping) as parquet:
         schema = parquet.schema_arrow
-        fields.add_columns(source_uri, schema.names, lambda field: has_field(schema, field))
+        fields.add_columns(whole.source_uri, schema.names, lambda field: has_field(schema, field))
         n_groups = parquet.num_row_groups
         for number in range(n_groups):
             group = parquet.metadata.row_group(number)
+            if number > start and (
+                n_rows + group.num_rows > reading.shard_rows or n_bytes + group.total_byte_size > reading.shard_bytes
+            ):
+                shards.append(replace(whole, start=start, stop=number, planned_rows=n_rows))
+                start, n_rows, n_bytes = number, 0, 0
             n_rows += group.num_rows
             n_bytes += group.total_byte_size
-            if number > start and (n_rows > reading.shard_rows or n_bytes > reading.shard_bytes):
-                ranges.append((start, number, n_rows - group.num_rows))
-                start, n_rows, n_bytes = number, group.num_rows, group.total_byte_size
-    return [*ranges, (start, n_groups, n_rows)]
+    return [*shards, replace(whole, start=start, stop=n_groups, planned_rows=n_rows)]
 
 
 class FieldsFound:
-    """Findings in an input's files, before the run, about the fields that a record may lack.
+    """Fields found in an input's files before the run, to report configured ones that are missing from all of them.
 
-    Those are the metadata fields and, in JSON Lines, the fields of a template and the time of receipt: no other format
-    lets these be missing. Headers, footers and paths say it for certain. JSON Lines are looked at where they begin:
-    what is not found there may still come, and `fields_seen` tells of metadata in the end.
+    Metadata fields may be missing and, in JSON Lines, the fields of a template and the time of receipt; no other
+    format allows that. Headers, footers and paths are certain. Of JSON Lines, only the beginning is read: a field
+    that is not found there may still come, so it is warned of, and the manifest lists absent metadata in the end.
     """
 
-    def __init__(self, mapping: InputConfig) -> None:
+    def __init__(self, mapping: InputConfig, reading: ReadingConfig) -> None:
         self._mapping = mapping
+        self._reading = reading
         self._missing = list(mapping.metadata_fields)
         self._missing_in_records = [
             name
@@ -240,7 +220,7 @@ class FieldsFound:
         self._missing = [name for name in self._missing if name not in known and not (has and has(name))]
         self._names |= known
 
-    def add_records(self, shard: Shard, reading: ReadingConfig) -> None:
+    def add_records(self, shard: Shard) -> None:
         """Adds a file of JSON Lines."""
         self.add_columns(shard.source_uri, [])
         self._n_with_records += 1
@@ -249,7 +229,7 @@ class FieldsFound:
         if not (self._missing or self._missing_in_records) or self._n_with_records > _FILES_LOOKED_AT:
             return
         try:
-            for _, line in itertools.islice(shard_lines(shard, reading.max_record_bytes), _RECORDS_LOOKED_AT):
+            for _, line in itertools.islice(shard_lines(shard, self._reading.max_record_bytes), _RECORDS_LOOKED_AT):
                 self._look_at(line or b"")
         except DamagedFileError:
             pass  # its reader rejects it

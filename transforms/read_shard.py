@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from schemas.codes import Reason
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
-from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
+from schemas.shards import DOCUMENT_SCHEMA, Shard, TextFile
 from transforms.readers.delimited import read_delimited
 from transforms.readers.files import check_unchanged
 from transforms.readers.jsonl import read_jsonl
@@ -44,20 +44,13 @@ def read_shard(shard: Shard, config: RunConfig) -> Iterator[Shard]:
             yield held
         held = replace(shard, part=part, files=(), records=len(table)).with_table(table, "read", seconds)
         started = time.perf_counter()
-    for source_uri, version in _sources(shard):
-        check_unchanged(source_uri, version)
+    sources: tuple[Shard | TextFile, ...] = (shard, *shard.files)
+    for file in sources:
+        if file.version is not None:
+            check_unchanged(file)
     if held is None:
         held = shard.with_table(DOCUMENT_SCHEMA.empty_table(), "read", time.perf_counter() - started)
     yield replace(held, is_last=True)
-
-
-def _sources(shard: Shard) -> Iterator[tuple[str, FileVersion]]:
-    """The files that the shard is read from, with the versions that were planned."""
-    if shard.version is not None:
-        yield shard.source_uri, shard.version
-    for file in shard.files:
-        if file.version is not None:
-            yield file.source_uri, file.version
 
 
 def _tables(shard: Shard, config: RunConfig) -> Iterator[pa.Table]:

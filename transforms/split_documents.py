@@ -28,7 +28,7 @@ _PLACE = {"parent_id": pa.string(), "parent_start": pa.int32(), "parent_end": pa
 
 
 def split_documents(table: pa.Table, split: str) -> pa.Table:
-    """Turns every valid row into one row a paragraph, in its place; a rejected row stays as it is.
+    """Turns every valid row into one row per paragraph, in its place; a rejected row stays as it is.
 
     A paragraph has the id of its document, a # and a number of five digits, the hash of its own text, and all else
     from its document. A document of one paragraph is split likewise, so that all ids have one shape.
@@ -72,8 +72,8 @@ def split_documents(table: pa.Table, split: str) -> pa.Table:
 def paragraphs(text: str, least_characters: int = 0) -> list[tuple[int, int]]:
     """Places of a text's paragraphs: every character that is not white space is in exactly one of them.
 
-    A paragraph is what stands between blank lines; where there is no blank line and the lines are too long to be
-    wrapped ones, each line is. One of more than 2,000 characters is cut, at the end of a sentence if there is one.
+    Blank lines separate paragraphs; where there is no blank line and the lines are too long to be wrapped ones, each
+    line is a paragraph. One of more than 2,000 characters is cut, at the end of a sentence if there is one.
     What has not three words, such as a page number or the number of a heading, goes with what follows.
 
     Args:
@@ -99,7 +99,6 @@ def paragraphs(text: str, least_characters: int = 0) -> list[tuple[int, int]]:
 
 
 def _pieces(text: str, most: int) -> Iterator[tuple[int, int]]:
-    """Parts between the breaks of a text, none of them longer than `most`."""
     breaks = list(_BLANK_LINE.finditer(text))
     if not breaks and len(text) > _MEAN_LINE * (1 + max(text.count("\n"), text.count("\r"))):
         breaks = list(_LINE_END.finditer(text))
@@ -138,7 +137,6 @@ def _after_white(text: str, position: int) -> int:
 
 
 def _count_words(text: str, start: int, stop: int) -> int:
-    """The number of words, up to as many as matter."""
     words = 0
     for _ in _WORD.finditer(text, start, stop):
         words += 1

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 from dataclasses import dataclass
@@ -43,7 +44,7 @@ class Partition:
 
 @dataclass(frozen=True)
 class Warehouse:
-    """The folders and files of one warehouse; makes none of them by itself."""
+    """The folders and files of one warehouse; makes none of them."""
 
     root: Path
 
@@ -86,6 +87,15 @@ class Warehouse:
     def locks(self) -> Path:
         """The folder of the locks."""
         return self.root / "_locks"
+
+
+def run_id_in(file: Path) -> str | None:
+    """The run id in a partition's `_SUCCESS` or token; None where it holds something else."""
+    try:
+        value = json.loads(file.read_bytes())["run_id"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    return value if isinstance(value, str) else None
 
 
 def open_warehouse(folder: str) -> Warehouse:

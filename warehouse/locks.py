@@ -1,7 +1,7 @@
 """Locks on partitions: only the run that holds one may replace its partition.
 
-Two things guard a partition. The *partition lock* is held by the launcher from start to end of a run and is let go
-by the operating system however the process ends. The *token* is the run id written into the lock file: a worker on
+Two things guard a partition. The launcher holds the *partition lock* from start to end of a run, and the operating
+system releases it however the process ends. The *token* is the run id written into the lock file: a worker on
 another machine cannot hold the launcher's lock, so the commit, wherever it runs, checks under the *commit lock* that
 the token is still its own. A run that lost its launcher, and was overtaken by another one, can no longer publish.
 """
@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from schemas.errors import LockedError
 from warehouse.files import file_mode, write_durably
-from warehouse.layout import Partition, Warehouse
+from warehouse.layout import Partition, Warehouse, run_id_in
 
 COMMIT_WAIT_SECONDS = 60.0
 PARTITION_WAIT_SECONDS = 1.0  # outlasts a glance by `docyard runs`, not a run
@@ -87,14 +87,14 @@ def check_tokens(warehouse: Warehouse, partitions: Sequence[Partition], run_id: 
 def is_held(warehouse: Warehouse, run_id: str) -> bool:
     """True where a living launcher holds a partition for this run, or where this user may not look at the locks."""
     try:
-        tokens = [path for path in warehouse.locks.glob("*.token") if _read_token(path.read_bytes()) == run_id]
+        tokens = [path for path in warehouse.locks.glob("*.token") if run_id_in(path) == run_id]
         return any(_is_locked(path.with_suffix(".lock")) for path in tokens)
     except PermissionError:
         return True
 
 
 def _is_locked(path: Path) -> bool:
-    """True where another process, or another part of this one, holds the lock; looks without writing anything."""
+    """True where another process, or another part of this one, holds the lock; writes nothing."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -108,8 +108,8 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _lock_path(warehouse: Warehouse, partition: Partition) -> str:
-    return str(warehouse.locks / (quote(partition.path, safe="=") + ".lock"))
+def _lock_path(warehouse: Warehouse, partition: Partition) -> Path:
+    return warehouse.locks / (quote(partition.path, safe="=") + ".lock")
 
 
 def _token_path(warehouse: Warehouse, partition: Partition) -> Path:
@@ -118,14 +118,6 @@ def _token_path(warehouse: Warehouse, partition: Partition) -> Path:
 
 def _token(warehouse: Warehouse, partition: Partition) -> str | None:
     try:
-        return _read_token(_token_path(warehouse, partition).read_bytes())
+        return run_id_in(_token_path(warehouse, partition))
     except FileNotFoundError:
         return None
-
-
-def _read_token(content: bytes) -> str | None:
-    try:
-        value = json.loads(content)["run_id"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    return value if isinstance(value, str) else None

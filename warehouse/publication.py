@@ -6,7 +6,7 @@ exchanged for its successor in one system call, so that a reader of a partition 
 never a mixture and never nothing.
 
     stage, check                         readers see the old partitions
-    make ready, rehearse                 whatever could keep a folder from being exchanged ends the run here
+    make ready, rehearse                 an obstacle to exchanging a folder ends the run here
     journal                              decided; from here on files are only renamed and deleted, which needs no space
     exchange each folder                 old or new, each as a whole
     rename the journal to the manifest   the run is on record
@@ -33,7 +33,7 @@ from warehouse.files import (
     sync_folder,
     write_durably,
 )
-from warehouse.layout import SUCCESS_FILE, Partition, Warehouse
+from warehouse.layout import SUCCESS_FILE, Partition, Warehouse, run_id_in
 from warehouse.locks import check_tokens, commit_lock, is_held
 from warehouse.manifest import MANIFEST_FILE, Manifest, RunStatus, manifest_from_json, read_manifest, write_manifest
 from warehouse.replacement import in_the_way, rehearse, replace_folder
@@ -72,10 +72,10 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
             nothing was published.
     """
     with commit_lock(warehouse):
-        status = _status_on_record(warehouse, manifest.run_id)
-        if status is RunStatus.PUBLISHED:
+        record = _record(warehouse, manifest.run_id)
+        if record is not None and record.status is RunStatus.PUBLISHED:
             return
-        if status is RunStatus.FAILED:
+        if record is not None and record.status is RunStatus.FAILED:
             raise LockedError(f"run {manifest.run_id} was given up as failed; it publishes nothing any more")
         journal = warehouse.staging(manifest.run_id) / JOURNAL_FILE
         if not journal.exists():
@@ -101,7 +101,7 @@ def finish_interrupted(warehouse: Warehouse, needed: Sequence[Partition] = ()) -
         The ids of the runs it completed.
 
     Raises:
-        StorageError: a run into a needed partition is decided and cannot be put in place; it says what is in the way.
+        StorageError: a run into a needed partition is decided and cannot be put in place, for the obstacle named.
         RunFailedError: likewise, for a reason that may pass.
     """
     finished = []
@@ -115,7 +115,8 @@ def finish_interrupted(warehouse: Warehouse, needed: Sequence[Partition] = ()) -
                 elif not is_held(warehouse, staging.name):
                     remove_folder(staging)
             except (StorageError, RunFailedError) as error:
-                if not set(needed).isdisjoint(_partitions_on_record(warehouse, staging.name)):
+                record = _record(warehouse, staging.name)
+                if record is not None and not set(needed).isdisjoint(record.partitions):
                     raise
                 logger.warning("%s", error)
     return finished
@@ -148,7 +149,7 @@ def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
 
 
 def _complete(warehouse: Warehouse, run_id: str) -> bool:
-    """Publishes what the run's journal says; False if the run has none."""
+    """Publishes a run by its journal; False if the run has none."""
     journal = warehouse.staging(run_id) / JOURNAL_FILE
     try:
         content = journal.read_bytes()
@@ -165,23 +166,17 @@ def _complete(warehouse: Warehouse, run_id: str) -> bool:
     return True
 
 
-def _partitions_on_record(warehouse: Warehouse, run_id: str) -> tuple[Partition, ...]:
+def _record(warehouse: Warehouse, run_id: str) -> Manifest | None:
     try:
-        return read_manifest(warehouse, run_id).partitions
+        return read_manifest(warehouse, run_id)
     except VerificationError:
-        return ()
+        return None
 
 
 def is_published(warehouse: Warehouse, run_id: str) -> bool:
     """True where the run is on record as published."""
-    return _status_on_record(warehouse, run_id) is RunStatus.PUBLISHED
-
-
-def _status_on_record(warehouse: Warehouse, run_id: str) -> RunStatus | None:
-    try:
-        return read_manifest(warehouse, run_id).status
-    except VerificationError:
-        return None
+    record = _record(warehouse, run_id)
+    return record is not None and record.status is RunStatus.PUBLISHED
 
 
 def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) -> None:
@@ -208,7 +203,6 @@ def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Pat
 
 
 def _exchanges(warehouse: Warehouse, manifest: Manifest) -> list[tuple[Path, Path]]:
-    """The new folder of each partition and its place, in every table."""
     ready = warehouse.staging(manifest.run_id) / _READY
     return [
         (ready / table.name / partition.path, warehouse.partition(table.name, partition))
@@ -252,10 +246,9 @@ def _undone(manifest: Manifest, error: DocyardError) -> DocyardError:
 def published_by(folder: Path) -> str | None:
     """The id of the run that published a partition folder, or None."""
     try:
-        value = json.loads((folder / SUCCESS_FILE).read_bytes())["run_id"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return run_id_in(folder / SUCCESS_FILE)
+    except OSError:
         return None
-    return value if isinstance(value, str) else None
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

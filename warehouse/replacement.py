@@ -153,7 +153,7 @@ def try_replacing(target: Path, scratch: Path) -> None:
         scratch: as `scratch_folder` made it, on the file system that the successor will come from.
 
     Raises:
-        StorageError: it cannot be replaced, until someone mends what the message says.
+        StorageError: it cannot be replaced until someone removes the obstacle that the message names.
         RunFailedError: it cannot be replaced now.
     """
     try:

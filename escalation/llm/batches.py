@@ -96,12 +96,7 @@ def export_batch(
 ) -> ExportedBatch:
     """Exports every pending item, the most valuable ones first, as far as the cap allows.
 
-    Args:
-        context: of the purpose "batch".
-        folder: for the files; made if missing.
-        max_items: most items to take.
-        max_requests: most lines of a file.
-        max_bytes: most bytes of a file.
+    `max_items` bounds the export, `max_requests` and `max_bytes` each of its files; the folder is made if missing.
 
     Raises:
         ConfigError: the embedded model is configured, which takes no batches.

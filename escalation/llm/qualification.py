@@ -86,16 +86,8 @@ def qualify(
 ) -> Qualified | None:
     """Asks about every text, fits the vote, and records it; texts that were asked about before cost nothing.
 
-    Args:
-        context: with the endpoint.
-        classifier: the small model.
-        rows: to ask about.
-        data_sha256: of their file.
-        workers: calls at once.
-        stop: set it, and it ends after the calls in flight; answers are kept.
-
     Returns:
-        The result; None where it was stopped, and nothing is recorded.
+        The result; None where `stop` was set: it ends after the calls in flight, keeps their answers, records nothing.
 
     Raises:
         InputError: fewer texts than can be told apart.
@@ -338,7 +330,7 @@ def choose_threshold(confident: Sequence[tuple[float, bool]], max_error: float) 
     several costs nothing.
 
     Args:
-        confident: confidence and whether the label is right.
+        confident: pairs of a confidence and True where the label is right.
         max_error: share, in (0, 1).
     """
     ranked = sorted(confident, key=lambda pair: -pair[0])

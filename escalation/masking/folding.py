@@ -131,33 +131,8 @@ _ENCODED = re.compile(
     re.IGNORECASE,
 )
 _MARKUP = re.compile(r"<!--.{0,200}?-->|</?([A-Za-z][A-Za-z0-9:-]{0,20})(?:\s[^<>]{0,500})?/?>", re.DOTALL)
-_WITHIN_WORDS = frozenset(
-    [
-        "a",
-        "abbr",
-        "b",
-        "bdi",
-        "bdo",
-        "big",
-        "code",
-        "em",
-        "font",
-        "i",
-        "ins",
-        "kbd",
-        "mark",
-        "s",
-        "samp",
-        "small",
-        "span",
-        "strong",
-        "sub",
-        "sup",
-        "tt",
-        "u",
-        "var",
-        "wbr",
-    ]
+_WITHIN_WORDS = re.compile(
+    "a|abbr|b|bdi|bdo|big|code|em|font|i|ins|kbd|mark|s|samp|small|span|strong|sub|sup|tt|u|var|wbr"
 )
 
 
@@ -186,4 +161,4 @@ def _characters(hexadecimal: str) -> str:
 
 
 def _markup_gap(match: re.Match[str]) -> str:
-    return "" if match[1] is None or match[1].lower() in _WITHIN_WORDS else "\n"
+    return "" if match[1] is None or _WITHIN_WORDS.fullmatch(match[1].lower()) else "\n"

@@ -7,7 +7,7 @@ import importlib.metadata
 import json
 import logging
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,27 +16,32 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.bundle import ModelBundle, write_bundle_manifest
+from models.bundle import ModelBundle, bundle_in_memory, write_bundle_manifest
 from models.classifier import Classifier
 from models.evaluation import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.scores import TOP_LABELS
 from models.tokens import TextTokenizer
-from models.training.base_model import find_base_model, folder_digest
-from models.training.batching import cut_long_words, encode, load_tokenizer
-from models.training.calibration import Thresholds, choose_thresholds, fit_temperature, policy_toml
-from models.training.card import CardFacts, write_card
+from models.training.calibrate import choose_thresholds, fit_temperature, policy_toml
+from models.training.card import describe_method, render_card
 from models.training.config import TrainingConfig
-from models.training.distillation import TOKENIZER_NAME, load_network
-from models.training.export import export_float, quantize
-from models.training.fine_tuning import UNLABELLED
+from models.training.data import label_ids_of, read_labelled, soft_labels
+from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
-from models.training.first_tier_step import HeldOut, make_first_tier
+from models.training.first_tier import make_first_tier
 from models.training.hygiene import InspectedData, calibration_and_policy_rows, inspect_data
-from models.training.labelled import read_labelled, soft_labels
-from models.training.method import describe_method
+from models.training.network import (
+    TOKENIZER_NAME,
+    TrainedNetwork,
+    cut_long_words,
+    encode,
+    find_base_model,
+    folder_digest,
+    load_tokenizer,
+)
 from models.training.parity import ParityReport, check_parity, measure_parity
-from models.training.stages import train_network
+from models.training.quantize import quantize
+from models.training.recipe import Training
 from models.training.work_folder import do_step, key_of
 from schemas.errors import ConfigError, InputError
 
@@ -51,7 +56,7 @@ _LIBRARIES = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "tokeni
 
 @dataclass(frozen=True)
 class Job:
-    """One training: what to do, and where.
+    """One training: its configuration and its places.
 
     Attributes:
         config: settings of the bundle to build.
@@ -69,208 +74,264 @@ class Job:
     out: Path
     created: str
 
+    def check_out(self) -> None:
+        """Refuses to replace anything but a bundle.
 
-@dataclass(frozen=True, eq=False)
-class BuiltBundle:
-    """A bundle in its place, what `evaluate` measured of it on the validation rows, and what quantization cost."""
+        Raises:
+            ConfigError: there is such a folder.
+        """
+        if self.out.exists() and not (self.out / "bundle.json").is_file():
+            raise ConfigError(
+                f"{self.out}: exists and is not a bundle, so it is not replaced; name another folder with --out"
+            )
 
-    bundle: ModelBundle
-    results: dict[str, Any]
-    parity: ParityReport
+    def inspect(self) -> InspectedData:
+        """Reads and inspects the data; the report is left in the work folder as hygiene.json.
 
+        Raises:
+            ConfigError: the base model or a column cannot be found.
+            InputError: a file is missing or unreadable.
+        """
+        config = self.config
+        tokenizer = load_tokenizer((self._base() / TOKENIZER_NAME).read_bytes())
 
-def inspect(job: Job) -> InspectedData:
-    """Reads the data and looks it over; the report is left in the work folder as hygiene.json.
+        def count_tokens(texts: Sequence[str]) -> npt.NDArray[np.int64]:
+            return np.array([len(ids) for ids in encode(tokenizer, list(texts))], dtype=np.int64)
 
-    Raises:
-        ConfigError: the base model or a column cannot be found.
-        InputError: a file is missing or unreadable.
-    """
-    config = job.config
-    tokenizer = load_tokenizer((_base(config) / TOKENIZER_NAME).read_bytes())
+        labelled = read_labelled(config.data, self.data, config.hygiene.min_rows_per_label)
+        data = inspect_data(labelled, config.data.out_of_scope_label, config.hygiene, config.max_tokens, count_tokens)
+        self.work.mkdir(parents=True, exist_ok=True)
+        (self.work / HYGIENE_NAME).write_bytes(_json(data.report))
+        return data
 
-    def count_tokens(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-        return np.array([len(ids) for ids in encode(tokenizer, list(texts))], dtype=np.int64)
+    def check_trainable(self, data: InspectedData) -> None:
+        """Refuses data that cannot be trained on, and teachers that cannot teach its labels.
 
-    data = read_labelled(config.data, job.data, config.hygiene.min_rows_per_label)
-    rows = inspect_data(data, config.data.out_of_scope_label, config.hygiene, config.max_tokens, count_tokens)
-    job.work.mkdir(parents=True, exist_ok=True)
-    _write_json(job.work / HYGIENE_NAME, rows.report)
-    return rows
+        Raises:
+            InputError: naming everything that stands against it.
+            ConfigError: the configuration names a label that the data does not have, or a teacher of other labels.
+            BundleError: int8 products saturate on this machine.
+        """
+        check_exact_products()
+        card = self.config.card
+        for key, label in (("none_label", card.none_label), ("positive_label", card.positive_label)):
+            if label and label not in data.labels:
+                raise ConfigError(f"card.{key}: {label!r} is not a label of the data; correct it")
+        if card.positive_label and len(data.labels) > TOP_LABELS:
+            raise ConfigError(
+                f"card.positive_label: only for at most {TOP_LABELS} labels, the data has {len(data.labels)}; remove it"
+            )
+        for teacher in map(Path, self.config.distillation.teachers):
+            if teacher.resolve().is_relative_to((self.work / "training").resolve()):
+                raise ConfigError(
+                    f"distillation.teachers: {teacher} is this training's own, and is set aside when it begins; give "
+                    "the student another name or --work"
+                )
+            if not (teacher / "config.json").is_file():
+                raise ConfigError(
+                    f"distillation.teachers: {teacher}: expected a trained network, found none; train it first"
+                )
+            taught = _labels_of_network(teacher, data.labels)
+            if taught != data.labels:
+                raise ConfigError(
+                    f"distillation.teachers: {teacher} was trained for {len(taught)} labels, which are not the "
+                    f"{len(data.labels)} of the data; train it on the same ones"
+                )
+        if data.refused:
+            raise InputError("this data cannot be trained on: " + "; ".join(data.refused))
 
-
-def check_trainable(job: Job, rows: InspectedData) -> None:
-    """Refuses data that cannot be trained on, and teachers that cannot teach its labels.
-
-    Raises:
-        InputError: naming everything that stands against it.
-        ConfigError: the configuration names a label that the data does not have, or a teacher of other labels.
-        BundleError: int8 products saturate on this machine.
-    """
-    check_exact_products()
-    config = job.config
-    for key in ("none_label", "positive_label"):
-        label = getattr(config.card, key)
-        if label and label not in rows.labels:
-            raise ConfigError(f"card.{key}: {label!r} is no label of the data; correct it")
-    if config.card.positive_label and len(rows.labels) > TOP_LABELS:
-        raise ConfigError(
-            f"card.positive_label: only for at most {TOP_LABELS} labels, the data has {len(rows.labels)}; remove it"
+    def train(self, data: InspectedData) -> Path:
+        """Trains the network, or takes it from the work folder; returns its folder."""
+        config, base = self.config, self._base()
+        soft = soft_labels(data.votes, data.train["id"], data.labels)
+        key = key_of(
+            folder_digest(base),
+            data.train[["id", "text", "label"]].to_dict("list"),
+            data.labels,
+            None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
+            [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
+            dataclasses.asdict(config.recipe),
+            NETWORK_RECIPE,
         )
-    for teacher in config.distillation.teachers:
-        _check_teacher(Path(teacher), job.work / "training", rows.labels)
-    if rows.refused:
-        raise InputError("this data cannot be trained on: " + "; ".join(rows.refused))
 
+        def make(folder: Path) -> None:
+            texts, label_ids = data.train["text"].tolist(), label_ids_of(data.train, data.labels)
+            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft).run()
+            (folder / "network" / LABELS_NAME).write_bytes(_json({"labels": data.labels}))
 
-def _check_teacher(folder: Path, own: Path, labels: list[str]) -> None:
-    if folder.resolve().is_relative_to(own.resolve()):
-        raise ConfigError(
-            f"distillation.teachers: {folder} is this training's own, and is set aside when it begins; give the "
-            "student another name or --work"
-        )
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"distillation.teachers: {folder}: expected a trained network, found none; train it first")
-    taught = _labels_of(folder, labels)
-    if taught != labels:
-        raise ConfigError(
-            f"distillation.teachers: {folder} was trained for {len(taught)} labels, which are not the {len(labels)} of "
-            "the data; train it on the same ones"
-        )
+        return do_step(self.work, "training", key, make) / "network"
 
+    def build_bundle(
+        self, data: InspectedData, network_folder: Path
+    ) -> tuple[ModelBundle, dict[str, Any], ParityReport]:
+        """Makes the bundle of a trained network and puts it into place.
 
-def _labels_of(network_folder: Path, unknown: list[str]) -> list[str]:
-    """The labels that a network was trained for, in the order of its logits; `unknown` where it does not say."""
-    path = network_folder / LABELS_NAME
-    return list(json.loads(path.read_text(encoding="utf-8"))["labels"]) if path.is_file() else unknown
+        Args:
+            data: as `check_trainable` lets it pass.
+            network_folder: as `train` returns it, of this job or of another one with the same labels.
 
+        Returns:
+            The bundle in its place, `evaluate` of it on the validation rows, and the cost of quantization.
 
-def check_out(out: Path) -> None:
-    """Refuses to replace what is no bundle.
-
-    Raises:
-        ConfigError: there is such a folder.
-    """
-    if out.exists() and not (out / "bundle.json").is_file():
-        raise ConfigError(f"{out}: exists and is no bundle, so it is not replaced; name another folder with --out")
-
-
-def train(job: Job, rows: InspectedData) -> Path:
-    """Trains the network, or takes it from the work folder; returns the folder it is in."""
-    config, base = job.config, _base(job.config)
-    soft = soft_labels(rows.votes, rows.train["id"], rows.labels)
-    key = key_of(
-        folder_digest(base),
-        rows.train[["id", "text", "label"]].to_dict("list"),
-        rows.labels,
-        None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
-        [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
-        *(dataclasses.asdict(part) for part in (config.fine_tuning, config.lora, config.distillation, config.pruning)),
-        NETWORK_RECIPE,
-    )
-
-    def make(folder: Path) -> None:
-        texts, label_ids = rows.train["text"].tolist(), _ids(rows.train, rows.labels)
-        train_network(config, base, texts, label_ids, len(rows.labels), folder, soft)
-        _write_json(folder / "network" / LABELS_NAME, {"labels": rows.labels})
-
-    return do_step(job.work, "training", key, make) / "network"
-
-
-def build_bundle(job: Job, rows: InspectedData, network_folder: Path) -> BuiltBundle:
-    """Makes the bundle of a trained network and puts it into place.
-
-    Args:
-        job: what and where.
-        rows: data that passed `check_trainable`.
-        network_folder: as `train` returns it, of this job or of another one with the same labels.
-
-    Raises:
-        ConfigError: the network is none, or was trained for other labels.
-        BundleError: the int8 model does not decide as the float network.
-    """
-    config = job.config
-    graphs = _quantized(job, rows, network_folder)
-    calibration_rows, policy_rows = calibration_and_policy_rows(rows.validation)
-    job.out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=job.out.parent, prefix=f".{config.name}-") as scratch:
-        folder = Path(scratch) / config.name
-        folder.mkdir()
-        for name in ("model.onnx", TOKENIZER_NAME):
-            (folder / name).write_bytes((graphs / name).read_bytes())
-        _write_labels(rows, folder)
-        trained_here = network_folder == job.work / "training" / "network"
-        facts = _facts(config, rows) | {"network_sha256": folder_digest(network_folder)}
-
-        def finish(fingerprint: Any = ()) -> ModelBundle:
-            return write_bundle_manifest(
-                folder, name=config.name, created=job.created, document_type=config.document_type,
-                max_tokens=config.max_tokens, training=facts, fingerprint=fingerprint, reading=config.reading_rules,
+        Raises:
+            ConfigError: there is no such network, or it was trained for other labels.
+            BundleError: the int8 model does not decide as the float network.
+        """
+        config = self.config
+        graphs = self._quantized(data, network_folder)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.out.parent, prefix=f".{config.name}-") as scratch:
+            folder = Path(scratch) / config.name
+            folder.mkdir()
+            files = self._calibrated_files(data, graphs)
+            bundle = self._in_memory(files)
+            parity = measure_parity(
+                bundle,
+                graphs / "float.onnx",
+                data.validation["text"].tolist(),
+                label_ids_of(data.validation, data.labels),
+            )
+            check_parity(parity, config.parity)
+            classifier = Classifier(bundle)
+            results = self._measure(classifier, data)
+            trained_here = network_folder == self.work / "training" / "network"
+            method = describe_method(config, len(data.train), trained_here)
+            card = render_card(bundle, self._hand_written_card(), results, method, parity.figures())
+            for name, content in {**files, "card.md": card.encode()}.items():
+                (folder / name).write_bytes(content)
+            facts = {
+                "configuration": json.loads(json.dumps(dataclasses.asdict(config))),
+                "rows": data.report["rows"],
+                "versions": _versions(),
+                "network_sha256": folder_digest(network_folder),
+                "parity": parity.figures(),
+            }
+            bundle = write_bundle_manifest(
+                folder, name=config.name, created=self.created, document_type=config.document_type,
+                max_tokens=config.max_tokens, training=facts, reading=config.reading_rules,
+                fingerprint=classifier.fingerprint(fingerprint_texts(classifier, config.fingerprint)),
             )  # fmt: skip
+            Classifier(bundle)  # the fingerprint must hold here, of all places
+            put_into_place(folder, self.out, Path(scratch) / "replaced")
+        result = results["all"] | {"bundle": bundle.reference}  # only now does the bundle have its digest
+        return dataclasses.replace(bundle, folder=self.out), result, parity
 
-        (folder / "card.md").write_text("draft\n", encoding="utf-8")
-        _write_json(folder / "calibration.json", {"temperature": 1.0})
-        (folder / "policy.toml").write_text(policy_toml(Thresholds(0.0, 0.0, 0.0, None, 0.0), 1, {}), encoding="utf-8")
-        classifier = Classifier(finish())
-        temperature = fit_temperature(_logits(classifier, calibration_rows), _ids(calibration_rows, rows.labels))
-        readable, strangers = (
-            _short_enough(classifier.bundle, part, config) for part in (policy_rows, rows.train_strangers)
+    def _calibrated_files(self, data: InspectedData, graphs: Path) -> dict[str, bytes]:
+        """All files of the bundle but its card and its manifest."""
+        config = self.config
+        sources = data.train.groupby("label")["source"].unique()
+        labels = [{"name": label, "sources": sorted(sources.get(label, ["votes"]))} for label in data.labels]
+        files = {name: (graphs / name).read_bytes() for name in ("model.onnx", TOKENIZER_NAME)}
+        files[LABELS_NAME] = _json({"labels": labels})
+        bundle = self._in_memory(files)
+        classifier = Classifier(bundle)
+        calibration_rows, policy_rows = calibration_and_policy_rows(data.validation)
+        temperature = fit_temperature(
+            classifier.logits(calibration_rows["text"].tolist()), label_ids_of(calibration_rows, data.labels)
         )
+        readable, strangers = (self._short_enough(bundle, rows) for rows in (policy_rows, data.train_strangers))
         thresholds = choose_thresholds(
-            _logits(classifier, readable),
-            _ids(readable, rows.labels),
-            _logits(classifier, strangers),
+            classifier.logits(readable["text"].tolist()),
+            label_ids_of(readable, data.labels),
+            classifier.logits(strangers["text"].tolist()),
             temperature,
             config.policy.escalation_budget,
             n_too_long=len(policy_rows) - len(readable),
-            n_strangers_too_long=len(rows.train_strangers) - len(strangers),
+            n_strangers_too_long=len(data.train_strangers) - len(strangers),
         )
         calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(calibration_rows)}
-        _write_json(folder / "calibration.json", calibration)
         selection = {
-            "chosen_on": job.created,
+            "chosen_on": self.created,
             "in_scope_rows": len(policy_rows),
             "in_scope_source": "validation rows that did not choose the temperature",
-            "out_of_scope_rows": len(rows.train_strangers),
-            "out_of_scope_source": "training rows that belong to no label" if len(rows.train_strangers) else "none",
+            "out_of_scope_rows": len(data.train_strangers),
+            "out_of_scope_source": "training rows that belong to no label" if len(data.train_strangers) else "none",
         }
-        policy = policy_toml(thresholds, config.policy.max_windows, selection)
-        (folder / "policy.toml").write_text(policy, encoding="utf-8")
+        files["calibration.json"] = _json(calibration)
+        files["policy.toml"] = policy_toml(thresholds, config.policy.max_windows, selection).encode()
         if config.first_tier.width:
-            made = make_first_tier(
-                job.work,
-                Classifier(finish()),
-                rows.train,
-                HeldOut(calibration_rows["text"].tolist(), _ids(calibration_rows, rows.labels)),
-                HeldOut(
-                    [*readable["text"], *strangers["text"]],
-                    np.concatenate([_ids(readable, rows.labels), np.full(len(strangers), UNLABELLED)]),
-                ),
-                config.first_tier,
+            held_out = pd.concat([readable, strangers], ignore_index=True)
+            files[FIRST_TIER_NAME], own_calibration, criteria = make_first_tier(
+                self.work, Classifier(self._in_memory(files)), data.train, calibration_rows, held_out, config.first_tier
             )
-            (folder / FIRST_TIER_NAME).write_bytes(made.content)
-            _write_json(folder / "calibration.json", calibration | {"first_tier": made.calibration()})
-            policy = policy_toml(thresholds, config.policy.max_windows, selection, made.thresholds)
-            (folder / "policy.toml").write_text(policy, encoding="utf-8")
-        parity = _parity(finish(), graphs / "float.onnx", rows, config)
-        facts |= {"parity": parity.figures()}
-        classifier = Classifier(finish())
-        results = _measure(classifier, rows, config)
-        card_facts = CardFacts(
-            classifier.bundle, describe_method(config, len(rows.train), trained_here), parity.figures()
+            files["calibration.json"] = _json({**calibration, "first_tier": own_calibration})
+            files["policy.toml"] = policy_toml(thresholds, config.policy.max_windows, selection, criteria).encode()
+        return files
+
+    def _in_memory(self, files: Mapping[str, bytes]) -> ModelBundle:
+        config = self.config
+        return bundle_in_memory(
+            files, name=config.name, created=self.created, document_type=config.document_type,
+            max_tokens=config.max_tokens, reading=config.reading_rules,
+        )  # fmt: skip
+
+    def _quantized(self, data: InspectedData, network_folder: Path) -> Path:
+        """The folder of float.onnx, model.onnx and tokenizer.json, from the work folder if they are there."""
+        config = self.config
+        trained = TrainedNetwork.load(network_folder)
+        n_labels = trained.network.config.num_labels
+        if n_labels != len(data.labels) or _labels_of_network(network_folder, data.labels) != data.labels:
+            raise ConfigError(
+                f"{network_folder}: trained for {n_labels} labels, which are not the {len(data.labels)} of the data; "
+                "train again, or give the data it was trained on"
+            )
+        n_texts = min(config.export.calibration_texts, len(data.train))
+        texts = data.train["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
+        key = key_of(
+            folder_digest(network_folder),
+            texts,
+            config.max_tokens,
+            dataclasses.asdict(config.export),
+            _versions(),
+            GRAPH_RECIPE,
         )
-        write_card(folder / "card.md", _hand_written_card(job), results, card_facts)
-        fingerprint = classifier.fingerprint(fingerprint_texts(classifier, config.fingerprint))
-        bundle = finish(fingerprint)
-        Classifier(bundle)  # the fingerprint must hold here, of all places
-        put_into_place(folder, job.out, Path(scratch) / "replaced")
-    reference = {"bundle": bundle.reference}  # measured before card and fingerprint gave it its digest
-    results = {source: result | reference for source, result in results.items()}
-    return BuiltBundle(dataclasses.replace(bundle, folder=job.out), results, parity)
+
+        def make(folder: Path) -> None:
+            cutting = cut_long_words(trained.tokenizer)
+            (folder / TOKENIZER_NAME).write_bytes(cutting)
+            float_model = folder / "float.onnx"
+            export_float(trained.network, float_model)
+            token_ids = encode(load_tokenizer(cutting, config.max_tokens), texts)
+            quantize(float_model, folder / "model.onnx", token_ids, config.export.activation_percentiles)
+
+        return do_step(self.work, "int8", key, make)
+
+    def _measure(self, classifier: Classifier, data: InspectedData) -> dict[str, dict[str, Any]]:
+        """`evaluate` of all validation rows, and of those of each source."""
+        validation = pd.concat([data.validation, data.validation_strangers], ignore_index=True)
+        return {
+            source: evaluate(
+                classifier,
+                rows["text"].tolist(),
+                rows["label"].tolist(),
+                right_labels=rows["right_labels"].tolist() if self.config.data.labels_column else None,
+                none_label=self.config.card.none_label,
+                positive_label=self.config.card.positive_label,
+            )
+            for source, rows in [("all", validation), *validation.groupby("source")]
+        }
+
+    def _short_enough(self, bundle: ModelBundle, rows: pd.DataFrame) -> pd.DataFrame:
+        """The rows that the policy does not escalate for their length."""
+        overlap = bundle.manifest.reading.window_overlap
+        tokenizer = TextTokenizer(bundle.read(TOKENIZER_NAME), bundle.max_tokens, overlap, TOKENIZER_NAME)
+        read = tokenizer.tokenize(rows["text"].tolist())
+        return rows[~read.truncated & (read.n_windows <= self.config.policy.max_windows)].reset_index(drop=True)
+
+    def _hand_written_card(self) -> str:
+        if self.card is not None:
+            return self.card.read_text(encoding="utf-8")
+        return (
+            f"# Model card: {self.config.name}\n\nAn int8 classifier for documents of the type "
+            f"`{self.config.document_type}`. Nobody has written down yet what it is meant for and where it fails.\n"
+        )
+
+    def _base(self) -> Path:
+        return find_base_model(self.config.base_model, max(self.config.max_tokens, self.config.fine_tuning.max_tokens))
 
 
 def put_into_place(folder: Path, out: Path, replaced: Path) -> None:
-    """Exchanges the bundles; what goes wrong in between, Ctrl-C included, leaves the old one where it was."""
+    """Exchanges the bundles; if anything goes wrong in between, Ctrl-C included, the old one stays where it was."""
     try:
         if out.exists():
             out.rename(replaced)
@@ -281,107 +342,15 @@ def put_into_place(folder: Path, out: Path, replaced: Path) -> None:
         raise
 
 
-def _quantized(job: Job, rows: InspectedData, network_folder: Path) -> Path:
-    """The folder of float.onnx, model.onnx and tokenizer.json, from the work folder if they are there."""
-    config = job.config
-    network, tokenizer = load_network(network_folder)
-    if network.config.num_labels != len(rows.labels) or _labels_of(network_folder, rows.labels) != rows.labels:
-        raise ConfigError(
-            f"{network_folder}: trained for {network.config.num_labels} labels, which are not the {len(rows.labels)} "
-            "of the data; train again, or give the data it was trained on"
-        )
-    n_texts = min(config.export.calibration_texts, len(rows.train))
-    texts = rows.train["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
-    key = key_of(
-        folder_digest(network_folder),
-        texts,
-        config.max_tokens,
-        dataclasses.asdict(config.export),
-        _versions(),
-        GRAPH_RECIPE,
-    )
-
-    def make(folder: Path) -> None:
-        cutting = cut_long_words(tokenizer)
-        (folder / TOKENIZER_NAME).write_bytes(cutting)
-        float_model = folder / "float.onnx"
-        export_float(network, float_model)
-        token_ids = encode(load_tokenizer(cutting, config.max_tokens), texts)
-        quantize(float_model, folder / "model.onnx", token_ids, config.export.activation_percentiles)
-
-    return do_step(job.work, "int8", key, make)
-
-
-def _parity(bundle: ModelBundle, float_model: Path, rows: InspectedData, config: TrainingConfig) -> ParityReport:
-    report = measure_parity(bundle, float_model, rows.validation["text"].tolist(), _ids(rows.validation, rows.labels))
-    check_parity(report, config.parity)
-    return report
-
-
-def _measure(classifier: Classifier, rows: InspectedData, config: TrainingConfig) -> dict[str, Any]:
-    """`evaluate` of all validation rows, and of those of each source."""
-    validation = pd.concat([rows.validation, rows.validation_strangers], ignore_index=True)
-    card = config.card
-    return {
-        source: evaluate(
-            classifier,
-            part["text"].tolist(),
-            part["label"].tolist(),
-            right_labels=part["right_labels"].tolist() if config.data.labels_column else None,
-            none_label=card.none_label,
-            positive_label=card.positive_label,
-        )
-        for source, part in [("all", validation), *validation.groupby("source")]
-    }
-
-
-def _short_enough(bundle: ModelBundle, rows: pd.DataFrame, config: TrainingConfig) -> pd.DataFrame:
-    """The rows that the policy does not escalate for their length alone."""
-    reading = bundle.manifest.reading
-    tokenizer = TextTokenizer(bundle.read(TOKENIZER_NAME), bundle.max_tokens, reading.window_overlap, TOKENIZER_NAME)
-    read = tokenizer.tokenize(rows["text"].tolist())
-    return rows[~read.truncated & (read.n_windows <= config.policy.max_windows)].reset_index(drop=True)
-
-
-def _hand_written_card(job: Job) -> str:
-    if job.card is not None:
-        return job.card.read_text(encoding="utf-8")
-    return (
-        f"# Model card: {job.config.name}\n\nAn int8 classifier for documents of the type "
-        f"`{job.config.document_type}`. Nobody has written down yet what it is meant for and where it fails.\n"
-    )
-
-
-def _write_labels(rows: InspectedData, folder: Path) -> None:
-    sources = rows.train.groupby("label")["source"].unique()
-    entries = [{"name": label, "sources": sorted(sources.get(label, ["votes"]))} for label in rows.labels]
-    _write_json(folder / LABELS_NAME, {"labels": entries})
-
-
-def _facts(config: TrainingConfig, rows: InspectedData) -> dict[str, Any]:
-    return {
-        "configuration": json.loads(json.dumps(dataclasses.asdict(config))),
-        "rows": rows.report["rows"],
-        "versions": _versions(),
-    }
+def _labels_of_network(folder: Path, unknown: list[str]) -> list[str]:
+    """The labels that a network was trained for, in the order of its logits; `unknown` where it does not say."""
+    path = folder / LABELS_NAME
+    return list(json.loads(path.read_text(encoding="utf-8"))["labels"]) if path.is_file() else unknown
 
 
 def _versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in _LIBRARIES}
 
 
-def _base(config: TrainingConfig) -> Path:
-    return find_base_model(config.base_model, max(config.max_tokens, config.fine_tuning.max_tokens))
-
-
-def _logits(classifier: Classifier, rows: pd.DataFrame) -> npt.NDArray[np.float32]:
-    return classifier.logits(rows["text"].tolist())
-
-
-def _ids(rows: pd.DataFrame, labels: list[str]) -> npt.NDArray[np.int64]:
-    places = {label: index for index, label in enumerate(labels)}
-    return np.array([places.get(label, UNLABELLED) for label in rows["label"]], dtype=np.int64)
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    path.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def _json(values: Mapping[str, Any]) -> bytes:
+    return (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode()

@@ -2,217 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from models.bundle import ModelBundle
 from models.evaluation.report import decimal, percent
+from models.training.config import TrainingConfig
 
+_TEMPLATE = Path(__file__).with_name("card.md.jinja")
 _CONFUSIONS = 10
+_LABEL_FIGURES = ("precision", "recall", "f1", "accepted_share", "precision_accepted")
+_SLICES = {"tokens": "length in tokens", "route_reason": "route reason"}
 
 
-@dataclass(frozen=True)
-class CardFacts:
-    """The content of a card besides the measurements.
-
-    Attributes:
-        bundle: as deployed, but for the card itself and the fingerprint.
-        techniques: sentences on how the network was made, in the order of doing.
-        parity: figures of the int8 model against its float parent, as plain values; {} where none were taken.
-        split: the rows that were measured.
-    """
-
-    bundle: ModelBundle
-    techniques: Sequence[str] = ()
-    parity: Mapping[str, Any] = field(default_factory=dict)
-    split: str = "validation"
-
-
-def write_card(path: Path, template: str, results: Mapping[str, dict[str, Any]], facts: CardFacts) -> None:
-    """Writes the card; the same arguments give the same bytes. It holds labels and slices, and no text of the data.
+def render_card(
+    bundle: ModelBundle,
+    hand_written: str,
+    results: Mapping[str, dict[str, Any]],
+    method: Sequence[str] = (),
+    parity: Mapping[str, Any] | None = None,
+) -> str:
+    """The card in Markdown; it holds labels and slices, and no text of the data.
 
     Args:
-        path: the file to write.
-        template: Markdown that ends where the measurements begin: what the model is, data, licences, intended use and
-            limits.
-        results: `evaluate` of the deployed bundle by data set. The first, for their union, also gives slices,
-            calibration, confusions and the table of labels; with a single data set, it stands for it.
-        facts: see there.
+        bundle: as deployed, but for the card itself and the fingerprint.
+        hand_written: the beginning: what the model is, data, licences, intended use and limits.
+        results: `evaluate` of the bundle by data set. The first, for their union, also gives slices, calibration,
+            confusions and the table of labels; with a single data set, it stands for it.
+        method: sentences on how the network was made, in the order of doing.
+        parity: figures of the int8 model against its float parent, as plain values.
     """
     headline = next(iter(results.values()))
-    sets = results if len(results) > 2 else {name: results[name] for name in list(results)[:1]}
-    sections = [
-        template.rstrip(),
-        _accuracy(sets, facts),
-        _special(headline),
-        _policy(facts),
-        _list("How it was made", facts.techniques),
-        _table("Int8 against its float parent", ("figure", "value"), _parity_rows(facts.parity)),
-        _slices(headline),
-        _calibration(headline),
-        _confusions(headline),
-        _labels(headline, facts),
-    ]
-    path.write_text("\n\n".join(section for section in sections if section) + "\n", encoding="utf-8")
-
-
-def _accuracy(results: Mapping[str, dict[str, Any]], facts: CardFacts) -> str:
-    head = (
-        "data set",
-        "rows in scope",
-        "accuracy [95%]",
-        "macro-F1 [95%]",
-        "accepted",
-        "accuracy of accepted [95%]",
-        "out-of-scope rows escalated",
-        "calibration error",
-    )
-    rows = []
-    for name, result in results.items():
-        strangers = "none there"
-        if result["out_of_scope_rows"]:
-            strangers = f"{_percent(result['out_of_scope_escalated_share'])} of {result['out_of_scope_rows']:,}"
-        rows.append(
+    environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+    environment.filters |= {
+        "cell": lambda text: text.replace("|", r"\|").replace("\n", " "),
+        "code": _code,
+        "decimal": _decimal,
+        "interval": _with_interval,
+        "percent": _percent,
+        "value": _value,
+    }
+    measured = {entry["label"] for entry in headline["labels"]}
+    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+        bundle=bundle,
+        policy=bundle.policy,
+        reading=bundle.reading,
+        hand_written=hand_written,
+        all=headline,
+        sets=results if len(results) > 2 else {name: results[name] for name in list(results)[:1]},
+        method=method,
+        parity=[(key.replace("_", " "), _value(value)) for key, value in (parity or {}).items()],
+        slices=[
             (
-                name,
-                f"{result['in_scope_rows']:,}",
-                _with_interval(result, "accuracy"),
-                _with_interval(result, "macro_f1"),
-                _percent(result["accepted_share"]),
-                _with_interval(result, "accuracy_accepted"),
-                strangers,
-                _decimal(result["expected_calibration_error"]),
+                _SLICES.get(entry["by"], entry["by"]),
+                "all others" if entry["value"] is None else entry["value"] or "(empty)",
+                _value(entry["rows"]),
+                _with_interval(entry, "accuracy"),
+                _percent(entry["accepted_share"]),
+                _percent(entry["accuracy_accepted"]),
             )
-        )
-    return _table(f"Measured on the {facts.split} split, int8 model", head, rows)
-
-
-def _special(result: Mapping[str, Any]) -> str:
-    """The figures that only some kinds of label have."""
-    lines = []
-    if positives := result["positives_only"]:
-        lines.append(
-            f"Rows that are not {_code(positives['none_label'])}: {_with_interval(positives, 'accuracy')} of "
-            f"{positives['rows']:,} are right; with that answer struck out "
-            f"{_with_interval(positives, 'accuracy_without_none')}."
-        )
-    if several := result["several_labels"]:
-        lines.append(
-            f"Rows with several right labels: {several['rows_with_several']:,}. The answer is one of the right labels "
-            f"in {_percent(several['any_right_share'])} of all rows; {_percent(several['found_in_top_share'])} of the "
-            f"right labels are among the top {several['top_labels']}."
-        )
-    if positive := result["positive_label"]:
-        lines.append(
-            f"Average precision for {_code(positive['label'])}, which {_percent(positive['share'])} of the rows are: "
-            f"{_decimal(positive['average_precision'])}."
-        )
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _policy(facts: CardFacts) -> str:
-    policy, rules = facts.bundle.policy, facts.bundle.manifest.reading
-    lines = [
-        f"Accepted: confidence of at least {policy.min_confidence}, familiarity of at least {policy.min_familiarity}, "
-        f"read whole in at most {policy.max_windows} window{'s' if policy.max_windows > 1 else ''} of "
-        f"{facts.bundle.max_tokens} tokens. Anything else is escalated.",
-        f"Temperature: {facts.bundle.temperature}.",
-    ]
-    if policy.label_min_confidence:
-        lines.append(f"Labels with a threshold of their own: {len(policy.label_min_confidence)}, see `policy.toml`.")
-    if rules.template:
-        lines.append(f"Text: {_code(rules.template)}.")
-    if rules.split != "none":
-        lines.append(f"Documents are split into {rules.split}; each is classified by itself.")
-    lines += [f"{key.replace('_', ' ').capitalize()}: {_value(value)}." for key, value in policy.selection.items()]
-    lines.append(
-        f"The {facts.split} split chose the temperature and the thresholds, so that what is said here of calibration "
-        "and acceptance is of rows the policy has partly seen."
+            for entry in headline["slices"]
+        ],
+        reliability=[
+            (
+                f"{_percent(entry['above'])} to {_percent(entry['up_to'])}",
+                _value(entry["rows"]),
+                _percent(entry["confidence"]),
+                _with_interval(entry, "accuracy"),
+            )
+            for entry in headline["reliability"]
+        ],
+        confusions=[
+            (_code(entry["gold"]), _code(entry["answer"]), _value(entry["rows"]))
+            for entry in headline["confusions"][:_CONFUSIONS]
+        ],
+        labels=[
+            (
+                _code(entry["label"]),
+                _value(entry["rows"]),
+                *(_percent(entry[key]) for key in _LABEL_FIGURES),
+            )
+            for entry in headline["labels"]
+        ],
+        absent=[label for label in bundle.labels if label not in measured],
     )
-    return _list("Policy", lines)
 
 
-def _parity_rows(parity: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(key.replace("_", " "), _value(value)) for key, value in parity.items()]
+def describe_method(config: TrainingConfig, n_rows: int, trained_here: bool = True) -> list[str]:
+    """One sentence per technique, in the order of doing.
+
+    Args:
+        config: of the training.
+        n_rows: number of rows that were learned from.
+        trained_here: True where the network was trained by this configuration, and not given.
+    """
+    given = ["Made of a trained network that was given; how it was trained is not on record here."]
+    return [*(_training(config, n_rows) if trained_here else given), _quantization(config)]
 
 
-def _slices(result: Mapping[str, Any]) -> str:
-    names = {"tokens": "length in tokens", "route_reason": "route reason"}
-    rows = [
-        (
-            names.get(entry["by"], entry["by"]),
-            "all others" if entry["value"] is None else entry["value"] or "(empty)",
-            f"{entry['rows']:,}",
-            _with_interval(entry, "accuracy"),
-            _percent(entry["accepted_share"]),
-            _percent(entry["accuracy_accepted"]),
+def _training(config: TrainingConfig, n_rows: int) -> list[str]:
+    tuning, distillation, pruning = config.fine_tuning, config.distillation, config.pruning
+    sentences = []
+    if pruning.layers:
+        sentences.append(f"Of the encoder's layers, {', '.join(map(str, pruning.layers))} were kept (counted from 0).")
+    if pruning.vocabulary:
+        sentences.append(f"Of its word pieces, {pruning.vocabulary:,} were kept.")
+    n_teachers = len(distillation.teachers) + distillation.train_teachers + distillation.linear_teacher
+    if n_teachers:
+        sentences.append(
+            f"Distilled from {n_teachers} teacher{'s' if n_teachers > 1 else ''}: {distillation.weight:.0%} of the "
+            f"loss at temperature {distillation.temperature:g}."
         )
-        for entry in result["slices"]
-    ]
-    return _table("Slices", ("slice", "value", "rows", "accuracy [95%]", "accepted", "accuracy of accepted"), rows)
-
-
-def _calibration(result: Mapping[str, Any]) -> str:
-    rows = [
-        (
-            f"{_percent(entry['above'])} to {_percent(entry['up_to'])}",
-            f"{entry['rows']:,}",
-            _percent(entry["confidence"]),
-            _with_interval(entry, "accuracy"),
-        )
-        for entry in result["reliability"]
-    ]
-    table = _table("Calibration", ("confidence", "rows", "mean confidence", "accuracy [95%]"), rows)
-    curve = result["risk_coverage"]
-    if not table or curve is None:
-        return table
-    reached = ", ".join(
-        f"{_percent(share)} at {_percent(float(level))}" for level, share in curve["coverage_at_error"].items()
+    if config.data.votes:
+        sentences.append(f"Votes are {distillation.weight:.0%} of the loss of the rows that have them.")
+    if config.hygiene.max_rows_per_label:
+        sentences.append(f"Of each label, at most {config.hygiene.max_rows_per_label:,} rows were learned from.")
+    how = f"LoRA of rank {config.lora.rank}, merged" if config.lora.rank else "full fine-tuning"
+    start = f"`{config.base_model}`"
+    if pruning.layers and (distillation.teachers or distillation.train_teachers):
+        start = "its first teacher"
+    sentences.append(
+        f"Trained from {start} by {how}: {n_rows:,} rows, {tuning.epochs} epochs of steps of "
+        f"{tuning.batch_documents} texts cut at {tuning.max_tokens} tokens, label smoothing "
+        f"{tuning.label_smoothing:g}, class weighting {tuning.class_weighting:g}, seed {tuning.seed}."
     )
+    return sentences
+
+
+def _quantization(config: TrainingConfig) -> str:
+    export = config.export
     return (
-        f"{table}\n\nThe most confident answers cover, by the error among them: {reached} of the rows. Area under the "
-        f"risk–coverage curve {_decimal(curve['area'])}; Brier score {_decimal(result['brier_score'])}."
+        "Quantized statically, channels equalised: int8 weights per output channel and int8 embeddings, uint8 "
+        f"activations with ranges from {export.calibration_texts} training texts (or all, where there are fewer), the "
+        f"best of {', '.join(f'{one:g}%' for one in export.activation_percentiles)} of their values."
     )
-
-
-def _confusions(result: Mapping[str, Any]) -> str:
-    rows = [(_code(e["gold"]), _code(e["answer"]), f"{e['rows']:,}") for e in result["confusions"][:_CONFUSIONS]]
-    return _table("Most frequent confusions", ("right label", "answer", "rows"), rows)
-
-
-def _labels(result: Mapping[str, Any], facts: CardFacts) -> str:
-    rows = [
-        (
-            _code(entry["label"]),
-            f"{entry['rows']:,}",
-            _percent(entry["precision"]),
-            _percent(entry["recall"]),
-            _percent(entry["f1"]),
-            _percent(entry["accepted_share"]),
-            _percent(entry["precision_accepted"]),
-        )
-        for entry in result["labels"]
-    ]
-    head = ("label", "rows", "precision", "recall", "F1", "accepted", "precision of accepted")
-    measured = {entry["label"] for entry in result["labels"]}
-    section = _table(f"Labels ({len(facts.bundle.labels)})", head, rows)
-    if absent := [_code(label) for label in facts.bundle.labels if label not in measured]:
-        section += f"\n\nNeither a label nor an answer of these rows: {', '.join(absent)}."
-    return section
-
-
-def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A section with a table; "" without rows."""
-    lines = ["| " + " | ".join(cell.replace("|", r"\|").replace("\n", " ") for cell in row) + " |" for row in rows]
-    if not lines:
-        return ""
-    return "\n".join([f"## {title}", "", "| " + " | ".join(head) + " |", "|---" * len(head) + "|", *lines])
-
-
-def _list(title: str, lines: Sequence[str]) -> str:
-    return "\n".join([f"## {title}", "", *(f"- {line}" for line in lines)]) if lines else ""
 
 
 def _code(text: str) -> str:

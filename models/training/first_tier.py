@@ -1,65 +1,97 @@
-"""Trains a first tier: the int8 encoder teaches a model of word pieces, on training texts and variations of them."""
+"""Makes a bundle's first tier: the int8 encoder teaches a model of word pieces, on training texts and variations."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 
-from models.first_tier import FirstTierWeights, feature_rows
-from schemas.errors import ConfigError
-from schemas.run_config import check_ranges
+from models.classifier import Classifier
+from models.first_tier import FILE_NAME, FirstTier, FirstTierWeights, feature_rows, parse_first_tier
+from models.scores import score_logits
+from models.tokens import TextTokenizer
+from models.training.calibrate import FirstTierThreshold, choose_first_tier, fit_temperature
+from models.training.config import FirstTierTraining
+from models.training.data import label_ids_of
+from models.training.work_folder import do_step, key_of
 
 logger = logging.getLogger(__name__)
 _STEPS_PER_UNIT = 32.0  # of the int8 values the head reads: they reach to four standard deviations
+RECIPE = 1  # to be raised with every change of code that makes another first tier of the same configuration
 Windows = Sequence[npt.NDArray[np.int32]]
 
 
-@dataclass(frozen=True)
-class FirstTierTraining:
-    """Settings of a first tier's size and of its training.
+def make_first_tier(
+    work: Path,
+    classifier: Classifier,
+    train: pd.DataFrame,
+    calibration: pd.DataFrame,
+    held_out: pd.DataFrame,
+    config: FirstTierTraining,
+) -> tuple[bytes, dict[str, Any], dict[str, FirstTierThreshold]]:
+    """Makes a first tier for a bundle that is finished but for it.
 
-    Attributes:
-        width: channels of a vector; 0 for a bundle without a first tier.
-        pairs: groups of hashed pairs of word pieces, a power of two.
-        variations: number of variations of every training text that the encoder labels besides the text itself.
-        epochs: passes over texts and variations.
-        batch_documents: texts per step.
-        learning_rate: peak rate.
-        dropout: share of the channels left out in training, in [0, 1).
-        temperature: softens the probabilities of both sides, > 0.
-        seed: of the variations, the order and the first weights.
+    Args:
+        work: the build's work folder; a first tier of the same encoder, rows and configuration is taken from there.
+        classifier: of the bundle, the encoder alone.
+        train: `text` and `label` of the training rows.
+        calibration: rows for the temperature.
+        held_out: other rows, for the thresholds; those that belong to no label among them.
+        config: settings of its training.
+
+    Returns:
+        The content of its file, its part of calibration.json, and its thresholds by criterion.
     """
+    bundle = classifier.bundle
+    n_labels = len(bundle.labels)
+    tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, None, "tokenizer.json")
+    label_ids, texts = label_ids_of(train, bundle.labels), train["text"].tolist()
+    model = bundle.manifest.files["model.onnx"].sha256
+    key = key_of(model, texts, label_ids.tolist(), dataclasses.asdict(config), RECIPE)
 
-    width: int = 0
-    pairs: int = 32768
-    variations: int = 3
-    epochs: int = 8
-    batch_documents: int = 256
-    learning_rate: float = 3e-3
-    dropout: float = 0.1
-    temperature: float = 2.0
-    seed: int = 20261122
-
-    def __post_init__(self) -> None:
-        check_ranges(
-            "first_tier",
-            self,
-            width="[0, 1024]",
-            pairs="[1, 16777216]",
-            variations="[0, inf)",
-            epochs="[1, inf)",
-            batch_documents="[1, inf)",
-            learning_rate="(0, inf)",
-            dropout="[0, 1)",
-            temperature="(0, inf)",
+    def make(folder: Path) -> None:
+        read = tokenizer.tokenize(texts)
+        whole = ~read.truncated & (read.n_windows == 1)
+        windows = [window for window, taken in zip(read.windows, whole, strict=True) if taken]
+        weights = train_first_tier(
+            windows, label_ids[whole], classifier.window_logits, tokenizer.highest_id + 1, n_labels, config
         )
-        if self.pairs & (self.pairs - 1):
-            raise ConfigError(f"first_tier.pairs: expected a power of two, found {self.pairs}")
+        (folder / FILE_NAME).write_bytes(weights.to_bytes())
+
+    content = (do_step(work, "first-tier", key, make) / FILE_NAME).read_bytes()
+    first_tier = FirstTier(parse_first_tier(content, n_labels, FILE_NAME))
+
+    # A first tier is asked only about texts that fit into one window.
+    calibration, held_out = (
+        rows[~tokenizer.tokenize(rows["text"].tolist()).truncated] for rows in (calibration, held_out)
+    )
+    calibration_logits = first_tier.logits(tokenizer.tokenize(calibration["text"].tolist()).windows)
+    temperature = fit_temperature(calibration_logits, label_ids_of(calibration, bundle.labels))
+    held_out_texts, held_out_ids = held_out["text"].tolist(), label_ids_of(held_out, bundle.labels)
+    own = score_logits(first_tier.logits(tokenizer.tokenize(held_out_texts).windows), temperature)
+    encoder = score_logits(classifier.logits(held_out_texts), bundle.temperature)
+    in_scope = held_out_ids >= 0
+    thresholds = choose_first_tier(
+        own.confidence,
+        in_scope & (own.label_ids == held_out_ids),
+        encoder.confidence,
+        in_scope & (encoder.label_ids == held_out_ids),
+        bundle.policy.route(encoder).accepted,
+        in_scope,
+    )
+    for criterion, threshold in thresholds.items():
+        logger.info(
+            "first tier, %s: answers %.1f%% of %d rows with %d errors, the encoder %d",
+            *(criterion, 100 * threshold.answered, len(in_scope), threshold.errors, threshold.encoder_errors),
+        )
+    return content, {"temperature": temperature, "rows": len(calibration)}, thresholds
 
 
 class PieceSumClassifier(torch.nn.Module):  # type: ignore[misc]

@@ -1,8 +1,10 @@
-"""Looks the labelled rows over before anything is trained: what is odd is reported, what cannot work is refused."""
+"""Inspects the labelled rows before anything is trained: oddities are reported, and what cannot work is refused."""
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,48 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.training.labelled import LabelledData, hash_below, split_keys, unit_hash
-from models.training.mislabelled import find_mislabelled
-from schemas.errors import ConfigError
+from models.training.config import Hygiene
+from models.training.data import LabelledData, hash_below, split_keys, unit_hash
+
+logger = logging.getLogger(__name__)
 
 SMALL_LABEL_ROWS = 10  # labels with fewer training rows are named in the report
+_FOLDS = 3
+MIN_JUDGED_ROWS = 2 * _FOLDS  # of a label, so that every fold can be trained and judged
 
 _DIGIT = re.compile(r"\d")
 _NO_WORD = re.compile(r"\W+")
-
-
-@dataclass(frozen=True)
-class Hygiene:
-    """Limits beyond which data are reported or refused.
-
-    Attributes:
-        min_rows_per_label: a label with fewer training rows is refused.
-        min_validation_rows: fewer labelled validation rows are refused: half of them calibrate, half choose the policy.
-        leaks: treatment of training rows whose text or group is in the validation rows too: "drop" or "keep".
-        max_leaked_share: part of the training rows, in [0, 1], above which "drop" is refused.
-        max_rows_per_label: training rows of one label beyond this are left out, chosen by hash; 0 for no limit.
-        find_mislabelled: True to look for likely mislabelled rows, which takes seconds to a minute.
-    """
-
-    min_rows_per_label: int = 2
-    min_validation_rows: int = 50
-    leaks: str = "drop"
-    max_leaked_share: float = 0.2
-    max_rows_per_label: int = 0
-    find_mislabelled: bool = True
-
-    def __post_init__(self) -> None:
-        if self.leaks not in ("drop", "keep"):
-            raise ConfigError(f'hygiene.leaks: expected "drop" or "keep", found {self.leaks!r}')
-        if self.min_rows_per_label < 1 or self.min_validation_rows < 4:
-            raise ConfigError("hygiene: expected min_rows_per_label >= 1 and min_validation_rows >= 4")
-        if self.max_rows_per_label and self.max_rows_per_label < self.min_rows_per_label:
-            raise ConfigError(
-                f"hygiene.max_rows_per_label: expected 0, or {self.min_rows_per_label} and more, found "
-                f"{self.max_rows_per_label}"
-            )
-        if not 0.0 <= self.max_leaked_share <= 1.0:
-            raise ConfigError(f"hygiene.max_leaked_share: expected 0 to 1, found {self.max_leaked_share}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,18 +58,20 @@ def inspect_data(
     max_tokens: int,
     count_tokens: Callable[[Sequence[str]], npt.NDArray[np.int64]],
 ) -> InspectedData:
-    """Reports everything odd about the rows, drops what cannot be used, and says what rules the training out.
+    """Reports oddities of the rows, drops what cannot be used, and names what rules the training out.
 
     Args:
         data: rows as read.
         out_of_scope_label: label of the rows that belong to none; "" for no such rows.
         rules: limits beyond which data are refused.
         max_tokens: number of tokens that the deployed model reads of a text, special tokens included.
-        count_tokens: texts -> how many tokens each has, special tokens included.
+        count_tokens: texts -> the number of tokens of each, special tokens included.
     """
-    empty = {split: rows["id"][rows["same_text"] == ""] for split, rows in _splits(data.train, data.validation)}
-    all_train, all_validation = _with_text(data.train), _with_text(data.validation)
-    leaked = _leaked(all_train, all_validation)
+    all_train, all_validation = (
+        rows[rows["same_text"] != ""].reset_index(drop=True) for rows in (data.train, data.validation)
+    )
+    groups = set(all_validation["group"].dropna())
+    leaked = all_train["same_text"].isin(set(all_validation["same_text"])) | all_train["group"].isin(groups)
     used = all_train[~leaked] if rules.leaks == "drop" else all_train
     train, train_strangers = _parted(used, out_of_scope_label)
     validation, validation_strangers = _parted(all_validation, out_of_scope_label)
@@ -107,6 +80,10 @@ def inspect_data(
     train = train[~surplus].reset_index(drop=True)
     votes = data.votes[data.votes["id"].isin(train["id"])]
     labels = sorted({*train["label"].dropna(), *votes["label"]})
+    known_ids = {*data.train["id"], *data.validation["id"]}
+    near = {split: rows["same_text"].map(_near) for split, rows in (("train", train), ("validation", validation))}
+    counts = {split: rows["label"].value_counts() for split, rows in (("train", train), ("validation", validation))}
+    labelled = train[train["label"].notna()]
     report = {
         "rows": {
             "train": len(train),
@@ -115,20 +92,34 @@ def inspect_data(
             "out_of_scope_train": len(train_strangers),
             "out_of_scope_validation": len(validation_strangers),
         },
-        "labels": _label_counts(train, validation, labels),
-        "votes": _votes(data, votes),
-        "empty_texts": {split: ids.tolist() for split, ids in empty.items()},
+        "labels": {
+            label: {split: int(counts[split].get(label, 0)) for split in counts}
+            for label in sorted({*labels, *validation["label"]})
+        },
+        "votes": {
+            "given": len(data.votes),
+            "used": len(votes),
+            "unknown": int((~data.votes["id"].isin(known_ids)).sum()),
+        },
+        "empty_texts": {
+            "train": data.train["id"][data.train["same_text"] == ""].tolist(),
+            "validation": data.validation["id"][data.validation["same_text"] == ""].tolist(),
+        },
         "duplicates": _groups_of_ids(all_train, all_train["same_text"]),
         "near_duplicates": _groups_of_ids(all_train, all_train["same_text"].map(_near)),
         "conflicting_labels": _conflicts(all_train),
         "leaks": {"train_ids": all_train["id"][leaked].tolist(), "dropped": rules.leaks == "drop"},
         "left_out_of_large_labels": {label: int(n) for label, n in left_out.items()},
-        "near_leaks": int(_near_leaked(train, validation).sum()),
-        "small_labels": _small_labels(train, labels),
+        "near_leaks": int(near["train"].isin(set(near["validation"])).sum()),
+        "small_labels": {label: n for label in labels if (n := int(counts["train"].get(label, 0))) < SMALL_LABEL_ROWS},
         "labels_without_validation": sorted(set(labels) - set(validation["label"])),
         "labels_without_training": sorted(set(validation["label"]) - set(labels)),
-        "long_texts": _long_texts(train, validation, max_tokens, count_tokens),
-        "likely_mislabelled": _mislabelled(train) if rules.find_mislabelled else None,
+        "long_texts": {
+            "max_tokens": max_tokens,
+            "train": train["id"][count_tokens(train["text"].tolist()) > max_tokens].tolist(),
+            "validation": validation["id"][count_tokens(validation["text"].tolist()) > max_tokens].tolist(),
+        },
+        "likely_mislabelled": find_mislabelled(labelled) if rules.find_mislabelled else None,
     }
     refused = _refusals(train, validation, labels, set(votes["label"]), leaked, rules)
     if len(data.votes) and votes.empty:
@@ -143,20 +134,6 @@ def calibration_and_policy_rows(validation: pd.DataFrame) -> tuple[pd.DataFrame,
     return validation[first].reset_index(drop=True), validation[~first].reset_index(drop=True)
 
 
-def _splits(train: pd.DataFrame, validation: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    return [("train", train), ("validation", validation)]
-
-
-def _with_text(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows[rows["same_text"] != ""].reset_index(drop=True)
-
-
-def _votes(data: LabelledData, used: pd.DataFrame) -> dict[str, int]:
-    """Counts of all votes, of those on rows to learn from, and of those that name no row at all."""
-    known = {*data.train["id"], *data.validation["id"]}
-    return {"given": len(data.votes), "used": len(used), "unknown": int((~data.votes["id"].isin(known)).sum())}
-
-
 def _parted(rows: pd.DataFrame, out_of_scope_label: str) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows that belong to a label, and those that belong to none."""
     strange = rows["label"] == out_of_scope_label
@@ -164,32 +141,15 @@ def _parted(rows: pd.DataFrame, out_of_scope_label: str) -> tuple[pd.DataFrame, 
 
 
 def _near(text: str) -> str:
-    """The text without its figures and punctuation: what letters of one template have in common."""
+    """The text without its figures and punctuation: the part that letters of one template have in common."""
     return _NO_WORD.sub(" ", _DIGIT.sub("0", text)).strip()
 
 
-def _leaked(train: pd.DataFrame, validation: pd.DataFrame) -> pd.Series:
-    groups = set(validation["group"].dropna())
-    return train["same_text"].isin(set(validation["same_text"])) | train["group"].isin(groups)
-
-
 def _surplus(train: pd.DataFrame, most: int) -> pd.Series:
-    """True for a row that is one too many of its label; the rows that stay are those with the lowest hashes."""
+    """True for a row beyond the `most` of its label with the lowest hashes; False where only votes know the label."""
     if not most:
         return pd.Series(False, index=train.index)
-    return (
-        train["id"].map(unit_hash).groupby(train["label"]).rank(method="first") > most
-    )  # False where votes alone know the label
-
-
-def _near_leaked(train: pd.DataFrame, validation: pd.DataFrame) -> pd.Series:
-    return train["same_text"].map(_near).isin(set(validation["same_text"].map(_near)))
-
-
-def _label_counts(train: pd.DataFrame, validation: pd.DataFrame, labels: list[str]) -> dict[str, dict[str, int]]:
-    counts = {split: rows["label"].value_counts() for split, rows in _splits(train, validation)}
-    named = sorted({*labels, *validation["label"]})
-    return {label: {split: int(counts[split].get(label, 0)) for split in counts} for label in named}
+    return train["id"].map(unit_hash).groupby(train["label"]).rank(method="first") > most
 
 
 def _groups_of_ids(rows: pd.DataFrame, keys: pd.Series) -> list[list[str]]:
@@ -206,29 +166,70 @@ def _conflicts(rows: pd.DataFrame) -> list[dict[str, list[str]]]:
     ]
 
 
-def _small_labels(train: pd.DataFrame, labels: list[str]) -> dict[str, int]:
-    counts = train["label"].value_counts()
-    return {label: n for label in labels if (n := int(counts.get(label, 0))) < SMALL_LABEL_ROWS}
+def find_mislabelled(rows: pd.DataFrame, seed: int = 0) -> list[dict[str, Any]]:
+    """The rows, of those with `id`, `text` and `label`, whose label is in doubt, the most doubtful first.
 
+    A model of word counts, trained on the other rows, would rather give another label; it takes seconds. Labels with
+    fewer than MIN_JUDGED_ROWS rows are left out.
 
-def _long_texts(
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    max_tokens: int,
-    count_tokens: Callable[[Sequence[str]], npt.NDArray[np.int64]],
-) -> dict[str, Any]:
-    found: dict[str, Any] = {"max_tokens": max_tokens}
-    for split, rows in _splits(train, validation):
-        found[split] = rows["id"][count_tokens(rows["text"].tolist()) > max_tokens].tolist()
-    return found
+    Returns:
+        `id`, `label`, the likelier label as `rather`, and the probability of the given one in [0, 1].
 
+    Source: Northcutt, Jiang and Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels", 2021.
+    """
+    from cleanlab.filter import find_label_issues
 
-def _mislabelled(train: pd.DataFrame) -> list[dict[str, Any]]:
-    labelled = train[train["label"].notna()].reset_index(drop=True)
+    started = time.monotonic()
+    names, ids, counts = np.unique(rows["label"].to_numpy(dtype=object), return_inverse=True, return_counts=True)
+    kept = np.flatnonzero(counts >= MIN_JUDGED_ROWS)
+    if len(kept) < 2:
+        return []
+    judged = np.isin(ids, kept)
+    label_ids = np.searchsorted(kept, ids[judged])
+    probabilities = out_of_sample_probabilities(rows["text"][judged].tolist(), label_ids, len(kept), seed)
+    found = find_label_issues(label_ids, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    logger.info("looked for mislabelled rows in %.0f s", time.monotonic() - started)
+    row_ids = rows["id"][judged].tolist()
     return [
-        {"id": labelled["id"][item.row], "label": item.label, "rather": item.rather, "probability": item.probability}
-        for item in find_mislabelled(labelled["text"].tolist(), labelled["label"].tolist())
+        {
+            "id": row_ids[place],
+            "label": str(names[kept[label_ids[place]]]),
+            "rather": str(names[kept[probabilities[place].argmax()]]),
+            "probability": round(float(probabilities[place, label_ids[place]]), 4),
+        }
+        for place in found
     ]
+
+
+def out_of_sample_probabilities(
+    texts: list[str], label_ids: npt.NDArray[np.intp], n_labels: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """A linear model of word counts asked about each text after it was trained on others.
+
+    It takes seconds, and a wrong label does not easily fool it.
+
+    Args:
+        texts: (n_texts,).
+        label_ids: (n_texts,) in [0, n_labels); each that occurs must occur at least MIN_JUDGED_ROWS times.
+        n_labels: size of the taxonomy.
+        seed: of the folds and of the model.
+
+    Returns:
+        (n_texts, n_labels); 0 for a label that does not occur.
+    """
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.model_selection import StratifiedKFold
+
+    probabilities = np.zeros((len(texts), n_labels))
+    folds = StratifiedKFold(_FOLDS, shuffle=True, random_state=seed)
+    for learned, judged in folds.split(texts, label_ids):
+        words = TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2), token_pattern=r"(?u)\S+", max_features=100_000)
+        model = SGDClassifier(loss="log_loss", alpha=1e-5, random_state=seed)
+        model.fit(words.fit_transform([texts[row] for row in learned]), label_ids[learned])
+        judgements = model.predict_proba(words.transform([texts[row] for row in judged]))
+        probabilities[judged[:, None], model.classes_] = judgements
+    return probabilities
 
 
 def _refusals(

@@ -1,17 +1,12 @@
-"""The parity gate: does the int8 bundle decide as the float network it was made of?
+"""The parity gate: an int8 bundle has to decide as the float network it was made of.
 
-A graph can be close to its parent in every logit and still give other answers. What counts is compared: the label,
-whether it is accepted, and how many are right. How a training uses it, once temperature and policy are in place:
-
-    parity = measure_parity(bundle, float_model, texts, label_ids)  # validation rows
-    check_parity(parity, limits)                                    # raises: nothing is put into place
-    training["parity"] = parity.figures()                           # into bundle.json and the card
+A graph can be close to its parent in every logit and still give other answers. So the decisions are compared: the
+label, its acceptance, and the number that are right.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,36 +15,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.bundle import ModelBundle, write_bundle_manifest
+from models.bundle import ModelBundle, bundle_in_memory
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
 from models.scores import Scores
-from models.training.products import int8_products
+from models.training.config import ParityLimits
+from models.training.quantize import int8_products
 from schemas.errors import BundleError
-from schemas.run_config import check_ranges
 
 _ALWAYS_ALLOWED = 3  # flips: of fewer than 300 rows, one in a hundred is chance
 _TEXTS_ALONE = 64
 _OTHER_BATCH_TOKENS = 300
-
-
-@dataclass(frozen=True)
-class ParityLimits:
-    """The greatest cost of quantization, in shares of the validation rows.
-
-    Attributes:
-        max_label_flips: rows that get another label. Three rows may, however few there are.
-        max_route_flips: rows that are accepted by one of the two and escalated by the other; three may.
-        max_accuracy_loss: greatest loss of accuracy of the int8 bundle. More is refused when it is no chance, that is,
-            when the 95% interval of the loss lies above 0.
-    """
-
-    max_label_flips: float = 0.01
-    max_route_flips: float = 0.02
-    max_accuracy_loss: float = 0.003
-
-    def __post_init__(self) -> None:
-        check_ranges("parity", self, max_label_flips="[0, 1]", max_route_flips="[0, 1]", max_accuracy_loss="[0, 1]")
 
 
 @dataclass(frozen=True)
@@ -111,10 +87,14 @@ def measure_parity(
     Raises:
         BundleError: the bundle or the float graph cannot be run.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        parent = Classifier(_with_model(bundle, float_model.read_bytes(), Path(folder)), first_tier="off")
-        expected = parent.classify(texts)
-        parent.close()
+    files = {name: bundle.read(name) for name in bundle.manifest.files} | {"model.onnx": float_model.read_bytes()}
+    unquantized = bundle_in_memory(
+        files, name=bundle.name, created=bundle.manifest.created, document_type=bundle.document_type,
+        max_tokens=bundle.max_tokens, reading=bundle.reading,
+    )  # fmt: skip
+    parent = Classifier(unquantized, first_tier="off")
+    expected = parent.classify(texts)
+    parent.close()
     classifier = Classifier(bundle, first_tier="off")
     found = classifier.classify(texts)
     differing = _batch_differences(classifier, texts, found)
@@ -135,7 +115,7 @@ def measure_parity(
         accuracy_loss_interval_95=paired_loss_interval(lost, gained, n_known) if n_known else None,
         mean_confidence_difference=float(np.abs(np.nan_to_num(expected.confidence - found.confidence)).mean()),
         batch_differences=differing,
-        int8_products=int8_products(bundle.folder / "model.onnx"),
+        int8_products=int8_products(bundle.read("model.onnx")),
     )
 
 
@@ -168,20 +148,6 @@ def check_parity(report: ParityReport, limits: ParityLimits) -> None:
             "try other activation_percentiles or more calibration_texts under [export], or train otherwise; [parity] "
             "has the limits"
         )
-
-
-def _with_model(bundle: ModelBundle, model: bytes, folder: Path) -> ModelBundle:
-    """The same bundle around another graph, without a fingerprint, in `folder`."""
-    for name in bundle.manifest.files:
-        (folder / name).write_bytes(model if name == "model.onnx" else bundle.read(name))
-    return write_bundle_manifest(
-        folder,
-        name=bundle.name,
-        created=bundle.manifest.created,
-        document_type=bundle.document_type,
-        max_tokens=bundle.max_tokens,
-        reading=bundle.reading,
-    )
 
 
 def _batch_differences(classifier: Classifier, texts: Sequence[str], expected: Scores) -> int:

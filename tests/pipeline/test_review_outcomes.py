@@ -19,7 +19,8 @@ from escalation.outcomes.training_data import export_training_data
 from escalation.review.upkeep import run_upkeep
 from escalation.tables import calls, items, reviews
 from models.labelled import read_records
-from models.training.labelled import DataConfig, read_labelled
+from models.training.config import DataConfig
+from models.training.data import read_labelled
 from pipelines.api import read_decisions
 from pipelines.cli import main
 from schemas.errors import ConfigError, InputError, VerificationError

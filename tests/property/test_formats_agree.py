@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.labelled import Columns, read_evaluation_data
-from models.training.labelled import DataConfig, read_labelled
+from models.training.config import DataConfig
+from models.training.data import read_labelled
 from schemas.fields import parse_text_template
 from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA

@@ -36,7 +36,7 @@ import duckdb
 import pandas as pd
 
 from models.evaluation.intervals import paired_loss_interval
-from models.training.labelled import same_text
+from models.training.data import same_text
 from pipelines.cli import main as docyard_main
 from tests.support.review_shift import serving, settle_everything
 

@@ -24,17 +24,21 @@ from models.bundle import (  # noqa: E402
 from models.bundle_manifest import ReadingRules  # noqa: E402
 from models.evaluation.intervals import paired_loss_interval  # noqa: E402
 from models.machine import new_session  # noqa: E402
-from models.training.batching import encode, infer, load_tokenizer  # noqa: E402
-from models.training.equalisation import channel_maxima, equalise  # noqa: E402
-from models.training.export import export_float, quantize  # noqa: E402
-from models.training.network import MeanPooledClassifier  # noqa: E402
+from models.training.config import ParityLimits  # noqa: E402
+from models.training.export import export_float  # noqa: E402
+from models.training.network import MeanPooledClassifier, encode, load_tokenizer  # noqa: E402
 from models.training.parity import (  # noqa: E402
-    ParityLimits,
     ParityReport,
     check_parity,
     measure_parity,
 )
-from models.training.products import check_int8_products, optimized_operators  # noqa: E402
+from models.training.quantize import (  # noqa: E402
+    channel_maxima,
+    check_int8_products,
+    equalise,
+    optimized_operators,
+    quantize,
+)
 from schemas.errors import BundleError  # noqa: E402
 from tests.support.spoiling import spoil  # noqa: E402
 from tests.support.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
@@ -68,7 +72,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     network.bert.load_state_dict(BertModel.from_pretrained(base, add_pooling_layer=False).state_dict())
     tokenizer = (base / "tokenizer.json").read_bytes()
     token_ids = encode(load_tokenizer(tokenizer, MAX_TOKENS), TEXTS)
-    embeddings, _ = infer(network, token_ids)
+    embeddings, _ = network.infer(token_ids)
     network.start_head_from_prototypes(torch.as_tensor(embeddings), torch.as_tensor(LABEL_IDS), 8.0)
     export_float(network, folder / "float.onnx")
     quantize(folder / "float.onnx", folder / "int8.onnx", token_ids, (99.99,))
@@ -100,7 +104,7 @@ def test_the_exported_graph_has_one_node_for_each_layer_s_attention(exported: Ex
 
 def test_the_int8_graph_runs_every_linear_layer_of_the_encoder_in_integers(exported: Exported) -> None:
     assert read_opsets(exported.int8_model.read_bytes()) == [("ai.onnx", 17), ("com.microsoft", 1)]
-    operators = optimized_operators(exported.int8_model)
+    operators = optimized_operators(exported.int8_model.read_bytes())
     assert operators["MatMulIntegerToFloat"] == check_int8_products(exported.int8_model, exported.float_model)
     assert operators["MatMulIntegerToFloat"] == 6 * LAYERS
     assert operators["MatMul"] == operators["MatMulNBits"] == operators["Softmax"] == 0
@@ -119,7 +123,7 @@ def test_the_int8_graph_adds_its_biases_inside_the_products_and_hides_no_token(e
 @pytest.fixture
 def qdq_model(exported: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The int8 graph as the quantizer leaves it."""
-    monkeypatch.setattr("models.training.export.fuse_integer_products", lambda model: None)
+    monkeypatch.setattr("models.training.quantize.fuse_integer_products", lambda model: None)
     quantize(exported.float_model, tmp_path / "qdq.onnx", exported.token_ids, (99.99,))
     return tmp_path / "qdq.onnx"
 
@@ -177,7 +181,7 @@ def test_a_channel_that_outgrows_the_rest_costs_less_when_channels_are_equalised
         expected = answers((tmp_path / "float.onnx").read_bytes(), exported.token_ids)
         equalised = error("equalised")
         with monkeypatch.context() as patched:
-            patched.setattr("models.training.export.equalise", lambda model, maxima: None)
+            patched.setattr("models.training.quantize.equalise", lambda model, maxima: None)
             gains.append(error("plain") / equalised)
     assert np.median(gains) > 1.5
 

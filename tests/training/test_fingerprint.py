@@ -17,15 +17,17 @@ from onnx import helper, numpy_helper  # noqa: E402
 from models.bundle import load_bundle  # noqa: E402
 from models.classifier import FINGERPRINT_TOLERANCE, Classifier  # noqa: E402
 from models.machine import Int8Probe, Int8Products, new_session, probe_activations, probe_weights  # noqa: E402  # noqa: E402
-from models.training import fingerprint, saturation  # noqa: E402
+from models.training import fingerprint  # noqa: E402
 from models.training.fingerprint import (  # noqa: E402
     check_exact_products,
+    disturbed_graph,
     fingerprint_texts,
     made_up_texts,
     renew_fingerprint,
+    saturated_confidences,
+    saturating_graph,
     sensitive_texts,
 )
-from models.training.saturation import disturbed_graph, saturated_confidences, saturating_graph  # noqa: E402
 from schemas.errors import BundleError  # noqa: E402
 
 BUNDLES = sorted((Path(__file__).parents[2] / "models/bundles").iterdir())
@@ -74,8 +76,8 @@ def test_products_saturate_as_on_a_processor_without_vnni(depth: int, zero: int,
 def test_where_nothing_saturates_the_answers_are_the_bundle_s_own(
     tiny_bundle_unchanged: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saturation, "_LOW", -(2**20))
-    monkeypatch.setattr(saturation, "_HIGH", 2**20)
+    monkeypatch.setattr(fingerprint, "_LOW", -(2**20))
+    monkeypatch.setattr(fingerprint, "_HIGH", 2**20)
     bundle = load_bundle(tiny_bundle_unchanged)
     classifier = Classifier(bundle, threads=1)
     texts = [row.text for row in bundle.fingerprint]
@@ -131,8 +133,8 @@ def test_the_most_changed_texts_are_chosen_beside_those_given(
 def test_a_fingerprint_that_lets_saturating_machines_pass_is_warned_of(
     tiny_bundle_unchanged: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(saturation, "_HIGH", 2**20)
-    monkeypatch.setattr(saturation, "_LOW", -(2**20))
+    monkeypatch.setattr(fingerprint, "_HIGH", 2**20)
+    monkeypatch.setattr(fingerprint, "_LOW", -(2**20))
     classifier = Classifier(load_bundle(tiny_bundle_unchanged), threads=1)
     with caplog.at_level(logging.WARNING):
         sensitive_texts(classifier, ["please refund my card payment"])

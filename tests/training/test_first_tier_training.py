@@ -10,8 +10,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from models.first_tier import FirstTier, feature_rows  # noqa: E402
-from models.training.first_tier import FirstTierTraining, train_first_tier, variations  # noqa: E402
-from models.training.first_tier_policy import choose_first_tier  # noqa: E402
+from models.training.calibrate import choose_first_tier  # noqa: E402
+from models.training.config import FirstTierTraining  # noqa: E402
+from models.training.first_tier import train_first_tier, variations  # noqa: E402
 from schemas.errors import ConfigError  # noqa: E402
 
 N_PIECES, N_LABELS = 60, 3
@@ -100,7 +101,7 @@ def test_equals_are_not_parted_by_a_threshold() -> None:
 
 
 def test_settings_out_of_range_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"first_tier\.width: expected a number in \[0, 1024\], found 2000"):
+    with pytest.raises(ConfigError, match=r"width: expected a number in \[0, 1024\], found 2000"):
         FirstTierTraining(width=2000)
-    with pytest.raises(ConfigError, match=r"first_tier\.pairs: expected a power of two, found 100"):
+    with pytest.raises(ConfigError, match="pairs: expected a power of two, found 100"):
         FirstTierTraining(pairs=100)

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,28 +16,24 @@ torch = pytest.importorskip("torch")
 from tokenizers import Tokenizer  # noqa: E402
 
 from models.training import fine_tuning as loop  # noqa: E402
-from models.training.batching import cut_long_words, encode, infer, length_bucketed, load_tokenizer  # noqa: E402
-from models.training.distillation import Distillation, ask_linear_teacher  # noqa: E402
-from models.training.fine_tuning import UNLABELLED, FineTuning, Targets, fine_tune  # noqa: E402
-from models.training.lora import Lora, add_lora, merge_lora  # noqa: E402
-from models.training.network import MeanPooledClassifier  # noqa: E402
-from models.training.pruning import Pruning, prune_vocabulary  # noqa: E402
-from models.training.stages import TrainedNetwork, train_network  # noqa: E402
+from models.training.config import Distillation, FineTuning, Lora, Pruning, Recipe  # noqa: E402
+from models.training.data import UNLABELLED  # noqa: E402
+from models.training.fine_tuning import Targets, fine_tune, length_bucketed  # noqa: E402
+from models.training.network import (  # noqa: E402
+    MeanPooledClassifier,
+    TrainedNetwork,
+    cut_long_words,
+    load_tokenizer,
+    prune_vocabulary,
+)
+from models.training.recipe import Training, ask_linear_teacher  # noqa: E402
 from schemas.errors import ConfigError  # noqa: E402
 from tests.support.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
 
 TEXTS, GOLD = made_up_rows(240)
 LABELS = sorted(set(GOLD))
 LABEL_IDS = np.array([LABELS.index(label) for label in GOLD], dtype=np.int64)
-RECIPE = FineTuning(epochs=3, batch_documents=16, encoder_learning_rate=2e-3, head_learning_rate=1e-2, max_tokens=32)
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    fine_tuning: FineTuning = RECIPE
-    lora: Lora = dataclasses.field(default_factory=Lora)
-    distillation: Distillation = dataclasses.field(default_factory=Distillation)
-    pruning: Pruning = dataclasses.field(default_factory=Pruning)
+TUNING = FineTuning(epochs=3, batch_documents=16, encoder_learning_rate=2e-3, head_learning_rate=1e-2, max_tokens=32)
 
 
 @pytest.fixture(scope="module")
@@ -47,15 +44,23 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def trained(base: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[TrainedNetwork, Path]:
     work = tmp_path_factory.mktemp("work")
-    return train(Plan(), base, work), work
+    return train(base, work), work
 
 
-def train(plan: Plan, base: Path, work: Path) -> TrainedNetwork:
-    return train_network(plan, base, TEXTS, LABEL_IDS, len(LABELS), work)
+def train(
+    base: Path,
+    work: Path,
+    label_ids: np.ndarray = LABEL_IDS,
+    soft_labels: np.ndarray | None = None,
+    n_labels: int = len(LABELS),
+    **recipe: Any,
+) -> TrainedNetwork:
+    full = Recipe(**({"fine_tuning": TUNING} | recipe))
+    return Training(full, base, TEXTS, label_ids, n_labels, work, soft_labels).run()
 
 
 def answers(trained: TrainedNetwork, texts: list[str] = TEXTS) -> np.ndarray:
-    return infer(trained.network, encode(load_tokenizer(trained.tokenizer, 32), texts))[1]
+    return trained.network.infer(trained.encode(texts, 32))[1]
 
 
 def right_share(trained: TrainedNetwork) -> float:
@@ -70,8 +75,8 @@ def test_a_finished_training_is_used_again_and_not_repeated(
     trained: tuple[TrainedNetwork, Path], base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, work = trained
-    monkeypatch.setattr("models.training.stages.fine_tune", None)
-    np.testing.assert_array_equal(answers(train(Plan(), base, work)), answers(first))
+    monkeypatch.setattr("models.training.recipe.fine_tune", None)
+    np.testing.assert_array_equal(answers(train(base, work)), answers(first))
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
@@ -88,10 +93,10 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
 
     monkeypatch.setattr(loop, "pad", dies_at_step_20)
     with pytest.raises(KeyboardInterrupt):
-        train(Plan(), base, tmp_path)
+        train(base, tmp_path)
     assert (tmp_path / "progress.pt").is_file()
     n_before = next(calls)
-    again = train(Plan(), base, tmp_path)
+    again = train(base, tmp_path)
     assert next(calls) - n_before - 1 == 45 - 20, "only the steps that were left"
     assert not (tmp_path / "progress.pt").exists()
     for name, value in trained[0].network.state_dict().items():
@@ -102,39 +107,39 @@ def test_lora_trains_few_weights_and_merging_changes_no_answer(
     base: Path, trained: tuple[TrainedNetwork, Path]
 ) -> None:
     network = MeanPooledClassifier.from_pretrained(trained[1] / "network")
-    add_lora(network, Lora(rank=4, dropout=0.0), seed=1)
+    network.add_lora(Lora(rank=4, dropout=0.0), seed=1)
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     assert trainable < 0.5 * sum(parameter.numel() for parameter in network.parameters())
-    token_ids = encode(load_tokenizer(trained[0].tokenizer, 32), TEXTS)
-    recipe = dataclasses.replace(RECIPE, epochs=1)
+    token_ids = trained[0].encode(TEXTS, 32)
+    recipe = dataclasses.replace(TUNING, epochs=1)
     fine_tune(network, token_ids, Targets(LABEL_IDS), recipe, trained[1] / "lora.pt")
-    before = infer(network, token_ids)[1]
-    merged = infer(merge_lora(network), token_ids)[1]
+    before = network.infer(token_ids)[1]
+    network.merge_lora()
+    merged = network.infer(token_ids)[1]
     assert not any("lora" in name for name in network.state_dict())
     np.testing.assert_allclose(merged, before, atol=1e-4)
     assert np.abs(before - answers(trained[0])).max() > 1e-3, "the additions were trained"
 
 
 def test_lora_is_saved_as_a_plain_network(base: Path, tmp_path: Path) -> None:
-    lora = train(
-        Plan(dataclasses.replace(RECIPE, encoder_learning_rate=1e-2, epochs=5), lora=Lora(rank=8)), base, tmp_path
-    )
+    tuning = dataclasses.replace(TUNING, encoder_learning_rate=1e-2, epochs=5)
+    lora = train(base, tmp_path, fine_tuning=tuning, lora=Lora(rank=8))
     assert right_share(lora) > 0.9
-    np.testing.assert_array_equal(answers(train(Plan(), base, tmp_path)), answers(lora))
+    np.testing.assert_array_equal(answers(train(base, tmp_path)), answers(lora))
 
 
 def test_a_student_with_fewer_layers_learns_from_its_teacher(
     base: Path, trained: tuple[TrainedNetwork, Path], tmp_path: Path
 ) -> None:
     taught = Distillation(teachers=(str(trained[1] / "network"),), weight=1.0)
-    student = train(Plan(distillation=taught, pruning=Pruning(layers=(1,))), base, tmp_path)
+    student = train(base, tmp_path, distillation=taught, pruning=Pruning(layers=(1,)))
     assert student.network.config.num_hidden_layers == 1
     assert (answers(student).argmax(axis=1) == answers(trained[0]).argmax(axis=1)).mean() > 0.9
 
 
 def test_an_ensemble_of_teachers_is_trained_first_and_kept(base: Path, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(RECIPE, epochs=1)
-    train(Plan(recipe, distillation=Distillation(train_teachers=2)), base, tmp_path)
+    recipe = dataclasses.replace(TUNING, epochs=1)
+    train(base, tmp_path, fine_tuning=recipe, distillation=Distillation(train_teachers=2))
     weights = [torch.load(path) if path.suffix == ".pt" else path.read_bytes() for path in
                sorted(tmp_path.glob("teacher-*/model.safetensors"))]  # fmt: skip
     assert len(weights) == 2
@@ -154,16 +159,16 @@ def test_the_linear_teacher_does_not_repeat_a_wrong_label() -> None:
 def test_a_student_learns_from_the_linear_teacher_alone(base: Path, tmp_path: Path) -> None:
     wrong = (LABEL_IDS + 1) % 3
     swapped = dataclasses.replace(Distillation(), linear_teacher=True, weight=1.0)
-    student = train_network(Plan(distillation=swapped), base, TEXTS, wrong, 3, tmp_path)
+    student = train(base, tmp_path, wrong, distillation=swapped)
     assert (answers(student).argmax(axis=1) == wrong).mean() > 0.9
 
 
 def test_a_teacher_of_another_taxonomy_is_refused(
     base: Path, trained: tuple[TrainedNetwork, Path], tmp_path: Path
 ) -> None:
-    plan = Plan(distillation=Distillation(teachers=(str(trained[1] / "network"),)))
+    other = Distillation(teachers=(str(trained[1] / "network"),))
     with pytest.raises(ConfigError, match="the teacher has 3 labels, the data 4"):
-        train_network(plan, base, TEXTS, LABEL_IDS, 4, tmp_path)
+        train(base, tmp_path, n_labels=4, distillation=other)
 
 
 def test_rows_without_a_label_learn_from_soft_labels_alone(base: Path, tmp_path: Path) -> None:
@@ -171,7 +176,7 @@ def test_rows_without_a_label_learn_from_soft_labels_alone(base: Path, tmp_path:
     unlabelled = np.arange(len(TEXTS)) >= 30
     soft[unlabelled] = np.eye(3, dtype=np.float32)[(LABEL_IDS[unlabelled] + 1) % 3]  # somebody swaps the labels
     label_ids = np.where(unlabelled, UNLABELLED, LABEL_IDS)
-    taught = train_network(Plan(), base, TEXTS, label_ids, 3, tmp_path, soft)
+    taught = train(base, tmp_path, label_ids, soft)
     assert (answers(taught).argmax(axis=1) == (LABEL_IDS + 1) % 3)[unlabelled].mean() > 0.9
 
 
@@ -200,11 +205,11 @@ def test_an_impossible_vocabulary_size_is_refused(base: Path, size: int) -> None
 
 def test_a_layer_that_does_not_exist_is_refused(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"pruning\.layers: expected rising numbers among \[0, 1\], found \[1, 5\]"):
-        train(Plan(pruning=Pruning(layers=(1, 5))), base, tmp_path)
+        train(base, tmp_path, pruning=Pruning(layers=(1, 5)))
 
 
 def test_a_network_with_pruned_vocabulary_learns(base: Path, tmp_path: Path) -> None:
-    pruned = train(Plan(pruning=Pruning(vocabulary=120)), base, tmp_path)
+    pruned = train(base, tmp_path, pruning=Pruning(vocabulary=120))
     assert pruned.network.config.vocab_size == 120
     assert len(json.loads(pruned.tokenizer)["model"]["vocab"]) == 120
     assert right_share(pruned) > 0.95
@@ -215,8 +220,8 @@ def test_class_weighting_raises_the_share_of_a_rare_label(base: Path, tmp_path: 
     label_ids = np.where(rng.random(len(TEXTS)) < 0.9, 0, 1)  # of no use to predict: only the prior counts
     shares = []
     for weighting in (0.0, 1.0):
-        recipe = dataclasses.replace(RECIPE, epochs=4, class_weighting=weighting, encoder_learning_rate=1e-5)
-        network = train_network(Plan(recipe), base, TEXTS, label_ids, 2, tmp_path / str(weighting))
+        recipe = dataclasses.replace(TUNING, epochs=4, class_weighting=weighting, encoder_learning_rate=1e-5)
+        network = train(base, tmp_path / str(weighting), label_ids, n_labels=2, fine_tuning=recipe)
         shares.append(float((answers(network).argmax(axis=1) == 1).mean()))
     assert shares[1] > shares[0] + 0.1
 
@@ -232,14 +237,13 @@ def test_every_row_is_in_exactly_one_batch() -> None:
 def test_rows_that_only_teachers_label_are_enough(base: Path, tmp_path: Path) -> None:
     soft = np.eye(len(LABELS), dtype=np.float32)[LABEL_IDS]
     nobody = np.full(len(TEXTS), UNLABELLED, dtype=np.int64)
-    trained = train_network(Plan(), base, TEXTS, nobody, len(LABELS), tmp_path, soft)
+    trained = train(base, tmp_path, nobody, soft)
     assert (answers(trained).argmax(axis=1) == LABEL_IDS).mean() > 0.9
 
 
 def test_a_vocabulary_that_is_impossible_is_refused_before_any_teacher_is_trained(base: Path, tmp_path: Path) -> None:
-    plan = Plan(distillation=Distillation(train_teachers=1), pruning=Pruning(vocabulary=10**6))
     with pytest.raises(ConfigError, match=r"pruning\.vocabulary"):
-        train(plan, base, tmp_path)
+        train(base, tmp_path, distillation=Distillation(train_teachers=1), pruning=Pruning(vocabulary=10**6))
     assert not (tmp_path / "teacher-1").exists()
 
 

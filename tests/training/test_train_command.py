@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.training.build import put_into_place
-from models.training.export import quantize
+from models.training.quantize import quantize
 from pipelines.cli import main
 from tests.support.spoiling import spoil
 from tests.support.tiny_base import COARSE_PARITY, WORDS, made_up_rows, write_tiny_base

@@ -10,7 +10,7 @@ import pytest
 from models.bundle import ModelBundle, load_bundle
 from models.classifier import Classifier
 from models.evaluation import evaluate
-from models.training.card import CardFacts, write_card
+from models.training.card import render_card
 
 TEXTS = ["please refund my card swordfish", "the parcel did not arrive", "the app does crash", "my crash"]
 GOLD = ["billing", "delivery", "technical", "account"]
@@ -28,16 +28,16 @@ def result(bundle: ModelBundle) -> Iterator[dict[str, Any]]:
     classifier.close()
 
 
-def card(path: Path, results: dict[str, dict[str, Any]], facts: CardFacts) -> str:
-    write_card(path / "card.md", "# Model card: tiny\n\nBy hand.\n", results, facts)
-    return (path / "card.md").read_text(encoding="utf-8")
+def card(bundle: ModelBundle, results: dict[str, dict[str, Any]], *facts: Any) -> str:
+    return render_card(bundle, "# Model card: tiny\n\nBy hand.\n", results, *facts)
 
 
 def test_the_card_begins_with_what_was_written_by_hand_and_holds_every_part(
-    tmp_path: Path, bundle: ModelBundle, result: dict[str, Any]
+    bundle: ModelBundle, result: dict[str, Any]
 ) -> None:
-    facts = CardFacts(bundle, ["Fine-tuned.", "Pruned."], {"label_flips": 3, "accuracy_lost": 0.0012, "interval": None})
-    text = card(tmp_path, {"all": result, "one": result, "two": result}, facts)
+    results = {"all": result, "one": result, "two": result}
+    facts = ["Fine-tuned.", "Pruned."], {"label_flips": 3, "accuracy_lost": 0.0012, "interval": None}
+    text = card(bundle, results, *facts)
     assert text.startswith("# Model card: tiny\n\nBy hand.\n\n## Measured on the validation split, int8 model\n")
     headings = [line[3:] for line in text.splitlines() if line.startswith("## ")]
     assert headings == [
@@ -55,43 +55,42 @@ def test_the_card_begins_with_what_was_written_by_hand_and_holds_every_part(
     assert "- Fine-tuned.\n- Pruned." in text
     assert "| `account` | `technical` | 1 |" in text
     assert "confidence of at least 0.8" in text
-    assert card(tmp_path, {"all": result, "one": result, "two": result}, facts) == text
+    assert card(bundle, results, *facts) == text
 
 
-def test_the_card_holds_no_text_of_the_data(tmp_path: Path, bundle: ModelBundle, result: dict[str, Any]) -> None:
-    assert "swordfish" not in card(tmp_path, {"all": result}, CardFacts(bundle))
+def test_the_card_holds_no_text_of_the_data(bundle: ModelBundle, result: dict[str, Any]) -> None:
+    assert "swordfish" not in card(bundle, {"all": result})
 
 
 def test_a_single_data_set_is_shown_once_and_parts_without_figures_are_left_out(
-    tmp_path: Path, bundle: ModelBundle, result: dict[str, Any]
+    bundle: ModelBundle, result: dict[str, Any]
 ) -> None:
-    text = card(tmp_path, {"all": result, "only": result}, CardFacts(bundle, split="test"))
-    assert "## Measured on the test split" in text
+    text = card(bundle, {"all": result, "only": result})
     assert "| only |" not in text
     assert "How it was made" not in text
     assert "float parent" not in text
 
 
-def test_figures_that_only_some_labels_have_are_told(tmp_path: Path, bundle: ModelBundle) -> None:
+def test_figures_that_only_some_labels_have_are_told(bundle: ModelBundle) -> None:
     classifier = Classifier(bundle, threads=1)
     figures = evaluate(classifier, TEXTS, GOLD, right_labels=[[]] * 4, none_label="technical", positive_label="billing")
     classifier.close()
-    text = card(tmp_path, {"all": figures}, CardFacts(bundle))
+    text = card(bundle, {"all": figures})
     assert "- Rows that are not `technical`: 66.7% [20.8%, 93.9%] of 3 are right; with that answer" in text
     assert "- Rows with several right labels: 0." in text
     assert "- Average precision for `billing`, which 25.0% of the rows are: 1.000." in text
 
 
-def test_labels_that_were_not_measured_are_named(tmp_path: Path, bundle: ModelBundle) -> None:
+def test_labels_that_were_not_measured_are_named(bundle: ModelBundle) -> None:
     classifier = Classifier(bundle, threads=1)
     figures = evaluate(classifier, TEXTS[:2], GOLD[:2])
     classifier.close()
-    text = card(tmp_path, {"all": figures}, CardFacts(bundle))
+    text = card(bundle, {"all": figures})
     assert "Neither a label nor an answer of these rows: `account`, `technical`." in text
 
 
-def test_a_label_cannot_break_the_tables(tmp_path: Path, bundle: ModelBundle, result: dict[str, Any]) -> None:
+def test_a_label_cannot_break_the_tables(bundle: ModelBundle, result: dict[str, Any]) -> None:
     odd = "a|b`c"
     figures = result | {"labels": [result["labels"][0] | {"label": odd}]}
-    text = card(tmp_path, {"all": figures}, CardFacts(replace(bundle, labels=(odd, "x"))))
+    text = card(replace(bundle, labels=(odd, "x")), {"all": figures})
     assert "| `` a\\|b`c `` | 1 |" in text

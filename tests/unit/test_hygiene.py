@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pandas as pd
 import pytest
 
-from models.training.hygiene import Hygiene, InspectedData, calibration_and_policy_rows, inspect_data
-from models.training.labelled import COLUMNS, LabelledData, same_text
+from models.training.config import Hygiene
+from models.training.data import COLUMNS, LabelledData, same_text
+from models.training.hygiene import InspectedData, calibration_and_policy_rows, inspect_data
 from schemas.errors import ConfigError
 
 NO_SEARCH = {"find_mislabelled": False}
@@ -193,15 +194,15 @@ def test_no_row_both_calibrates_and_chooses_the_policy() -> None:
 
 
 @pytest.mark.parametrize(
-    "rules",
+    ("rules", "key"),
     [
-        {"leaks": "maybe"},
-        {"min_rows_per_label": 0},
-        {"min_validation_rows": 3},
-        {"max_leaked_share": 1.1},
-        {"max_rows_per_label": 1},
+        ({"leaks": "maybe"}, "leaks"),
+        ({"min_rows_per_label": 0}, "min_rows_per_label"),
+        ({"min_validation_rows": 3}, "min_validation_rows"),
+        ({"max_leaked_share": 1.1}, "max_leaked_share"),
+        ({"max_rows_per_label": 1}, "max_rows_per_label"),
     ],
 )
-def test_rules_that_cannot_be_used_are_refused(rules: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="hygiene"):
+def test_rules_that_cannot_be_used_are_refused(rules: dict[str, Any], key: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{key}: expected"):
         Hygiene(**rules)

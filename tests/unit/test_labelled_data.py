@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.training.labelled import DataConfig, read_labelled, same_text, soft_labels
+from models.training.config import DataConfig
+from models.training.data import read_labelled, same_text, soft_labels
 from schemas.errors import ConfigError, DocyardError, InputError
 
 ROWS = [

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from models.training.labelled import DataConfig
+from models.training.config import DataConfig
 from schemas.configuration import read_values
 from schemas.drain_config import DrainConfig
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig
-from schemas.run_config import RunConfig, build, load_config
+from schemas.run_config import RunConfig, load_config
 from schemas.system import expand_database, expand_path
 from tests.support.small_runs import docyard
 
@@ -86,7 +86,7 @@ _INPUT = {"paths": ["~/a", "b"], "document_type": "ticket", "bundle": "~/bundle"
 def test_every_path_of_every_configuration_file_knows_the_home_folder(
     home: Path, kind: type, values: dict[str, Any], found: Any
 ) -> None:
-    made = build(kind, values, "") if kind is DataConfig else read_values(kind, values)
+    made = read_values(kind, values)
     for path in found(made):
         assert "~" not in path
         assert path == "b" or str(home) in path

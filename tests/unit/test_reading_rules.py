@@ -41,17 +41,17 @@ def test_a_bundle_that_says_nothing_reads_the_text_as_it_is_and_is_written_as_ev
 @pytest.mark.parametrize(
     ("reading", "expected"),
     [
-        ({"split": "sentences"}, "'split' must be one of none, paragraphs, found 'sentences'"),
-        ({"split": None}, "'split': expected str, found null"),
-        ({"window_overlap": -1}, "'window_overlap' must lie in 0 to 15, half of what a window of 32 tokens holds"),
+        ({"split": "sentences"}, "reading.split: expected 'none' or 'paragraphs', found 'sentences'"),
+        ({"split": None}, "reading.split: expected 'none' or 'paragraphs', found None"),
+        ({"window_overlap": -1}, "reading.window_overlap: expected 0 to 15, half of what a window of 32 tokens holds"),
         ({"window_overlap": 16}, "found 16"),
-        ({"window_overlap": 1.5}, "'window_overlap': expected int, found float"),
-        ({"window_overlap": True}, "'window_overlap': expected int, found bool"),
-        ({"template": 1}, "'template': expected str, found int"),
-        ({"template": "{open"}, "'template': text_template: "),
-        ({"stride": 4}, "unknown key 'stride'; known keys: template, split, window_overlap"),
-        ("paragraphs", "expected an object, found str"),
-        (None, "expected an object, found null"),
+        ({"window_overlap": 1.5}, "reading.window_overlap: expected int, found float"),
+        ({"window_overlap": True}, "reading.window_overlap: expected int, found bool"),
+        ({"template": 1}, "reading.template: expected str, found int"),
+        ({"template": "{open"}, "reading.template: the brace at character 0"),
+        ({"stride": 4}, "unknown key 'reading.stride'; known keys here: template, split, window_overlap"),
+        ("paragraphs", "reading: expected an object, found str"),
+        (None, "reading: expected an object, found null"),
     ],
 )
 def test_rules_that_cannot_be_meant_are_refused(tiny_bundle: Path, reading: Any, expected: str) -> None:
@@ -59,7 +59,7 @@ def test_rules_that_cannot_be_meant_are_refused(tiny_bundle: Path, reading: Any,
     path.write_text(json.dumps(json.loads(path.read_bytes()) | {"reading": reading}))
     with pytest.raises(BundleError) as caught:
         load_bundle(tiny_bundle)
-    assert str(caught.value).startswith(f"{path}: 'reading'")
+    assert str(caught.value).startswith(f"{path}: ")
     assert expected in str(caught.value)
 
 

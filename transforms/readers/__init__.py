@@ -1,1 +1,1 @@
-"""Makes documents of bytes: one file per format, each bounded in memory whatever the input holds."""
+"""Readers of documents: one file per format, each bounded in memory for any input."""

@@ -12,7 +12,7 @@ import orjson
 import pyarrow as pa
 
 from schemas.codes import Reason
-from schemas.fields import TextTemplate, fields_found, looks_like_name, parse_text_template
+from schemas.fields import TextTemplate, fields_found, looks_like_name
 from schemas.file_kinds import DELIMITERS, TAB, columns_of, delimiter_between, likely_delimiter, text_advice
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
@@ -76,9 +76,9 @@ def read_delimited(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -
 
 
 def _header_again(header: list[str], mapping: InputConfig) -> Callable[[list[str], int], bool]:
-    """Tells whether the row at an offset is a header, in whatever case: it holds the names of all required columns.
+    """A test for the row at an offset: True for a header in any case, that is with the names of all required columns.
 
-    What it gives raises DamagedFileError where such a header has a mapped column in another place.
+    The test raises DamagedFileError where such a header has a mapped column in another place.
     """
     folded = [name.casefold() for name in header]
     required = [name for name in mapping.required_fields if name in header]
@@ -195,16 +195,14 @@ def _is_header(cells: list[str], mapping: InputConfig) -> bool:
 
 
 def _columns(header: list[str], mapping: InputConfig) -> _Columns:
-    template = parse_text_template(mapping.text_template) if mapping.text_template else None
-    texts = (mapping.text_field,) if template is None else template.fields
     for name in mapping.mapped_fields:
         if header.count(name) > 1:
             raise DamagedFileError(Reason.UNREADABLE_FILE, f"the header row has column {name!r} more than once")
     return _Columns(
         width=len(header),
         document_id=header.index(mapping.id_field),
-        text={name: header.index(name) for name in texts},
-        template=template,
+        text={name: header.index(name) for name in mapping.text_fields},
+        template=mapping.template,
         received_at=header.index(mapping.received_at_field) if mapping.received_at_field else None,
         metadata={name: header.index(name) for name in mapping.metadata_fields if name in header},
     )
@@ -400,7 +398,6 @@ class _Records:
 
 
 def _why_broken(line: bytes) -> tuple[Reason, str]:
-    """The reason to reject a line of a record that cannot be parsed."""
     return _MISPLACED_QUOTE if _decode(line)[1] else (Reason.INVALID_ENCODING, "the line is not UTF-8")
 
 

@@ -16,7 +16,7 @@ from pyarrow import fs
 from schemas.codes import Reason
 from schemas.errors import RunFailedError
 from schemas.file_kinds import HEAD_BYTES, foreign_content, is_utf_16_or_32
-from schemas.shards import FileVersion, Shard
+from schemas.shards import FileVersion, Shard, TextFile
 
 CHUNK_BYTES = 2**20
 _LOCAL = "file://"
@@ -30,7 +30,7 @@ class DamagedFileError(Exception):
     """The rest of a file cannot be read: becomes one rejection and never leaves the readers.
 
     Attributes:
-        offset: place where reading stopped; None where the whole file is meant. A stream of bytes says 0, because only
+        offset: place where reading stopped; None where the whole file is meant. A stream of bytes gives 0, because only
             `split_lines` knows where the unfinished record starts.
     """
 
@@ -53,50 +53,50 @@ def local_path(source_uri: str) -> str | None:
     return os.fsdecode(unquote_to_bytes(source_uri.removeprefix(_LOCAL).removeprefix("localhost")))
 
 
-def open_file(source_uri: str, planned: FileVersion) -> pa.NativeFile:
+def open_file(planned: Shard | TextFile) -> pa.NativeFile:
     """Opens a file for random access, in the version that was planned.
 
     Raises:
         DamagedFileError: it may not be read.
         RunFailedError: it is in another version, or gone.
     """
-    path = local_path(source_uri)
+    path = local_path(planned.source_uri)
     try:
         if path is not None:
             file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  (closed by what wraps it)
             try:
-                _compare(source_uri, planned, FileVersion.of(os.fstat(file.fileno())))
+                _compare(planned, FileVersion.of(os.fstat(file.fileno())))
             except RunFailedError:
                 file.close()
                 raise
             return pa.PythonFile(file, "r")
-        filesystem, remote_path = fs.FileSystem.from_uri(source_uri)
-        _compare(source_uri, planned, remote_version(filesystem.get_file_info(remote_path)))
+        filesystem, remote_path = fs.FileSystem.from_uri(planned.source_uri)
+        _compare(planned, remote_version(filesystem.get_file_info(remote_path)))
         return filesystem.open_input_file(remote_path)
     except FileNotFoundError:
-        raise source_changed(source_uri, "is gone") from None
+        raise source_changed(planned.source_uri, "is gone") from None
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DamagedFileError(Reason.UNREADABLE_FILE, f"cannot be opened: {error_kind(error)}") from None
 
 
-def check_unchanged(source_uri: str, planned: FileVersion) -> None:
+def check_unchanged(planned: Shard | TextFile) -> None:
     """Makes sure, after the last byte was read, that the file is still in the version that was planned.
 
     Raises:
         RunFailedError: it is in another version, or gone.
     """
-    path = local_path(source_uri)
+    path = local_path(planned.source_uri)
     try:
         if path is not None:
             with contextlib.suppress(OSError):
                 os.close(_without_waiting(path, os.O_RDONLY))  # only then does a network file system ask its server
             found = FileVersion.of(os.stat(path))  # noqa: PTH116  (beside os.open)
         else:
-            filesystem, remote_path = fs.FileSystem.from_uri(source_uri)
+            filesystem, remote_path = fs.FileSystem.from_uri(planned.source_uri)
             found = remote_version(filesystem.get_file_info(remote_path))
     except OSError:
-        raise source_changed(source_uri, "is gone") from None
-    _compare(source_uri, planned, found)
+        raise source_changed(planned.source_uri, "is gone") from None
+    _compare(planned, found)
 
 
 def _without_waiting(path: str, flags: int) -> int:
@@ -117,11 +117,13 @@ def remote_version(info: fs.FileInfo) -> FileVersion:
     return FileVersion(info.size or 0, (info.mtime_ns or 0) // 10**9 * 10**9)
 
 
-def _compare(source_uri: str, planned: FileVersion, found: FileVersion) -> None:
-    if found.size_bytes != planned.size_bytes:
-        raise source_changed(source_uri, f"had {planned.size_bytes} bytes and has {found.size_bytes}")
-    if found != planned:
-        raise source_changed(source_uri, "was replaced or written to")
+def _compare(planned: Shard | TextFile, found: FileVersion) -> None:
+    assert planned.version is not None
+    if found.size_bytes != planned.version.size_bytes:
+        sizes = f"had {planned.version.size_bytes} bytes and has {found.size_bytes}"
+        raise source_changed(planned.source_uri, sizes)
+    if found != planned.version:
+        raise source_changed(planned.source_uri, "was replaced or written to")
 
 
 def source_changed(source_uri: str, how: str) -> RunFailedError:
@@ -137,27 +139,27 @@ def error_kind(error: Exception) -> str:
     return os.strerror(number) if number else type(error).__name__
 
 
-def content_chunks(source_uri: str, planned: FileVersion, compression: str = "", start: int = 0) -> Iterator[bytes]:
+def content_chunks(file: Shard | TextFile, start: int = 0) -> Iterator[bytes]:
     """Yields the decompressed content in pieces of at most CHUNK_BYTES, none of them empty.
 
     Args:
-        planned: the version that must be found.
+        file: in the version that must be found.
         start: first byte to yield; only for files without compression.
 
     Raises:
         DamagedFileError: as soon as no further byte can be had.
         RunFailedError: the file is in another version, or gone.
     """
-    if compression == "gzip":
-        return _decompressed(_file_chunks(source_uri, planned, 0, _COMPRESSED_CHUNK_BYTES))
-    return _file_chunks(source_uri, planned, start, CHUNK_BYTES)
+    if file.compression == "gzip":
+        return _decompressed(_file_chunks(file, 0, _COMPRESSED_CHUNK_BYTES))
+    return _file_chunks(file, start, CHUNK_BYTES)
 
 
-def _file_chunks(source_uri: str, planned: FileVersion, start: int, chunk_bytes: int) -> Iterator[bytes]:
-    with open_file(source_uri, planned) as file:
+def _file_chunks(file: Shard | TextFile, start: int, chunk_bytes: int) -> Iterator[bytes]:
+    with open_file(file) as opened:
         try:
-            file.seek(start)
-            while chunk := file.read(chunk_bytes):
+            opened.seek(start)
+            while chunk := opened.read(chunk_bytes):
                 yield chunk
         except OSError as error:
             raise DamagedFileError(Reason.UNREADABLE_FILE, f"cannot be read on: {error_kind(error)}", 0) from None
@@ -204,7 +206,7 @@ Line = tuple[int, bytes | None]
 
 
 def check_content(head: bytes | bytearray) -> None:
-    """Refuses a file whose first bytes show that it holds no text in UTF-8, whatever its name says.
+    """Refuses a file whose first bytes show that it does not hold text in UTF-8.
 
     Raises:
         DamagedFileError: the file is UTF-16 or UTF-32, an archive, or a document of another program.
@@ -217,7 +219,6 @@ def check_content(head: bytes | bytearray) -> None:
 
 
 def _checked(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same chunks, once their beginning has passed `check_content`."""
     head = b""
     rest = iter(chunks)
     damage = None
@@ -243,8 +244,7 @@ def shard_lines(shard: Shard, max_line_bytes: int) -> Iterator[Line]:
         DamagedFileError: the file cannot be read on; `offset` is then the start of the line left unfinished.
     """
     first_byte = max(shard.start - 1, 0)
-    assert shard.version is not None
-    chunks = content_chunks(shard.source_uri, shard.version, shard.compression, first_byte)
+    chunks = content_chunks(shard, first_byte)
     if not shard.start:
         chunks = _checked(chunks)
     lines = split_lines(chunks, first_byte, shard.stop, max_line_bytes)

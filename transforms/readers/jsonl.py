@@ -11,7 +11,7 @@ import orjson
 import pyarrow as pa
 
 from schemas.codes import Reason
-from schemas.fields import TextTemplate, field_value, fields_found, parse_json, parse_text_template, write_json
+from schemas.fields import field_value, fields_found, parse_json, write_json
 from schemas.file_kinds import text_advice
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard
@@ -33,7 +33,6 @@ _KINDS = {
 def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
     """Yields the lines that start inside the shard, each that is not blank as one row."""
     rows = DocumentRows(shard.source_uri, reading)
-    template = parse_text_template(mapping.text_template) if mapping.text_template else None
     in_path = path_columns(shard.source_uri, mapping.mapped_fields)
     too_large = f"the line is longer than {reading.max_record_bytes} bytes"
     try:
@@ -41,7 +40,7 @@ def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> It
             if line is None:
                 rows.reject(offset, Reason.RECORD_TOO_LARGE, too_large)
             else:
-                _add_line(rows, offset, line, mapping, template, in_path)
+                _add_line(rows, offset, line, mapping, in_path)
             if rows.full():
                 yield rows.take()
     except DamagedFileError as damage:
@@ -50,12 +49,7 @@ def read_jsonl(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> It
 
 
 def _add_line(
-    rows: DocumentRows,
-    offset: int,
-    line: bytes,
-    mapping: InputConfig,
-    template: TextTemplate | None,
-    in_path: dict[str, str | None],
+    rows: DocumentRows, offset: int, line: bytes, mapping: InputConfig, in_path: dict[str, str | None]
 ) -> None:
     try:
         record = parse_json(line.removeprefix(codecs.BOM_UTF8))  # there is one wherever a file was joined to another
@@ -79,6 +73,7 @@ def _add_line(
     elif document_id is not None and type(document_id) is not str:
         rows.reject(offset, *_wrong_type("id", "a string or an integer", document_id))
         return
+    template = mapping.template
     try:
         text = field_value(record, mapping.text_field) if template is None else template.render(record)
     except ValueError as error:
@@ -94,22 +89,16 @@ def _add_line(
         except ValueError:  # nested deeper than can be written
             rows.reject(offset, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON", document_id)
             return
-        absence = _absence(record, document_id, text, mapping, template)
+        absence = ""
+        if document_id is None:
+            absence = _absence(record, (mapping.id_field,))
+        elif text is None and document_id.strip():
+            absence = _absence(record, mapping.text_fields)
         rows.add(offset, document_id, text, received_at, metadata, len(line), absence)
 
 
-def _absence(
-    record: dict[str, Any],
-    document_id: str | None,
-    text: str | None,
-    mapping: InputConfig,
-    template: TextTemplate | None,
-) -> str:
-    """The lack of the id's field or, if there is an id, of the text's, with the fields found; "" without a lack."""
-    if document_id is not None and (text is not None or not document_id.strip()):
-        return ""
-    texts = (mapping.text_field,) if template is None else template.fields
-    wanted = (mapping.id_field,) if document_id is None else texts
+def _absence(record: dict[str, Any], wanted: tuple[str, ...]) -> str:
+    """States that the record has none of these fields; "" where it has one."""
     if any(field_value(record, field, _ABSENT) is not _ABSENT for field in wanted):
         return ""
     return f"there is no field {', '.join(map(repr, wanted))}; {fields_found(wanted[0], record)}"
@@ -130,7 +119,6 @@ def _why_unparsed(line: bytes, error: orjson.JSONDecodeError, offset: int) -> tu
 
 
 def _advice(line: bytes, offset: int) -> str:
-    """The file's apparent kind, by its first line."""
     advice = text_advice(line, "jsonl") if offset <= len(codecs.BOM_UTF8) else ""
     return f"; {advice}" if advice else ""
 

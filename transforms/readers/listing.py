@@ -1,4 +1,4 @@
-"""The files that the configured paths mean."""
+"""Lists the files that configured paths name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from operator import attrgetter
 from pathlib import Path
 from urllib.parse import quote, unquote
 
@@ -42,13 +43,13 @@ class InputFile:
 
 
 def list_files(paths: tuple[str, ...]) -> list[InputFile]:
-    """The files that `paths` mean, sorted by URI, each once however many paths or links lead to it.
+    """The files that `paths` name, sorted by URI, each once however many paths or links lead to it.
 
     Inside folders and globs, names that start with "." or "_" are passed by, as Spark does.
 
     Raises:
-        InputError: a path does not exist, means no file at all, or a file of a table that only its log can read.
-        StorageError: a local path that is no glob may not be read.
+        InputError: a path does not exist, names no file at all, or a file of a table that only its log can read.
+        StorageError: a local path that is not a glob may not be read.
     """
     found: dict[str, InputFile] = {}
     folders: list[str] = []
@@ -69,11 +70,11 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
             found.setdefault(identity, file)
     depth = _common_depth(folders)
     named = [replace(file, name=_name_below(depth, file.source_uri)) for file in found.values()]
-    return sorted(named, key=_source_uri)
+    return sorted(named, key=attrgetter("source_uri"))
 
 
 def reaches(path: str, names: Iterable[Path]) -> bool:
-    """True where a configured path means one of the files `names`, if they existed, or lies in one of their folders.
+    """True where a configured path would pick up one of the files `names`, which need not exist.
 
     Args:
         path: file, folder or glob; local or a `file://` URI, any other URI reaches nothing here.
@@ -92,12 +93,7 @@ def reaches(path: str, names: Iterable[Path]) -> bool:
     return False
 
 
-def _source_uri(file: InputFile) -> str:
-    return file.source_uri
-
-
 def _common_depth(folders: list[str]) -> int:
-    """The number of leading components that the URIs share."""
     depth = 0
     for components in zip(*(folder.rstrip("/").split("/") for folder in folders), strict=False):
         if len(set(components)) > 1:
@@ -108,7 +104,7 @@ def _common_depth(folders: list[str]) -> int:
 
 def _name_below(depth: int, source_uri: str) -> str:
     parts = source_uri.partition("?")[0].split("/")[depth:]
-    return unquote("/".join(parts), errors="backslashreplace")  # a file name may be no UTF-8; an id must be
+    return unquote("/".join(parts), errors="backslashreplace")  # a file name need not be UTF-8; an id must
 
 
 def _is_hidden(name: str) -> bool:
@@ -116,7 +112,7 @@ def _is_hidden(name: str) -> bool:
 
 
 def _local_files(path: str) -> tuple[str, dict[str, InputFile]]:
-    """The URI of the folder that the path means, and the files by their real path.
+    """The URI of the folder that the path names, and the files by their real path.
 
     Of several names for a file, one that is not a link, then the first.
     """
@@ -137,7 +133,7 @@ def _links_last(name: Path) -> tuple[bool, Path]:
 
 
 def _cut(given: Path) -> tuple[Path, str]:
-    """The path without its patterns, and the patterns; what exists under its name is no pattern."""
+    """The path without its patterns, and the patterns; a name that exists is not a pattern."""
     if not given.exists():
         for i, part in enumerate(given.parts):
             if _MAGIC.search(part):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,33 +12,35 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.codes import Reason, Stage
-from schemas.fields import INT96_UNIT, TextTemplate, column_values, fields_found, parse_text_template, write_json
+from schemas.fields import INT96_UNIT, TextTemplate, column_values, fields_found, write_json
 from schemas.file_kinds import HEAD_BYTES, foreign_content, is_text
 from schemas.run_config import InputConfig, ReadingConfig
-from schemas.shards import DOCUMENT_SCHEMA, FileVersion, Shard
+from schemas.shards import DOCUMENT_SCHEMA, Shard
 from transforms.readers.files import DamagedFileError, error_kind, open_file, source_changed
 from transforms.readers.rows import path_columns, rejection_table
 
 # Few, because a dictionary page can blow a few bytes up to a long text in every row.
 _BATCH_ROWS = 1024
 _MAGIC = b"PAR1"
-_TEXT_NOT_UTF8 = "text: the bytes are not UTF-8"
 _DECODING_ERRORS = (OSError, ValueError, TypeError, LookupError, ArithmeticError, MemoryError, pa.ArrowException)
 
 _Check = tuple[pa.Array, Reason, str | pa.Array]
 """The rows that fail, why, and the detail: of them all, or of each."""
 
+_Checked = tuple[pa.Array, list[_Check]]
+"""The column as strings, null where a row has none or none that can be used, and the checks on it."""
+
 
 @contextlib.contextmanager
-def open_parquet(source_uri: str, planned: FileVersion, mapping: InputConfig) -> Iterator[pq.ParquetFile]:
+def open_parquet(shard: Shard, mapping: InputConfig) -> Iterator[pq.ParquetFile]:
     """Opens the file, reads its footer and checks that the mapped columns are there, each once.
 
     Raises:
         DamagedFileError: it cannot be opened, has no valid footer, or lacks the id, text or received-at column.
         RunFailedError: it is in another version than planned, or gone.
     """
-    with open_file(source_uri, planned) as file:
-        yield _checked(file, source_uri, mapping)
+    with open_file(shard) as file:
+        yield _checked(file, shard.source_uri, mapping)
 
 
 def _checked(file: pa.NativeFile, source_uri: str, mapping: InputConfig) -> pq.ParquetFile:
@@ -57,7 +58,7 @@ def _checked(file: pa.NativeFile, source_uri: str, mapping: InputConfig) -> pq.P
     except _DECODING_ERRORS as error:
         detail = f"not a readable Parquet file: {error_kind(error)}; {_content(file)}"
         raise DamagedFileError(Reason.UNREADABLE_FILE, detail) from None
-    if n_rows != footer.num_rows:  # a row group that says it holds none would be passed by in silence
+    if n_rows != footer.num_rows:  # a row group that claims to hold none would be skipped silently
         raise DamagedFileError(
             Reason.UNREADABLE_FILE, f"the footer says {footer.num_rows} rows, its row groups together {n_rows}"
         )
@@ -72,7 +73,6 @@ def _checked(file: pa.NativeFile, source_uri: str, mapping: InputConfig) -> pq.P
 
 
 def _content(file: pa.NativeFile) -> str:
-    """The apparent kind of a file that is not Parquet, and the remedy."""
     try:
         file.seek(0)
         head = bytes(file.read(HEAD_BYTES))
@@ -87,16 +87,14 @@ def _content(file: pa.NativeFile) -> str:
 
 def read_parquet(shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
     """Yields the rows of the shard's row groups; a row group that cannot be decoded costs only itself."""
-    assert shard.version is not None
     try:
-        with open_parquet(shard.source_uri, shard.version, mapping) as parquet:
+        with open_parquet(shard, mapping) as parquet:
             yield from _bounded(_tables(parquet, shard, mapping, reading), reading)
     except DamagedFileError as damage:
         yield rejection_table(shard.source_uri, damage.offset, damage.reason, damage.detail)
 
 
 def _bounded(tables: Iterator[pa.Table], reading: ReadingConfig) -> Iterator[pa.Table]:
-    """The small tables put together, up to the limits of a shard."""
     pending: list[pa.Table] = []
     n_rows = n_bytes = 0
     for table in tables:
@@ -113,7 +111,6 @@ def _bounded(tables: Iterator[pa.Table], reading: ReadingConfig) -> Iterator[pa.
 
 
 def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading: ReadingConfig) -> Iterator[pa.Table]:
-    """Small document tables, one per decoded batch."""
     schema = parquet.schema_arrow
     columns = sorted({_top_level(schema, field) for field in mapping.mapped_fields if has_field(schema, field)})
     in_path = path_columns(shard.source_uri, mapping.mapped_fields)
@@ -147,42 +144,24 @@ def _tables(parquet: pq.ParquetFile, shard: Shard, mapping: InputConfig, reading
 
 def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: InputConfig) -> pa.Table:
     n_rows = len(batch)
-    document_id = id_strings(_column(batch, mapping.id_field))
-    text, text_checks = _text(batch, mapping)
-    received_at = time_strings(_column(batch, mapping.received_at_field))
-    metadata, unwritable = json_objects(
-        {name: _column(batch, name) for name in mapping.metadata_fields if has_field(batch.schema, name)},
-        n_rows if mapping.metadata_fields else 0,
-    )
-    checks: list[_Check] = [
-        (document_id.invalid_encoding, Reason.INVALID_ENCODING, "id: the bytes are not UTF-8"),
-        (
-            document_id.wrong_type,
-            Reason.WRONG_TYPE,
-            f"id: expected a string, integer or UUID, found {document_id.found}",
-        ),
-        *text_checks,
-        (received_at.invalid_encoding, Reason.INVALID_ENCODING, "received_at: the bytes are not UTF-8"),
-        (
-            received_at.wrong_type,
-            Reason.WRONG_TYPE,
-            f"received_at: expected a string or time, found {received_at.found}",
-        ),
-    ]
-    if mapping.metadata_fields:
-        checks.append((unwritable, Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON"))
-    conditions = pc.make_struct(*(mask for mask, _, _ in checks))
-    reason = pc.case_when(conditions, *(pa.scalar(code.value) for _, code, _ in checks))
-    detail = pc.case_when(
-        conditions, *(pa.scalar(found) if isinstance(found, str) else found for _, _, found in checks)
-    )
+    document_id, id_checks = id_strings(_column(batch, mapping.id_field))
+    if mapping.template is not None:
+        text, text_checks = _rendered_texts(batch, mapping.template)
+    else:
+        text, text_checks = _strings(_column(batch, mapping.text_field), "text", "a string")
+    received_at, time_checks = _time_strings(_column(batch, mapping.received_at_field))
+    metadata, metadata_checks = _metadata(batch, mapping.metadata_fields)
+    checks = [*id_checks, *text_checks, *time_checks, *metadata_checks]
+    reason = detail = pa.nulls(n_rows, pa.string())
+    if checks:
+        failed = pc.make_struct(*(mask for mask, _, _ in checks))
+        reason = pc.case_when(failed, *(pa.scalar(code.value) for _, code, _ in checks))
+        detail = pc.case_when(failed, *(pa.scalar(why) if isinstance(why, str) else why for _, _, why in checks))
     good = reason.is_null()
     nothing = pa.scalar(None, pa.string())
     columns = [
-        document_id.values,
-        pc.if_else(good, text, nothing),
-        pc.if_else(good, received_at.values, nothing),
-        pc.if_else(good, metadata, nothing) if mapping.metadata_fields else pa.nulls(n_rows, pa.string()),
+        document_id,
+        *(pc.if_else(good, column, nothing) for column in (text, received_at, metadata)),
         pa.repeat(pa.scalar(source_uri), n_rows),
         pa.arange(first_row, first_row + n_rows),
         pc.if_else(good, nothing, pa.scalar(Stage.READ.value)),
@@ -190,23 +169,6 @@ def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: 
         detail,
     ]
     return pa.Table.from_arrays(columns, schema=DOCUMENT_SCHEMA)
-
-
-def _text(batch: pa.RecordBatch, mapping: InputConfig) -> tuple[pa.Array, list[_Check]]:
-    """The texts, and what may be wrong with them."""
-    if mapping.text_template:
-        template = parse_text_template(mapping.text_template)
-        columns = {name: _column(batch, name) for name in template.fields}
-        made = rendered_texts(columns, template, len(batch))
-        return made.values, [
-            (made.invalid_encoding, Reason.INVALID_ENCODING, _TEXT_NOT_UTF8),
-            (made.problem.is_valid(), Reason.WRONG_TYPE, made.problem),
-        ]
-    text = text_strings(_column(batch, mapping.text_field))
-    return text.values, [
-        (text.invalid_encoding, Reason.INVALID_ENCODING, _TEXT_NOT_UTF8),
-        (text.wrong_type, Reason.WRONG_TYPE, f"text: expected a string, found {text.found}"),
-    ]
 
 
 def _completed(batch: pa.RecordBatch, uuids: list[str], constants: dict[str, str | None]) -> pa.RecordBatch:
@@ -250,95 +212,60 @@ def _column(batch: pa.RecordBatch, field: str) -> pa.Array:
     return pc.struct_field(batch.column(top), path)
 
 
-@dataclass(frozen=True)
-class Strings:
-    """A column as strings, null where a row has none or has none that can be used.
-
-    Attributes:
-        invalid_encoding: (n_rows,) bool, the rows whose bytes are not UTF-8.
-        wrong_type: (n_rows,) bool, the rows that hold something which is not such a value.
-        found: the column's type for messages, without the names of what is nested in it.
-    """
-
-    values: pa.Array
-    invalid_encoding: pa.Array
-    wrong_type: pa.Array
-    found: str
-
-
-def text_strings(column: pa.Array) -> Strings:
+def _strings(column: pa.Array, field: str, expected: str) -> _Checked:
     """Strings and bytes, in any of Arrow's layouts."""
     column = _unwrapped(column)
     kind = column.type
-    nobody = pa.repeat(False, len(column))
     if pa.types.is_null(kind):
-        return Strings(column.cast(pa.string()), nobody, nobody, _type_name(kind))
+        return column.cast(pa.string()), []
     if not _is_text(kind):
-        return Strings(pa.nulls(len(column), pa.string()), nobody, column.is_valid(), _type_name(kind))
+        detail = f"{field}: expected {expected}, found {str(kind).split('<')[0]}"  # without names that are nested in it
+        return pa.nulls(len(column), pa.string()), [(column.is_valid(), Reason.WRONG_TYPE, detail)]
     raw = column.cast(pa.binary())
     try:
-        return Strings(raw.cast(pa.string()), nobody, nobody, _type_name(kind))  # checks every byte, in C++
+        return raw.cast(pa.string()), []  # checks every byte, in C++
     except pa.ArrowInvalid:
-        values = [_as_utf8(value) for value in raw.to_pylist()]
-        strings = pa.array(values, pa.string())
-        return Strings(strings, pc.and_(raw.is_valid(), strings.is_null()), nobody, _type_name(kind))
+        strings = pa.array([_as_utf8(value) for value in raw.to_pylist()], pa.string())
+        invalid = pc.and_(raw.is_valid(), strings.is_null())
+        return strings, [(invalid, Reason.INVALID_ENCODING, f"{field}: the bytes are not UTF-8")]
 
 
-def id_strings(column: pa.Array) -> Strings:
+def id_strings(column: pa.Array) -> _Checked:
     """Strings, bytes and whole numbers; data warehouses export the latter as decimals without fraction."""
     column = _unwrapped(column)
-    kind = column.type
-    if pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0):
-        nobody = pa.repeat(False, len(column))
-        return Strings(column.cast(pa.string()), nobody, nobody, _type_name(kind))
-    return text_strings(column)
+    if pa.types.is_integer(column.type) or (pa.types.is_decimal(column.type) and column.type.scale == 0):
+        return column.cast(pa.string()), []
+    return _strings(column, "id", "a string, integer or UUID")
 
 
-def time_strings(column: pa.Array) -> Strings:
+def _time_strings(column: pa.Array) -> _Checked:
     """Strings, bytes, dates and timestamps, these as ISO 8601; a time with a zone is given in UTC."""
     column = _unwrapped(column)
     kind = column.type
-    nobody = pa.repeat(False, len(column))
     if pa.types.is_date(kind):
-        return Strings(column.cast(pa.date32()).cast(pa.string()), nobody, nobody, _type_name(kind))
+        return column.cast(pa.date32()).cast(pa.string()), []
     if pa.types.is_timestamp(kind):
         # By way of the integer, which is UTC already: a cast that knows the zone needs a zone database.
         times = column.cast(pa.int64()).cast(pa.timestamp(kind.unit)).cast(pa.string())
-        if kind.tz is not None:
-            times = pc.binary_join_element_wise(times, pa.scalar("Z"), "")
-        return Strings(times, nobody, nobody, _type_name(kind))
-    return text_strings(column)
+        return times if kind.tz is None else pc.binary_join_element_wise(times, pa.scalar("Z"), ""), []
+    return _strings(column, "received_at", "a string or time")
 
 
-@dataclass(frozen=True)
-class RenderedTexts:
-    """The texts a template makes of a batch, null where it cannot.
-
-    Attributes:
-        invalid_encoding: (n_rows,) bool, the rows where a field's bytes are not UTF-8.
-        problem: (n_rows,) string, what is wrong with a row whose field holds no such value; null where nothing is.
-    """
-
-    values: pa.Array
-    invalid_encoding: pa.Array
-    problem: pa.Array
-
-
-def rendered_texts(columns: dict[str, pa.Array], template: TextTemplate, n_rows: int) -> RenderedTexts:
-    """One text per row, made of the columns that the template names."""
-    invalid = pa.repeat(False, n_rows)
+def _rendered_texts(batch: pa.RecordBatch, template: TextTemplate) -> _Checked:
+    """One text per row, made of the columns that the template names; null where it cannot be made."""
+    checks: list[_Check] = []
     values: dict[str, list[Any]] = {}
-    for name, column in columns.items():
-        plain = _unwrapped(column)
-        if _is_text(plain.type):
-            strings = text_strings(plain)
-            invalid = pc.or_(invalid, strings.invalid_encoding)
-            values[name] = strings.values.to_pylist()
+    for name in template.fields:
+        column = _column(batch, name)
+        if _is_text(_unwrapped(column).type):
+            strings, invalid = _strings(column, "text", "")
+            checks += invalid
+            values[name] = strings.to_pylist()
         else:
             values[name] = column_values(column)
     texts: list[str | None] = []
     problems: list[str | None] = []
-    for row in range(n_rows):
+    for row in range(len(batch)):
         text = problem = None
         try:
             text = template.render({name: column[row] for name, column in values.items()})
@@ -346,21 +273,23 @@ def rendered_texts(columns: dict[str, pa.Array], template: TextTemplate, n_rows:
             problem = f"text: {error}"
         texts.append(text)
         problems.append(problem)
-    return RenderedTexts(pa.array(texts, pa.string()), invalid, pa.array(problems, pa.string()))
+    found = pa.array(problems, pa.string())
+    return pa.array(texts, pa.string()), [*checks, (found.is_valid(), Reason.WRONG_TYPE, found)]
 
 
-def json_objects(columns: dict[str, pa.Array], n_rows: int) -> tuple[pa.Array, pa.Array]:
-    """One JSON object per row with the columns as sorted keys, and a mask of the rows that JSON cannot hold."""
-    values = {name: column_values(column) for name, column in columns.items()}
+def _metadata(batch: pa.RecordBatch, fields: tuple[str, ...]) -> _Checked:
+    """One JSON object per row with the fields as sorted keys; null where JSON cannot hold them."""
+    if not fields:
+        return pa.nulls(len(batch), pa.string()), []
+    values = {name: column_values(_column(batch, name)) for name in fields if has_field(batch.schema, name)}
     objects: list[str | None] = []
-    for row in range(n_rows):
-        record = {name: column[row] for name, column in values.items()}
+    for row in range(len(batch)):
         try:
-            objects.append(write_json(record))
+            objects.append(write_json({name: column[row] for name, column in values.items()}))
         except ValueError:
             objects.append(None)
     strings = pa.array(objects, pa.string())
-    return strings, strings.is_null()
+    return strings, [(strings.is_null(), Reason.WRONG_TYPE, "metadata: a value cannot be written as JSON")]
 
 
 def _unwrapped(column: pa.Array) -> pa.Array:
@@ -368,23 +297,15 @@ def _unwrapped(column: pa.Array) -> pa.Array:
     if pa.types.is_dictionary(column.type):
         return _unwrapped(column.dictionary_decode())
     if isinstance(column, pa.ExtensionArray):
-        return _uuid_strings(column.storage) if _is_uuid(column.type) else _unwrapped(column.storage)
+        if not _is_uuid(column.type):
+            return _unwrapped(column.storage)
+        values = column.storage.to_pylist()
+        return pa.array([None if value is None else str(uuid.UUID(bytes=value)) for value in values], pa.string())
     return column
 
 
 def _is_uuid(kind: pa.DataType) -> bool:
     return bool(kind.extension_name == "arrow.uuid" and pa.types.is_fixed_size_binary(kind.storage_type))
-
-
-def _uuid_strings(storage: pa.Array) -> pa.Array:
-    """The 16 bytes of each UUID as 8-4-4-4-12 hexadecimal digits."""
-    return pa.array(
-        [None if value is None else str(uuid.UUID(bytes=value)) for value in storage.to_pylist()], pa.string()
-    )
-
-
-def _type_name(kind: pa.DataType) -> str:
-    return str(kind).split("<")[0]
 
 
 def _is_text(kind: pa.DataType) -> bool:

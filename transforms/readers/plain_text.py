@@ -8,7 +8,7 @@ import orjson
 import pyarrow as pa
 
 from schemas.codes import Reason
-from schemas.fields import TextTemplate, field_value, parse_text_template
+from schemas.fields import TextTemplate, field_value
 from schemas.file_kinds import delimiter_between
 from schemas.run_config import InputConfig, ReadingConfig
 from schemas.shards import Shard, TextFile
@@ -27,7 +27,7 @@ def read_plain_text(shard: Shard, mapping: InputConfig, reading: ReadingConfig) 
     Metadata, and fields of a template other than `text`, are those that its path names.
     """
     rows = DocumentRows(shard.source_uri, reading)
-    template = parse_text_template(mapping.text_template) if mapping.text_template else None
+    template = mapping.template
     for file in shard.files:
         rows.begin(file.source_uri)
         in_path = path_columns(file.source_uri, mapping.mapped_fields)
@@ -53,8 +53,7 @@ def _text(file: TextFile, template: TextTemplate | None, in_path: dict[str, str 
                 f"a text file has no field {field!r}, which the text_template names; its one field is {TEXT!r}",
             )
     content = bytearray()
-    assert file.version is not None
-    for chunk in content_chunks(file.source_uri, file.version, file.compression):
+    for chunk in content_chunks(file):
         content += chunk
         if len(content) > max_bytes:
             raise DamagedFileError(Reason.RECORD_TOO_LARGE, f"the file is longer than {max_bytes} bytes", 0)

@@ -1,21 +1,23 @@
-"""Calibrates what is deployed: the temperature of the int8 model's confidences, and the first policy."""
+"""Calibrates the int8 model that is deployed: the temperature of its confidences, and its first policy."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import beta
 
 from models.scores import score_logits
-from models.training.first_tier_policy import FirstTierThreshold
 from schemas.errors import ConfigError
 
 _TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 200))
+_CONFIDENCE = 0.95
 
 
 def fit_temperature(logits: npt.NDArray[np.float32], label_ids: npt.NDArray[np.int64]) -> float:
@@ -34,27 +36,6 @@ def fit_temperature(logits: npt.NDArray[np.float32], label_ids: npt.NDArray[np.i
         log_total = np.logaddexp.reduce(scaled, axis=1)
         losses.append((log_total - scaled[np.arange(len(scaled)), label_ids]).mean())
     return float(round(_TEMPERATURES[int(np.argmin(losses))], 4))
-
-
-@dataclass(frozen=True)
-class PolicyChoice:
-    """Settings for the choice of the first policy.
-
-    Attributes:
-        escalation_budget: largest share of in-scope rows that it may escalate, in (0, 1).
-        max_windows: most windows that an accepted text may have been read in.
-    """
-
-    escalation_budget: float = 0.045
-    max_windows: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.escalation_budget < 1.0:
-            raise ConfigError(
-                f"policy.escalation_budget: expected more than 0 and less than 1: {self.escalation_budget}"
-            )
-        if self.max_windows < 1:
-            raise ConfigError(f"policy.max_windows: expected at least 1, found {self.max_windows}")
 
 
 @dataclass(frozen=True)
@@ -140,6 +121,76 @@ def choose_thresholds(
     )
 
 
+@dataclass(frozen=True)
+class FirstTierThreshold:
+    """A least confidence of the first tier, and what it does on the rows it was chosen on.
+
+    Attributes:
+        min_confidence: in [0, 1].
+        answered: share of all rows, texts that belong to no label among them, that the first tier answers.
+        errors: number of these answers that are wrong.
+        encoder_errors: how many the encoder makes that it is compared with.
+        error_bound_95: what the share of wrong answers stays below, with 95% confidence, for rows like these and a
+            threshold that was fixed before; this one was chosen on them.
+    """
+
+    min_confidence: float
+    answered: float
+    errors: int
+    encoder_errors: int
+    error_bound_95: float
+
+
+def choose_first_tier(
+    confidence: npt.NDArray[np.float32],
+    right: npt.NDArray[np.bool_],
+    encoder_confidence: npt.NDArray[np.float32],
+    encoder_right: npt.NDArray[np.bool_],
+    encoder_accepted: npt.NDArray[np.bool_],
+    in_scope: npt.NDArray[np.bool_],
+) -> dict[str, FirstTierThreshold]:
+    """The least threshold that each criterion allows; a criterion that allows none is left out.
+
+    Every answer to a text that belongs to no label is wrong. "strict" compares with the encoder's errors among as many
+    rows, those it is surest of; "equal_average" with its errors on the very rows the first tier would take, where a
+    text of no label counts if the encoder's own policy would accept the answer.
+
+    Args:
+        confidence: (n,) float32 of the first tier, calibrated.
+        right: (n,) bool, whether its answer is right; False for texts of no label.
+        encoder_confidence: (n,) float32, likewise of the encoder.
+        encoder_right: (n,) bool.
+        encoder_accepted: (n,) bool, whether the policy accepts its answer.
+        in_scope: (n,) bool, whether the text belongs to any label.
+
+    Source of the bound: Clopper and Pearson, "The Use of Confidence or Fiducial Limits", 1934.
+    """
+    order = np.argsort(-confidence, kind="stable")
+    ordered = confidence[order]
+    ends = np.flatnonzero(np.append(ordered[1:] < ordered[:-1], True))  # no threshold parts equals
+    errors = np.cumsum(~right[order])
+    surest = np.cumsum(~encoder_right[np.argsort(-encoder_confidence, kind="stable")])
+    same_rows = np.cumsum(np.where(in_scope, ~encoder_right, encoder_accepted)[order])
+    chosen = {}
+    for criterion, allowed in (("strict", surest), ("equal_average", same_rows)):
+        possible = ends[errors[ends] <= allowed[ends]]
+        if len(possible):
+            last = int(possible[-1])
+            chosen[criterion] = FirstTierThreshold(
+                min_confidence=float(ordered[last]),
+                answered=round((last + 1) / len(confidence), 4),
+                errors=int(errors[last]),
+                encoder_errors=int(allowed[last]),
+                error_bound_95=round(_upper_bound(int(errors[last]), last + 1), 5),
+            )
+    return chosen
+
+
+def _upper_bound(errors: int, rows: int) -> float:
+    """One-sided, by Clopper and Pearson."""
+    return 1.0 if errors >= rows else float(beta.ppf(_CONFIDENCE, errors + 1, rows - errors))
+
+
 def policy_toml(
     thresholds: Thresholds,
     max_windows: int,
@@ -159,7 +210,7 @@ def policy_toml(
     lines += [f"max_windows = {max_windows}"]
     for criterion, threshold in first_tier.items():
         lines += ["", f"[first_tier.{criterion}]"]
-        lines += [f"{key} = {value}" for key, value in asdict(threshold).items()]
+        lines += [f"{key} = {value}" for key, value in dataclasses.asdict(threshold).items()]
     lines += ["", "[selection]", 'criterion = "fewest wrong answers accepted within the escalation budget"']
     measured = ("in_scope_escalated", "out_of_scope_escalated", "accepted_accuracy")
     facts = rows | {key: getattr(thresholds, key) for key in measured}

@@ -1,10 +1,10 @@
-"""Labelled data for a bundle: which rows there are, what their texts are, and which of them are held out."""
+"""Reads the labelled rows of a bundle, from Parquet, CSV or JSON Lines, and holds some of them out."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,62 +14,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from models.labelled import SUFFIXES, label_of, name_of, read_records, several_labels, text_of
+from models.training.config import DEFAULT_ID_COLUMN, DataConfig
 from schemas.errors import ConfigError, InputError
 from schemas.fields import field_value, parse_text_template
-from schemas.system import PathText
 
-DEFAULT_ID_COLUMN = "id"
+UNLABELLED = -100  # as torch ignores it
 COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "same_text")
 
 _ADVICE = "correct the path, or the folder it starts from with --data"
 _SPACE = re.compile(r"\s+")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """The files of labelled rows, and the names of their columns.
-
-    Attributes:
-        train: files, or folders that hold one file named train with a known ending.
-        validation: likewise, with a file named validation; () takes the folders of `train` that hold one, or holds
-            rows of `train` out.
-        text_column: column with the text; "a.b" reaches into nested JSON.
-        label_column: column with the right label; text or a whole number.
-        labels_column: column with all right labels of a row, as a list or its JSON; it is measured, not learnt. ""
-            for none.
-        id_column: column that names a row; a file without a column "id" has its rows numbered.
-        group_column: rows with one value of it belong together and are never held out in part; "" for none.
-        source_column: column that names the data set a row comes from; "" for the file or folder.
-        template: makes a text of several columns, instead of `text_column`.
-        validation_share: part of the rows to hold out where there is no validation data, in (0, 1).
-        out_of_scope_label: label of rows that belong to no label; they choose and test the policy, nothing else.
-        votes: files of further opinions on training rows, one per line: `id_column`, `label_column` and, if there is
-            one, a column `weight`; together they are the row's soft label.
-        reviewed: files of what people settled, as `docyard resolve` writes them, to learn from besides `train`; their
-            columns are known, and none of their rows is held out.
-    """
-
-    train: tuple[PathText, ...]
-    validation: tuple[PathText, ...] = ()
-    text_column: str = "text"
-    label_column: str = "label"
-    labels_column: str = ""
-    id_column: str = DEFAULT_ID_COLUMN
-    group_column: str = ""
-    source_column: str = ""
-    template: str = ""
-    validation_share: float = 0.15
-    out_of_scope_label: str = ""
-    votes: tuple[PathText, ...] = ()
-    reviewed: tuple[PathText, ...] = ()
-
-    def __post_init__(self) -> None:
-        if not self.train:
-            raise ConfigError("data.train: nothing to train on; name at least one file or folder")
-        if not 0.0 < self.validation_share < 1.0:
-            raise ConfigError(f"data.validation_share: expected more than 0 and less than 1: {self.validation_share}")
-        if self.template:
-            parse_text_template(self.template)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +48,7 @@ def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -
     Args:
         config: the files and columns to read.
         root: folder that relative paths start from.
-        min_rows_per_label: least rows of a label left to learn from when rows are held out.
+        min_rows_per_label: least rows of a label that holding out leaves to learn from.
 
     Raises:
         ConfigError: a file has no such column, or not every folder has a file for validation.
@@ -113,9 +66,9 @@ def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -
 
 
 def hold_out(rows: pd.DataFrame, share: float, min_rows_per_label: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Takes about `share` of the rows out, by a hash of their group or text: rows that are alike stay together.
+    """Takes out about `share` of the rows, by a hash of their group or text: rows that are alike stay together.
 
-    A label of which too few rows would be left keeps all of them, with the rows that belong with those.
+    A label that would be left with too few rows keeps all of them, and all that belong with those.
     """
     keys = split_keys(rows)
     out = hash_below(keys, share, "validation") & rows["label"].notna()
@@ -136,13 +89,19 @@ def hash_below(keys: pd.Series, share: float, salt: str) -> pd.Series:
 
 
 def unit_hash(value: str) -> float:
-    """A number in [0, 1) that depends on the value alone."""
+    """A number in [0, 1) that depends only on the value."""
     digest = hashlib.sha256(value.encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
+def label_ids_of(rows: pd.DataFrame, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """(n_rows,) Places of the rows' labels among `labels`; UNLABELLED for others and for rows without one."""
+    places = {label: index for index, label in enumerate(labels)}
+    return np.array([places.get(label, UNLABELLED) for label in rows["label"]], dtype=np.int64)
+
+
 def same_text(text: str) -> str:
-    """The text without what people do not read as a difference: letter case and white space."""
+    """The text without the differences that people do not read: letter case and white space."""
     return _SPACE.sub(" ", text).strip().casefold()
 
 
@@ -163,9 +122,9 @@ def soft_labels(votes: pd.DataFrame, ids: pd.Series, labels: list[str]) -> npt.N
 
 
 def _with_reviewed(train: pd.DataFrame, config: DataConfig, root: Path) -> pd.DataFrame:
-    """The rows to learn from, and what people settled: texts that a model was unsure of, and thus no sample of all.
+    """The rows to learn from, with those that people settled, on texts that a model was unsure of.
 
-    To calibrate or to choose the policy with them would take every text for one of these.
+    These are not a sample of all texts, so that they neither calibrate nor choose the policy.
     """
     if not config.reviewed:
         return train
@@ -211,7 +170,7 @@ def _read_split(files: list[tuple[str, Path]], config: DataConfig, voted: set[st
     if rows["id"].duplicated().any():
         if voted:
             raise InputError("data.votes: an id names rows of several training files; make the ids distinct")
-        # Every file has its own row 1; what is said of a row must tell them apart.
+        # Every file has its own row 1; reports must tell them apart.
         parts = [entry + ":" + frame["id"] for (entry, _), frame in zip(files, frames, strict=True)]
         rows["id"] = pd.concat(parts, ignore_index=True)
     return rows
@@ -250,7 +209,7 @@ def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> p
     return frame.assign(same_text=frame["text"].map(same_text))
 
 
-def _ids(records: list[Mapping[str, Any]] | list[dict[str, Any]], column: str, path: Path) -> list[str]:
+def _ids(records: list[dict[str, Any]], column: str, path: Path) -> list[str]:
     values = [field_value(record, column) for record in records]
     if column == DEFAULT_ID_COLUMN and all(value is None for value in values):
         return [f"row {number}" for number in range(1, len(values) + 1)]
