@@ -8,7 +8,6 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, Self
 
-SPLITS = ("none", "paragraphs")
 # Criteria for a first tier's answers: it makes no more errors than the encoder would on as many texts of its own
 # choice, or the two together make no more than the encoder by itself.
 FIRST_TIER_CRITERIA = ("strict", "equal_average")

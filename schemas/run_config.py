@@ -7,17 +7,15 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
 from schemas.configuration import DocumentType, FolderText, IsoDate, PathText, Within, load_values, validated
-from schemas.configuration import read_toml as read_toml
 from schemas.errors import ConfigError
 from schemas.fields import TextTemplate, parse_text_template
 
 DEFAULT_TEXT_FIELD = "text"
-T = TypeVar("T")
 Split = Literal["none", "paragraphs"]
 
 

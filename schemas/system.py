@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 from pathlib import Path
-from typing import Annotated
 
 from schemas.errors import ConfigError
 
@@ -49,11 +48,6 @@ def expand_database(url: str, where: str) -> str:
         return url
     path, mark, query = url.removeprefix(_SQLITE).partition("?")
     return _SQLITE + expand_path(path, where) + mark + query
-
-
-# Strings of a configuration that are paths or URLs of databases: `schemas.run_config.build` expands them.
-PathText = Annotated[str, expand_path]
-DatabaseUrl = Annotated[str, expand_database]
 
 
 NOWHERE = "/nonexistent"
