@@ -47,8 +47,7 @@ def queue_report(connection: sa.Connection, config: DrainConfig) -> dict[str, An
     statuses = _counts(connection, sa.select(calls.c.status, sa.func.count()).group_by(calls.c.status))
     cost, unpriced = connection.execute(
         sa.select(
-            sa.func.coalesce(sa.func.sum(calls.c.cost_nanos), 0),
-            sa.func.count().filter(calls.c.cost_nanos.is_(None)),
+            sa.func.coalesce(sa.func.sum(calls.c.cost_nanos), 0), sa.func.count().filter(calls.c.cost_nanos.is_(None))
         )
     ).one()
     errors = sa.select(calls.c.error, sa.func.count()).where(calls.c.error.is_not(None)).group_by(calls.c.error)

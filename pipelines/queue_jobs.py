@@ -89,12 +89,7 @@ def load(engine: sa.Engine, config: DrainConfig) -> Outcome:
 
 
 def drain(
-    engine: sa.Engine,
-    config: DrainConfig,
-    workers: int,
-    max_items: int | None,
-    max_seconds: float | None,
-    quiet: bool,
+    engine: sa.Engine, config: DrainConfig, workers: int, max_items: int | None, max_seconds: float | None, quiet: bool
 ) -> Outcome:
     """Loads, asks, decides.
 

@@ -68,9 +68,7 @@ class DrainContext:
 def stored_answer(connection: sa.Connection, prompt: Prompt, backend: Backend) -> sa.RowMapping | None:
     """The call in which this backend answered this very prompt, if it ever did."""
     answered = sa.select(calls).where(
-        calls.c.prompt_hash == prompt.hash,
-        calls.c.backend == backend.name,
-        calls.c.status == CallStatus.ANSWERED.value,
+        calls.c.prompt_hash == prompt.hash, calls.c.backend == backend.name, calls.c.status == CallStatus.ANSWERED.value
     )
     return connection.execute(answered).mappings().one_or_none()
 

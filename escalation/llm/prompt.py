@@ -61,11 +61,7 @@ class Prompt:
 
 
 def build_prompt(
-    llm: LlmConfig,
-    labels: Sequence[str],
-    masked_text: str,
-    seed: str,
-    masked_counts: Mapping[str, int] | None = None,
+    llm: LlmConfig, labels: Sequence[str], masked_text: str, seed: str, masked_counts: Mapping[str, int] | None = None
 ) -> Prompt:
     """Makes the request for one document.
 
