@@ -189,7 +189,7 @@ def test_the_words_of_an_error_are_found_and_made_harmless(body: bytes, words: s
     ],
 )
 def test_what_a_request_is_rejected_for_names_the_key_to_set(words: str, setting: str) -> None:
-    assert setting in failure_of(400, {}, None, words).advice
+    assert setting in failure_of(400, {}, None, words.encode()).advice
 
 
 def test_an_error_inside_a_success_counts_like_its_code() -> None:
