@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import AfterValidator, AllowInfNan
 
 from models.scores import Scores
-from schemas.codes import FIRST_TIER_CRITERIA, RouteReason
-from schemas.configuration import parse_toml
+from schemas.codes import RouteReason
+from schemas.configuration import Within, parse_toml, read_values, validated
 from schemas.errors import BundleError
 
 FAILED = "failed"  # stands among the route reasons for a text that the model failed on
@@ -41,6 +42,44 @@ class Routing(NamedTuple):
     accepted: npt.NDArray[np.bool_]
     reasons: npt.NDArray[np.str_]
     thresholds: npt.NDArray[np.float32]
+
+
+_Confidence = Annotated[float, Within("[0, 1]")]
+
+
+def _a_number(value: float) -> float:
+    if math.isnan(value):
+        raise ValueError("expected a number, or -inf for no guard, found nan, which is not a number")
+    return value
+
+
+def _with_confidence(value: dict[str, Any]) -> dict[str, Any]:
+    confidence: Any = value.get("min_confidence")
+    if type(confidence) not in (int, float) or not 0.0 <= float(confidence) <= 1.0:
+        raise ValueError(f"expected min_confidence, a number in [0, 1], found {confidence}")
+    return value
+
+
+@validated
+class _Acceptance:
+    min_confidence: _Confidence
+    min_familiarity: Annotated[float, AllowInfNan(True), AfterValidator(_a_number)]
+    max_windows: Annotated[int, Within("[1, inf)")] = 1
+
+
+@validated
+class _LabelThreshold:
+    min_confidence: _Confidence
+
+
+@validated
+class _PolicyFile:
+    acceptance: _Acceptance
+    labels: Mapping[str, _LabelThreshold] = field(default_factory=dict)
+    first_tier: Mapping[
+        Literal["strict", "equal_average"], Annotated[dict[str, Any], AfterValidator(_with_confidence)]
+    ] = field(default_factory=dict)
+    selection: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -116,73 +155,16 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         values = parse_toml(content)
     except ValueError as error:
         raise BundleError(f"{where}: not a readable TOML file: {error}; restore it or build the bundle again") from None
-    tables = _table(values, ("acceptance", "labels", "first_tier", "selection"), where, "")
-    acceptance = _table(
-        tables.get("acceptance"), ("min_confidence", "min_familiarity", "max_windows"), where, "acceptance"
-    )
-    own = {}
-    for label, overrides in _table(tables.get("labels", {}), None, where, "labels").items():
+    found = read_values(_PolicyFile, values, where, BundleError, "correct it or build the bundle again")
+    for label in found.labels:
         if label not in labels:
             raise BundleError(f"{where}: [labels] names {label!r}, which labels.json does not hold; correct it")
-        override = _table(overrides, ("min_confidence",), where, f"labels.{label!r}")
-        own[label] = _confidence(override, where, f"labels.{label!r}")
     return Policy(
         labels=tuple(labels),
-        min_confidence=_confidence(acceptance, where, "acceptance"),
-        min_familiarity=_familiarity(acceptance, where),
-        label_min_confidence=own,
-        max_windows=_max_windows(acceptance, where),
-        first_tier=_first_tier(tables.get("first_tier", {}), where),
-        selection=_table(tables.get("selection", {}), None, where, "selection"),
+        min_confidence=found.acceptance.min_confidence,
+        min_familiarity=found.acceptance.min_familiarity,
+        label_min_confidence={label: own.min_confidence for label, own in found.labels.items()},
+        max_windows=found.acceptance.max_windows,
+        first_tier={criterion: float(own["min_confidence"]) for criterion, own in found.first_tier.items()},
+        selection=values.get("selection", {}),
     )
-
-
-def _table(value: Any, known: tuple[str, ...] | None, where: str, name: str) -> dict[str, Any]:
-    """Checks that `value` is a table with keys among `known`; None stands for any keys."""
-    if not isinstance(value, dict):
-        found = "nothing" if value is None else type(value).__name__
-        raise BundleError(f"{where}: expected a table [{name}], found {found}; add it")
-    for key in value if known is not None else ():
-        if key not in (known or ()):
-            raise BundleError(f"{where}: unknown key {key!r} in [{name}]; known keys here: {', '.join(known or ())}")
-    return value
-
-
-def _number(table: dict[str, Any], key: str, where: str, name: str) -> float:
-    value = table.get(key)
-    if type(value) not in (int, float):
-        found = "nothing" if value is None else type(value).__name__
-        raise BundleError(f"{where}: expected a number at {key!r} in [{name}], found {found}; set it")
-    return float(value)  # type: ignore[arg-type]
-
-
-def _confidence(table: dict[str, Any], where: str, name: str) -> float:
-    value = _number(table, "min_confidence", where, name)
-    if not 0.0 <= value <= 1.0:
-        raise BundleError(f"{where}: 'min_confidence' in [{name}] must lie in 0 to 1, found {value}; correct it")
-    return value
-
-
-def _first_tier(value: Any, where: str) -> dict[str, float]:
-    tables = _table(value, FIRST_TIER_CRITERIA, where, "first_tier")
-    thresholds = {}
-    for name, table in tables.items():
-        _table(table, None, where, f"first_tier.{name}")
-        thresholds[name] = _confidence(table, where, f"first_tier.{name}")
-    return thresholds
-
-
-def _familiarity(table: dict[str, Any], where: str) -> float:
-    value = _number(table, "min_familiarity", where, "acceptance")
-    if math.isnan(value):
-        raise BundleError(f"{where}: 'min_familiarity' in [acceptance] is not a number; set it, or -inf for no guard")
-    return value
-
-
-def _max_windows(table: dict[str, Any], where: str) -> int:
-    value = table.get("max_windows", 1)
-    if type(value) is not int or value < 1:
-        raise BundleError(
-            f"{where}: 'max_windows' in [acceptance] must be a whole number of at least 1, found {value!r}; correct it"
-        )
-    return value

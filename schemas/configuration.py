@@ -12,7 +12,7 @@ import codecs
 import dataclasses
 import datetime
 import functools
-import json
+import os
 import re
 import tomllib
 import typing
@@ -50,7 +50,6 @@ _EXPECTED = {
     "float_type": "float",
     "string_type": "str",
     "bool_type": "bool",
-    "finite_number": "a finite number",
     "tuple_type": "a list",
     "list_type": "a list",
     "dict_type": "a table",
@@ -74,6 +73,7 @@ def validated(kind: type[T] | None = None, *, error: type[DocyardError] = Config
     """
     if kind is None:
         return functools.partial(validated, error=error)
+    kind.__get_pydantic_core_schema__ = classmethod(_from_table)  # type: ignore[attr-defined]
     made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)(kind)
     checked: Callable[..., None] = made.__init__
 
@@ -104,8 +104,7 @@ def read_values(
         DocyardError: `error`: a key is unknown or missing, or a value cannot be used.
     """
     try:
-        # As JSON, because strict reading then still takes a list for a tuple and a table for a class.
-        return TypeAdapter(kind).validate_json(json.dumps(values, default=_json_value))
+        return TypeAdapter(kind).validate_python(_as_python(values))
     except pydantic.ValidationError as found:
         message = _in_one_line(found, kind)
         if error is not ConfigError:  # JSON, which no person writes
@@ -249,10 +248,21 @@ DocumentType = Annotated[
 # Messages
 
 
-def _json_value(value: Any) -> Any:
-    """TOML has dates of its own, which a text may be given as; nothing takes its times."""
+def _from_table(_: type, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    """A table may stand for an instance, though everything in it is read strictly."""
+    return {**handler(source), "strict": False}
+
+
+def _as_python(value: Any) -> Any:
+    """The values as strict reading wants them: a list as a tuple, one of TOML's dates and a path as a text."""
+    if isinstance(value, Mapping):
+        return {key: _as_python(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(map(_as_python, value))
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
     is_date = isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
-    return value.isoformat() if is_date else {type(value).__name__: str(value)}
+    return value.isoformat() if is_date else value
 
 
 def _in_one_line(error: pydantic.ValidationError, kind: Any) -> str:
@@ -278,6 +288,8 @@ def _in_one_line(error: pydantic.ValidationError, kind: Any) -> str:
 def _complaint(found: Any) -> str:
     if found["type"] == "value_error":
         return str(found["ctx"]["error"])
+    if found["type"] == "finite_number":
+        return f"expected a finite number, found {found['input']}"
     if found["type"] in _EXPECTED:
         name = type(found["input"]).__name__
         return f"expected {_EXPECTED[found['type']]}, found {_FOUND.get(name, name)}"

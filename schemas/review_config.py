@@ -24,7 +24,12 @@ def _base_path(path: str) -> str:
 
 
 def _url_here(url: str) -> str:
-    if url and (urlsplit(url).scheme != "http" or urlsplit(url).hostname not in LOOPBACK):
+    try:
+        parts = urlsplit(url)
+        usable = not url or (parts.scheme == "http" and parts.hostname in LOOPBACK)
+    except ValueError:  # brackets that do not close
+        usable = False
+    if not usable:
         raise ValueError("expected an http:// address on this machine, such as http://127.0.0.1:9000/")
     return url
 

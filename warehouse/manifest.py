@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, field
-from typing import Any
+from dataclasses import asdict, field, fields
+from typing import Annotated, Any
+
+from pydantic import Strict
 
 from schemas.codes import RunStatus as RunStatus
 from schemas.configuration import read_values, validated
@@ -13,7 +15,10 @@ from warehouse.files import make_folder, write_durably
 from warehouse.layout import Partition, Warehouse
 
 MANIFEST_FILE = "manifest.json"
-COUNTS = ("read", "classified", "rejected", "accepted", "escalated", "reasons", "route_reasons")
+COUNTS = (
+    *("read", "split_off", "classified", "rejected", "accepted", "escalated", "cached"),
+    *("reasons", "route_reasons", "absent_fields", "by_document_type"),
+)
 
 
 @validated
@@ -40,7 +45,7 @@ class Manifest:
     """Start of the run in UTC, and six random digits."""
     run_date: str
     """The date whose partitions the run replaces."""
-    status: RunStatus
+    status: Annotated[RunStatus, Strict(False)]
     """`running`, `published` or `failed`."""
     started_at: str
     """ISO 8601, UTC."""
@@ -94,6 +99,9 @@ def manifest_from_json(content: bytes) -> Manifest:
         values = json.loads(content)
     except ValueError as error:
         raise VerificationError(f"not a run manifest: {type(error).__name__}: {error}") from None
+    # What has a default for a run that has only started is written all the same.
+    if isinstance(values, dict) and (missing := {item.name for item in fields(Manifest)} - values.keys()):
+        raise VerificationError(f"not a run manifest: found no {', '.join(sorted(missing))}")
     return read_values(Manifest, values, "not a run manifest", VerificationError)
 
 

@@ -55,6 +55,18 @@ def _miscount_one_kind(warehouse: Path) -> None:
     path.write_text(json.dumps(manifest))
 
 
+def _without(*place: str) -> Callable[[Path], object]:
+    def damage(warehouse: Path) -> None:
+        [path] = warehouse.glob("runs/*/manifest.json")
+        manifest = table = json.loads(path.read_text())
+        for key in place[:-1]:
+            table = table[key]
+        del table[place[-1]]
+        path.write_text(json.dumps(manifest))
+
+    return damage
+
+
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
@@ -67,6 +79,8 @@ def _miscount_one_kind(warehouse: Path) -> None:
         (_miscount, "classified is 54 in the files, 53 in the manifest"),
         (_miscount_one_kind, "ticket: rejected is 6 in the files, 7 in the manifest"),
         (lambda warehouse: next(warehouse.glob("runs/*/manifest.json")).write_text("{"), "not a run manifest"),
+        *((_without(key), f"not a run manifest: found no {key}") for key in ("document_types", "files", "warnings")),
+        *((_without("counts", key), key) for key in ("split_off", "cached", "absent_fields", "by_document_type")),
     ],
 )
 def test_a_run_that_is_not_what_its_manifest_says_ends_with_8(

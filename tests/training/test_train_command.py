@@ -159,7 +159,7 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(place: Path, tmp_path: Pat
     arguments = ["train", str(place / "mail.toml"), "--work", str(tmp_path / "w"), "--out", str(tmp_path / "photos")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
-    assert "exists and is no bundle" in result.output
+    assert "exists and is not a bundle" in result.output
     assert (tmp_path / "photos/one.jpg").exists()
 
 

@@ -32,6 +32,7 @@ def test_flags_win_over_the_file_and_the_file_over_the_defaults(tmp_path: Path) 
         ("[four_eyes]\nshare = 1.5", "four_eyes.share"),
         ("[due]\nhours = 0", "due.hours"),
         ("[due]\nnotify_url = 'http://198.51.100.1/'", "notify_url"),
+        ("[due]\nnotify_url = 'http://[x'", "due.notify_url: expected an http:// address on this machine"),
         ("warehouse = ''", "warehouse"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
+import os
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,28 @@ def test_all_that_is_missing_is_said_at_once_and_a_mistyped_key_with_the_one_tha
         load_config(None, {"run_date": "2026-01-31", "warehouse": "w", "inputs": [{"paths": [], "document_type": "t"}]})
     with pytest.raises(ConfigError, match=r"unknown key 'run-date'; is 'run_date' meant\? known keys here: run_date, "):
         load_config(None, {"run-date": "2026-01-31"})
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (b"run_date = 2026-01-31T10:00:00", "run_date: expected str, found datetime"),
+        (b"run_date = 10:00:00", "run_date: expected str, found time"),
+        (b"[quality]\nmax_rejected_share = nan", "quality.max_rejected_share: expected a finite number, found nan"),
+    ],
+)
+def test_a_time_and_what_is_no_number_are_refused_as_what_they_are(tmp_path: Path, line: bytes, says: str) -> None:
+    path = tmp_path / "run.toml"
+    content = RUN.replace(b"run_date = 2026-01-31", line) if line.startswith(b"run_date") else RUN + line
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=says):
+        load_config(path, {})
+
+
+def test_a_path_need_not_be_utf_8_and_may_be_one_of_pathlib() -> None:
+    paths = [os.fsdecode(b"caf\xe9.csv"), Path("b.csv")]
+    item = {"paths": paths, "document_type": "ticket", "bundle": Path("b")}
+    config = load_config(None, {"run_date": datetime.date(2026, 1, 31), "warehouse": Path("w"), "inputs": [item]})
+    assert config.inputs[0].paths == (paths[0], "b.csv")
+    assert (config.run_date, config.warehouse, config.inputs[0].bundle) == ("2026-01-31", "w", "b")
+    assert dataclasses.replace(config, inputs=config.inputs) == config
