@@ -78,11 +78,7 @@ def reading(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 
 def database_error(engine: sa.Engine, error: DBAPIError) -> DocyardError:
-    """The error of the user's that an error of the database comes to.
-
-    Returns:
-        StorageError where the file of SQLite is damaged or may not be written, QueueError for what may pass.
-    """
+    """StorageError where the file of SQLite is damaged or may not be written, QueueError for what may pass."""
     name = getattr(error.orig, "sqlite_errorname", "")
     if name.startswith(_DAMAGED):
         return StorageError(f"{engine.url.database}: {error.orig}; restore it from a backup, or name another database")

@@ -21,29 +21,17 @@ from escalation.tables import chain_head, events
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened.
+    """Something that happened."""
 
-    Attributes:
-        actor: the one who did it: `drain`, `operator`, or `person:NAME`.
-        action: the action; `schemas.codes.EventAction` lists those of the queue itself.
-        item_key: of the item it was done to, if it was one.
-        details: JSON values; never document text or ids.
-    """
-
-    actor: str
-    action: str
-    item_key: str | None = None
-    details: Mapping[str, Any] = field(default_factory=dict)
+    actor: str  # `drain`, `operator`, or `person:NAME`
+    action: str  # `schemas.codes.EventAction` lists those of the queue itself
+    item_key: str | None = None  # of the item it was done to, if it was one
+    details: Mapping[str, Any] = field(default_factory=dict)  # JSON values; never document text or ids
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The end of the trail at some moment, to be kept where the trail is not.
-
-    Attributes:
-        seq: number of the last event; 0 for an empty trail.
-        hash: of that event; "" for an empty trail.
-    """
+    """The end of the trail at some moment, to be kept where the trail is not; of an empty one, 0 and ""."""
 
     seq: int
     hash: str
@@ -51,12 +39,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class ChainFault:
-    """The first place where the trail is not what was written.
-
-    Attributes:
-        seq: number of the event.
-        problem: the fault found there.
-    """
+    """The first place where the trail is not what was written."""
 
     seq: int
     problem: str
@@ -80,15 +63,8 @@ def append_events(connection: sa.Connection, new: Sequence[Event], now: int) -> 
     for event in new:
         seq += 1
         details = json.dumps(event.details, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-        row = {
-            "seq": seq,
-            "at": now,
-            "actor": event.actor,
-            "action": str(event.action),
-            "item_key": event.item_key,
-            "details": details,
-            "prev_hash": last,
-        }
+        row = {"seq": seq, "at": now, "actor": event.actor, "action": str(event.action), "item_key": event.item_key}
+        row |= {"details": details, "prev_hash": last}
         last = row["hash"] = event_hash(row)
         rows.append(row)
     connection.execute(sa.insert(events), rows)
@@ -109,11 +85,7 @@ def checkpoint(connection: sa.Connection) -> Checkpoint:
 
 
 def verify_chain(connection: sa.Connection, known: Checkpoint | None = None) -> ChainFault | None:
-    """Recomputes the whole chain.
-
-    Args:
-        connection: reading is enough.
-        known: an earlier checkpoint that the trail must still pass through.
+    """Recomputes the whole chain, which must still pass through an earlier checkpoint if one is `known`.
 
     Returns:
         The first fault, or None where the trail is whole.

@@ -15,7 +15,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from escalation.database import is_postgresql, transaction
+from escalation.database import transaction
 from escalation.events import Event, append_events
 from escalation.tables import calls, items, reviews
 from schemas.codes import CallStatus, EventAction, ItemCode, ItemState
@@ -28,33 +28,21 @@ OPEN_STATES = (ItemState.PENDING, ItemState.LEASED, ItemState.ANSWERED, ItemStat
 
 @dataclass(frozen=True)
 class Item:
-    """The fields of an item that a worker needs.
-
-    Attributes:
-        text: None once the document was erased.
-        candidates: labels with the small model's confidence, best first.
-        attempts: calls that gave no valid answer, but for those that asked to wait or were not reached.
-        refusals: those of them that gave an invalid one.
-        token: of the lease; "" where it is not leased.
-    """
+    """The fields of an item that a worker needs."""
 
     item_key: str
-    text: str | None
+    text: str | None  # None once the document was erased
     content_hash: str
-    candidates: tuple[tuple[str, float], ...]
-    attempts: int
-    refusals: int
-    token: str
+    attempts: int  # calls that gave no valid answer, but for those that asked to wait or were not reached
+    refusals: int  # those of them that gave an invalid one
+    candidates: tuple[tuple[str, float], ...]  # labels with the small model's confidence, best first
+    token: str  # of the lease; "" where it is not leased
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Item:
-        """Reads a row of the table."""
-        copied = ("item_key", "text", "content_hash", "attempts", "refusals")
-        return cls(
-            **{name: row[name] for name in copied},
-            candidates=tuple((label, confidence) for label, confidence in json.loads(row["candidates"])),
-            token=row["lease_token"] or "",
-        )
+        copied = {name: row[name] for name in ("item_key", "text", "content_hash", "attempts", "refusals")}
+        candidates = tuple((label, confidence) for label, confidence in json.loads(row["candidates"]))
+        return cls(**copied, candidates=candidates, token=row["lease_token"] or "")
 
     def ineligible_reason(self) -> ItemCode | None:
         """The reason that no LLM can be asked about it; None where one can."""
@@ -88,14 +76,8 @@ def move_item(
 ) -> bool:
     """Gives an item a code, and with it the state that the code belongs to; its lease ends.
 
-    Args:
-        connection: of a transaction, which then also appends the event.
-        key: of the item.
-        code: the reason of the move.
-        now: microseconds.
-        expected: the states it may come from.
-        token: of the lease the caller holds, where it must still hold one.
-        columns: further columns to set.
+    The item must be in one of the `expected` states and, where the caller holds a lease, still have its `token`. The
+    caller appends the event in the same transaction.
 
     Returns:
         False where the item is in another state or the lease was lost; nothing was changed then.
@@ -116,24 +98,16 @@ def move_leased(connection: sa.Connection, item: Item, code: ItemCode, now: int,
 def move_items(connection: sa.Connection, code: ItemCode, now: int, columns: Mapping[str, Mapping[str, Any]]) -> None:
     """Gives many items a code, as `move_item` gives it to one.
 
-    Args:
-        connection: of a transaction that has read the items' states and holds them, on PostgreSQL by their locks.
-        code: the reason of the move.
-        now: microseconds.
-        columns: key of each item -> further columns to set, the same for each.
+    The transaction has read the items' states and holds them, on PostgreSQL by their locks. `columns` are further
+    values to set, by the items' keys; the same columns for each.
     """
     if not columns:
         return
     names = next(iter(columns.values()))
-    statement = sa.update(items).where(items.c.item_key == sa.bindparam("moved_key"))
-    statement = statement.values(
-        **_moved(code, now), **{name: sa.bindparam(f"moved_{name}", type_=items.c[name].type) for name in names}
-    )
-    rows = [
-        {"moved_key": key, **{f"moved_{name}": value for name, value in values.items()}}
-        for key, values in columns.items()
-    ]
-    connection.execute(statement, rows)
+    given = {name: sa.bindparam(f"moved_{name}", type_=items.c[name].type) for name in names}
+    moved = sa.update(items).where(items.c.item_key == sa.bindparam("moved_key")).values(_moved(code, now) | given)
+    prefixed = ({f"moved_{name}": value for name, value in values.items()} for values in columns.values())
+    connection.execute(moved, [{"moved_key": key, **row} for key, row in zip(columns, prefixed, strict=True)])
 
 
 def lease_items(
@@ -149,11 +123,8 @@ def lease_items(
     """Leases the most valuable pending items whose turn has come; no two workers get the same one.
 
     Args:
-        connection: of a transaction.
         owner: the worker, as people read it.
-        now: microseconds.
         until: end of the lease, in microseconds.
-        limit: largest number of items.
         code: IN_CALL or IN_BATCH.
         token: of the lease; a new one if none is given.
         refused_last: a backend; the items that it refused before come after all others.
@@ -164,29 +135,13 @@ def lease_items(
             sa.exists().where(calls.c.item_key == items.c.item_key, calls.c.backend == refused_last).correlate(items)
         )
         order.insert(0, sa.case((refused_before, 1), else_=0))
-    turn = (
-        sa.select(items)
-        .where(items.c.state == ItemState.PENDING.value, items.c.not_before <= now)
-        .order_by(*order)
-        .limit(limit)
-    )
-    if is_postgresql(connection):
-        turn = turn.with_for_update(skip_locked=True, of=items)
+    due = sa.select(items).where(items.c.state == ItemState.PENDING.value, items.c.not_before <= now)
+    turn = due.order_by(*order).limit(limit).with_for_update(skip_locked=True, of=items)
     taken = connection.execute(turn).mappings().all()
-    token = token or secrets.token_hex(8)
-    connection.execute(
-        sa.update(items)
-        .where(items.c.item_key.in_([row["item_key"] for row in taken]))
-        .values(
-            state=ItemState.LEASED.value,
-            code=code.value,
-            state_at=now,
-            lease_owner=owner,
-            lease_token=token,
-            lease_until=until,
-        )
-    )
-    return [Item.from_row({**row, "lease_token": token}) for row in taken]
+    lease = {"lease_owner": owner, "lease_token": token or secrets.token_hex(8), "lease_until": until}
+    mine = items.c.item_key.in_([row["item_key"] for row in taken])
+    connection.execute(sa.update(items).where(mine).values({**_moved(code, now), **lease}))
+    return [Item.from_row({**row, **lease}) for row in taken]
 
 
 def renew_lease(connection: sa.Connection, item: Item, until: int) -> bool:
@@ -213,35 +168,20 @@ def reclaim_expired(connection: sa.Connection, now: int, max_losses: int, limit:
         Number of leases that had run out.
     """
     expired = sa.select(items).where(items.c.lease_until < now).order_by(items.c.item_key).limit(limit)
-    if is_postgresql(connection):
-        expired = expired.with_for_update(skip_locked=True)
-    rows = connection.execute(expired).mappings().all()
-    died = []
+    rows = connection.execute(expired.with_for_update(skip_locked=True)).mappings().all()
+    happened = []
     for row in rows:
-        losses = row["losses"] + (row["code"] == ItemCode.IN_CALL.value)
-        dead = losses >= max_losses
-        move_item(
-            connection,
-            row["item_key"],
-            ItemCode.WORKERS_LOST if dead else ItemCode.LEASE_EXPIRED,
-            now,
-            expected=[ItemState.LEASED],
-            losses=losses,
-            not_before=now,
-        )
-        if dead:
-            died.append(Event("drain", EventAction.ITEM_DEAD, row["item_key"], {"code": ItemCode.WORKERS_LOST.value}))
-    lost = connection.execute(
-        sa.update(calls)
-        .where(calls.c.item_key.in_([row["item_key"] for row in rows]), calls.c.status == CallStatus.RESERVED.value)
-        .values(status=CallStatus.LOST.value, finished_at=now)
-        .returning(calls.c.call_id, calls.c.item_key, calls.c.cost_nanos)
-    ).all()
-    vanished = [
-        Event("drain", EventAction.CALL_LOST, call.item_key, {"call_id": call.call_id, "cost_nanos": call.cost_nanos})
-        for call in lost
-    ]
-    append_events(connection, died + vanished, now)
+        key, losses = row["item_key"], row["losses"] + (row["code"] == ItemCode.IN_CALL.value)
+        code = ItemCode.WORKERS_LOST if losses >= max_losses else ItemCode.LEASE_EXPIRED
+        move_item(connection, key, code, now, expected=[ItemState.LEASED], losses=losses, not_before=now)
+        if code is ItemCode.WORKERS_LOST:
+            happened.append(Event("drain", EventAction.ITEM_DEAD, key, {"code": code.value}))
+    under_way = calls.c.item_key.in_([row["item_key"] for row in rows]), calls.c.status == CallStatus.RESERVED.value
+    lost = sa.update(calls).where(*under_way).values(status=CallStatus.LOST.value, finished_at=now)
+    for call in connection.execute(lost.returning(calls.c.call_id, calls.c.item_key, calls.c.cost_nanos)):
+        details = {"call_id": call.call_id, "cost_nanos": call.cost_nanos}
+        happened.append(Event("drain", EventAction.CALL_LOST, call.item_key, details))
+    append_events(connection, happened, now)
     return len(rows)
 
 
@@ -273,9 +213,7 @@ def _move_all(
             chosen = sa.select(items.c.item_key).where(items.c.state == state.value, items.c.item_key > last)
             if only is not None:
                 chosen = chosen.where(items.c.code == only.value)
-            if is_postgresql(connection):
-                chosen = chosen.with_for_update()
-            keys = connection.scalars(chosen.order_by(items.c.item_key).limit(_CHUNK)).all()
+            keys = connection.scalars(chosen.order_by(items.c.item_key).limit(_CHUNK).with_for_update()).all()
             held = held_items(connection, keys, now) if code is ItemCode.REQUEUED else set()
             free = [key for key in keys if key not in held]
             gone = [key for key in free if move_item(connection, key, code, now, expected=[state], **columns)]
@@ -299,11 +237,5 @@ def _renew(connection: sa.Connection, until: int, *which: sa.ColumnElement[bool]
 
 
 def _moved(code: ItemCode, now: int) -> dict[str, Any]:
-    return {
-        "state": code.state.value,
-        "code": code.value,
-        "state_at": now,
-        "lease_owner": None,
-        "lease_token": None,
-        "lease_until": None,
-    }
+    unleased = dict.fromkeys(("lease_owner", "lease_token", "lease_until"))
+    return {"state": code.state.value, "code": code.value, "state_at": now, **unleased}

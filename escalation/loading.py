@@ -5,6 +5,7 @@ Items that a later run of their date no longer escalates are withdrawn, unless t
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections.abc import Iterator
@@ -43,17 +44,13 @@ _LOCK = 0x6C6F6164
 
 @dataclass(frozen=True)
 class Load:
-    """Counts of a partition's loading; `new` includes revived items.
-
-    Attributes:
-        decided_before: those of the new items that an earlier decision of people settled at once.
-    """
+    """Counts of a partition's loading."""
 
     partition: Partition
     run_id: str
     escalated: int
-    new: int
-    decided_before: int
+    new: int  # revived items included
+    decided_before: int  # those of them that an earlier decision of people settled at once
     withdrawn: int
 
 
@@ -101,12 +98,7 @@ def load_partition(
     now: int,
     precedents: Precedents | None = None,
 ) -> Load | None:
-    """Brings the queue in line with one partition, in the caller's transaction.
-
-    `precedents` settle those of the new items whose document was decided before.
-
-    Returns:
-        None where the same run's partition was loaded before.
+    """Brings the queue in line with one partition, in the caller's transaction; None where it was loaded before.
 
     Raises:
         InputError: it cannot be read, or is being replaced again and again.
@@ -138,14 +130,13 @@ def load_partition(
         if move_item(connection, key, ItemCode.WITHDRAWN, now, expected=OPEN_STATES):
             withdrawn += 1
             happened.append(Event("drain", EventAction.ITEM_WITHDRAWN, key, {"run_id": run_id}))
-    load = Load(partition, run_id, len(wanted), len(new), len(known_before), withdrawn)
-    counts = {"n_escalated": load.escalated, "n_new": load.new, "n_withdrawn": load.withdrawn}
+    counts = {"escalated": len(wanted), "new": len(new), "decided_before": len(known_before), "withdrawn": withdrawn}
+    stored = {f"n_{name}": counts[name] for name in ("escalated", "new", "withdrawn")}
     connection.execute(sa.delete(loads).where(*here))
-    connection.execute(sa.insert(loads).values(**place, run_id=run_id, loaded_at=now, **counts))
-    details = {name: getattr(load, name) for name in ("run_id", "escalated", "new", "decided_before", "withdrawn")}
-    happened.append(Event("drain", EventAction.PARTITION_LOADED, None, place | details))
+    connection.execute(sa.insert(loads).values(**place, run_id=run_id, loaded_at=now, **stored))
+    happened.append(Event("drain", EventAction.PARTITION_LOADED, None, {**place, "run_id": run_id, **counts}))
     append_events(connection, happened, now)
-    return load
+    return Load(partition, run_id, **counts)
 
 
 def _precedents(warehouse: Warehouse, config: DrainConfig) -> Precedents | None:
@@ -153,11 +144,7 @@ def _precedents(warehouse: Warehouse, config: DrainConfig) -> Precedents | None:
 
 
 def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[str, Any]]]:
-    """The rows of one run's partition, all of them; begins anew when a run replaces it meanwhile.
-
-    Raises:
-        InputError: it cannot be read, rows are missing, or it is being replaced again and again.
-    """
+    """The rows of one run's partition, all of them; begins anew when a run replaces it meanwhile."""
     folder = warehouse.partition(ESCALATIONS.name, partition)
     for _ in range(_TRIES):
         before = published_by(folder)
@@ -181,14 +168,12 @@ def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[st
 
 def _published_rows(warehouse: Warehouse, partition: Partition, run_id: str) -> int | None:
     """Number of escalations in the run's manifest for a partition; None if the run is not published, or not yet."""
-    try:
+    with contextlib.suppress(VerificationError):
         manifest = read_manifest(warehouse, run_id)
-    except VerificationError:
-        return None
-    if manifest.status is not RunStatus.PUBLISHED:
-        return None
-    place = f"{ESCALATIONS.name}/{partition.path}/"
-    return sum(file.rows for file in manifest.files if file.path.startswith(place))
+        if manifest.status is RunStatus.PUBLISHED:
+            place = f"{ESCALATIONS.name}/{partition.path}/"
+            return sum(file.rows for file in manifest.files if file.path.startswith(place))
+    return None
 
 
 def _rows(folder: Any) -> Iterator[dict[str, Any]]:
@@ -223,9 +208,7 @@ def _item_row(
 def priority_of(confidence: float, metadata: str | None, priority: PriorityConfig | None) -> float:
     """The expected cost of a mistake: weight * value * the probability that the small model is wrong."""
     risk = 1.0 - confidence
-    if priority is None:
-        return risk
-    return priority.weight * _value(metadata, priority.value_field) * risk
+    return risk if priority is None else priority.weight * _value(metadata, priority.value_field) * risk
 
 
 def _value(metadata: str | None, field: str) -> float:

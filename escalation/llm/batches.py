@@ -11,6 +11,7 @@ import json
 import os
 import re
 import secrets
+import sys
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ from schemas.drain_config import EMBEDDED
 from schemas.errors import ConfigError, InputError, system_error
 from warehouse.files import make_private_folder, open_private
 
-MAX_REQUESTS = 50_000
+MAX_REQUESTS = 50_000  # in a file
 MAX_BYTES = 200_000_000
 _CHUNK = 100
 _OPEN = (CallStatus.RESERVED.value, CallStatus.LOST.value)
@@ -43,12 +44,7 @@ _MAX_QUOTED = 8000
 
 @dataclass(frozen=True)
 class ExportedBatch:
-    """The files and requests of an export.
-
-    Attributes:
-        files: in the order they were written; none where nothing was to be asked.
-        requests: lines in all of them.
-    """
+    """An export: its files, in the order they were written, and the number of lines in all of them."""
 
     batch_id: str
     files: tuple[Path, ...]
@@ -58,17 +54,16 @@ class ExportedBatch:
 class _Files:
     """Numbered files below a bound of lines and bytes, under names that nobody mistakes for finished ones."""
 
-    def __init__(self, folder: Path, batch_id: str, max_requests: int, max_bytes: int) -> None:
+    def __init__(self, folder: Path, batch_id: str) -> None:
         self._folder = folder
         self.batch_id = batch_id
-        self._bounds = max_requests, max_bytes
         self._lines = self._bytes = 0
         self._file: BinaryIO | None = None
         self.names: list[str] = []
         self.requests = 0
 
     def write(self, line: bytes) -> None:
-        if self._file is None or self._lines + 1 > self._bounds[0] or self._bytes + len(line) > self._bounds[1]:
+        if self._file is None or self._lines >= MAX_REQUESTS or self._bytes + len(line) > MAX_BYTES:
             self.close()
             name = f"{self.batch_id}-{len(self.names) + 1:04}.jsonl"
             self.names.append(name)
@@ -87,16 +82,10 @@ class _Files:
             self._file = None
 
 
-def export_batch(
-    context: DrainContext,
-    folder: Path,
-    max_items: int | None = None,
-    max_requests: int = MAX_REQUESTS,
-    max_bytes: int = MAX_BYTES,
-) -> ExportedBatch:
+def export_batch(context: DrainContext, folder: Path, max_items: int | None = None) -> ExportedBatch:
     """Exports every pending item, the most valuable ones first, as far as the cap allows.
 
-    `max_items` bounds the export, `max_requests` and `max_bytes` each of its files; the folder is made if missing.
+    The folder is made if missing.
 
     Raises:
         ConfigError: the embedded model is configured, which takes no batches.
@@ -106,6 +95,8 @@ def export_batch(
         raise ConfigError(
             "the embedded model takes no batches; set llm.base_url and llm.model to those that will answer the batch"
         )
+    batch_id = f"batch-{secrets.token_hex(6)}"
+    context = replace(context, backend=replace(context.backend, batch_id=batch_id))
     try:
         if not folder.is_dir():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -113,8 +104,7 @@ def export_batch(
     except OSError as error:
         raise system_error(error, folder) from None
     name_finished(context.engine, folder)
-    files = _Files(folder, f"batch-{secrets.token_hex(6)}", max_requests, max_bytes)
-    context = replace(context, backend=replace(context.backend, batch_id=files.batch_id))
+    files = _Files(folder, batch_id)
     try:
         _write_items(context, files, max_items)
     finally:
@@ -122,7 +112,7 @@ def export_batch(
     if files.requests:
         _finish(context, files)
         name_finished(context.engine, folder)
-    return ExportedBatch(files.batch_id, tuple(folder / name for name in files.names), files.requests)
+    return ExportedBatch(batch_id, tuple(folder / name for name in files.names), files.requests)
 
 
 def name_finished(engine: sa.Engine, folder: Path) -> None:
@@ -137,23 +127,17 @@ def name_finished(engine: sa.Engine, folder: Path) -> None:
 
 def _write_items(context: DrainContext, files: _Files, max_items: int | None) -> None:
     batch_id = context.backend.batch_id
-    left = max_items
-    while left is None or left > 0:
+    left = sys.maxsize if max_items is None else max_items
+    while left > 0:
         now = context.clock()
         until = now + context.lease_micros
         with transaction(context.engine) as connection:
-            leased = lease_items(
-                connection,
-                context.backend.worker,
-                now,
-                until,
-                _CHUNK if left is None else min(_CHUNK, left),
-                code=ItemCode.IN_BATCH,
-                token=batch_id,
-            )
+            worker, limit = context.backend.worker, min(_CHUNK, left)
+            leased = lease_items(connection, worker, now, until, limit, code=ItemCode.IN_BATCH, token=batch_id)
             renew_batch(connection, files.batch_id, until)
         if not leased:
             return
+        left -= len(leased)
         for item in leased:
             prompt = prepare(context, item)
             if prompt is None:
@@ -164,25 +148,16 @@ def _write_items(context: DrainContext, files: _Files, max_items: int | None) ->
                 files.write(json.dumps(request)[:-1].encode() + b', "body": ' + prompt.body + b"}\n")
             elif outcome:  # others' calls hold the budget: this one is for a later drain
                 put_back(context, item, ItemCode.AWAITING_BUDGET, until)
-        left = None if left is None else left - len(leased)
 
 
 def _finish(context: DrainContext, files: _Files) -> None:
     now = context.clock()
-    backend = context.backend.name
+    batch = {"batch_id": files.batch_id, "backend": context.backend.name}
     with transaction(context.engine) as connection:
         renew_batch(connection, files.batch_id, now + _batch_micros(context))
-        connection.execute(
-            sa.insert(batches).values(
-                batch_id=files.batch_id, at=now, backend=backend, n_calls=files.requests, files=json.dumps(files.names)
-            )
-        )
-        details = {
-            "batch_id": files.batch_id,
-            "backend": backend,
-            "requests": files.requests,
-            "files": len(files.names),
-        }
+        row = {**batch, "at": now, "n_calls": files.requests, "files": json.dumps(files.names)}
+        connection.execute(sa.insert(batches).values(row))
+        details = {**batch, "requests": files.requests, "files": len(files.names)}
         append_event(connection, Event("operator", EventAction.BATCH_EXPORTED, None, details), now)
 
 
@@ -196,23 +171,14 @@ def _unfinished(path: Path) -> Path:
 
 @dataclass(frozen=True)
 class ImportedBatch:
-    """Counts of the lines of the imported files.
-
-    Attributes:
-        answered: valid answers.
-        refused: answers that are none of the options.
-        failed: requests that came back with an error.
-        known: lines whose call was finished before.
-        unknown: lines that belong to no call of this queue.
-        unreadable: lines that are not an answer of a batch.
-    """
+    """Counts of the lines of the imported files."""
 
     answered: int = 0
-    refused: int = 0
+    refused: int = 0  # answers that are none of the options
     failed: int = 0
-    known: int = 0
-    unknown: int = 0
-    unreadable: int = 0
+    known: int = 0  # whose call was finished before
+    unknown: int = 0  # that belong to no call of this queue
+    unreadable: int = 0  # that are not an answer of a batch
 
     def complaint(self) -> str:
         """The lines that cannot have been meant, and what to do about them; "" where there are none."""
@@ -308,12 +274,11 @@ def _read(response: Any, error: Any, call: sa.RowMapping) -> Answer | CallFailed
         except RefusedAnswerError as refused:
             return refused
     if type(status) is int and 100 <= status <= 599:
-        return failure_of(status, {}, body, words_of(body))
+        return failure_of(status, {}, body)
     return CallFailedError(ItemCode.RETRY_SERVER_ERROR, "batch_error", words=words_of(body))
 
 
 def _judge(context: DrainContext, refusals: list[Refusal]) -> None:
-    """Counts refused requests against their documents, or puts them back if nothing of their set-up ever succeeded."""
     at_fault = []
     for refusal in refusals:
         with reading(context.engine) as connection:
@@ -329,10 +294,10 @@ def _judge(context: DrainContext, refusals: list[Refusal]) -> None:
 
 
 def _find_call(engine: sa.Engine, custom_id: str) -> sa.RowMapping | None:
-    """The batch's call for a custom id: the newest, should the same have been exported again."""
     mine = sa.select(calls).where(calls.c.prompt_hash == custom_id, calls.c.batch_id.is_not(None))
+    newest = mine.order_by(calls.c.started_at.desc()).limit(1)  # the same may have been exported again
     with reading(engine) as connection:
-        return connection.execute(mine.order_by(calls.c.started_at.desc()).limit(1)).mappings().one_or_none()
+        return connection.execute(newest).mappings().one_or_none()
 
 
 def _find_item(engine: sa.Engine, call: sa.RowMapping) -> Item | None:

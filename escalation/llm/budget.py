@@ -23,15 +23,11 @@ _TEMPLATE_TOKENS = 256
 
 @dataclass(frozen=True)
 class Price:
-    """The price of a token, in billionths.
-
-    Attributes:
-        as_of: the date it was looked up; "" for a model of one's own.
-    """
+    """The price of a token, in billionths."""
 
     input_nanos: float
     output_nanos: float
-    as_of: str
+    as_of: str  # the date it was looked up; "" for a model of one's own
 
     @classmethod
     def configured(cls, config: DrainConfig, batch: bool = False) -> Price | None:
@@ -59,15 +55,10 @@ FREE = Price(0.0, 0.0, "")
 
 @dataclass(frozen=True)
 class Cap:
-    """The most that may be spent in a period.
-
-    Attributes:
-        nanos: None for no cap.
-        period: "day", "month" or "ever".
-    """
+    """The most that may be spent in a period."""
 
     nanos: int | None
-    period: str
+    period: str  # "day", "month" or "ever"
 
     @classmethod
     def configured(cls, config: DrainConfig) -> Cap:
@@ -99,10 +90,8 @@ def spent(connection: sa.Connection, cap: Cap, now: int) -> int:
 
 def adjust(connection: sa.Connection, day: str, nanos: int) -> None:
     """Adds to, or takes from, what a day has cost."""
-    changed = connection.execute(
-        sa.update(spend).where(spend.c.day == day).values(nanos=spend.c.nanos + nanos)
-    ).rowcount
-    if not changed:
+    more = sa.update(spend).where(spend.c.day == day).values(nanos=spend.c.nanos + nanos)
+    if not connection.execute(more).rowcount:
         connection.execute(sa.insert(spend).values(day=day, nanos=nanos))
 
 

@@ -31,20 +31,15 @@ OPEN, OVER_CAP, CAP_IN_USE, IN_FLIGHT = "open", "over_cap", "cap_in_use", "in_fl
 
 @dataclass(frozen=True)
 class DrainContext:
-    """A worker's context: queue, configuration, backend, masking rules, endpoint.
-
-    Attributes:
-        endpoint: None for batches, which others send.
-        jitter: a random number in [0, 1).
-    """
+    """A worker's context: queue, configuration, backend, masking rules, endpoint."""
 
     engine: sa.Engine
     config: DrainConfig
     backend: Backend
     masker: Masker
-    endpoint: Endpoint | None = None
+    endpoint: Endpoint | None = None  # for batches, which others send
     clock: Callable[[], int] = now_micros
-    jitter: Callable[[], float] = random.random
+    jitter: Callable[[], float] = random.random  # in [0, 1)
 
     @classmethod
     def configured(
@@ -68,9 +63,7 @@ class DrainContext:
 def stored_answer(connection: sa.Connection, prompt: Prompt, backend: Backend) -> sa.RowMapping | None:
     """The call in which this backend answered this very prompt, if it ever did."""
     answered = sa.select(calls).where(
-        calls.c.prompt_hash == prompt.hash,
-        calls.c.backend == backend.name,
-        calls.c.status == CallStatus.ANSWERED.value,
+        calls.c.prompt_hash == prompt.hash, calls.c.backend == backend.name, calls.c.status == CallStatus.ANSWERED.value
     )
     return connection.execute(answered).mappings().one_or_none()
 
@@ -134,23 +127,15 @@ def open_call(
 
 def _calls_in_flight(connection: sa.Connection, since: int) -> bool:
     """True where a living worker may soon know that its call cost less than it reserved."""
-    open_calls = sa.select(calls.c.call_id).where(
-        calls.c.status == CallStatus.RESERVED.value,
-        calls.c.batch_id.is_(None),
-        calls.c.reserved_nanos > 0,
-        calls.c.started_at >= since,
-    )
-    return connection.execute(open_calls.limit(1)).first() is not None
+    under_way = (calls.c.status == CallStatus.RESERVED.value) & (calls.c.started_at >= since)
+    may_free = calls.c.batch_id.is_(None) & (calls.c.reserved_nanos > 0)
+    return connection.execute(sa.select(calls.c.call_id).where(under_way, may_free).limit(1)).first() is not None
 
 
 def close_call(
     connection: sa.Connection, call_id: str, outcome: Answer | CallFailedError, price: Price | None, now: int
 ) -> bool:
-    """Records what a call came to; a valid answer is stored permanently.
-
-    Returns:
-        False where the call counted as lost, and the same prompt has another answer by now.
-    """
+    """Records the outcome of a call; False where it had counted as lost and its prompt has another answer by now."""
     if isinstance(outcome, Answer):
         scores = json.dumps(dict(outcome.scores), sort_keys=True, ensure_ascii=False)
         values = {"answer": outcome.label, "scores": scores, "words": outcome.words, "http_status": 200}
@@ -180,12 +165,9 @@ def _close(
     now: int,
     values: dict[str, Any],
 ) -> None:
-    """Sets what a call came to; where its cost cannot be told, the reservation stands."""
-    call = connection.execute(
-        sa.select(calls.c.item_key, calls.c.spend_day, calls.c.cost_nanos)
-        .where(calls.c.call_id == call_id)
-        .with_for_update()
-    ).one()
+    """Records the outcome and the cost of a call; where the cost cannot be told, the reservation stands."""
+    mine = calls.c.call_id == call_id
+    call = connection.execute(sa.select(calls).where(mine).with_for_update()).one()
     # The document may have been erased during the call.
     erased = sa.select(items.c.item_key).where(items.c.item_key == call.item_key, items.c.text.is_(None))
     if "words" in values and connection.scalar(erased) is not None:
@@ -193,17 +175,8 @@ def _close(
     cost = call.cost_nanos
     if cost is not None and price and usage.input_tokens is not None and usage.output_tokens is not None:
         cost = price.cost(usage.input_tokens, usage.output_tokens)
-    connection.execute(
-        sa.update(calls)
-        .where(calls.c.call_id == call_id)
-        .values(
-            status=status.value,
-            finished_at=now,
-            cost_nanos=cost,
-            input_tokens=usage.input_tokens,
-            output_tokens=usage.output_tokens,
-            **values,
-        )
-    )
+    tokens = {"input_tokens": usage.input_tokens, "output_tokens": usage.output_tokens}
+    outcome = {"status": status.value, "finished_at": now, "cost_nanos": cost, **tokens, **values}
+    connection.execute(sa.update(calls).where(mine).values(outcome))
     if cost is not None and cost != call.cost_nanos:
         adjust(connection, call.spend_day, cost - call.cost_nanos)

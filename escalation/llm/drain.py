@@ -27,30 +27,18 @@ _POLL_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class DrainCounts:
-    """Counts of one drain.
+    """Counts of one drain."""
 
-    Attributes:
-        items: leases worked on.
-        answers: calls that came back with something to read.
-        failures: calls that did not.
-        stopped: "" where the queue is empty, else `signal`, `max_items` or `max_seconds`.
-    """
-
-    items: int
-    answers: int
-    failures: int
-    stopped: str
+    items: int  # leases worked on
+    answers: int  # calls that came back with something to read
+    failures: int  # calls that did not
+    stopped: str  # "" where the queue is empty, else `signal`, `max_items` or `max_seconds`
 
 
 class Drain:
     """One drain: any number of workers in this process, beside any number of others on the same queue.
 
-    Args:
-        context: shared by the workers.
-        workers: most calls in flight at once.
-        stop: set it, and every worker ends after its current call.
-        max_items: leases after which it stops; None for no limit.
-        max_seconds: time after which it stops.
+    It makes at most `workers` calls at once. Once `stop` is set, every worker ends after its current call.
     """
 
     def __init__(
@@ -81,10 +69,7 @@ class Drain:
             EndpointError: the endpoint cannot be used, or was away for too long.
             QueueError: the database failed.
         """
-        threads = [
-            threading.Thread(target=self._worker, args=(number,), name=f"docyard-drain-{number}")
-            for number in range(self._workers)
-        ]
+        threads = [threading.Thread(target=self._worker, args=(number,)) for number in range(self._workers)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -192,14 +177,17 @@ class Drain:
         reclaimed = self._reclaim()
         if decide_answered(engine, now) or reclaimed:
             return True
+        pending = items.c.state == ItemState.PENDING.value
+        in_call = (items.c.state == ItemState.LEASED.value) & (items.c.code == ItemCode.IN_CALL.value)
         with reading(engine) as connection:
-            due = _next_due(connection)
-            pending = _anything_pending(connection)
-        if not pending and self._caller.judge(idle=True):
+            due = connection.scalar(sa.select(sa.func.min(items.c.not_before)).where(pending))
+            over = connection.scalar(sa.select(sa.func.min(items.c.lease_until)).where(in_call))
+        if due is None and self._caller.judge(idle=True):
             return True
-        if due is None:
+        times = [time for time in (due, over) if time is not None]
+        if not times:
             return False
-        self._wait(max((due - now) / SECOND, 0.02))
+        self._wait(max((min(times) - now) / SECOND, 0.02))
         return True
 
     def _wait(self, seconds: float) -> None:
@@ -209,18 +197,3 @@ class Drain:
     def _count(self, name: str, by: int = 1) -> None:
         with self._lock:
             self._counts[name] += by
-
-
-def _anything_pending(connection: sa.Connection) -> bool:
-    pending = sa.select(items.c.item_key).where(items.c.state == ItemState.PENDING.value)
-    return connection.execute(pending.limit(1)).first() is not None
-
-
-def _next_due(connection: sa.Connection) -> int | None:
-    """The time the next item is due or its lease over, in microseconds; None where no item is pending or in a call."""
-    due = sa.select(sa.func.min(items.c.not_before)).where(items.c.state == ItemState.PENDING.value)
-    over = sa.select(sa.func.min(items.c.lease_until)).where(
-        items.c.state == ItemState.LEASED.value, items.c.code == ItemCode.IN_CALL.value
-    )
-    times = [time for time in (connection.scalar(due), connection.scalar(over)) if time is not None]
-    return min(times) if times else None

@@ -30,14 +30,8 @@ _PROXY_SCHEMES = ("http", "https")
 class Endpoint:
     """An endpoint that can be asked from several threads.
 
-    Args:
-        base_url: up to where /chat/completions follows.
-        api_key: "" for none.
-        timeout_seconds: for a whole call, however slowly the answer trickles in.
-
-    Attributes:
-        host: of the endpoint.
-        route: the host, and the proxy on the way to it.
+    `base_url` ends where /chat/completions follows; `timeout_seconds` are for a whole call, however slowly the answer
+    trickles in.
 
     Raises:
         ConfigError: no requests can be made with this URL, key, or the proxies and certificates of the environment.
@@ -48,9 +42,7 @@ class Endpoint:
         self.route = route_to(base_url)
         self.host = self.route.host
         self._timeout = timeout_seconds
-        headers = {"Content-Type": "application/json"}
-        if api_key:
-            headers["Authorization"] = f"Bearer {api_key}"
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {api_key}"} if api_key else {})
         try:
             httpx.URL(self._url)
             # Redirects are not followed: they would carry texts elsewhere. The environment's certificates are used,
@@ -72,7 +64,6 @@ class Endpoint:
             ) from None
 
     def close(self) -> None:
-        """Ends its connections."""
         self._client.close()
 
     def ask(self, body: bytes) -> Any:
@@ -89,12 +80,8 @@ class Endpoint:
                 f"no request can be sent to {self.route} ({type(error).__name__}); check llm.base_url and the key"
             ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.ProxyError) as error:
-            raise CallFailedError(
-                ItemCode.RETRY_CONNECTION,
-                f"not_reached_{type(error).__name__}",
-                words=str(error),
-                costs_attempt=False,  # nothing of the document was sent
-            ) from None
+            name = f"not_reached_{type(error).__name__}"  # nothing of the document was sent
+            raise CallFailedError(ItemCode.RETRY_CONNECTION, name, words=str(error), costs_attempt=False) from None
         except httpx.TimeoutException:
             raise CallFailedError(ItemCode.RETRY_TIMEOUT, "timeout", perhaps_billed=True) from None
         except Exception as error:  # a transport fails in many ways
@@ -143,29 +130,19 @@ def _read(status: int, headers: Mapping[str, str], content: bytes) -> Any:
 
 @dataclass(frozen=True)
 class Route:
-    """The real way of a request's bytes: directly to the endpoint, or by a proxy.
+    """The real way of a request's bytes: directly to the endpoint, or by a proxy."""
 
-    Attributes:
-        host: of the endpoint, with its port if it has one.
-        proxy: URL of the proxy, which may hold a password; "" where there is none.
-    """
-
-    host: str
-    proxy: str
+    host: str  # of the endpoint, with its port if it has one
+    proxy: str  # a URL, which may hold a password; "" for none
 
     def __str__(self) -> str:
-        """Names the host, and the proxy without its password."""
         if not self.proxy:
             return self.host
         return f"{self.host} by the proxy {urlsplit(self.proxy).netloc.rpartition('@')[2]}"
 
 
 def route_to(base_url: str) -> Route:
-    """The way to an endpoint as the environment has it.
-
-    Raises:
-        ConfigError: the URL cannot be one, or the proxy that the environment names cannot be used.
-    """
+    """The way to an endpoint as the environment has it."""
     try:
         parts = urlsplit(base_url)
         host, netloc = parts.hostname or "", parts.netloc.rpartition("@")[2]
@@ -174,11 +151,10 @@ def route_to(base_url: str) -> Route:
         raise ConfigError("llm.base_url: expected a URL such as https://llm.example/v1; this one cannot be") from None
     if is_loopback(host) or _excepted(host, port):
         return Route(netloc, "")
-    for variable in (f"{parts.scheme}_proxy", "all_proxy"):
-        for name in (variable, variable.upper()):
-            value = os.environ.get(name, "").strip()
-            if value:
-                return Route(netloc, _checked(name, value))
+    names = (f"{parts.scheme}_proxy", f"{parts.scheme}_proxy".upper(), "all_proxy", "ALL_PROXY")
+    for name in names:
+        if value := os.environ.get(name, "").strip():
+            return Route(netloc, _checked(name, value))
     return Route(netloc, "")
 
 
@@ -204,14 +180,11 @@ def _excepted(host: str, port: int | None) -> bool:
         entry, wanted_port = _split_port(entry)
         if not entry or (wanted_port is not None and wanted_port != port):
             continue
-        if address is not None:
-            try:
-                if address in ipaddress.ip_network(entry, strict=False):
-                    return True
-            except ValueError:
-                continue
+        with contextlib.suppress(ValueError):
+            if address is not None and address in ipaddress.ip_network(entry, strict=False):
+                return True
         domain = entry.lstrip("*").strip(".")
-        if domain and (name == domain or name.endswith(f".{domain}")):
+        if address is None and domain and (name == domain or name.endswith(f".{domain}")):
             return True
     return False
 

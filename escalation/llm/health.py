@@ -27,10 +27,7 @@ from schemas.errors import EndpointError
 class Breaker:
     """Counts failures in a row. Shared by the workers of one drain.
 
-    Args:
-        llm: after how many failures to pause, how long, and when to give up.
-        longest_wait: most seconds to wait, whatever the endpoint asks for.
-        clock: seconds that never go back.
+    It waits at most `longest_wait` seconds, whatever the endpoint asks for.
     """
 
     def __init__(self, llm: LlmConfig, longest_wait: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,18 +42,13 @@ class Breaker:
         self.why = ""
 
     def succeeded(self) -> None:
-        """The endpoint answered."""
         with self._lock:
             self._failures, self._until = 0, 0.0
 
     def failed(self, retry_after: float | None, began: float | None = None, why: str = "") -> None:
-        """The endpoint failed.
+        """Counts a failure; `retry_after` are the seconds for which the endpoint asks not to be called.
 
-        Args:
-            retry_after: seconds it asks to be left alone, if it does.
-            began: time the call began. Calls in flight together when the last failure was counted are one
-                failure, not as many as there are workers.
-            why: the failure's code, for the error that may end the work.
+        Calls in flight together, by the time they `began`, are one failure, not as many as there are workers.
         """
         with self._lock:
             now = self._clock()
@@ -82,11 +74,7 @@ class Breaker:
             return self._failures >= self._llm.breaker_failures and long
 
     def check(self, host: str) -> None:
-        """Ends the work where nothing has succeeded for too long.
-
-        Raises:
-            EndpointError: it names the host.
-        """
+        """Raises EndpointError where nothing has succeeded for too long."""
         if self.gave_up():
             minutes = self._llm.max_outage_seconds / 60
             why = f" ({self.why})" if self.why else ""
@@ -106,9 +94,7 @@ class Refusal:
 class Trial:
     """Counts refused calls until something succeeds. Shared by the workers of one drain.
 
-    Args:
-        proven: True once the set-up has succeeded.
-        limit: refused calls in a row that are enough for a verdict.
+    It begins `proven` where the set-up has succeeded before; `limit` refused calls in a row are enough for a verdict.
     """
 
     def __init__(self, proven: bool, limit: int) -> None:
@@ -132,7 +118,6 @@ class Trial:
             return True
 
     def leave(self) -> None:
-        """A call ended, however it did."""
         with self._lock:
             self._under_way -= 1
 
@@ -156,10 +141,8 @@ class Trial:
     def take(self, idle: bool = False) -> list[Refusal]:
         """Takes the refusals that wait for a verdict, where one is due and no other worker is judging them.
 
-        Whoever takes it says `cleared` or `keep` afterwards, or ends the work.
-
-        Args:
-            idle: True where there is nothing else to ask about.
+        A verdict is due earlier where there is nothing else to ask about: `idle`. Whoever takes refusals calls
+        `cleared` or `keep` afterwards, or ends the work.
         """
         with self._lock:
             due = self._of_setup or self._refused >= self._limit or (idle and not self._under_way)
@@ -208,10 +191,7 @@ def rejects(failure: CallFailedError) -> bool:
 def fault_of_setup(host: str, refusals: list[Refusal], n_calls: int) -> EndpointError:
     """The error that ends the work, with what can be done and the endpoint's words, without those of any document.
 
-    Args:
-        host: that refused.
-        refusals: the reasons.
-        n_calls: number of calls it refused since it was first asked; 0 where it has answered before.
+    The host has refused `n_calls` since it was first asked; 0 means that it has answered before.
     """
     last = max(refusals, key=lambda refusal: refusal.failure.of_setup)
     # A model's own words would speak of the document.

@@ -39,43 +39,21 @@ _SAY["json"] = _SAY["schema"]
 
 @dataclass(frozen=True)
 class Prompt:
-    """One request.
+    """One request."""
 
-    Attributes:
-        body: JSON for /chat/completions, as it is sent.
-        hash: SHA-256 of the prompt's version and the body: 64 hexadecimal digits.
-        version: of the prompt, as `prompt_version` has it.
-        options: letter -> label, "" for none of these.
-        max_tokens: most tokens the answer may have.
-        text: the masked document.
-        masked_counts: kind -> number of masked places.
-    """
-
-    body: bytes
-    hash: str
-    version: str
-    options: dict[str, str]
-    max_tokens: int
-    text: str
-    masked_counts: Mapping[str, int]
+    body: bytes  # JSON for /chat/completions, as it is sent
+    hash: str  # SHA-256 of the version and the body: 64 hexadecimal digits
+    version: str  # as `prompt_version` has it
+    options: dict[str, str]  # letter -> label, "" for none of these
+    max_tokens: int  # that the answer may have
+    text: str  # the masked document
+    masked_counts: Mapping[str, int]  # kind -> number of masked places
 
 
 def build_prompt(
-    llm: LlmConfig,
-    labels: Sequence[str],
-    masked_text: str,
-    seed: str,
-    masked_counts: Mapping[str, int] | None = None,
+    llm: LlmConfig, labels: Sequence[str], masked_text: str, seed: str, masked_counts: Mapping[str, int] | None = None
 ) -> Prompt:
-    """Makes the request for one document.
-
-    Args:
-        llm: model, kind of answer, and how much of the text is sent.
-        labels: the candidates, at least one.
-        masked_text: the document.
-        seed: decides the order of the options; the same seed gives the same request.
-        masked_counts: kind -> number of masked places.
-    """
+    """Makes the request for one document; the same `seed` gives the same order of the options."""
     choices = [*labels[:MAX_CANDIDATES], NONE]
     random.Random(hashlib.sha256(seed.encode()).digest()).shuffle(choices)
     options = dict(zip(ascii_uppercase, choices, strict=False))
@@ -84,18 +62,13 @@ def build_prompt(
     described = {NONE: _NONE_OF_THESE} | {label.label: f"{label.label}: {label.description}" for label in llm.labels}
     listed = "\n".join(f"{letter}. {described.get(label, label)}" for letter, label in options.items())
     context = f"{llm.context}\n\n" if llm.context else ""
-    request: dict[str, Any] = {
-        "model": llm.model,
-        "messages": [
-            {"role": "system", "content": _SYSTEM + _SAY[llm.answer]},
-            {
-                "role": "user",
-                "content": f"{context}Options:\n{listed}\n\n=== document {mark} ===\n{text}\n"
-                f"=== end of document {mark} ===\n\nThe letter of the best option:",
-            },
-        ],
-        **request_settings(llm),
-    }
+    question = (
+        f"{context}Options:\n{listed}\n\n=== document {mark} ===\n{text}\n"
+        f"=== end of document {mark} ===\n\nThe letter of the best option:"
+    )
+    system = {"role": "system", "content": _SYSTEM + _SAY[llm.answer]}
+    request: dict[str, Any] = {"model": llm.model, "messages": [system, {"role": "user", "content": question}]}
+    request |= request_settings(llm)
     if llm.answer == "schema":
         request["response_format"] = _schema(list(options))
     body = json.dumps(request, ensure_ascii=False).encode("utf-8", "replace")
@@ -132,16 +105,6 @@ def prompt_version(llm: LlmConfig) -> str:
 
 
 def _schema(letters: list[str]) -> dict[str, Any]:
-    return {
-        "type": "json_schema",
-        "json_schema": {
-            "name": "choice",
-            "strict": True,
-            "schema": {
-                "type": "object",
-                "properties": {"answer": {"type": "string", "enum": letters}},
-                "required": ["answer"],
-                "additionalProperties": False,
-            },
-        },
-    }
+    answer = {"answer": {"type": "string", "enum": letters}}
+    schema = {"type": "object", "properties": answer, "required": ["answer"], "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "choice", "strict": True, "schema": schema}}

@@ -29,7 +29,7 @@ from escalation.llm.work import Caller, make_prompt, wait_seconds
 from escalation.masking.masker import UnmaskableError
 from escalation.tables import calls, qualifications
 from models.classifier import Classifier
-from models.evaluation.intervals import exact_lower_bound
+from models.evaluation.intervals import exact_lower_bound, exact_upper_bound
 from schemas.codes import CallStatus, EventAction, ItemCode, RouteReason
 from schemas.errors import ConfigError, EndpointError, InputError
 
@@ -51,16 +51,12 @@ class LabelledText:
 
 @dataclass(frozen=True)
 class Qualified:
-    """The result of a qualification.
-
-    Attributes:
-        unanswered: texts on which the backend gave no valid answer; they count as the small model has them.
-    """
+    """The result of a qualification."""
 
     backend: str
     bundle: str
     fit: Fit
-    unanswered: int
+    unanswered: int  # texts without a valid answer, which count as the small model has them
 
 
 def escalated_texts(classifier: Classifier, texts: Sequence[str], gold: Sequence[str]) -> list[LabelledText]:
@@ -86,8 +82,7 @@ def qualify(
 ) -> Qualified | None:
     """Asks about every text, fits the vote, and records it; texts that were asked about before cost nothing.
 
-    Returns:
-        The result; None where `stop` was set: it ends after the calls in flight, keeps their answers, records nothing.
+    Returns None where `stop` was set: it ends after the calls in flight, keeps their answers, records nothing.
 
     Raises:
         InputError: fewer texts than can be told apart.
@@ -116,25 +111,16 @@ def qualify(
         LabelledVote(row.gold, row.candidates, answer.label if answer else None, answer.scores if answer else {})
         for row, answer in zip(rows, answers, strict=True)
     ]
-    fit = fit_vote(votes, context.config.llm.max_error)
-    bundle = classifier.bundle.reference
-    _record(context, fit, bundle, data_sha256)
-    return Qualified(context.backend.name, bundle, fit, sum(answer is None for answer in answers))
-
-
-def _record(context: DrainContext, fit: Fit, bundle: str, data_sha256: str) -> None:
-    now = context.clock()
-    row = {
-        "backend": context.backend.name,
-        "prompt_version": prompt_version(context.config.llm),
-        "bundle": bundle,
-        "data_sha256": data_sha256,
-        "max_error": context.config.llm.max_error,
-        **asdict(fit),
-    }
+    max_error, now = context.config.llm.max_error, context.clock()
+    fit = fit_vote(votes, max_error)
+    backend, bundle = context.backend.name, classifier.bundle.reference
+    version = prompt_version(context.config.llm)
+    about = {"backend": backend, "prompt_version": version, "bundle": bundle, "data_sha256": data_sha256}
+    row = {**about, "max_error": max_error, **asdict(fit)}
     with transaction(context.engine) as connection:
         connection.execute(sa.insert(qualifications).values(at=now, **row))
         append_event(connection, Event("operator", EventAction.BACKEND_QUALIFIED, None, row), now)
+    return Qualified(backend, bundle, fit, sum(answer is None for answer in answers))
 
 
 def _ask_unless_stopped(caller: Caller, stop: threading.Event, row: LabelledText) -> Answer | None:
@@ -177,13 +163,13 @@ def _ask(caller: Caller, stop: threading.Event, row: LabelledText) -> Answer | N
 def _open(caller: Caller, stop: threading.Event, prompt: Prompt) -> Answer | str | None:
     """An earlier answer to the same, or the id of a new call, which `trial.leave` ends; None after a stop."""
     for _ in range(_WAITS):
-        entered = False
-        while not entered:
-            if stop.is_set():
-                return None
+        while not stop.is_set():
             pause = caller.enter()
-            entered = not pause
+            if not pause:
+                break
             stop.wait(pause)
+        else:
+            return None
         opened = None
         try:
             opened = _open_now(caller.context, prompt)
@@ -212,60 +198,35 @@ def _open_now(context: DrainContext, prompt: Prompt) -> Answer | str | None:
 
 def _forget_own_loss(connection: sa.Connection, prompt: Prompt, too_old: int, now: int) -> None:
     """A call of an earlier qualification that was killed belongs to no item, so that no lease tells its end."""
-    connection.execute(
-        sa.update(calls)
-        .where(
-            calls.c.prompt_hash == prompt.hash,
-            calls.c.purpose == "qualify",
-            calls.c.status == CallStatus.RESERVED.value,
-            calls.c.started_at < too_old,
-        )
-        .values(status=CallStatus.LOST.value, finished_at=now)
-    )
+    mine = (calls.c.prompt_hash == prompt.hash) & (calls.c.purpose == "qualify")
+    under_way = (calls.c.status == CallStatus.RESERVED.value) & (calls.c.started_at < too_old)
+    lost = sa.update(calls).where(mine, under_way).values(status=CallStatus.LOST.value, finished_at=now)
+    connection.execute(lost)
 
 
 @dataclass(frozen=True)
 class LabelledVote:
-    """The answers of both on one labelled text.
+    """The answers of both on one labelled text."""
 
-    Attributes:
-        gold: the right label, perhaps none of the candidates.
-        candidates: the small model's labels with their confidence, best first.
-        answer: the LLM's label, "" for none of the candidates; None where it gave no valid answer.
-        scores: its probabilities, or {}.
-    """
-
-    gold: str
-    candidates: tuple[tuple[str, float], ...]
-    answer: str | None
-    scores: Mapping[str, float]
+    gold: str  # the right label, perhaps none of the candidates
+    candidates: tuple[tuple[str, float], ...]  # the small model's, with their confidence, best first
+    answer: str | None  # the LLM's label, "" for none of the candidates; None where it gave no valid answer
+    scores: Mapping[str, float]  # its probabilities, or {}
 
 
 @dataclass(frozen=True)
 class Fit:
-    """The proven quality of the vote.
+    """The proven quality of the vote."""
 
-    Attributes:
-        n: texts.
-        small_correct: of which the small model has right by itself.
-        combined_correct: of which the combined vote has right, each by a weight learned on other texts.
-        gain: the difference as a share of n.
-        gain_low: lower end of its 95% interval, from the texts on which the two differ.
-        gain_high: upper end.
-        weight: learned on all texts.
-        min_confidence: least confidence from which on errors are bounded; None where nothing may be settled.
-        coverage: share of n that reaches it.
-    """
-
-    n: int
-    small_correct: int
-    combined_correct: int
-    gain: float
-    gain_low: float
+    n: int  # texts
+    small_correct: int  # of which the small model has right by itself
+    combined_correct: int  # of which the combined vote has right, each by a weight learned on other texts
+    gain: float  # the difference as a share of n
+    gain_low: float  # of its 95% interval, from the texts on which the two differ
     gain_high: float
-    weight: float
-    min_confidence: float | None
-    coverage: float
+    weight: float  # learned on all texts
+    min_confidence: float | None  # least one from which on errors are bounded; None where nothing may be settled
+    coverage: float  # share of n that reaches it
 
 
 def fit_vote(rows: Sequence[LabelledVote], max_error: float) -> Fit:
@@ -286,31 +247,17 @@ def fit_vote(rows: Sequence[LabelledVote], max_error: float) -> Fit:
     gains = sum(now and not before for before, now in zip(small, both, strict=True))
     losses = sum(before and not now for before, now in zip(small, both, strict=True))
     low, high = gain_interval(gains, losses, n)
-    may_settle = [row.answer not in (None, NONE) for row in rows]
-    threshold, reached = None, 0
-    if low > 0:
-        confident = [
-            (confidence, right) for (_, confidence), right, may in zip(judged, both, may_settle, strict=True) if may
-        ]
-        threshold, reached = choose_threshold(confident, max_error)
-    return Fit(
-        n=n,
-        small_correct=sum(small),
-        combined_correct=sum(both),
-        gain=(gains - losses) / n,
-        gain_low=low,
-        gain_high=high,
-        weight=learn_weight(rows),
-        min_confidence=threshold,
-        coverage=reached / n,
-    )
+    answered = zip(rows, judged, both, strict=True)
+    may_settle = [(confidence, right) for row, (_, confidence), right in answered if row.answer not in (None, NONE)]
+    threshold, reached = choose_threshold(may_settle, max_error) if low > 0 else (None, 0)
+    weight = learn_weight(rows)
+    return Fit(n, sum(small), sum(both), (gains - losses) / n, low, high, weight, threshold, reached / n)
 
 
 def learn_weight(rows: Sequence[LabelledVote]) -> float:
     """The weight under which the right labels are most probable; 0.0 where no row can tell."""
     telling = [row for row in rows if any(label == row.gold for label, _ in row.candidates)]
-    best = max(_WEIGHTS, key=lambda weight: (_log_likelihood(telling, weight), -weight))
-    return float(best)
+    return max(_WEIGHTS, key=lambda weight: (_log_likelihood(telling, weight), -weight))
 
 
 def gain_interval(gains: int, losses: int, n: int) -> tuple[float, float]:
@@ -318,8 +265,7 @@ def gain_interval(gains: int, losses: int, n: int) -> tuple[float, float]:
     differ = gains + losses
     if not differ:
         return 0.0, 0.0
-    low = exact_lower_bound(gains, differ, 0.025)
-    high = 1.0 - exact_lower_bound(losses, differ, 0.025)
+    low, high = exact_lower_bound(gains, differ, 0.025), exact_upper_bound(gains, differ, 0.025)
     return (2 * low - 1) * differ / n, (2 * high - 1) * differ / n
 
 
@@ -327,11 +273,7 @@ def choose_threshold(confident: Sequence[tuple[float, bool]], max_error: float) 
     """The least confidence down to which errors stay within `max_error` at 95% confidence, and how many reach it.
 
     Thresholds are tried from the strictest down, in steps fixed beforehand, until the first one fails; so that trying
-    several costs nothing.
-
-    Args:
-        confident: pairs of a confidence and True where the label is right.
-        max_error: share, in (0, 1).
+    several costs nothing. Each of `confident` is a confidence and True where the label is right.
     """
     ranked = sorted(confident, key=lambda pair: -pair[0])
     # Fewer rows cannot show it, not even without an error.
@@ -340,8 +282,7 @@ def choose_threshold(confident: Sequence[tuple[float, bool]], max_error: float) 
     for size in range(first, len(ranked) + 1, max(1, len(ranked) // _STEPS)):
         threshold = ranked[size - 1][0]
         accepted = [right for confidence, right in ranked if confidence >= threshold]
-        right = sum(accepted)
-        if 1.0 - exact_lower_bound(right, len(accepted), 0.05) > max_error:
+        if exact_upper_bound(accepted.count(False), len(accepted), 0.05) > max_error:
             break
         chosen, reached = threshold, len(accepted)
     return chosen, reached

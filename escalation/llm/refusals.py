@@ -11,8 +11,9 @@ import email.utils
 import json
 import math
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import KW_ONLY, dataclass
+from functools import partial
 from typing import Any
 
 from schemas.codes import ItemCode
@@ -66,47 +67,25 @@ class Usage:
 NO_USAGE = Usage()
 
 
+@dataclass(eq=False, repr=False)
 class CallFailedError(Exception):
-    """The call gave no answer that can be used.
+    """The call gave no answer that can be used."""
 
-    Attributes:
-        code: the item's next step, or the reason for which people take over.
-        error: a short code for the record.
-        http_status: if there was one.
-        retry_after: seconds the endpoint asks to wait, or None.
-        perhaps_billed: True where it may have cost something all the same.
-        words: the endpoint's own, cut; they may quote the document.
-        of_setup: True where no document can be the reason.
-        advice: an operator's remedy, if it happens with every document.
-        costs_attempt: True where it counts as one of the item's attempts.
-        usage: the tokens of an answer that was refused.
-    """
+    code: ItemCode  # the item's next step, or the reason for which people take over
+    error: str  # a short code for the record
+    _: KW_ONLY
+    http_status: int | None = None
+    retry_after: float | None = None  # seconds the endpoint asks to wait
+    perhaps_billed: bool = False  # it may have cost something all the same
+    words: str = ""  # the endpoint's own, cut; they may quote the document
+    of_setup: bool = False  # no document can be the reason
+    advice: str = ""  # an operator's remedy, if it happens with every document
+    costs_attempt: bool = True
+    usage: Usage = NO_USAGE  # of an answer that was refused
 
-    usage = NO_USAGE
-
-    def __init__(
-        self,
-        code: ItemCode,
-        error: str,
-        *,
-        http_status: int | None = None,
-        retry_after: float | None = None,
-        perhaps_billed: bool = False,
-        words: str = "",
-        of_setup: bool = False,
-        advice: str = "",
-        costs_attempt: bool = True,
-    ) -> None:
-        super().__init__(error)
-        self.code = code
-        self.error = error
-        self.http_status = http_status
-        self.retry_after = retry_after
-        self.perhaps_billed = perhaps_billed
-        self.words = storable(words)
-        self.of_setup = of_setup
-        self.advice = advice
-        self.costs_attempt = costs_attempt
+    def __post_init__(self) -> None:
+        super().__init__(self.error)  # never the words, which tracebacks would show
+        self.words = storable(self.words)
 
     @property
     def refuses(self) -> bool:
@@ -151,51 +130,29 @@ def http_failure(status: int, headers: Mapping[str, str], content: bytes) -> Cal
         payload = json.loads(content)
     except (ValueError, RecursionError):
         payload = None
-    return failure_of(status, headers, payload, words_of(payload, content))
+    return failure_of(status, headers, payload, content)
 
 
 def error_inside(payload: Any, headers: Mapping[str, str]) -> CallFailedError | None:
     """The failure that `{"error": …}` stands for in a response that claims success; None where there is none."""
     error = payload.get("error") if isinstance(payload, dict) else None
-    if not error:
-        return None
-    return failure_of(status_of_error(error), headers, payload, words_of(payload))
+    return failure_of(status_of_error(error), headers, payload) if error else None
 
 
-def failure_of(status: int, headers: Mapping[str, str], payload: Any, words: str) -> CallFailedError:
-    """The failure that a status stands for.
-
-    Args:
-        status: not 200.
-        headers: of the response.
-        payload: its body, decoded; None where it is not JSON.
-        words: the message in it.
-    """
+def failure_of(status: int, headers: Mapping[str, str], payload: Any, content: bytes = b"") -> CallFailedError:
+    """The failure that a status other than 200 stands for; `payload` is the decoded body, None if it is not JSON."""
+    words = words_of(payload, content)
     wait = seconds_to_wait(headers, payload, words)
+    failed = partial(CallFailedError, http_status=status, words=words)
     if status in _OVERLOADED and wait is not None:
-        return CallFailedError(
-            ItemCode.RETRY_RATE_LIMITED,
-            "rate_limited",
-            http_status=status,
-            retry_after=wait,
-            words=words,
-            costs_attempt=False,
-        )
+        return failed(ItemCode.RETRY_RATE_LIMITED, "rate_limited", retry_after=wait, costs_attempt=False)
     said = f"{words} {_dumped(payload)}".lower()
     if status == 429 and not any(word in said for word in _QUOTA_WORDS):
-        return CallFailedError(ItemCode.RETRY_RATE_LIMITED, "rate_limited", http_status=status, words=words)
+        return failed(ItemCode.RETRY_RATE_LIMITED, "rate_limited")
     if status >= 500 or status in _LATER_STATUSES:
-        return CallFailedError(
-            ItemCode.RETRY_SERVER_ERROR, "server_error", http_status=status, retry_after=wait, words=words
-        )
-    return CallFailedError(
-        ItemCode.REQUEST_REJECTED,
-        "request_rejected",
-        http_status=status,
-        words=words,
-        of_setup=status in _SETUP_STATUSES or status == 429,
-        advice=_advice(status, said),
-    )
+        return failed(ItemCode.RETRY_SERVER_ERROR, "server_error", retry_after=wait)
+    of_setup = status in _SETUP_STATUSES or status == 429
+    return failed(ItemCode.REQUEST_REJECTED, "request_rejected", of_setup=of_setup, advice=_advice(status, said))
 
 
 def words_of(payload: Any, content: bytes = b"") -> str:
@@ -234,13 +191,10 @@ def seconds_to_wait(headers: Mapping[str, str], payload: Any, words: str) -> flo
     "try again in 6m0s", and `x-ratelimit-reset-*` and its kin as durations or times.
     """
     named = {name.lower(): value.strip() for name, value in headers.items()}
-    found = _number(named.get("retry-after-ms", ""))
-    if found is not None:
-        return max(0.0, found / 1000)
-    for value in (_retry_after(named), _retry_info(payload), _in_words(words), _reset(named)):
-        if value is not None:
-            return max(0.0, value)
-    return None
+    millis = _number(named.get("retry-after-ms", ""))
+    given = millis / 1000 if millis is not None else None
+    asked = (given, _retry_after(named), _retry_info(payload), _in_words(words), _reset(named))
+    return next((max(0.0, seconds) for seconds in asked if seconds is not None), None)
 
 
 def _advice(status: int, said: str) -> str:
@@ -326,15 +280,13 @@ def _reset(named: Mapping[str, str]) -> float | None:
             continue
         seconds = _duration(value)
         seconds = _number(value) if seconds is None else seconds
-        when = _iso_date(value) if seconds is None else None
-        if when is not None:
+        if seconds is None and (when := _iso_date(value)):
             seconds = when.timestamp()
         if seconds is not None and seconds > _A_TIME:
             seconds = seconds / 1000 if seconds > 1000 * _A_TIME else seconds
             seconds -= datetime.datetime.now(datetime.UTC).timestamp()
         if seconds is not None:
-            used_up = named.get(name.replace("reset", "remaining")) in ("0", "0.0")
-            resets[used_up].append(seconds)
+            resets[named.get(name.replace("reset", "remaining")) in ("0", "0.0")].append(seconds)
     return max(resets[True] or resets[False], default=None)
 
 
@@ -352,17 +304,15 @@ def _duration(value: str) -> float | None:
     return sum(float(number) * _UNITS[unit.lower()] for number, unit in _DURATION.findall(value))
 
 
-def _date(value: str) -> datetime.datetime | None:
+def _date(
+    value: str, read: Callable[[str], datetime.datetime] = email.utils.parsedate_to_datetime
+) -> datetime.datetime | None:
     try:
-        when = email.utils.parsedate_to_datetime(value)
+        when = read(value)
     except (ValueError, OverflowError, TypeError, IndexError):
         return None
     return when if when.tzinfo else None
 
 
 def _iso_date(value: str) -> datetime.datetime | None:
-    try:
-        when = datetime.datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return when if when.tzinfo else None
+    return _date(value, datetime.datetime.fromisoformat)

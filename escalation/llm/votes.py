@@ -13,7 +13,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from escalation.database import is_postgresql, reading, transaction
+from escalation.database import reading, transaction
 from escalation.events import Event, append_event
 from escalation.items import move_item
 from escalation.llm.prompt import NONE
@@ -27,30 +27,19 @@ _FLOOR = 1e-4
 
 @dataclass(frozen=True)
 class Qualification:
-    """A backend's proven quality on labelled texts, together with one bundle.
+    """A backend's proven quality on labelled texts, together with one bundle."""
 
-    Attributes:
-        weight: weight of the LLM's log probabilities relative to the small model's.
-        min_confidence: least combined confidence that settles an item; None if it settles nothing.
-    """
-
-    weight: float
-    min_confidence: float | None
+    weight: float  # of the LLM's log probabilities, relative to the small model's
+    min_confidence: float | None  # least combined one that settles an item; None if it settles nothing
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The decision on an answered item.
+    """The decision on an answered item."""
 
-    Attributes:
-        code: LLM_VOTE, or the reason that people decide.
-        label: the best label by the combined vote; "" for none of the candidates.
-        confidence: the vote's share for it.
-    """
-
-    code: ItemCode
-    label: str
-    confidence: float
+    code: ItemCode  # LLM_VOTE, or the reason that people decide
+    label: str  # the best by the combined vote; "" for none of the candidates
+    confidence: float  # the vote's share for it
 
 
 def llm_shares(answer: str, scores: Mapping[str, float], labels: Sequence[str]) -> dict[str, float]:
@@ -102,25 +91,15 @@ def find_qualification(
     """The backend's last proof with this prompt and bundle; None for the embedded model, which never settles."""
     if backend.startswith(EMBEDDED):
         return None
-    row = connection.execute(
-        sa.select(qualifications.c.weight, qualifications.c.min_confidence)
-        .where(
-            qualifications.c.backend == backend,
-            qualifications.c.prompt_version == prompt_version,
-            qualifications.c.bundle == bundle,
-        )
-        .order_by(qualifications.c.at.desc())
-        .limit(1)
-    ).one_or_none()
+    found = sa.select(qualifications).filter_by(backend=backend, prompt_version=prompt_version, bundle=bundle)
+    row = connection.execute(found.order_by(qualifications.c.at.desc()).limit(1)).one_or_none()
     return None if row is None else Qualification(row.weight, row.min_confidence)
 
 
 def decide_item(connection: sa.Connection, key: str, now: int) -> bool:
     """Weighs the stored answer of one item; False where the item is no longer answered."""
     answered = sa.select(items).where(items.c.item_key == key, items.c.state == ItemState.ANSWERED.value)
-    if is_postgresql(connection):
-        answered = answered.with_for_update()
-    item = connection.execute(answered).mappings().one_or_none()
+    item = connection.execute(answered.with_for_update()).mappings().one_or_none()
     if item is None:
         return False
     call = connection.execute(sa.select(calls).where(calls.c.call_id == item["call_id"])).mappings().one()
@@ -134,13 +113,8 @@ def decide_item(connection: sa.Connection, key: str, now: int) -> bool:
     if settled:
         columns |= {"settled_label": found.label, "settled_by": call["backend"], "settled_at": now}
     move_item(connection, key, found.code, now, expected=[ItemState.ANSWERED], **columns)
-    details = {
-        "code": found.code.value,
-        "label": found.label,
-        "confidence": round(found.confidence, 6),
-        "call_id": call["call_id"],
-        "backend": call["backend"],
-    }
+    details = {"code": found.code.value, "label": found.label, "confidence": round(found.confidence, 6)}
+    details |= {"call_id": call["call_id"], "backend": call["backend"]}
     action = EventAction.ITEM_SETTLED if settled else EventAction.ITEM_TO_REVIEW
     append_event(connection, Event("drain", action, key, details), now)
     return True

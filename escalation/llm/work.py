@@ -53,11 +53,7 @@ _GIVEN_UP = (ItemCode.ANSWERS_REFUSED, ItemCode.ENDPOINT_FAILED, ItemCode.REQUES
 def make_prompt(
     config: DrainConfig, masker: Masker, text: str, candidates: Sequence[tuple[str, float]], seed: str
 ) -> Prompt:
-    """Masks a text and makes the request about it.
-
-    Raises:
-        UnmaskableError: it must not leave.
-    """
+    """Masks a text and makes the request about it; raises UnmaskableError where the text must not leave."""
     masked = masker.mask(text, config.llm.max_text_chars)
     return build_prompt(config.llm, [label for label, _ in candidates], masked.text, seed, masked.counts)
 
@@ -84,12 +80,7 @@ def prepare(context: DrainContext, item: Item) -> Prompt | None:
 def open_or_reuse(context: DrainContext, item: Item, prompt: Prompt, until: int, again_at: int) -> tuple[str, str]:
     """Reserves a call for a leased item; or moves the item on where none is needed, allowed or possible now.
 
-    Args:
-        context: of the worker.
-        item: leased.
-        prompt: the request.
-        until: new end of the lease.
-        again_at: when to look again if somebody else is asking the very same.
+    The lease then ends at `until`. Where somebody else is asking the very same, the item is due at `again_at`.
 
     Returns:
         OPEN and the id of the call to make; CAP_IN_USE and "" where others' calls must end first, the item still
@@ -135,10 +126,7 @@ def put_back(context: DrainContext, item: Item, code: ItemCode = ItemCode.HANDED
 
 
 def record(context: DrainContext, call_id: str, outcome: Answer | CallFailedError, item: Item | None = None) -> None:
-    """Records what a call came to, and moves its item on.
-
-    After a refusal the item stays leased, until it is known whose fault that is: see `book_refusal`.
-    """
+    """Records the outcome of a call and moves its item on; a refused item stays leased until `book_refusal`."""
     now = context.clock()
     with transaction(context.engine) as connection:
         moved_to = None
@@ -153,11 +141,13 @@ def record(context: DrainContext, call_id: str, outcome: Answer | CallFailedErro
         if item is None or not kept:
             return
         if isinstance(outcome, Answer):
-            _append_call(connection, item, call_id, CallStatus.ANSWERED, "", now)
+            details = {"call_id": call_id, "status": CallStatus.ANSWERED.value}
+        else:
+            status = CallStatus.REFUSED if isinstance(outcome, RefusedAnswerError) else CallStatus.FAILED
+            details = {"call_id": call_id, "status": status.value, "error": outcome.error}
+        append_event(connection, Event("drain", EventAction.CALL_FINISHED, item.item_key, details), now)
+        if isinstance(outcome, Answer):
             decide_item(connection, item.item_key, now)
-            return
-        status = CallStatus.REFUSED if isinstance(outcome, RefusedAnswerError) else CallStatus.FAILED
-        _append_call(connection, item, call_id, status, outcome.error, now)
         _append_given_up(connection, item, call_id, moved_to, now)
 
 
@@ -177,13 +167,7 @@ def book_refusal(context: DrainContext, refusal: Refusal) -> None:
 
 
 def wait_seconds(context: DrainContext, attempts: int, asked: float | None) -> float:
-    """Seconds to leave a prompt alone after a failed call.
-
-    Args:
-        context: with the bounds.
-        attempts: failed calls before this one.
-        asked: the wait that the endpoint asks for, or None.
-    """
+    """Seconds until a prompt is sent again, after `attempts` failed calls and one that `asked` to wait, or not."""
     queue = context.config.queue
     wait = queue.retry_seconds * (0.5 + context.jitter())
     # Longer than asked, so that others come first once the endpoint may be asked again.
@@ -191,14 +175,7 @@ def wait_seconds(context: DrainContext, attempts: int, asked: float | None) -> f
 
 
 class Caller:
-    """Makes calls for any number of threads, as far as the health of the endpoint and of the set-up allows it.
-
-    Args:
-        context: with the endpoint.
-
-    Attributes:
-        trial: of the configured set-up, which is over where it has ever succeeded.
-    """
+    """Makes calls for any number of threads, as far as the health of the endpoint and of the set-up allows it."""
 
     def __init__(self, context: DrainContext) -> None:
         assert context.endpoint is not None
@@ -244,8 +221,7 @@ class Caller:
     def judge(self, idle: bool = False) -> bool:
         """Decides whose fault the refused calls are, where that is due; False where it is not.
 
-        Args:
-            idle: True where there is nothing else to ask about.
+        `idle` means that there is nothing else to ask about.
 
         Raises:
             EndpointError: they are the set-up's fault, and no further call can succeed; their items are pending again.
@@ -280,7 +256,6 @@ class Caller:
                 put_back(self.context, refusal.item)
 
     def fault_of_setup(self, refusals: list[Refusal]) -> DocyardError:
-        """The error that ends the work."""
         return fault_of_setup(self._endpoint.host, refusals, self.trial.n_refused())
 
     def _ask(self, prompt: Prompt, call_id: str, item: Item | None) -> Answer | CallFailedError:
@@ -332,7 +307,6 @@ class Caller:
 
 
 def _finish(connection: sa.Connection, item: Item, code: ItemCode, now: int) -> None:
-    """Ends the work on a leased item, in people's hands or dead."""
     if move_leased(connection, item, code, now):
         action = EventAction.ITEM_DEAD if code is ItemCode.ERASED else EventAction.ITEM_TO_REVIEW
         append_event(connection, Event("drain", action, item.item_key, {"code": code.value}), now)
@@ -371,11 +345,6 @@ def _always_waits(connection: sa.Connection, item: Item, failure: CallFailedErro
     others = sa.select(sa.func.count()).where(calls.c.item_key != item.item_key, calls.c.finished_at >= since)
     n_answered = connection.scalar(others.where(calls.c.status == CallStatus.ANSWERED.value)) or 0
     return n_answered > 0 and (connection.scalar(others.where(told)) or 0) <= n_answered
-
-
-def _append_call(connection: sa.Connection, item: Item, call_id: str, status: CallStatus, error: str, now: int) -> None:
-    details = {"call_id": call_id, "status": status.value} | ({"error": error} if error else {})
-    append_event(connection, Event("drain", EventAction.CALL_FINISHED, item.item_key, details), now)
 
 
 def _append_given_up(connection: sa.Connection, item: Item, call_id: str, code: ItemCode | None, now: int) -> None:

@@ -45,17 +45,11 @@ NameRecogniser = Callable[[str], Iterable[tuple[int, int]]]
 
 @dataclass(frozen=True)
 class MaskedText:
-    """A text that may leave, and what was taken out of it.
+    """A text that may leave, and what was taken out of it."""
 
-    Attributes:
-        text: with placeholders such as [EMAIL_1]; the same value has the same one.
-        values: placeholder -> what stood there. Kept in memory only.
-        counts: kind -> how many places were masked.
-    """
-
-    text: str
-    values: Mapping[str, str] = field(default_factory=dict)
-    counts: Mapping[str, int] = field(default_factory=dict)
+    text: str  # with placeholders such as [EMAIL_1]; the same value has the same one
+    values: Mapping[str, str] = field(default_factory=dict)  # by placeholder; kept in memory only
+    counts: Mapping[str, int] = field(default_factory=dict)  # kind -> masked places
 
 
 class UnmaskableError(Exception):
@@ -84,9 +78,7 @@ class Masker:
     def mask(self, text: str, most: int | None = None) -> MaskedText:
         """Replaces what is found by placeholders; with masking off, returns the text as it is.
 
-        Args:
-            text: of a document.
-            most: number of characters wanted; a value cut at the end is masked whole. None for all.
+        At `most` so many characters of the text are wanted; a value cut at the end is masked whole.
 
         Raises:
             UnmaskableError: the recogniser of names failed.

@@ -32,13 +32,16 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
 def exact_lower_bound(successes: int, trials: int, tail: float) -> float:
     """The exact lower confidence bound of a share: that under which as many successes have the probability `tail`.
 
-    The upper bound of a share is 1 less the lower bound of the failures.
-
     Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934.
     """
     from scipy.special import betaincinv  # takes a noticeable part of a second to load, and few need it
 
     return float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
+
+
+def exact_upper_bound(successes: int, trials: int, tail: float) -> float:
+    """The exact upper confidence bound of a share: 1 less the lower bound of the failures."""
+    return 1.0 - exact_lower_bound(trials - successes, trials, tail)
 
 
 def paired_loss_interval(lost: int, gained: int, n_rows: int) -> tuple[float, float]:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta
 
+from models.evaluation.intervals import exact_upper_bound
 from models.scores import score_logits
 from schemas.errors import ConfigError
 
 _TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 200))
-_CONFIDENCE = 0.95
+_ERROR_TAIL = 0.05  # of the one-sided bound
 
 
 def fit_temperature(logits: npt.NDArray[np.float32], label_ids: npt.NDArray[np.int64]) -> float:
@@ -162,8 +162,6 @@ def choose_first_tier(
         encoder_right: (n,) bool.
         encoder_accepted: (n,) bool, whether the policy accepts its answer.
         in_scope: (n,) bool, whether the text belongs to any label.
-
-    Source of the bound: Clopper and Pearson, "The Use of Confidence or Fiducial Limits", 1934.
     """
     order = np.argsort(-confidence, kind="stable")
     ordered = confidence[order]
@@ -181,14 +179,9 @@ def choose_first_tier(
                 answered=round((last + 1) / len(confidence), 4),
                 errors=int(errors[last]),
                 encoder_errors=int(allowed[last]),
-                error_bound_95=round(_upper_bound(int(errors[last]), last + 1), 5),
+                error_bound_95=round(exact_upper_bound(int(errors[last]), last + 1, _ERROR_TAIL), 5),
             )
     return chosen
-
-
-def _upper_bound(errors: int, rows: int) -> float:
-    """One-sided, by Clopper and Pearson."""
-    return 1.0 if errors >= rows else float(beta.ppf(_CONFIDENCE, errors + 1, rows - errors))
 
 
 def policy_toml(

@@ -90,10 +90,10 @@ def test_fifty_injections_change_no_label_outside_the_policy_and_leak_nothing(
     assert {call["answer"] for call in rows_of(queue, calls)} <= ALLOWED | {None, ""}
 
 
-def test_an_honest_model_answers_injections_like_any_document(queue: sa.Engine) -> None:
-    with scripted_llm(ScriptedLlm(choose=lambda request: "delivery")) as llm:
-        config = drain_config(llm.url)
-        qualify(queue, backend_name(config.llm))
-        put(queue, injections())
-        drain(queue, config, workers=4)
+def test_an_honest_model_answers_injections_like_any_document(queue: sa.Engine, llm: ScriptedLlm) -> None:
+    llm.choose = lambda request: "delivery"
+    config = drain_config(llm.url)
+    qualify(queue, backend_name(config.llm))
+    put(queue, injections())
+    drain(queue, config, workers=4)
     assert {row["settled_label"] for row in rows_of(queue)} == {"delivery"}

@@ -23,7 +23,7 @@ from models.classifier import Classifier
 from schemas.drain_config import QueueConfig
 from schemas.errors import EndpointError
 from tests.support.forked import start_docyard
-from tests.support.scripted_llm import Request, ScriptedLlm, scripted_llm
+from tests.support.scripted_llm import Request, ScriptedLlm
 from tests.support.small_drains import MODEL, drain_config, rows_of
 from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
 
@@ -40,12 +40,6 @@ def classifier(tiny_bundle: Path) -> Iterator[Classifier]:
     loaded = Classifier(load_bundle(tiny_bundle))
     yield loaded
     loaded.close()
-
-
-@pytest.fixture
-def llm() -> Iterator[ScriptedLlm]:
-    with scripted_llm() as script:
-        yield script
 
 
 @pytest.fixture

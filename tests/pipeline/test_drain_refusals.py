@@ -7,7 +7,6 @@ import threading
 import time
 from collections import Counter
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,12 +21,16 @@ from tests.support.small_drains import calls_of, codes_of, drain, drain_config, 
 
 pytestmark = pytest.mark.databases("sqlite")
 
+Reply = tuple[int, str, dict[str, str]]
+
 POISON = "now DROP TABLE customers please"
 BLOCKED = (403, '{"error": {"message": "blocked: DROP TABLE found"}}', {})
 
 
-def poisoned(word: str) -> Any:
-    return lambda request: word if "DROP TABLE" in request.document else "answer"
+def refuse(llm: ScriptedLlm, reply: Reply, about: str = "DROP TABLE") -> None:
+    """Gives this reply to every request about such a document."""
+    llm.replies = {"no": reply}
+    llm.behaviour = lambda request: "no" if about in request.document else "answer"
 
 
 def put_poison(queue: sa.Engine, *keys: str) -> None:
@@ -43,13 +46,12 @@ def once_more(queue: sa.Engine) -> None:
 
 @pytest.mark.parametrize(("status", "workers"), [(403, 1), (403, 4), (400, 4), (404, 4), (413, 4), (422, 4), (451, 4)])
 def test_a_status_for_one_document_is_a_matter_of_that_document_and_the_rest_is_answered(
-    queue: sa.Engine, status: int, workers: int
+    queue: sa.Engine, llm: ScriptedLlm, status: int, workers: int
 ) -> None:
-    script = ScriptedLlm(behaviour=poisoned("blocked"), replies={"blocked": (status, *BLOCKED[1:])})
-    with scripted_llm(script) as llm:
-        put_items(queue, 12)
-        put_poison(queue, "k00007")
-        drain(queue, drain_config(llm.url), workers=workers)
+    refuse(llm, (status, *BLOCKED[1:]))
+    put_items(queue, 12)
+    put_poison(queue, "k00007")
+    drain(queue, drain_config(llm.url), workers=workers)
     codes = codes_of(queue)
     assert codes.pop("k00007") == "request_rejected"
     assert set(codes.values()) == {"backend_unqualified"}
@@ -62,35 +64,34 @@ def test_a_status_for_one_document_is_a_matter_of_that_document_and_the_rest_is_
 
 @pytest.mark.parametrize("reply", [BLOCKED, (405, "", {}), (302, "", {"Location": "https://blocked.example"})])
 def test_documents_that_are_refused_at_the_front_do_not_keep_the_others_from_being_asked(
-    queue: sa.Engine, reply: tuple[int, str, dict[str, str]]
+    queue: sa.Engine, llm: ScriptedLlm, reply: Reply
 ) -> None:
-    script = ScriptedLlm(behaviour=poisoned("blocked"), replies={"blocked": reply})
-    with scripted_llm(script) as llm:
-        put_items(queue, 20)
-        put_poison(queue, *(f"k{i:05}" for i in range(7)))
-        drain(queue, drain_config(llm.url), workers=3)
+    refuse(llm, reply)
+    put_items(queue, 20)
+    put_poison(queue, *(f"k{i:05}" for i in range(7)))
+    drain(queue, drain_config(llm.url), workers=3)
     assert Counter(codes_of(queue).values()) == {"backend_unqualified": 13, "request_rejected": 7}
     assert sum(row["purpose"] == "probe" for row in rows_of(queue, calls)) == 1
 
 
 def test_a_queue_of_only_refused_documents_goes_to_people_where_a_made_up_document_is_answered(
-    queue: sa.Engine,
+    queue: sa.Engine, llm: ScriptedLlm
 ) -> None:
-    script = ScriptedLlm(behaviour=poisoned("blocked"), replies={"blocked": BLOCKED})
-    with scripted_llm(script) as llm:
-        put_items(queue, 2)
-        put_poison(queue, "k00000", "k00001")
-        drain(queue, drain_config(llm.url))
+    refuse(llm, BLOCKED)
+    put_items(queue, 2)
+    put_poison(queue, "k00000", "k00001")
+    drain(queue, drain_config(llm.url))
     assert set(codes_of(queue).values()) == {"request_rejected"}
 
 
-def test_a_drain_that_ends_says_what_the_endpoint_said_but_nothing_of_a_document(queue: sa.Engine) -> None:
+def test_a_drain_that_ends_says_what_the_endpoint_said_but_nothing_of_a_document(
+    queue: sa.Engine, llm: ScriptedLlm
+) -> None:
     said = "Unsupported: 'max_tokens', use 'max_completion_tokens'; in 'DROP TABLE customers'"
-    script = ScriptedLlm(behaviour=lambda request: "no", replies={"no": (400, json.dumps({"error": said}), {})})
-    with scripted_llm(script) as llm:
-        put_items(queue, 20, text=POISON)
-        with pytest.raises(EndpointError) as ended:
-            drain(queue, drain_config(llm.url), workers=8)
+    refuse(llm, (400, json.dumps({"error": said}), {}), "")
+    put_items(queue, 20, text=POISON)
+    with pytest.raises(EndpointError) as ended:
+        drain(queue, drain_config(llm.url), workers=8)
     assert "use 'max_completion_tokens'" in str(ended.value)
     assert "llm.max_tokens_field" in str(ended.value)
     assert "customers" not in str(ended.value)
@@ -118,55 +119,60 @@ PAGE = "<html><title>Log in</title></html>"
     ],
 )
 def test_what_every_first_call_comes_back_with_is_the_fault_of_the_setup(
-    queue: sa.Engine, reply: tuple[int, str, dict[str, str]], says: str
+    queue: sa.Engine, llm: ScriptedLlm, reply: Reply, says: str
 ) -> None:
-    with scripted_llm(ScriptedLlm(behaviour=lambda request: "no", replies={"no": reply})) as llm:
-        put_items(queue, 40)
-        with pytest.raises(EndpointError) as ended:
-            drain(queue, drain_config(llm.url), workers=4)
+    refuse(llm, reply, "")
+    put_items(queue, 40)
+    with pytest.raises(EndpointError) as ended:
+        drain(queue, drain_config(llm.url), workers=4)
     assert says in str(ended.value)
     assert 1 <= len(llm.log) <= 5 + 1
     assert {row["state"] for row in rows_of(queue)} == {"pending"}
     assert sum(row["nanos"] for row in rows_of(queue, spend)) == sum(row["cost_nanos"] for row in rows_of(queue, calls))
 
 
-def test_few_items_are_tried_again_before_a_bad_answer_is_the_fault_of_the_setup(queue: sa.Engine) -> None:
+def test_few_items_are_tried_again_before_a_bad_answer_is_the_fault_of_the_setup(
+    queue: sa.Engine, llm: ScriptedLlm
+) -> None:
     words = iter(["chatty", "chatty"])
-    with scripted_llm(ScriptedLlm(behaviour=lambda request: next(words, "answer"))) as llm:
-        put_items(queue, 1)
-        drain(queue, drain_config(llm.url))
+    llm.behaviour = lambda request: next(words, "answer")
+    put_items(queue, 1)
+    drain(queue, drain_config(llm.url))
     assert set(codes_of(queue).values()) == {"backend_unqualified"}
     assert rows_of(queue)[0]["refusals"] == 2
 
 
-def test_a_limit_that_comes_before_a_verdict_leaves_the_items_and_says_why(queue: sa.Engine) -> None:
-    with scripted_llm(ScriptedLlm(behaviour=lambda request: "400")) as llm:
-        put_items(queue, 4)
-        with pytest.raises(EndpointError, match="the first 2 calls"):
-            drain(queue, drain_config(llm.url), workers=1, max_items=2)
+def test_a_limit_that_comes_before_a_verdict_leaves_the_items_and_says_why(queue: sa.Engine, llm: ScriptedLlm) -> None:
+    llm.behaviour = lambda request: "400"
+    put_items(queue, 4)
+    with pytest.raises(EndpointError, match="the first 2 calls"):
+        drain(queue, drain_config(llm.url), workers=1, max_items=2)
     assert sorted(codes_of(queue).values()) == ["handed_back", "handed_back", "loaded", "loaded"]
 
 
-def test_a_key_that_is_revoked_later_costs_no_item_and_a_made_up_document_tells(queue: sa.Engine) -> None:
-    with scripted_llm(ScriptedLlm(behaviour=lambda request: "answer" if len(llm.log) < 10 else "401")) as llm:
-        put_items(queue, 40)
-        with pytest.raises(EndpointError, match=r"even a made-up document.*DOCYARD_LLM_API_KEY"):
-            drain(queue, drain_config(llm.url), workers=1)
-        assert len(llm.log) == 10 + 5 + 1
-        assert set(codes_of(queue).values()) == {"backend_unqualified", "handed_back", "loaded"}
-        llm.behaviour = lambda request: "answer"
-        drain(queue, drain_config(llm.url))
+def test_a_key_that_is_revoked_later_costs_no_item_and_a_made_up_document_tells(
+    queue: sa.Engine, llm: ScriptedLlm
+) -> None:
+    llm.behaviour = lambda request: "answer" if len(llm.log) < 10 else "401"
+    put_items(queue, 40)
+    with pytest.raises(EndpointError, match=r"even a made-up document.*DOCYARD_LLM_API_KEY"):
+        drain(queue, drain_config(llm.url), workers=1)
+    assert len(llm.log) == 10 + 5 + 1
+    assert set(codes_of(queue).values()) == {"backend_unqualified", "handed_back", "loaded"}
+    llm.behaviour = lambda request: "answer"
+    drain(queue, drain_config(llm.url))
     assert set(codes_of(queue).values()) == {"backend_unqualified"}
 
 
-def test_many_refused_documents_in_a_row_do_not_end_a_drain_whose_setup_works(queue: sa.Engine) -> None:
-    script = ScriptedLlm(behaviour=poisoned("blocked"), replies={"blocked": BLOCKED})
-    with scripted_llm(script) as llm:
-        config = drain_config(llm.url)
-        prove(queue, config)
-        put_items(queue, 20)
-        put_poison(queue, *(f"k{i:05}" for i in range(12)))
-        drain(queue, config, workers=2)
+def test_many_refused_documents_in_a_row_do_not_end_a_drain_whose_setup_works(
+    queue: sa.Engine, llm: ScriptedLlm
+) -> None:
+    refuse(llm, BLOCKED)
+    config = drain_config(llm.url)
+    prove(queue, config)
+    put_items(queue, 20)
+    put_poison(queue, *(f"k{i:05}" for i in range(12)))
+    drain(queue, config, workers=2)
     assert Counter(codes_of(queue).values()) == {"request_rejected": 12, "backend_unqualified": 8}
     probes = [row for row in rows_of(queue, calls) if row["purpose"] == "probe"]
     assert 1 <= len(probes) <= 3
@@ -175,23 +181,23 @@ def test_many_refused_documents_in_a_row_do_not_end_a_drain_whose_setup_works(qu
 
 
 @pytest.mark.parametrize("change", [{"max_tokens_field": "max_completion_tokens"}, {"model": "other"}])
-def test_another_setting_is_on_trial_again(queue: sa.Engine, change: dict[str, str]) -> None:
-    with scripted_llm(ScriptedLlm(behaviour=lambda request: "400")) as llm:
-        config = drain_config(llm.url)
-        prove(queue, config)
-        put_items(queue, 20)
-        with pytest.raises(EndpointError, match="the first 5 calls"):
-            drain(queue, replace(config, llm=replace(config.llm, **change)))
+def test_another_setting_is_on_trial_again(queue: sa.Engine, llm: ScriptedLlm, change: dict[str, str]) -> None:
+    llm.behaviour = lambda request: "400"
+    config = drain_config(llm.url)
+    prove(queue, config)
+    put_items(queue, 20)
+    with pytest.raises(EndpointError, match="the first 5 calls"):
+        drain(queue, replace(config, llm=replace(config.llm, **change)))
 
 
-def test_another_key_is_on_trial_again(queue: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    with scripted_llm(ScriptedLlm(behaviour=lambda request: "401")) as llm:
-        config = drain_config(llm.url)
-        prove(queue, config)
-        monkeypatch.setenv("DOCYARD_LLM_API_KEY", "another")
-        put_items(queue, 20)
-        with pytest.raises(EndpointError, match="the first call with this key"):
-            drain(queue, config)
+def test_another_key_is_on_trial_again(queue: sa.Engine, llm: ScriptedLlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    llm.behaviour = lambda request: "401"
+    config = drain_config(llm.url)
+    prove(queue, config)
+    monkeypatch.setenv("DOCYARD_LLM_API_KEY", "another")
+    put_items(queue, 20)
+    with pytest.raises(EndpointError, match="the first call with this key"):
+        drain(queue, config)
     assert "another" not in repr(rows_of(queue, calls))
 
 
@@ -219,15 +225,13 @@ QUOTA_WORDS = '{"error": {"message": "You exceeded your current quota, please ch
         (200, '{"error": {"code": 429, "message": "try again in 100ms"}}', {}),
     ],
 )
-def test_whoever_names_when_to_come_back_costs_no_attempt(
-    queue: sa.Engine, reply: tuple[int, str, dict[str, str]]
-) -> None:
-    script = ScriptedLlm(behaviour=lambda r: "later" if len(llm.log) < 4 else "answer", replies={"later": reply})
-    with scripted_llm(script) as llm:
-        put_items(queue, 2)
-        config = drain_config(llm.url)
-        config = replace(config, llm=replace(config.llm, breaker_failures=10))
-        drain(queue, config, workers=2)
+def test_whoever_names_when_to_come_back_costs_no_attempt(queue: sa.Engine, llm: ScriptedLlm, reply: Reply) -> None:
+    llm.behaviour = lambda r: "later" if len(llm.log) < 4 else "answer"
+    llm.replies = {"later": reply}
+    put_items(queue, 2)
+    config = drain_config(llm.url)
+    config = replace(config, llm=replace(config.llm, breaker_failures=10))
+    drain(queue, config, workers=2)
     assert set(codes_of(queue).values()) == {"backend_unqualified"}
     assert {row["attempts"] for row in rows_of(queue)} == {0}
     assert {row["error"] for row in calls_of(queue)} == {None, "rate_limited"}
@@ -259,14 +263,13 @@ def test_calls_that_were_under_way_together_are_one_refusal(queue: sa.Engine) ->
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_item_that_others_are_answered_beside_and_that_waits_for_ever_comes_to_an_end(
-    queue: sa.Engine, workers: int
+    queue: sa.Engine, llm: ScriptedLlm, workers: int
 ) -> None:
-    script = ScriptedLlm(behaviour=poisoned("later"), replies={"later": (429, "{}", {"Retry-After": "0"})})
-    with scripted_llm(script) as llm:
-        put_items(queue, 3)
-        put_poison(queue, "k00000")
-        config = drain_config(llm.url, queue=QueueConfig(lease_seconds=2.0, retry_seconds=0.05, max_attempts=1))
-        drain(queue, config, workers=workers)
+    refuse(llm, (429, "{}", {"Retry-After": "0"}))
+    put_items(queue, 3)
+    put_poison(queue, "k00000")
+    config = drain_config(llm.url, queue=QueueConfig(lease_seconds=2.0, retry_seconds=0.05, max_attempts=1))
+    drain(queue, config, workers=workers)
     assert codes_of(queue) == {
         "k00000": "endpoint_failed",
         "k00001": "backend_unqualified",
@@ -274,13 +277,12 @@ def test_an_item_that_others_are_answered_beside_and_that_waits_for_ever_comes_t
     }
 
 
-def test_a_rate_that_is_far_too_low_for_the_workers_costs_no_attempt(queue: sa.Engine) -> None:
-    script = ScriptedLlm(replies={"later": (429, "{}", {"Retry-After": "0"})})
-    script.behaviour = lambda request: "later" if len(script.log) % 16 else "answer"
-    with scripted_llm(script) as llm:
-        put_items(queue, 8)
-        config = drain_config(llm.url, queue=QueueConfig(lease_seconds=2.0, retry_seconds=0.001, max_attempts=1))
-        drain(queue, config, workers=8)
+def test_a_rate_that_is_far_too_low_for_the_workers_costs_no_attempt(queue: sa.Engine, llm: ScriptedLlm) -> None:
+    llm.replies = {"later": (429, "{}", {"Retry-After": "0"})}
+    llm.behaviour = lambda request: "later" if len(llm.log) % 16 else "answer"
+    put_items(queue, 8)
+    config = drain_config(llm.url, queue=QueueConfig(lease_seconds=2.0, retry_seconds=0.001, max_attempts=1))
+    drain(queue, config, workers=8)
     assert set(codes_of(queue).values()) == {"backend_unqualified"}
     told = Counter(row["item_key"] for row in calls_of(queue) if row["error"] == "rate_limited")
     assert max(told.values()) > 4
@@ -300,16 +302,15 @@ def test_an_endpoint_that_is_not_reached_costs_no_attempt(queue: sa.Engine) -> N
 @pytest.mark.parametrize("answer", ["letter", "schema", "json"])
 @pytest.mark.parametrize("content", ["[" * 100_000, '{"answer": ' + "9" * 5000 + "}", "\ud800\x00" * 9, "{}" * 9999])
 def test_an_answer_that_breaks_readers_is_a_refused_answer_of_its_item(
-    queue: sa.Engine, answer: str, content: str
+    queue: sa.Engine, llm: ScriptedLlm, answer: str, content: str
 ) -> None:
     bomb = json.dumps({"choices": [{"message": {"content": content}}], "usage": {"prompt_tokens": 1e400}})
-    script = ScriptedLlm(behaviour=poisoned("bomb"), replies={"bomb": (200, bomb, {})})
-    with scripted_llm(script) as llm:
-        config = drain_config(llm.url)
-        config = replace(config, llm=replace(config.llm, answer=answer))
-        put_items(queue, 3)
-        put_poison(queue, "k00000")
-        drain(queue, config)
+    refuse(llm, (200, bomb, {}))
+    config = drain_config(llm.url)
+    config = replace(config, llm=replace(config.llm, answer=answer))
+    put_items(queue, 3)
+    put_poison(queue, "k00000")
+    drain(queue, config)
     codes = codes_of(queue)
     assert codes.pop("k00000") == "answers_refused"
     assert set(codes.values()) == {"backend_unqualified"}

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,12 +38,6 @@ def template(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def warehouse(template: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(template, tmp_path / "warehouse"))
-
-
-@pytest.fixture
-def llm() -> Iterator[ScriptedLlm]:
-    with scripted_llm() as script:
-        yield script
 
 
 def write_config(folder: Path, llm: ScriptedLlm, more: str = "") -> Path:

@@ -67,59 +67,24 @@ def opened(url: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
+_DOCUMENT = {"run_date": "2026-11-22", "document_type": "ticket", "bundle": "tickets@0123456789ab", "label": "delivery"}
+_DOCUMENT |= {"run_id": "20261122-120000-abcdef", "route_reason": "low_confidence", "tier": "encoder"}
+_DOCUMENT |= {"candidates": '[["delivery",0.5],["billing",0.3],["account",0.2]]', "source_uri": "tickets.jsonl"}
+_NUMBERS = {"confidence": 0.5, "threshold": 0.9, "familiarity": 3.0, "priority": 1.0, "n_tokens": 5, "source_offset": 0}
+_NOTHING = dict.fromkeys(("parent_id", "parent_start", "parent_end", "received_at", "metadata"))
+_PENDING = {"state": "pending", "code": "loaded", "attempts": 0, "refusals": 0, "losses": 0, "truncated": False}
+_TIMES = dict.fromkeys(("loaded_at", "state_at", "not_before"), NOON)
+
+
 def item_row(key: str, **columns: Any) -> dict[str, Any]:
     """A pending item, as loading writes it."""
-    return {
-        "item_key": key,
-        "run_date": "2026-11-22",
-        "document_type": "ticket",
-        "document_id": f"id-{key}",
-        "content_hash": key,
-        "bundle": "tickets@0123456789ab",
-        "run_id": "20261122-120000-abcdef",
-        "text": f"text of {key}",
-        "label": "delivery",
-        "confidence": 0.5,
-        "candidates": '[["delivery",0.5],["billing",0.3],["account",0.2]]',
-        "route_reason": "low_confidence",
-        "threshold": 0.9,
-        "familiarity": 3.0,
-        "tier": "encoder",
-        "n_tokens": 5,
-        "truncated": False,
-        "parent_id": None,
-        "parent_start": None,
-        "parent_end": None,
-        "received_at": None,
-        "metadata": None,
-        "source_uri": "tickets.jsonl",
-        "source_offset": 0,
-        "loaded_at": NOON,
-        "priority": 1.0,
-        "state": "pending",
-        "code": "loaded",
-        "state_at": NOON,
-        "not_before": NOON,
-        "attempts": 0,
-        "refusals": 0,
-        "losses": 0,
-        **columns,
-    }
+    own = {"item_key": key, "document_id": f"id-{key}", "content_hash": key, "text": f"text of {key}"}
+    return {**own, **_DOCUMENT, **_NUMBERS, **_NOTHING, **_PENDING, **_TIMES, **columns}
 
 
 def call_row(call_id: str, key: str | None, **columns: Any) -> dict[str, Any]:
     """A call that is under way."""
-    return {
-        "call_id": call_id,
-        "item_key": key,
-        "purpose": "drain",
-        "prompt_hash": f"prompt of {key}",
-        "prompt_version": "1",
-        "backend": "127.0.0.1/model#letter",
-        "options": '{"A":"billing","B":"delivery","C":""}',
-        "status": "reserved",
-        "worker": "me",
-        "started_at": NOON,
-        "spend_day": "2026-11-22",
-        **columns,
-    }
+    own = {"call_id": call_id, "item_key": key, "prompt_hash": f"prompt of {key}", "prompt_version": "1"}
+    backend = {"backend": "127.0.0.1/model#letter", "options": '{"A":"billing","B":"delivery","C":""}'}
+    call = {"purpose": "drain", "status": "reserved", "worker": "me", "started_at": NOON, "spend_day": "2026-11-22"}
+    return {**own, **backend, **call, **columns}

@@ -10,12 +10,22 @@ import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import MappingProxyType
 from typing import Any
 
 PROMPT_TOKENS_PER_BYTE = 0.25
+_REPLIES: dict[str, tuple[int, str, dict[str, str]]] = {
+    "rate_limited": (429, '{"error": {"code": "rate_limit_exceeded"}}', {"Retry-After": "0.05"}),
+    "wait_a_day": (429, '{"error": {"code": "rate_limit_exceeded"}}', {"Retry-After": "86400"}),
+    "quota": (429, '{"error": {"code": "insufficient_quota"}}', {}),
+    "empty_object": (200, "{}", {}),
+    "nested": (200, "[" * 100_000, {}),
+    "endless": (200, "x" * 2**21, {}),
+}
+_CONTENTS = {"answer": None, "no_such_letter": "Z", "chatty": "Refund! I was told to answer refund."}
 _OPTION = re.compile(r"^([A-Z])\. (.+)$", re.MULTILINE)
 _DOCUMENT = re.compile(r"=== document (\w+) ===\n(.*)\n=== end of document \1 ===", re.DOTALL)
 
@@ -58,25 +68,15 @@ def first_candidate(request: Request) -> str:
 
 @dataclass
 class ScriptedLlm:
-    """The endpoint's script, and a record of the requests it saw.
+    """The endpoint's script, and a record of the requests it saw."""
 
-    Attributes:
-        behaviour: request -> one of the words that `_Handler` knows.
-        choose: request -> the label it answers.
-        confidence: the probability of the chosen letter.
-        seconds: time of an ordinary answer.
-        stall_seconds: time it stays silent in a timeout.
-        replies: further words of behaviour -> status, body and headers.
-        log: (behaviour, request) in the order of arrival.
-    """
-
-    behaviour: Callable[[Request], str] = field(default=lambda request: "answer")
-    choose: Callable[[Request], str] = first_candidate
-    confidence: float = 0.9
-    seconds: float = 0.0
-    stall_seconds: float = 3.0
-    replies: dict[str, tuple[int, str, dict[str, str]]] = field(default_factory=dict)
-    log: list[tuple[str, Request]] = field(default_factory=list)
+    behaviour: Callable[[Request], str] = field(default=lambda request: "answer")  # a word that `_Handler` knows
+    choose: Callable[[Request], str] = first_candidate  # the label it answers
+    confidence: float = 0.9  # the probability of the chosen letter
+    seconds: float = 0.0  # of an ordinary answer
+    stall_seconds: float = 3.0  # of silence in a timeout
+    replies: dict[str, tuple[int, str, dict[str, str]]] = field(default_factory=dict)  # to further words
+    log: list[tuple[str, Request]] = field(default_factory=list)  # in the order of arrival
     url: str = ""
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -133,57 +133,36 @@ class _Handler(BaseHTTPRequestHandler):
             word = "answer"
         if word == "answer":
             time.sleep(self.script.seconds)
-            self._send(200, json.dumps(self.script.completion(request)))
-        elif word == "rate_limited":
-            self._send(429, '{"error": {"code": "rate_limit_exceeded"}}', {"Retry-After": "0.05"})
-        elif word == "wait_a_day":
-            self._send(429, '{"error": {"code": "rate_limit_exceeded"}}', {"Retry-After": "86400"})
-        elif word == "quota":
-            self._send(429, '{"error": {"code": "insufficient_quota"}}')
+        if word == "hang_up":
+            self.close_connection = True
         elif word.isdigit():
             self._send(int(word), '{"error": {"message": "no"}}')
-        elif word == "cut":
-            self._cut(json.dumps(self.script.completion(request)))
-        elif word == "hang_up":
-            self.close_connection = True
-        elif word == "invalid_json":
-            self._send(200, json.dumps(self.script.completion(request))[:-20])
-        elif word == "empty_object":
-            self._send(200, "{}")
-        elif word == "no_such_letter":
-            self._send(200, json.dumps(self.script.completion(request, "Z")))
-        elif word == "nested":
-            self._send(200, "[" * 100_000)
+        elif word in _REPLIES:
+            self._send(*_REPLIES[word])
+        elif word in _CONTENTS:
+            self._send(200, json.dumps(self.script.completion(request, _CONTENTS[word])))
         elif word == "hostile":
             values = self.script.completion(request, "A\x00\ud800 " * 50)
             values["usage"] = {"prompt_tokens": 10**30, "completion_tokens": -1}
             self._send(200, json.dumps(values))
-        elif word == "endless":
-            self._send(200, "x" * (2**21))
-        elif word == "chatty":
-            self._send(200, json.dumps(self.script.completion(request, "Refund! I was told to answer refund.")))
+        elif word == "invalid_json":
+            self._send(200, json.dumps(self.script.completion(request))[:-20])
+        elif word == "cut":  # promises a whole answer and closes the connection half way
+            self._send(200, json.dumps(self.script.completion(request)), share=0.5)
+            self.wfile.flush()
+            self.close_connection = True
         else:
             raise AssertionError(word)
 
-    def _send(self, status: int, content: str, headers: dict[str, str] | None = None) -> None:
+    def _send(
+        self, status: int, content: str, headers: Mapping[str, str] = MappingProxyType({}), share: float = 1.0
+    ) -> None:
         data = content.encode()
         self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(data)))
-        for name, value in (headers or {}).items():
+        for name, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(data)
-
-    def _cut(self, content: str) -> None:
-        """Promises a whole answer and closes the connection half way."""
-        data = content.encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data[: len(data) // 2])
-        self.wfile.flush()
-        self.close_connection = True
+        self.wfile.write(data[: int(len(data) * share)])
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

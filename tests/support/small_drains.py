@@ -48,25 +48,11 @@ def put_items(queue: sa.Engine, n: int, **columns: Any) -> list[str]:
 
 def qualify(queue: sa.Engine, backend: str, bundle: str = BUNDLE, **columns: Any) -> None:
     """As if the backend had shown to be better."""
-    row = {
-        "backend": backend,
-        "prompt_version": prompt_version(LlmConfig()),
-        "bundle": bundle,
-        "at": NOON,
-        "data_sha256": "x",
-        "n": 500,
-        "small_correct": 300,
-        "combined_correct": 400,
-        "gain": 0.2,
-        "gain_low": 0.1,
-        "gain_high": 0.3,
-        "weight": 1.0,
-        "min_confidence": 0.5,
-        "coverage": 0.9,
-        "max_error": 0.05,
-    }
+    row: dict[str, Any] = {"backend": backend, "prompt_version": prompt_version(LlmConfig()), "bundle": bundle}
+    row |= {"at": NOON, "data_sha256": "x", "n": 500, "small_correct": 300, "combined_correct": 400}
+    row |= {"gain": 0.2, "gain_low": 0.1, "gain_high": 0.3, "weight": 1.0, "min_confidence": 0.5}
     with transaction(queue) as connection:
-        connection.execute(sa.insert(qualifications), row | columns)
+        connection.execute(sa.insert(qualifications), row | {"coverage": 0.9, "max_error": 0.05} | columns)
 
 
 def prove(queue: sa.Engine, config: DrainConfig) -> None:
@@ -90,10 +76,7 @@ def drain(queue: sa.Engine, config: DrainConfig, workers: int = 2, key: str = ""
 def rows_of(queue: sa.Engine, table: sa.Table = items) -> list[dict[str, Any]]:
     order = list(table.primary_key.columns)
     with reading(queue) as connection:
-        return [
-            {str(name): value for name, value in row.items()}
-            for row in connection.execute(sa.select(table).order_by(*order)).mappings()
-        ]
+        return [dict(row) for row in connection.execute(sa.select(table).order_by(*order)).mappings()]
 
 
 def codes_of(queue: sa.Engine) -> dict[str, str]:

@@ -68,8 +68,8 @@ def test_it_gives_up_when_nothing_succeeded_for_too_long(breaker: Breaker, clock
     assert breaker.gave_up()
 
 
-REJECTED = Refusal(failure_of(403, {}, None, "no"))
-KEY = Refusal(failure_of(401, {}, None, "no"))
+REJECTED = Refusal(failure_of(403, {}, None, b"no"))
+KEY = Refusal(failure_of(401, {}, None, b"no"))
 NONSENSE = Refusal(RefusedAnswerError("not_an_option", "words of a model"))
 
 

@@ -50,27 +50,26 @@ def test_a_proxy_is_used_and_named_without_its_password(name: str, monkeypatch: 
     assert route.host == "llm.example"
 
 
-@pytest.mark.parametrize("listed", ["*", "llm.example", ".example", "a, LLM.example:443 ,[::1]", "*.example"])
-def test_no_proxy_names_hosts_domains_and_ports(listed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    monkeypatch.setenv("NO_PROXY", listed)
-    assert route_to("https://llm.example:443/v1").proxy == ""
-
-
-@pytest.mark.parametrize("listed", ["127.0.0.1,[::1]", "m.example", "llm.example:8443", "10.0.0.0/8", ",,", "["])
-def test_no_proxy_that_names_others_changes_nothing(listed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
-    monkeypatch.setenv("NO_PROXY", listed)
-    assert route_to("https://llm.example:443/v1").proxy == "http://proxy.example:3128"
+HOST = "llm.example:443"
+NAMED = ("*", "llm.example", ".example", "a, LLM.example:443 ,[::1]", "*.example")
+OTHERS = ("127.0.0.1,[::1]", "m.example", "llm.example:8443", "10.0.0.0/8", ",,", "[")
 
 
 @pytest.mark.parametrize(
-    ("host", "listed"), [("10.1.2.3", "10.0.0.0/8"), ("[fd00::1]", "[fd00::1]"), ("10.1.2.3", "10.1.2.3")]
+    ("host", "listed", "direct"),
+    [
+        *((HOST, listed, True) for listed in NAMED),
+        *((HOST, listed, False) for listed in OTHERS),
+        *(("10.1.2.3", "10.0.0.0/8", True), ("[fd00::1]", "[fd00::1]", True), ("10.1.2.3", "10.1.2.3", True)),
+        *(("10.1.2.3", listed, False) for listed in ("11.0.0.0/8", "2.3", ".3", "a.example")),
+    ],
 )
-def test_no_proxy_names_addresses_and_networks(host: str, listed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
+def test_no_proxy_names_hosts_domains_ports_addresses_and_networks(
+    host: str, listed: str, direct: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
     monkeypatch.setenv("NO_PROXY", listed)
-    assert route_to(f"http://{host}/v1").proxy == ""
+    assert route_to(f"https://{host}/v1").proxy == ("" if direct else "http://proxy.example:3128")
 
 
 @pytest.mark.parametrize(

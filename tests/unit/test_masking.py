@@ -233,8 +233,7 @@ def test_a_recogniser_of_names_finds_what_no_rule_does(with_names: Callable[[str
 
 
 @pytest.mark.parametrize(
-    "body",
-    ["raise ValueError(text)", "return [(0, 10_000)]", "return [(5, 5)]", "return None", "return ['Anna']"],
+    "body", ["raise ValueError(text)", "return [(0, 10_000)]", "return [(5, 5)]", "return None", "return ['Anna']"]
 )
 def test_where_the_recogniser_fails_the_text_does_not_leave(with_names: Callable[[str], Masker], body: str) -> None:
     with pytest.raises(UnmaskableError) as failed:

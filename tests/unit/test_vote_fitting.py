@@ -4,13 +4,7 @@ import random
 
 import pytest
 
-from escalation.llm.qualification import (
-    LabelledVote,
-    choose_threshold,
-    fit_vote,
-    gain_interval,
-    learn_weight,
-)
+from escalation.llm.qualification import LabelledVote, choose_threshold, fit_vote, gain_interval, learn_weight
 from escalation.llm.votes import Qualification, combined, llm_shares, verdict
 from models.evaluation.intervals import exact_lower_bound
 from schemas.codes import ItemCode
