@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,6 @@ def test_parquet_json_csv_and_training_rows_give_the_same_bytes(records: list[di
 @given(_RECORDS)
 def test_without_a_format_parquet_and_json_give_the_same_bytes(records: list[dict[str, Any]]) -> None:
     records = [{"id": str(i)} | record for i, record in enumerate(records)]
-    lines = b"\n".join(orjson.dumps(record) for record in records)
+    lines = "\n".join(map(json.dumps, records)).encode()  # orjson writes small floats with other digits than `repr`
     template = "{merchant} {amount}"
     assert _texts("a.jsonl", lines, template) == _texts("a.parquet", _as_parquet(records), template)
