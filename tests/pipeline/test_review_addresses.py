@@ -13,18 +13,7 @@ from escalation.web import guard
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig, ServerConfig, SessionConfig
 from tests.support.queue_databases import SECOND
-from tests.support.review_cases import (
-    ANNA,
-    BEN,
-    PASSWORD,
-    TWO_PEOPLE,
-    actions,
-    fill,
-    hire,
-    in_review,
-    label,
-    says,
-)
+from tests.support.review_cases import ANNA, BEN, PASSWORD, TWO_PEOPLE, actions, fill, hire, in_review, label, says
 from tests.support.review_pages import Clock, browser, logged_in, send, token
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others

@@ -36,11 +36,7 @@ def browser(
     """A browser that has not logged in."""
     app = make_app(App(engine, config, clock or Clock()))
     return TestClient(
-        app,
-        base_url=HOST,
-        headers={"Sec-Fetch-Site": "same-origin"},
-        follow_redirects=False,
-        client=(address, 50000),
+        app, base_url=HOST, headers={"Sec-Fetch-Site": "same-origin"}, follow_redirects=False, client=(address, 50000)
     )
 
 
