@@ -62,3 +62,12 @@ def token(client: TestClient) -> str:
 def send(client: TestClient, path: str, **form: str) -> httpx.Response:
     """Sends a form as the page would."""
     return client.post(path, data={"csrf": token(client), **form})
+
+
+def holding(
+    engine: sa.Engine, name: str, config: ReviewConfig = CONFIG, clock: Callable[[], int] | None = None
+) -> TestClient:
+    """A browser of a person who has claimed the item `a`."""
+    client = logged_in(engine, name, config, clock)
+    send(client, "/items/a/claim")
+    return client
