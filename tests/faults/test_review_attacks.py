@@ -15,7 +15,17 @@ from escalation.web.rendering import COOKIE
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig, ServerConfig, SessionConfig
 from tests.support.queue_databases import SECOND
-from tests.support.review_cases import EVERYBODY, PASSWORD, TWO_PEOPLE, actions, fill, hire, in_review, review_row
+from tests.support.review_cases import (
+    EVERYBODY,
+    PASSWORD,
+    TWO_PEOPLE,
+    actions,
+    fill,
+    hire,
+    in_review,
+    review_row,
+    staffed,
+)
 from tests.support.review_pages import Clock, browser, holding, log_in, logged_in, send, token
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
@@ -26,9 +36,7 @@ EVIL = "https://evil.example"
 
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
-    hire(queue, with_password=True)
-    fill(queue, in_review("a"), in_review("b"))
-    return queue
+    return staffed(queue, in_review("a"), in_review("b"))
 
 
 POSTS = [

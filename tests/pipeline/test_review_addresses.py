@@ -13,7 +13,19 @@ from escalation.web import guard
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig, ServerConfig, SessionConfig
 from tests.support.queue_databases import SECOND
-from tests.support.review_cases import ANNA, BEN, PASSWORD, TWO_PEOPLE, actions, fill, hire, in_review, label, says
+from tests.support.review_cases import (
+    ANNA,
+    BEN,
+    PASSWORD,
+    TWO_PEOPLE,
+    actions,
+    fill,
+    hire,
+    in_review,
+    label,
+    says,
+    staffed,
+)
 from tests.support.review_pages import Clock, browser, logged_in, send, token
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
@@ -25,10 +37,10 @@ FILTER = "document_type=receipt&code=over_budget"
 
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
-    hire(queue, with_password=True)
     receipt = {"document_type": "receipt", "code": "over_budget"}
-    fill(queue, in_review("a", priority=9.0), in_review("b", **receipt), in_review("c", **receipt), in_review("d"))
-    return queue
+    return staffed(
+        queue, in_review("a", priority=9.0), in_review("b", **receipt), in_review("c", **receipt), in_review("d")
+    )
 
 
 def links(page: str) -> list[str]:

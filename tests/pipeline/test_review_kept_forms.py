@@ -43,6 +43,7 @@ from tests.support.review_cases import (
     label,
     review_row,
     says,
+    staffed,
 )
 from tests.support.review_pages import Clock, browser, holding, log_in, logged_in, send, token
 
@@ -63,10 +64,8 @@ JUDGEMENT = {
 
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
-    hire(queue, with_password=True)
     more = in_review("c", priority=1.0, candidates='[["delivery",0.5],["refund",0.3]]')
-    fill(queue, in_review("a", priority=3.0), in_review("b", priority=2.0), more)
-    return queue
+    return staffed(queue, in_review("a", priority=3.0), in_review("b", priority=2.0), more)
 
 
 def filled_in(page: str) -> dict[str, str]:

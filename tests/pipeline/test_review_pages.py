@@ -20,6 +20,7 @@ from tests.support.review_cases import (
     label,
     review_row,
     says,
+    staffed,
 )
 from tests.support.review_pages import Clock, browser, holding, log_in, logged_in, send, token
 
@@ -32,9 +33,7 @@ DECIDED = {"choice": "label:delivery", "reason": "text_says_so", "comment": ""}
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
     """A queue with everybody in it, and two items."""
-    hire(queue, with_password=True)
-    fill(queue, in_review("a", priority=2.0, text="where is my parcel"), in_review("b"), config=FOUR_EYES)
-    return queue
+    return staffed(queue, in_review("a", priority=2.0, text="where is my parcel"), in_review("b"), config=FOUR_EYES)
 
 
 def test_a_person_logs_in_sees_the_list_and_logs_out(office: sa.Engine) -> None:

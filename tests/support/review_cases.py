@@ -53,6 +53,13 @@ def hire(engine: sa.Engine, *staff: Person, with_password: bool = False) -> None
             connection.execute(sa.update(people).values(password_hash=_CHEAP))
 
 
+def staffed(engine: sa.Engine, *rows: dict[str, Any], config: ReviewConfig = CONFIG) -> sa.Engine:
+    """The queue with everybody in it, who can log in, and the items in review."""
+    hire(engine, with_password=True)
+    fill(engine, *rows, config=config)
+    return engine
+
+
 def label(name: str, comment: str = "") -> Judgement:
     return Judgement(JudgementKind.LABEL, name, JudgementReason.TEXT_SAYS_SO, comment)
 
