@@ -33,7 +33,6 @@ logger = logging.getLogger(__name__)
 _CHUNK = 500
 _DAY = 86_400 * SECOND
 _WAITING = (ItemState.PENDING, ItemState.IN_REVIEW)
-_DECIDED = ("settled_label", "settled_by", "settled_at")
 _PLACE = ("document_type", "document_id", "content_hash", "parent_id", "parent_start", "parent_end")
 # Written out as the index has it, which is used for no other condition.
 _EARLIER = items.alias("earlier")
@@ -271,7 +270,12 @@ def _decisions(
         usable = row["text"] is not None and row["item_key"] in cycles and row["settled_at"] is not None
         if usable and _document(row) not in barred and (oldest is None or row["settled_at"] >= oldest):
             newest[_document(row)] = Decision(
-                row["item_key"], cycles[row["item_key"]], *(row[name] for name in _DECIDED), row["bundle"]
+                row["item_key"],
+                cycles[row["item_key"]],
+                row["settled_label"],
+                row["settled_by"],
+                row["settled_at"],
+                row["bundle"],
             )
     return newest
 
