@@ -238,12 +238,7 @@ def erase(
 
 
 def _erase(
-    engine: Any,
-    warehouse: Path,
-    document_id: str | None,
-    document_type: str | None,
-    days: float | None,
-    dry_run: bool,
+    engine: Any, warehouse: Path, document_id: str | None, document_type: str | None, days: float | None, dry_run: bool
 ) -> Iterator[str]:
     from escalation.clock import now_micros
     from escalation.database import reading, shown
@@ -289,11 +284,7 @@ def _erase(
 @click.option("--training-data", type=PATH, help="Write what people settled here, for `docyard train`.")
 @click.option("--document-type", metavar="TYPE", help="Of the training data.")
 def resolve(
-    warehouse: str,
-    database: str | None,
-    sql_path: Path | None,
-    training_data: Path | None,
-    document_type: str | None,
+    warehouse: str, database: str | None, sql_path: Path | None, training_data: Path | None, document_type: str | None
 ) -> None:
     """Publish settled items as the table `resolutions`.
 

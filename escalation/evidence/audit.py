@@ -227,6 +227,10 @@ EXPORT_COLUMNS: dict[str, str] = {
     "details": "Everything the event holds, as JSON.",
     "hash": "The event's hash in the chain.",
 }
+_AS_STORED = (
+    *("actor", "action", "item_key", "document_id", "document_type", "run_date", "bundle", "model_label"),
+    *("model_confidence", "escalated_because", "llm_backend", "llm_label"),
+)
 _SUFFIXES = (".csv", ".jsonl")
 
 
@@ -259,8 +263,9 @@ def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
     why_reopened = {(row.item_key, row.cycle): row.comment for row in connection.execute(reopened)}
     about = (
         *(items.c.document_id, items.c.document_type, items.c.run_date, items.c.bundle),
-        *(items.c.label.label("model_label"), items.c.confidence, items.c.route_reason),
-        *(calls.c.backend, calls.c.answer),
+        *(items.c.label.label("model_label"), items.c.confidence.label("model_confidence")),
+        items.c.route_reason.label("escalated_because"),
+        *(calls.c.backend.label("llm_backend"), calls.c.answer.label("llm_label")),
     )
     joined = events.outerjoin(items, items.c.item_key == events.c.item_key).outerjoin(
         calls, calls.c.call_id == items.c.call_id
@@ -276,18 +281,7 @@ def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
             yield {
                 "seq": row["seq"],
                 "at": iso_time(row["at"]),
-                "actor": row["actor"],
-                "action": row["action"],
-                "item_key": row["item_key"],
-                "document_id": row["document_id"],
-                "document_type": row["document_type"],
-                "run_date": row["run_date"],
-                "bundle": row["bundle"],
-                "model_label": row["model_label"],
-                "model_confidence": row["confidence"],
-                "escalated_because": row["route_reason"],
-                "llm_backend": row["backend"],
-                "llm_label": row["answer"],
+                **{name: row[name] for name in _AS_STORED},
                 "suggestion": suggestion,
                 "stage": details.get("stage"),
                 "kind": details.get("kind"),

@@ -134,9 +134,7 @@ class Precedents:
         if decision.bundle == row["bundle"] or decision.label in dict(json.loads(row["candidates"])):
             return True
         adopted = sa.select(labels.c.label).where(
-            labels.c.document_type == row["document_type"],
-            labels.c.label == decision.label,
-            labels.c.origin == ADOPTED,
+            labels.c.document_type == row["document_type"], labels.c.label == decision.label, labels.c.origin == ADOPTED
         )
         return connection.scalar(adopted) is not None or decision.label in self._bundle_labels(row)
 
@@ -235,9 +233,7 @@ def list_resting_on(connection: sa.Connection, key: str) -> list[str]:
             (reused_decisions.c.item_key == items.c.item_key) & (reused_decisions.c.cycle == reviews.c.cycle),
         )
         .where(
-            reused_decisions.c.rests_on == key,
-            items.c.code == ItemCode.DECIDED_BEFORE.value,
-            items.c.text.is_not(None),
+            reused_decisions.c.rests_on == key, items.c.code == ItemCode.DECIDED_BEFORE.value, items.c.text.is_not(None)
         )
     )
     return sorted(connection.scalars(found))

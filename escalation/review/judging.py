@@ -280,8 +280,7 @@ def _check_judgement(
     differs = judgement.choice != (JudgementKind.LABEL, review["suggestion"])
     if (differs or judgement.reason is JudgementReason.OTHER) and not judgement.comment:
         raise Refusal(
-            RefusalCode.COMMENT_MISSING,
-            "Say why in a comment: this differs from the suggestion, or gives no reason.",
+            RefusalCode.COMMENT_MISSING, "Say why in a comment: this differs from the suggestion, or gives no reason."
         )
 
 

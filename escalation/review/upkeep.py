@@ -96,8 +96,7 @@ def admit_items(connection: sa.Connection, config: ReviewConfig, now: int) -> in
         sa.select(items, reviews.c.cycle)
         .outerjoin(reviews, reviews.c.item_key == items.c.item_key)
         .where(
-            items.c.state == ItemState.IN_REVIEW.value,
-            reviews.c.item_key.is_(None) | reviews.c.closed_at.is_not(None),
+            items.c.state == ItemState.IN_REVIEW.value, reviews.c.item_key.is_(None) | reviews.c.closed_at.is_not(None)
         )
         .order_by(items.c.item_key)
         .limit(_LIMIT)

@@ -27,10 +27,7 @@ from schemas.review_config import ReviewConfig, ServerConfig
 
 BUSY_SECONDS = 2
 _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-8", "svg": "image/svg+xml"}
-_NOT_HERE = {
-    404: "There is no such page.",
-    405: "This address takes forms; it shows nothing by itself.",
-}
+_NOT_HERE = {404: "There is no such page.", 405: "This address takes forms; it shows nothing by itself."}
 
 
 def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -> None:

@@ -15,8 +15,18 @@ from escalation.web.rendering import COOKIE
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig, ServerConfig, SessionConfig
 from tests.support.queue_databases import SECOND
-from tests.support.review_cases import EVERYBODY, PASSWORD, TWO_PEOPLE, actions, fill, hire, in_review, review_row
-from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
+from tests.support.review_cases import (
+    EVERYBODY,
+    PASSWORD,
+    TWO_PEOPLE,
+    actions,
+    fill,
+    hire,
+    in_review,
+    review_row,
+    staffed,
+)
+from tests.support.review_pages import Clock, browser, holding, log_in, logged_in, send, token
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -26,9 +36,7 @@ EVIL = "https://evil.example"
 
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
-    hire(queue, with_password=True)
-    fill(queue, in_review("a"), in_review("b"))
-    return queue
+    return staffed(queue, in_review("a"), in_review("b"))
 
 
 POSTS = [
@@ -183,8 +191,7 @@ def test_items_are_not_found_by_guessing(office: sa.Engine) -> None:
 
 @pytest.mark.databases("sqlite", "postgresql")
 def test_a_nul_gets_nowhere(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     assert client.get("/items/%00").status_code == 400
     assert client.get("/?suggestion=a%00").status_code == 400
     assert send(client, "/items/a/judge", **{**DECIDED, "comment": "a\0b"}).status_code == 400
@@ -307,8 +314,7 @@ def test_every_answer_carries_the_headers(office: sa.Engine) -> None:
 
 
 def test_no_page_needs_what_the_content_policy_forbids(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     for path in ("/", "/items/a", "/help"):
         page = client.get(path).text
         tags = Tags()

@@ -24,6 +24,7 @@ from tests.support.review_cases import (
     in_review,
     label,
     says,
+    staffed,
 )
 from tests.support.review_pages import Clock, browser, logged_in, send, token
 
@@ -36,10 +37,10 @@ FILTER = "document_type=receipt&code=over_budget"
 
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
-    hire(queue, with_password=True)
     receipt = {"document_type": "receipt", "code": "over_budget"}
-    fill(queue, in_review("a", priority=9.0), in_review("b", **receipt), in_review("c", **receipt), in_review("d"))
-    return queue
+    return staffed(
+        queue, in_review("a", priority=9.0), in_review("b", **receipt), in_review("c", **receipt), in_review("d")
+    )
 
 
 def links(page: str) -> list[str]:

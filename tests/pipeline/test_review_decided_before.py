@@ -27,7 +27,7 @@ from escalation.review.case import read_case
 from escalation.review.decided_before import Precedents
 from escalation.review.judging import learn_labels, reopen
 from escalation.review.upkeep import run_upkeep
-from escalation.review.worklist import Filters, View, claim, worklist
+from escalation.review.worklist import Filters, View, worklist
 from escalation.tables import calls, events, items, reused_decisions, reviews
 from schemas.codes import ADOPTED
 from schemas.drain_config import DrainConfig, QueueConfig
@@ -39,11 +39,11 @@ from tests.support.review_cases import (
     CARO,
     CONFIG,
     DAN,
-    DUE,
     HOUR,
     TWO_PEOPLE,
     actions,
     category,
+    claims,
     fill,
     hire,
     in_review,
@@ -224,8 +224,7 @@ def test_what_somebody_has_in_hand_is_not_settled_meanwhile(decided: sa.Engine) 
     arrives(decided, "c")
     sends_back(decided, "first")
     later = NOON + 2 * DAY
-    with transaction(decided) as connection:
-        claim(connection, DAN, "b", later, DUE)
+    claims(decided, DAN, "b", later)
     says(decided, ANNA, "c", label("account", "the log-in"), later)
     for person in (ANNA, BEN):
         says(decided, person, "first", label("billing", "an invoice"), later)
@@ -283,8 +282,7 @@ def test_one_judgement_settles_every_item_of_the_document_that_waits(queue: sa.E
     pending = in_review("pending", **SAME, state="pending", code="loaded")
     other = in_review("other", **{**SAME, "content_hash": "another text"})
     fill(queue, *waiting, pending, other)
-    with transaction(queue) as connection:
-        claim(connection, BEN, "day 3", NOON, DUE)
+    claims(queue, BEN, "day 3")
     says(queue, ANNA, "day 0", label("billing", "an invoice"), reuse_decisions=True)
     codes = {row["item_key"]: row["code"] for row in rows_of(queue)}
     assert codes.pop("day 0") == "person_decided"

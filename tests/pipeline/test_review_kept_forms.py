@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from escalation.database import is_postgresql, transaction
 from escalation.review.judging import reopen
 from escalation.review.upkeep import run_upkeep
-from escalation.review.worklist import claim, release
+from escalation.review.worklist import release
 from escalation.tables import people
 from escalation.web import app as server
 from escalation.web import pages
@@ -32,10 +32,10 @@ from tests.support.review_cases import (
     BEN,
     CONFIG,
     DAN,
-    DUE,
     HOUR,
     PASSWORD,
     actions,
+    claims,
     fill,
     hire,
     in_review,
@@ -43,8 +43,9 @@ from tests.support.review_cases import (
     label,
     review_row,
     says,
+    staffed,
 )
-from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
+from tests.support.review_pages import Clock, browser, holding, log_in, logged_in, send, token
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -63,10 +64,8 @@ JUDGEMENT = {
 
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
-    hire(queue, with_password=True)
     more = in_review("c", priority=1.0, candidates='[["delivery",0.5],["refund",0.3]]')
-    fill(queue, in_review("a", priority=3.0), in_review("b", priority=2.0), more)
-    return queue
+    return staffed(queue, in_review("a", priority=3.0), in_review("b", priority=2.0), more)
 
 
 def filled_in(page: str) -> dict[str, str]:
@@ -94,8 +93,7 @@ def is_kept(answer: httpx.Response) -> bool:
 def test_a_claim_that_ended_leaves_the_form_as_it_was_and_can_be_claimed_again(office: sa.Engine) -> None:
     clock = Clock()
     config = ReviewConfig(sessions=SessionConfig(idle_minutes=600))
-    client = logged_in(office, "anna", config, clock)
-    send(client, "/items/a/claim")
+    client = holding(office, "anna", config, clock)
     clock.now += HOUR
     refused = send(client, "/items/a/judge", **JUDGEMENT)
     assert refused.status_code == 409
@@ -111,11 +109,9 @@ def test_a_claim_that_ended_leaves_the_form_as_it_was_and_can_be_claimed_again(o
 
 def test_an_item_that_somebody_else_took_leaves_the_form_as_it_was(office: sa.Engine) -> None:
     clock = Clock()
-    client = logged_in(office, "anna", ReviewConfig(sessions=SessionConfig(idle_minutes=600)), clock)
-    send(client, "/items/a/claim")
+    client = holding(office, "anna", ReviewConfig(sessions=SessionConfig(idle_minutes=600)), clock)
     clock.now += HOUR
-    with transaction(office) as connection:
-        claim(connection, BEN, "a", clock.now, DUE)
+    claims(office, BEN, "a", clock.now)
     refused = send(client, "/items/a/judge", **JUDGEMENT)
     assert refused.status_code == 409
     assert is_kept(refused)
@@ -123,8 +119,7 @@ def test_an_item_that_somebody_else_took_leaves_the_form_as_it_was(office: sa.En
 
 
 def test_an_item_that_was_settled_meanwhile_still_shows_what_was_written(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     with transaction(office) as connection:
         release(connection, ADA, "a", NOON)
     says(office, BEN, "a", label("delivery"))
@@ -140,8 +135,7 @@ def test_an_item_that_was_reopened_since_it_was_shown_must_be_looked_at_again(of
     with transaction(office) as connection:
         reopen(connection, DAN, "a", "wrong", NOON)
     fill(office)
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     refused = send(client, "/items/a/judge", **JUDGEMENT)
     assert refused.status_code == 409
     assert "moved on" in refused.text
@@ -151,8 +145,7 @@ def test_an_item_that_was_reopened_since_it_was_shown_must_be_looked_at_again(of
 
 @pytest.mark.databases("sqlite", "postgresql")
 def test_a_form_that_cannot_be_taken_is_kept(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     for form, status in (
         ({"comment": "x" * 5000}, 422),
         ({"comment": "x" * 100_000}, 413),
@@ -205,8 +198,7 @@ def test_a_refused_change_of_an_account_comes_back_as_it_was_chosen(office: sa.E
 def over(office: sa.Engine, form: dict[str, str] = JUDGEMENT) -> tuple[TestClient, httpx.Response]:
     """The browser and the answer of somebody who decides after the session has ended."""
     clock = Clock()
-    client = logged_in(office, "anna", clock=clock)
-    send(client, "/items/a/claim")
+    client = holding(office, "anna", clock=clock)
     csrf = token(client)
     clock.now += 31 * 60 * SECOND
     return client, client.post("/items/a/judge?order=age", data={"csrf": csrf, **form})
@@ -248,8 +240,7 @@ def test_nobody_else_is_shown_what_was_written(office: sa.Engine) -> None:
 
 
 def test_a_form_of_somebody_else_is_neither_taken_nor_shown_until_its_writer_logs_in(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     csrf = token(client)
     assert log_in(client, "ben").status_code == 303  # in another tab
     answer = client.post("/items/a/judge?order=age", data={"csrf": csrf, **JUDGEMENT})
@@ -266,8 +257,7 @@ def test_a_form_of_somebody_else_is_neither_taken_nor_shown_until_its_writer_log
 
 
 def test_a_form_that_nobody_was_shown_is_not_carried_anywhere(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     for csrf in ({}, {"csrf": ""}, {"csrf": "1795348800.made-up"}):
         answer = client.post("/items/a/judge", data={**csrf, **JUDGEMENT})
         assert answer.status_code == 403
@@ -275,8 +265,7 @@ def test_a_form_that_nobody_was_shown_is_not_carried_anywhere(office: sa.Engine)
 
 
 def test_a_second_log_in_and_a_restart_of_the_server_void_no_form(office: sa.Engine) -> None:
-    first = logged_in(office, "anna")
-    send(first, "/items/a/claim")
+    first = holding(office, "anna")
     csrf = token(first)
     log_in(first, "anna")
     second = browser(office)
@@ -321,8 +310,7 @@ def test_too_many_wrong_passwords_lose_nothing_either(office: sa.Engine) -> None
 
 
 def test_a_judgement_that_is_sent_twice_is_done_once_and_takes_one_next_item(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     form = {"csrf": token(client), **JUDGEMENT}
     answers = [client.post("/items/a/judge", data=form) for _ in range(3)]
     assert [answer.headers["location"] for answer in answers] == ["/items/b?done=a"] * 3
@@ -333,8 +321,7 @@ def test_a_judgement_that_is_sent_twice_is_done_once_and_takes_one_next_item(off
 
 @pytest.mark.databases("sqlite", "postgresql")
 def test_two_clicks_at_the_same_moment_are_one(office: sa.Engine) -> None:
-    first = logged_in(office, "anna")
-    send(first, "/items/a/claim")
+    first = holding(office, "anna")
     form = {"csrf": token(first), **JUDGEMENT}
     second = browser(office)
     second.cookies.set(COOKIE, first.cookies[COOKIE])
@@ -346,8 +333,7 @@ def test_two_clicks_at_the_same_moment_are_one(office: sa.Engine) -> None:
 
 
 def test_a_judgement_that_is_sent_again_later_claims_nothing(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     form = {"csrf": token(client), **JUDGEMENT}
     client.post("/items/a/judge", data=form)
     send(client, "/items/b/release")
@@ -358,8 +344,7 @@ def test_a_judgement_that_is_sent_again_later_claims_nothing(office: sa.Engine) 
 
 
 def test_another_judgement_of_the_same_item_is_refused_with_what_it_says(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     send(client, "/items/a/judge", **JUDGEMENT)
     answer = send(client, "/items/a/judge", **{**JUDGEMENT, "other_label": "delivery", "comment": "or rather this"})
     assert answer.status_code == 409
@@ -411,8 +396,7 @@ def test_a_locked_database_is_a_page_of_ours_with_the_form(
     small: tuple[sa.Engine, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     engine, path = small
-    client = logged_in(engine, "anna")
-    send(client, "/items/a/claim")
+    client = holding(engine, "anna")
     client.get("/items/a")
     csrf = token(client)
     with sqlite3.connect(path, isolation_level=None) as other:
@@ -434,8 +418,7 @@ def test_a_locked_database_is_a_page_of_ours_with_the_form(
 def test_a_lock_is_waited_for_no_longer_than_people_wait_for_a_page(
     office: sa.Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     client.get("/items/a")
     csrf = token(client)
     monkeypatch.setattr(server, "BUSY_SECONDS", 1)
@@ -456,8 +439,7 @@ def test_a_full_disk_is_a_page_of_ours_with_the_form(
     small: tuple[sa.Engine, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     engine, path = small
-    client = logged_in(engine, "anna")
-    send(client, "/items/a/claim")
+    client = holding(engine, "anna")
     csrf = token(client)
     engine.dispose()
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as filler:
@@ -479,8 +461,7 @@ def test_where_even_the_items_page_cannot_be_made_the_form_stands_by_itself_and_
     small: tuple[sa.Engine, Path],
 ) -> None:
     engine, path = small
-    client = logged_in(engine, "anna")
-    send(client, "/items/a/claim")
+    client = holding(engine, "anna")
     csrf = token(client)  # the text was not seen yet: showing it would have to be written
     with sqlite3.connect(path, isolation_level=None) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -498,8 +479,7 @@ def test_where_even_the_items_page_cannot_be_made_the_form_stands_by_itself_and_
 def test_a_defect_leaves_a_trace_without_words_and_keeps_the_form(
     office: sa.Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     csrf = token(client)
 
     def broken(*_: object) -> None:

@@ -20,8 +20,9 @@ from tests.support.review_cases import (
     label,
     review_row,
     says,
+    staffed,
 )
-from tests.support.review_pages import Clock, browser, log_in, logged_in, send, token
+from tests.support.review_pages import Clock, browser, holding, log_in, logged_in, send, token
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -32,9 +33,7 @@ DECIDED = {"choice": "label:delivery", "reason": "text_says_so", "comment": ""}
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
     """A queue with everybody in it, and two items."""
-    hire(queue, with_password=True)
-    fill(queue, in_review("a", priority=2.0, text="where is my parcel"), in_review("b"), config=FOUR_EYES)
-    return queue
+    return staffed(queue, in_review("a", priority=2.0, text="where is my parcel"), in_review("b"), config=FOUR_EYES)
 
 
 def test_a_person_logs_in_sees_the_list_and_logs_out(office: sa.Engine) -> None:
@@ -120,8 +119,7 @@ def test_a_category_is_proposed_and_adopted(office: sa.Engine) -> None:
 def test_a_judgement_that_lacks_something_comes_back_as_it_was_filled_in(
     office: sa.Engine, form: dict[str, str], words: str
 ) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     answer = send(client, "/items/a/judge", **form)
     assert answer.status_code == 422
     assert words in answer.text
@@ -131,8 +129,7 @@ def test_a_judgement_that_lacks_something_comes_back_as_it_was_filled_in(
 
 
 def test_an_item_is_released_and_put_off(office: sa.Engine) -> None:
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     assert send(client, "/items/a/release").headers["location"] == "/?note=released"
     send(client, "/items/a/claim")
     for until, status in (("2026-11-22", 422), ("2028-01-01", 422), ("tomorrow", 422), ("2026-11-25", 303)):
@@ -143,8 +140,7 @@ def test_an_item_is_released_and_put_off(office: sa.Engine) -> None:
 
 def test_a_claim_ends_with_its_time_and_the_page_says_so(office: sa.Engine) -> None:
     clock = Clock()
-    client = logged_in(office, "anna", clock=clock)
-    send(client, "/items/a/claim")
+    client = holding(office, "anna", clock=clock)
     form = {"csrf": token(client), **DECIDED}
     clock.now += HOUR // 2
     answer = client.post("/items/a/judge", data=form)

@@ -15,7 +15,7 @@ from escalation.web.labels import CODE_WORDS, ROUTE_WORDS, STAGE_WORDS, STATE_WO
 from schemas.codes import ItemCode, ItemState, ReviewStage, RouteReason
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import ANNA, BEN, TWO_PEOPLE, actions, fill, hire, in_review, label, says
-from tests.support.review_pages import logged_in, send
+from tests.support.review_pages import holding, logged_in
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -166,8 +166,7 @@ def test_every_words_of_people_and_documents_run_in_their_own_direction(office: 
         office,
         in_review("a", text=arabic, label=arabic, document_id=arabic, candidates=f'[["{arabic}",0.5],["b",0.3]]'),
     )
-    client = logged_in(office, "anna")
-    send(client, "/items/a/claim")
+    client = holding(office, "anna")
     for path in ("/items/a", "/?view=mine"):
         for place in re.finditer(rf"(<[^>]+>)\s*{arabic}", client.get(path).text):
             assert re.match(r'<bdi>|<[^>]* dir="auto"|<title>|<option', place.group(1)), place.group()

@@ -16,7 +16,7 @@ from escalation.evidence.audit import export_trail, verify_trail
 from escalation.evidence.erasure import erase, matches_document
 from escalation.tables import events
 from tests.support.queue_databases import NOON, SECOND, new_sqlite, opened
-from tests.support.review_cases import ANNA, actions, fill, hire, in_review, label, says
+from tests.support.review_cases import ANNA, actions, fill, hire, in_review, label, says, staffed
 from tests.support.review_pages import Clock, logged_in, send
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
@@ -26,9 +26,7 @@ TEXT = "where is my parcel"
 
 @pytest.fixture
 def office(queue: sa.Engine) -> sa.Engine:
-    hire(queue, with_password=True)
-    fill(queue, in_review("a", priority=2.0, text=TEXT), in_review("b"))
-    return queue
+    return staffed(queue, in_review("a", priority=2.0, text=TEXT), in_review("b"))
 
 
 def views(engine: sa.Engine) -> list[tuple[str, str | None, dict[str, str]]]:

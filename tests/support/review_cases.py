@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from argon2 import PasswordHasher
 
 from escalation.database import reading, transaction
 from escalation.people.accounts import add_person
-from escalation.people.rules import OPERATOR, Person
+from escalation.people.rules import OPERATOR, Person, Refusal, RefusalCode
 from escalation.review.judging import Judgement, judge
 from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import claim
@@ -50,6 +53,13 @@ def hire(engine: sa.Engine, *staff: Person, with_password: bool = False) -> None
             connection.execute(sa.update(people).values(password_hash=_CHEAP))
 
 
+def staffed(engine: sa.Engine, *rows: dict[str, Any], config: ReviewConfig = CONFIG) -> sa.Engine:
+    """The queue with everybody in it, who can log in, and the items in review."""
+    hire(engine, with_password=True)
+    fill(engine, *rows, config=config)
+    return engine
+
+
 def label(name: str, comment: str = "") -> Judgement:
     return Judgement(JudgementKind.LABEL, name, JudgementReason.TEXT_SAYS_SO, comment)
 
@@ -68,11 +78,22 @@ def says(
     reuse_decisions: bool = False,
 ) -> ReviewStage:
     """Claims and judges."""
-    with transaction(engine) as connection:
-        claim(connection, person, key, now, DUE)
+    claims(engine, person, key, now)
     with transaction(engine) as connection:
         config = ReviewConfig(four_eyes=four_eyes or FourEyesConfig(), reuse_decisions=reuse_decisions)
         return judge(connection, person, key, said, now, config)
+
+
+def claims(engine: sa.Engine, person: Person, key: str, now: int = NOON) -> None:
+    with transaction(engine) as connection:
+        claim(connection, person, key, now, DUE)
+
+
+@contextlib.contextmanager
+def refusal(code: RefusalCode) -> Iterator[None]:
+    with pytest.raises(Refusal) as refused:
+        yield
+    assert refused.value.code is code
 
 
 def review_row(engine: sa.Engine, key: str) -> sa.RowMapping:

@@ -36,11 +36,7 @@ def browser(
     """A browser that has not logged in."""
     app = make_app(App(engine, config, clock or Clock()))
     return TestClient(
-        app,
-        base_url=HOST,
-        headers={"Sec-Fetch-Site": "same-origin"},
-        follow_redirects=False,
-        client=(address, 50000),
+        app, base_url=HOST, headers={"Sec-Fetch-Site": "same-origin"}, follow_redirects=False, client=(address, 50000)
     )
 
 
@@ -66,3 +62,12 @@ def token(client: TestClient) -> str:
 def send(client: TestClient, path: str, **form: str) -> httpx.Response:
     """Sends a form as the page would."""
     return client.post(path, data={"csrf": token(client), **form})
+
+
+def holding(
+    engine: sa.Engine, name: str, config: ReviewConfig = CONFIG, clock: Callable[[], int] | None = None
+) -> TestClient:
+    """A browser of a person who has claimed the item `a`."""
+    client = logged_in(engine, name, config, clock)
+    send(client, "/items/a/claim")
+    return client

@@ -30,10 +30,12 @@ from tests.support.review_cases import (
     TWO_PEOPLE,
     actions,
     category,
+    claims,
     fill,
     in_review,
     item,
     label,
+    refusal,
     review_row,
     says,
 )
@@ -86,28 +88,21 @@ def test_a_label_of_another_kind_and_a_role_that_does_not_judge_are_refused(queu
 
 def test_a_judgement_needs_a_claim_that_has_not_ended(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
-    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+    with refusal(RefusalCode.NOT_HELD), transaction(queue) as connection:
         judge(connection, ANNA, "a", label("delivery"), NOON, CONFIG)
-    assert refusal.value.code is RefusalCode.NOT_HELD
-    with transaction(queue) as connection:
-        claim(connection, ANNA, "a", NOON, DUE)
-    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+    claims(queue, ANNA, "a")
+    with refusal(RefusalCode.NOT_HELD), transaction(queue) as connection:
         judge(connection, ANNA, "a", label("delivery"), NOON + HOUR, CONFIG)
-    assert refusal.value.code is RefusalCode.NOT_HELD
 
 
 def test_nobody_takes_or_judges_what_somebody_else_holds_until_the_claim_ends(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
-    with transaction(queue) as connection:
-        claim(connection, ANNA, "a", NOON, DUE)
-    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+    claims(queue, ANNA, "a")
+    with refusal(RefusalCode.HELD_BY_ANOTHER), transaction(queue) as connection:
         claim(connection, BEN, "a", NOON, DUE)
-    assert refusal.value.code is RefusalCode.HELD_BY_ANOTHER
-    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+    with refusal(RefusalCode.HELD_BY_ANOTHER), transaction(queue) as connection:
         judge(connection, BEN, "a", label("delivery"), NOON, CONFIG)
-    assert refusal.value.code is RefusalCode.HELD_BY_ANOTHER
-    with transaction(queue) as connection:
-        claim(connection, BEN, "a", NOON + HOUR, DUE)
+    claims(queue, BEN, "a", NOON + HOUR)
     assert review_row(queue, "a")["claimed_by"] == "ben"
 
 
@@ -117,8 +112,7 @@ def test_of_many_who_claim_at_once_one_gets_the_item(queue: sa.Engine) -> None:
 
     def take(person: Person) -> bool:
         try:
-            with transaction(queue) as connection:
-                claim(connection, person, "a", NOON, DUE)
+            claims(queue, person, "a")
         except Refusal:
             return False
         return True
@@ -130,11 +124,9 @@ def test_of_many_who_claim_at_once_one_gets_the_item(queue: sa.Engine) -> None:
 
 def test_only_the_holder_or_an_admin_releases_a_claim(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
-    with transaction(queue) as connection:
-        claim(connection, ANNA, "a", NOON, DUE)
-    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+    claims(queue, ANNA, "a")
+    with refusal(RefusalCode.NOT_HELD), transaction(queue) as connection:
         release(connection, BEN, "a", NOON)
-    assert refusal.value.code is RefusalCode.NOT_HELD
     with transaction(queue) as connection:
         release(connection, ADA, "a", NOON)
     assert review_row(queue, "a")["claimed_by"] is None
@@ -142,12 +134,10 @@ def test_only_the_holder_or_an_admin_releases_a_claim(queue: sa.Engine) -> None:
 
 def test_an_item_is_put_off_within_bounds_by_its_holder(queue: sa.Engine) -> None:
     fill(queue, in_review("a"))
-    with transaction(queue) as connection:
-        claim(connection, ANNA, "a", NOON, DUE)
+    claims(queue, ANNA, "a")
     for until in (NOON, NOON + 400 * 24 * HOUR):
-        with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+        with refusal(RefusalCode.BAD_INPUT), transaction(queue) as connection:
             defer(connection, ANNA, "a", until, NOON, DUE)
-        assert refusal.value.code is RefusalCode.BAD_INPUT
     with transaction(queue) as connection:
         defer(connection, ANNA, "a", NOON + 24 * HOUR, NOON, DUE)
     row = review_row(queue, "a")
@@ -274,9 +264,8 @@ def test_an_item_that_the_queue_takes_back_leaves_the_review(queue: sa.Engine) -
     with transaction(queue) as connection:
         claim(connection, ANNA, "a", NOON, DUE)
         connection.execute(sa.update(items).values(state="dead", code="withdrawn"))
-    with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+    with refusal(RefusalCode.NOT_OPEN), transaction(queue) as connection:
         judge(connection, ANNA, "a", label("delivery"), NOON, CONFIG)
-    assert refusal.value.code is RefusalCode.NOT_OPEN
     assert run_upkeep(queue, CONFIG, NOON)["released"] == 1
     assert review_row(queue, "a")["stage"] == "closed"
 

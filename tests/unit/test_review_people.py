@@ -27,7 +27,7 @@ from schemas.codes import Role
 from schemas.errors import ConfigError
 from schemas.review_config import SessionConfig
 from tests.support.queue_databases import NOON, SECOND
-from tests.support.review_cases import ADA, ANNA, PASSWORD, actions, hire
+from tests.support.review_cases import ADA, ANNA, PASSWORD, actions, hire, refusal
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -100,9 +100,8 @@ def test_a_person_has_one_account_however_the_name_is_written(
             change_person(connection, ADA, written, Role.AUDITOR, False, NOON)
             assert find_person(connection, one) is None
             change_person(connection, ADA, written, Role.REVIEWER, True, NOON)
-        with transaction(queue) as connection, pytest.raises(Refusal) as refusal:
+        with refusal(RefusalCode.SAME_PERSON), transaction(queue) as connection:
             change_person(connection, Person(written, Role.ADMIN), one, Role.ADMIN, True, NOON)
-        assert refusal.value.code is RefusalCode.SAME_PERSON
 
 
 @pytest.mark.parametrize("other", ["кim@example.org", "kim@example.com", "k im@example.org", "", "kım@example.org"])

@@ -31,6 +31,7 @@ from tests.support.review_cases import (
     TWO_PEOPLE,
     actions,
     category,
+    claims,
     fill,
     in_review,
     label,
@@ -106,8 +107,7 @@ def test_what_waits_for_a_person_is_what_the_person_may_judge_now(queue: sa.Engi
     fill(queue, *(in_review(key) for key in "abcd"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
     says(queue, ANNA, "b", category("Lost parcel"), four_eyes=TWO_PEOPLE)
-    with transaction(queue) as connection:
-        claim(connection, BEN, "c", NOON, DUE)
+    claims(queue, BEN, "c")
     assert keys(queue, ANNA) == ["d"]
     assert keys(queue, BEN) == ["a", "c", "d"]
     assert keys(queue, CARO) == ["a", "b", "d"]
