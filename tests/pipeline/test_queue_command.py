@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -24,23 +23,10 @@ from schemas.system import pip_install
 from tests.support.forked import start_docyard
 from tests.support.scripted_llm import ScriptedLlm
 from tests.support.small_drains import MODEL, put_items
-from tests.support.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
+from tests.support.small_runs import check_refused, docyard, write_jsonl
 from warehouse.layout import open_warehouse
 
 pytestmark = pytest.mark.databases("sqlite")
-
-
-@pytest.fixture(scope="module")
-def template(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drained")
-    source = write_jsonl(folder / "a.jsonl", documents(60))
-    assert docyard(*classify_arguments(source, tiny_bundle_unchanged, folder / "warehouse")).exit_code == 0
-    return folder / "warehouse"
-
-
-@pytest.fixture
-def warehouse(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "warehouse"))
 
 
 @pytest.fixture
