@@ -73,7 +73,7 @@ def validated(kind: type[T] | None = None, *, error: type[DocyardError] = Config
     """
     if kind is None:
         return functools.partial(validated, error=error)
-    kind.__get_pydantic_core_schema__ = classmethod(_from_table)  # type: ignore[attr-defined]
+    kind.__get_pydantic_core_schema__ = classmethod(_from_file)  # type: ignore[attr-defined]
     made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_STRICT)(kind)
     checked: Callable[..., None] = made.__init__
 
@@ -104,7 +104,7 @@ def read_values(
         DocyardError: `error`: a key is unknown or missing, or a value cannot be used.
     """
     try:
-        return TypeAdapter(kind).validate_python(_as_python(values))
+        return TypeAdapter(kind).validate_python(_with_texts(values))
     except pydantic.ValidationError as found:
         message = _in_one_line(found, kind)
         if error is not ConfigError:  # JSON, which no person writes
@@ -248,17 +248,27 @@ DocumentType = Annotated[
 # Messages
 
 
-def _from_table(_: type, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-    """A table may stand for an instance, though everything in it is read strictly."""
-    return {**handler(source), "strict": False}
+def _from_file(_: type, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    """A table may stand for an instance and a list for a tuple, though everything in them is read strictly."""
+    schema: CoreSchema = _eased(handler(source))
+    return schema
 
 
-def _as_python(value: Any) -> Any:
-    """The values as strict reading wants them: a list as a tuple, one of TOML's dates and a path as a text."""
+def _eased(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_eased(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    eased = {"strict": False} if schema.get("type") in ("dataclass", "tuple") else {}
+    return {key: _eased(each) for key, each in schema.items()} | eased
+
+
+def _with_texts(value: Any) -> Any:
+    """The values of a file, with its dates as texts, and so with paths that a program gives."""
     if isinstance(value, Mapping):
-        return {key: _as_python(each) for key, each in value.items()}
+        return {key: _with_texts(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return tuple(map(_as_python, value))
+        return [_with_texts(each) for each in value]
     if isinstance(value, os.PathLike):
         return os.fspath(value)
     is_date = isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
