@@ -135,11 +135,9 @@ def qualify(
         text = "stopped before every text was asked about; the answers are kept: qualify again to go on"
         return Outcome(text, {"stopped": "signal"}, interrupted=True)
     fit = found.fit
-    may = (
-        "it settles nothing: its items go to people"
-        if fit.min_confidence is None
-        else f"it settles items from {fit.min_confidence:.3f} on, {fit.coverage:.1%} of such texts"
-    )
+    may = "it settles nothing: its items go to people"
+    if fit.min_confidence is not None:
+        may = f"it settles items from {fit.min_confidence:.3f} on, {fit.coverage:.1%} of such texts"
     lines = [
         f"{found.backend} with {found.bundle}",
         f"  texts      {fit.n:,} escalated for a low confidence, {found.unanswered:,} without a valid answer",
@@ -260,11 +258,11 @@ def _state(
 
 def _report_lines(found: dict[str, Any], config: DrainConfig) -> list[str]:
     lines = [f"queue   {_counts(found['states']) or 'empty'}"]
-    for entry in found["codes"]:
-        lines.append(
-            f"  {entry['state']:<10} {entry['code']:<24} {entry['document_type']:<14} {entry['items']:>9,}  "
-            f"oldest since {iso_time(entry['oldest'])}"
-        )
+    lines += [
+        f"  {entry['state']:<10} {entry['code']:<24} {entry['document_type']:<14} {entry['items']:>9,}  "
+        f"oldest since {iso_time(entry['oldest'])}"
+        for entry in found["codes"]
+    ]
     if calls := _counts(found["calls"]):
         lines.append(f"calls   {calls}")
     if found["errors"]:

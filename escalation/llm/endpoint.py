@@ -21,7 +21,7 @@ import httpx
 
 from escalation.llm.refusals import CallFailedError, error_inside, http_failure, words_of
 from schemas.codes import ItemCode
-from schemas.errors import ConfigError, DocyardError
+from schemas.errors import ConfigError
 
 MAX_ANSWER_BYTES = 2**20
 _PROXY_SCHEMES = ("http", "https")
@@ -55,8 +55,6 @@ class Endpoint:
                 proxy=self.route.proxy or None,
                 trust_env=False,
             )
-        except DocyardError:
-            raise
         except Exception as error:  # of many kinds: URLs, names, files of certificates
             raise ConfigError(
                 f"no request can be made to {self.host} ({type(error).__name__}); check llm.base_url, the key, and "

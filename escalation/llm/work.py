@@ -59,7 +59,7 @@ def make_prompt(
 
 
 def item_prompt(config: DrainConfig, masker: Masker, item: Item) -> Prompt:
-    """The request about an item; another one after each answer that was refused."""
+    # Another request after each answer that was refused.
     return make_prompt(config, masker, item.text or "", item.candidates, f"{item.content_hash}:{item.refusals}")
 
 
@@ -245,7 +245,6 @@ class Caller:
         return True
 
     def book(self, refusals: Sequence[Refusal]) -> None:
-        """Counts refused calls against their documents."""
         for refusal in refusals:
             book_refusal(self.context, refusal)
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -29,20 +28,6 @@ from tests.support.small_runs import (
 from warehouse.layout import Partition
 
 pytestmark = pytest.mark.databases("sqlite")
-
-
-@pytest.fixture(scope="module")
-def template(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A warehouse with a run of 120 documents."""
-    folder = tmp_path_factory.mktemp("loading")
-    source = write_jsonl(folder / "a.jsonl", documents(120))
-    assert docyard(*classify_arguments(source, tiny_bundle_unchanged, folder / "warehouse")).exit_code == 0
-    return folder / "warehouse"
-
-
-@pytest.fixture
-def warehouse(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "warehouse"))
 
 
 def load_all(queue: sa.Engine, folder: Path) -> tuple[Load, ...]:
@@ -114,7 +99,7 @@ def test_a_rerun_withdraws_what_it_escalates_no_more_and_revives_what_it_does(
     assert codes.pop(settled) == "person_decided"  # the decided one stays
     assert set(codes.values()) == {"withdrawn"}
     assert load.withdrawn == len(before) - 1
-    source = write_jsonl(tmp_path / "again.jsonl", documents(120))
+    source = write_jsonl(tmp_path / "again.jsonl", documents(60))
     assert docyard(*classify_arguments(source, tiny_bundle_unchanged, warehouse)).exit_code == 0
     [load] = load_all(queue, warehouse)
     assert load.new == len(before) - 1

@@ -95,8 +95,7 @@ def test_none_of_these_goes_to_people(queue: sa.Engine, llm: ScriptedLlm) -> Non
 def test_what_goes_wrong_every_time_ends_with_people_and_the_reason(
     queue: sa.Engine, llm: ScriptedLlm, word: str, code: str, error: str
 ) -> None:
-    behaviour = lambda request: word if "text of" in request.document else "answer"  # noqa: E731
-    llm.behaviour = behaviour
+    llm.behaviour = lambda request: word if "text of" in request.document else "answer"
     config = drain_config(llm.url)
     qualify(queue, backend_name(config.llm))
     prove(queue, config)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,39 +21,35 @@ from pipelines.queue_jobs import describe_progress, show_progress
 from schemas.drain_config import DrainConfig
 from schemas.system import pip_install
 from tests.support.forked import start_docyard
-from tests.support.scripted_llm import ScriptedLlm, scripted_llm
+from tests.support.scripted_llm import ScriptedLlm
 from tests.support.small_drains import MODEL, put_items
-from tests.support.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
+from tests.support.small_runs import check_refused, docyard, write_jsonl
 from warehouse.layout import open_warehouse
 
-
-@pytest.fixture(scope="module")
-def template(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("drained")
-    source = write_jsonl(folder / "a.jsonl", documents(60))
-    assert docyard(*classify_arguments(source, tiny_bundle_unchanged, folder / "warehouse")).exit_code == 0
-    return folder / "warehouse"
+pytestmark = pytest.mark.databases("sqlite")
 
 
 @pytest.fixture
-def warehouse(template: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(template, tmp_path / "warehouse"))
-
-
-def write_config(folder: Path, llm: ScriptedLlm, more: str = "") -> Path:
-    path = folder / "drain.toml"
+def config(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> Path:
+    path = tmp_path / "drain.toml"
     path.write_text(
-        f"warehouse = '{folder / 'warehouse'}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n"
+        f"warehouse = '{warehouse}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n"
         f"timeout_seconds = 5\n[[budget.prices]]\nmodel = '{MODEL}'\nas_of = 2026-11-22\n"
-        f"input_per_million = 1.0\noutput_per_million = 2.0\n{more}",
+        "input_per_million = 1.0\noutput_per_million = 2.0\n",
         encoding="utf-8",
     )
     return path
 
 
-def test_from_the_escalations_to_people(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
-    config = write_config(tmp_path, llm)
-    planned = json.loads(docyard("queue", "estimate", "--config", config, "--json").output)
+def data_of(*arguments: object) -> dict[str, Any]:
+    result = docyard("queue", *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    data: dict[str, Any] = json.loads(result.output)
+    return data
+
+
+def test_from_the_escalations_to_people(config: Path, llm: ScriptedLlm) -> None:
+    planned = data_of("estimate", "--config", config)
     assert llm.log == []
     result = docyard("queue", "drain", "--config", config)
     assert result.exit_code == 0, result.output
@@ -62,8 +58,7 @@ def test_from_the_escalations_to_people(warehouse: Path, llm: ScriptedLlm, tmp_p
     assert planned["price_as_of"] == "2026-11-22"
     assert planned["cost"]["low"] < planned["cost"]["expected"] < planned["cost"]["high"]
     assert asked > 5
-    again = docyard("queue", "drain", "--config", config, "--json")
-    figures = json.loads(again.output)
+    figures = data_of("drain", "--config", config)
     assert len(llm.log) == asked
     assert figures["loads"] == []
     assert figures["states"]["in_review"] == sum(figures["states"].values())
@@ -84,9 +79,7 @@ def test_a_price_that_is_unknown_is_called_unknown_and_cannot_be_capped(
 
 
 def test_everything_can_go_to_people_without_an_llm(warehouse: Path) -> None:
-    result = docyard("queue", "to-people", "--warehouse", warehouse, "--json")
-    assert result.exit_code == 0, result.output
-    figures = json.loads(result.output)
+    figures = data_of("to-people", "--warehouse", warehouse)
     assert {entry["code"] for entry in figures["codes"]} == {"no_llm"}
 
 
@@ -95,45 +88,38 @@ def test_an_empty_queue_says_so(tmp_path: Path) -> None:
     assert docyard("queue", "report", "--warehouse", tmp_path).output.splitlines()[0] == "queue   empty"
 
 
-def test_loading_asks_nobody(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
-    figures = json.loads(docyard("queue", "load", "--config", write_config(tmp_path, llm), "--json").output)
+def test_loading_asks_nobody(config: Path, llm: ScriptedLlm) -> None:
+    figures = data_of("load", "--config", config)
     assert figures["loads"][0]["new"] == figures["states"]["pending"] > 5
     assert figures["drained"] is None
     assert llm.log == []
 
 
 def test_a_vote_is_measured_before_it_settles_anything(
-    warehouse: Path, tiny_bundle_unchanged: Path, tmp_path: Path
+    config: Path, llm: ScriptedLlm, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
     """The whole way: an LLM that knows better is qualified, and then settles what it is sure of."""
-    texts = [
-        (f"refund the parcel password crash {word} {i}", label)
-        for i in range(60)
-        for word, label in (("late", "delivery"), ("login", "account"), ("screen", "technical"))
-    ]
-    labelled = write_jsonl(tmp_path / "labelled.jsonl", [{"text": text, "label": label} for text, label in texts])
-    truth = dict(texts)
-    script = ScriptedLlm(choose=lambda request: truth.get(request.document, "delivery"), confidence=0.99)
-    with scripted_llm(script) as llm:
-        config = write_config(tmp_path, llm)
-        found = docyard("queue", "qualify", labelled, "--config", config, "--bundle", tiny_bundle_unchanged)
-        assert found.exit_code == 0, found.output
-        asked = len(llm.log)
-        arguments = ("queue", "qualify", labelled, "--config", config, "--bundle", tiny_bundle_unchanged, "--json")
-        figures = json.loads(docyard(*arguments).output)
-        assert len(llm.log) == asked == figures["n"]  # nothing is paid for twice
-        assert figures["gain_low"] > 0
-        assert figures["min_confidence"] is not None
-        done = json.loads(docyard("queue", "drain", "--config", config, "--json").output)
+    words = (("late", "delivery"), ("login", "account"), ("screen", "technical"))
+    truth = {f"refund the parcel password crash {word} {i}": label for i in range(60) for word, label in words}
+    labelled = write_jsonl(
+        tmp_path / "labelled.jsonl", [{"text": text, "label": label} for text, label in truth.items()]
+    )
+    llm.choose, llm.confidence = lambda request: truth.get(request.document, "delivery"), 0.99
+    arguments = ("qualify", labelled, "--config", config, "--bundle", tiny_bundle_unchanged)
+    found = docyard("queue", *arguments)
+    assert found.exit_code == 0, found.output
+    asked = len(llm.log)
+    figures = data_of(*arguments)
+    assert len(llm.log) == asked == figures["n"]  # nothing is paid for twice
+    assert figures["gain_low"] > 0
+    assert figures["min_confidence"] is not None
+    done = data_of("drain", "--config", config)
     assert done["states"]["settled"] > 0
     assert {entry["code"] for entry in done["codes"]} <= {"llm_vote", "vote_uncertain", "not_covered"}
 
 
-def test_a_vote_cannot_be_measured_on_too_few_texts(
-    warehouse: Path, llm: ScriptedLlm, tiny_bundle_unchanged: Path, tmp_path: Path
-) -> None:
+def test_a_vote_cannot_be_measured_on_too_few_texts(config: Path, tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
     labelled = write_jsonl(tmp_path / "labelled.jsonl", [{"text": "refund the parcel", "label": "billing"}])
-    config = write_config(tmp_path, llm)
     result = docyard("queue", "qualify", labelled, "--config", config, "--bundle", tiny_bundle_unchanged)
     check_refused(result, 3, "at least 20")
 
@@ -144,16 +130,14 @@ def test_the_embedded_model_cannot_qualify(warehouse: Path, tiny_bundle_unchange
     check_refused(docyard(*arguments), 2, "never settles")
 
 
-def test_a_batch_goes_out_by_the_command(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
-    config = write_config(tmp_path, llm)
-    result = docyard("queue", "export-batch", tmp_path / "batch", "--config", config, "--json")
-    [path] = json.loads(result.output)["files"]
+def test_a_batch_goes_out_by_the_command(config: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
+    [path] = data_of("export-batch", tmp_path / "batch", "--config", config)["files"]
     lines = Path(path).read_text(encoding="utf-8").splitlines()
     answers = tmp_path / "answers.jsonl"
     errors = [{"custom_id": json.loads(line)["custom_id"], "response": {"status_code": 422}} for line in lines]
     write_jsonl(answers, errors)
     check_refused(docyard("queue", "import-batch", answers, "--config", config), 11, f"first {len(lines)} calls", "422")
-    figures = json.loads(docyard("queue", "report", "--config", config, "--json").output)
+    figures = data_of("report", "--config", config)
     assert figures["states"]["pending"] == sum(figures["states"].values())
     assert figures["calls"]["failed"] == len(lines)
     assert llm.log == []
@@ -199,20 +183,19 @@ def test_a_missing_extra_is_named(warehouse: Path) -> None:
 
 
 def test_one_document_that_is_refused_goes_to_people_and_a_later_drain_can_ask_again(
-    warehouse: Path, llm: ScriptedLlm, tmp_path: Path
+    config: Path, llm: ScriptedLlm
 ) -> None:
-    config = write_config(tmp_path, llm)
     llm.behaviour = lambda request: "answer" if llm.log else "403"
     assert docyard("queue", "drain", "--config", config, "--workers", 1).exit_code == 0
-    figures = json.loads(docyard("queue", "report", "--config", config, "--json").output)
+    figures = data_of("report", "--config", config)
     codes = {entry["code"]: entry["items"] for entry in figures["codes"]}
     assert codes["request_rejected"] == 1
     assert codes["backend_unqualified"] >= len(llm.log) - 1 > 1
     llm.behaviour = lambda request: "answer"
-    back = json.loads(docyard("queue", "requeue", "request_rejected", "--config", config, "--json").output)
+    back = data_of("requeue", "request_rejected", "--config", config)
     assert back["states"]["pending"] == 1
     assert docyard("queue", "drain", "--config", config).exit_code == 0
-    figures = json.loads(docyard("queue", "report", "--config", config, "--json").output)
+    figures = data_of("report", "--config", config)
     assert {entry["code"] for entry in figures["codes"]} == {"backend_unqualified"}
 
 
@@ -224,11 +207,9 @@ def test_what_is_decided_or_gone_cannot_be_requeued(warehouse: Path, code: str) 
 
 
 def test_a_file_of_requests_is_refused_by_the_command_and_a_wrong_one_complained_of(
-    warehouse: Path, llm: ScriptedLlm, tmp_path: Path
+    config: Path, tmp_path: Path
 ) -> None:
-    config = write_config(tmp_path, llm)
-    result = docyard("queue", "export-batch", tmp_path / "batch", "--config", config, "--json")
-    [path] = json.loads(result.output)["files"]
+    [path] = data_of("export-batch", tmp_path / "batch", "--config", config)["files"]
     check_refused(docyard("queue", "import-batch", path, "--config", config), 3, "is a request of a batch")
     other = write_jsonl(tmp_path / "other.jsonl", [{"custom_id": "0" * 64, "response": {"status_code": 200}}])
     taken = docyard("queue", "import-batch", other, "--config", config)
@@ -246,17 +227,14 @@ def test_a_proxy_that_cannot_be_used_is_one_line_of_configuration_error(
     check_refused(docyard("queue", "drain", "--config", config), 2, "ALL_PROXY")
 
 
-def test_a_refused_key_ends_the_drain_with_its_exit_code(warehouse: Path, llm: ScriptedLlm, tmp_path: Path) -> None:
+def test_a_refused_key_ends_the_drain_with_its_exit_code(config: Path, llm: ScriptedLlm) -> None:
     llm.behaviour = lambda request: "401"
-    check_refused(docyard("queue", "drain", "--config", write_config(tmp_path, llm)), 11, "DOCYARD_LLM_API_KEY")
+    check_refused(docyard("queue", "drain", "--config", config), 11, "DOCYARD_LLM_API_KEY")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_drain_cleanly(
-    warehouse: Path, llm: ScriptedLlm, tmp_path: Path, number: signal.Signals
-) -> None:
+def test_a_signal_ends_a_drain_cleanly(config: Path, llm: ScriptedLlm, tmp_path: Path, number: signal.Signals) -> None:
     llm.seconds = 0.3
-    config = write_config(tmp_path, llm)
     process = start_docyard("queue", "drain", "--config", config, "--workers", 2, "--json", output=tmp_path / "out")
     while not llm.log:
         assert process.poll() is None, (tmp_path / "out").read_text(encoding="utf-8")
@@ -268,9 +246,6 @@ def test_a_signal_ends_a_drain_cleanly(
     assert figures["states"]["leased"] == 0
     assert figures["states"]["pending"] > 0
     assert figures["calls"] == {"reserved": 0, "answered": len(llm.log), "refused": 0, "failed": 0, "lost": 0}
-
-
-pytestmark = pytest.mark.databases("sqlite")
 
 
 def test_a_line_says_outcomes_rate_time_left_and_spend() -> None:

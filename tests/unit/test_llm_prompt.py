@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +15,7 @@ from schemas.drain_config import DrainConfig, LabelConfig, LlmConfig
 from tests.support.scripted_llm import Request, ScriptedLlm
 
 LETTER = LlmConfig(base_url="https://llm.example/v1", model="m")
-SCHEMA = LlmConfig(base_url="https://llm.example/v1", model="m", answer="schema")
+SCHEMA = replace(LETTER, answer="schema")
 LABELS = ["delivery", "billing", "account"]
 OPTIONS = {"A": "billing", "B": "", "C": "delivery"}
 
@@ -56,15 +57,13 @@ def test_whoever_writes_a_document_cannot_end_it() -> None:
 
 
 def test_a_long_text_is_cut() -> None:
-    config = LlmConfig(base_url="https://llm.example/v1", model="m", max_text_chars=100)
-    assert Request(build_prompt(config, LABELS, "x" * 1000, "s").body, {}).document == "x" * 100
+    prompt = build_prompt(replace(LETTER, max_text_chars=100), LABELS, "x" * 1000, "s")
+    assert Request(prompt.body, {}).document == "x" * 100
 
 
 @pytest.mark.parametrize("answer", ["letter", "schema"])
 def test_the_bound_on_the_answer_is_named_as_the_endpoint_wants_it(answer: str) -> None:
-    newer = LlmConfig(
-        base_url="https://llm.example/v1", model="m", answer=answer, max_tokens_field="max_completion_tokens"
-    )
+    newer = replace(LETTER, answer=answer, max_tokens_field="max_completion_tokens")
     prompt = build_prompt(newer, LABELS, "text", "seed")
     request = json.loads(prompt.body)
     assert request["max_completion_tokens"] == prompt.max_tokens
@@ -104,12 +103,16 @@ def test_what_is_no_completion_is_refused(payload: Any) -> None:
     assert usage_of(payload).input_tokens is None
 
 
-def test_probabilities_are_shared_out_among_the_options() -> None:
+def scores_of(*top: tuple[str, Any]) -> Mapping[str, float]:
+    """The scores of the answer A, whose most probable tokens are these."""
     payload = completion("A")
-    top = [("A", -0.5), (" A", -3.0), ("C", -1.5), ("The", -0.1), ("Z", -0.2)]
     listed = [{"token": token, "logprob": logprob} for token, logprob in top]
     payload["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = listed
-    scores = read_answer(payload, OPTIONS, "letter").scores
+    return read_answer(payload, OPTIONS, "letter").scores
+
+
+def test_probabilities_are_shared_out_among_the_options() -> None:
+    scores = scores_of(("A", -0.5), (" A", -3.0), ("C", -1.5), ("The", -0.1), ("Z", -0.2))
     assert sum(scores.values()) == pytest.approx(1)
     assert scores["billing"] == pytest.approx(0.7463, abs=1e-3)
     assert scores[""] == 0.0
@@ -124,10 +127,7 @@ def test_an_answer_without_probabilities_is_an_answer(broken: Any) -> None:
 
 
 def test_probabilities_that_contradict_the_answer_are_not_believed() -> None:
-    payload = completion("A")
-    listed = [{"token": "A", "logprob": -3.0}, {"token": "C", "logprob": -0.1}]
-    payload["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = listed
-    assert read_answer(payload, OPTIONS, "letter").scores == {}
+    assert scores_of(("A", -3.0), ("C", -0.1)) == {}
 
 
 def test_an_answer_held_to_a_schema_is_read_and_held_to_it_here_too() -> None:
@@ -211,9 +211,7 @@ def test_content_that_is_refused_is_a_matter_of_the_document(payload: Any) -> No
 
 @pytest.mark.parametrize("logprob", [10**400, float("nan"), float("-inf"), "x", None, [], 5.0])
 def test_probabilities_that_are_no_numbers_do_no_harm(logprob: Any) -> None:
-    payload = completion("A")
-    payload["choices"][0]["logprobs"]["content"][0]["top_logprobs"] = [{"token": "A", "logprob": logprob}]
-    assert read_answer(payload, OPTIONS, "letter").scores == {}
+    assert scores_of(("A", logprob)) == {}
 
 
 class Hostile(dict[str, Any]):
@@ -227,18 +225,15 @@ def test_whatever_reading_an_answer_raises_is_a_refused_answer() -> None:
 
 
 def test_a_model_that_thinks_gets_room_and_is_asked_for_nothing_that_it_refuses() -> None:
-    config = with_embedded_defaults(
-        DrainConfig(llm=replace(LETTER, thinking=True, max_tokens_field="max_completion_tokens"))
-    )
-    assert config.llm.answer == "schema"
-    prompt = build_prompt(config.llm, LABELS, "text", "seed")
+    thinking = replace(LETTER, thinking=True, max_tokens_field="max_completion_tokens")
+    llm = with_embedded_defaults(DrainConfig(llm=thinking)).llm
+    assert llm.answer == "schema"
+    prompt = build_prompt(llm, LABELS, "text", "seed")
     request = json.loads(prompt.body)
     assert not {"temperature", "logprobs", "top_logprobs", "max_tokens"} & set(request)
     assert request["max_completion_tokens"] == prompt.max_tokens > 1000
-    assert (
-        json.loads(build_prompt(replace(config.llm, max_tokens=77), LABELS, "t", "s").body)["max_completion_tokens"]
-        == 77
-    )
+    bounded = json.loads(build_prompt(replace(llm, max_tokens=77), LABELS, "t", "s").body)
+    assert bounded["max_completion_tokens"] == 77
     asked = json.loads(build_prompt(replace(LETTER, answer="json", send_temperature=False), LABELS, "t", "s").body)
     assert not {"temperature", "response_format", "logprobs"} & set(asked)
 
@@ -258,6 +253,5 @@ def test_labels_are_described_and_the_context_is_told_under_a_version_of_their_o
     "url", ["https://llm.example/v1", "https://llm.example/v1/", "https://llm.example/v1/chat/completions"]
 )
 def test_an_address_may_end_with_what_follows_it(url: str) -> None:
-    assert (
-        with_embedded_defaults(DrainConfig(llm=replace(LETTER, base_url=url))).llm.base_url == "https://llm.example/v1"
-    )
+    config = with_embedded_defaults(DrainConfig(llm=replace(LETTER, base_url=url)))
+    assert config.llm.base_url == "https://llm.example/v1"
