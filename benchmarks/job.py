@@ -137,12 +137,7 @@ def _measurements(bundle: str, first: Path, grown: Path, work: Path) -> dict[str
 
 
 def _job(
-    bundle: str,
-    source: Path,
-    warehouse: Path,
-    cores: Sequence[int],
-    cached: bool = False,
-    processes: bool = False,
+    bundle: str, source: Path, warehouse: Path, cores: Sequence[int], cached: bool = False, processes: bool = False
 ) -> Measurement:
     """`docyard classify`, as a user runs it; without the cache into a warehouse that was not there before.
 

@@ -198,10 +198,7 @@ def int8_products() -> Int8Products:
 
 
 def new_session(
-    model: bytes | Path,
-    optimized: Path | None = None,
-    profile: Path | None = None,
-    exact_option: bool | None = None,
+    model: bytes | Path, optimized: Path | None = None, profile: Path | None = None, exact_option: bool | None = None
 ) -> ort.InferenceSession:
     """Opens any graph with the settings every run uses; ONNX Runtime's own errors pass through.
 

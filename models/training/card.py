@@ -80,11 +80,7 @@ def render_card(
             for entry in headline["confusions"][:_CONFUSIONS]
         ],
         labels=[
-            (
-                _code(entry["label"]),
-                _value(entry["rows"]),
-                *(_percent(entry[key]) for key in _LABEL_FIGURES),
-            )
+            (_code(entry["label"]), _value(entry["rows"]), *(_percent(entry[key]) for key in _LABEL_FIGURES))
             for entry in headline["labels"]
         ],
         absent=[label for label in bundle.labels if label not in measured],

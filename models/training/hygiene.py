@@ -233,12 +233,7 @@ def out_of_sample_probabilities(
 
 
 def _refusals(
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    labels: list[str],
-    voted: set[str],
-    leaked: pd.Series,
-    rules: Hygiene,
+    train: pd.DataFrame, validation: pd.DataFrame, labels: list[str], voted: set[str], leaked: pd.Series, rules: Hygiene
 ) -> list[str]:
     refused = []
     if len(labels) < 2:

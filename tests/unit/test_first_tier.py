@@ -62,10 +62,7 @@ def test_the_file_gives_the_same_weights_and_the_same_weights_the_same_file() ->
 @pytest.mark.parametrize(
     ("changed", "expected"),
     [
-        (
-            {"head": np.zeros((WIDTH, 3), dtype=np.int8)},
-            r"'head' as int8 \(16, 4\), found int8 \(16, 3\)",
-        ),
+        ({"head": np.zeros((WIDTH, 3), dtype=np.int8)}, r"'head' as int8 \(16, 4\), found int8 \(16, 3\)"),
         ({"pieces": np.zeros((9, WIDTH), dtype=np.float32)}, "here: expected 'pieces' as int8"),
         ({"pairs": np.zeros((63, WIDTH), dtype=np.int8)}, "a power of two of pairs, found 16 and 63"),
         (
