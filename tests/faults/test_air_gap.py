@@ -18,6 +18,8 @@ from tests.support.air_gap import (
     written_elsewhere,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def walked(tmp_path_factory: pytest.TempPathFactory) -> Watched:

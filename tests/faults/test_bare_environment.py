@@ -12,6 +12,8 @@ import pytest
 from schemas.system import NOWHERE, settle_home
 from tests.support.small_runs import classify_arguments, documents, write_jsonl
 
+pytestmark = pytest.mark.slow
+
 # Nothing but its number is known of the user.
 NOBODY = """
 import pwd, sys

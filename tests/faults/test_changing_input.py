@@ -32,6 +32,8 @@ from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.readers.files import remote_version
 
+pytestmark = pytest.mark.slow
+
 _N_DOCUMENTS = 60
 
 

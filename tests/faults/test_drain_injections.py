@@ -39,7 +39,7 @@ def injections() -> list[str]:
     ]
 
 
-pytestmark = pytest.mark.databases("sqlite")
+pytestmark = [pytest.mark.slow, pytest.mark.databases("sqlite")]
 
 ALLOWED = {"delivery", "billing", "account"}
 

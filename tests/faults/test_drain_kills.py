@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
 
 from escalation.llm.backends import backend_name
@@ -17,7 +18,9 @@ from tests.support.scripted_llm import scripted_llm
 from tests.support.small_drains import put_items, qualify
 from warehouse.layout import open_warehouse
 
-ITEMS = int(os.environ.get("DOCYARD_DRAIN_ITEMS", "120"))
+pytestmark = pytest.mark.kills
+
+ITEMS = int(os.environ.get("DOCYARD_DRAIN_ITEMS", "200"))
 
 
 def test_killed_drains_lose_nothing_pay_nothing_twice_and_keep_the_cap(queue_url: str, tmp_path: Path) -> None:

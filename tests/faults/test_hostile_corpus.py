@@ -17,6 +17,8 @@ from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.validate_documents import validate_documents
 
+pytestmark = pytest.mark.slow
+
 CONFIG = f"""
 run_date = "2026-11-22"
 

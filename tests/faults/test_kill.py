@@ -20,7 +20,7 @@ from warehouse.publication import JOURNAL_FILE, finish_interrupted, publish
 
 KILLS = int(os.environ.get("DOCYARD_KILLS", "6"))
 
-pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
+pytestmark = [pytest.mark.kills, pytest.mark.usefixtures("no_waiting_for_the_disk")]
 
 
 def test_killed_runs_leave_the_old_or_the_new_content_and_the_next_run_gives_the_same_bytes(

@@ -10,6 +10,8 @@ import pytest
 
 from tests.support.mounts import SCENARIOS
 
+pytestmark = pytest.mark.slow
+
 _NAMESPACE = ("unshare", "--map-root-user", "--mount")
 
 

@@ -19,9 +19,12 @@ QEMU = "qemu-x86_64"
 PROCESSORS = ("Haswell", "EPYC-Milan")
 RECEIPTS = ROOT / "models/bundles/receipts"  # of those that come along, the one that saturation turns most
 
-pytestmark = pytest.mark.skipif(
-    shutil.which(QEMU) is None or platform.machine() != "x86_64", reason="needs qemu-user on x86-64"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which(QEMU) is None or platform.machine() != "x86_64", reason="needs qemu-user on x86-64"
+    ),
+]
 
 # The answers to a bundle's texts, one by one: to open a Classifier takes ten times as long where it is emulated.
 ANSWERS = """

@@ -16,6 +16,8 @@ from tests.support.queue_databases import NOON, new_sqlite, opened
 from tests.support.review_cases import ANNA, HOUR, fill, in_review, label, says
 from warehouse.layout import Warehouse, open_warehouse
 
+pytestmark = pytest.mark.kills
+
 DAY = 24 * HOUR
 
 

@@ -12,6 +12,8 @@ import pytest
 from pipelines.runs import list_runs
 from tests.support.small_runs import classify_arguments
 
+pytestmark = pytest.mark.slow
+
 if not Path("/dev/full").exists():
     pytest.skip("there is no /dev/full here", allow_module_level=True)
 

@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.small_runs import classify_arguments, documents, write_jsonl
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LAYERS = ("schemas", "warehouse", "models", "data_quality", "transforms", "escalation", "pipelines")
 LEFT_OUT = ("models/bundles/",)  # megabytes that are handed out beside the product

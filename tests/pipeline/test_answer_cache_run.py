@@ -26,6 +26,8 @@ from tests.support.small_runs import (
 )
 from warehouse.answers import AnswerCache
 
+pytestmark = pytest.mark.slow
+
 TOMORROW = "2026-02-01"
 
 

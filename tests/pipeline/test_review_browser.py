@@ -8,6 +8,8 @@ import pytest
 from tests.support.chromium import CHROMIUM, DRIVER, browsers
 from tests.support.review_walk import log_in, server, walk
 
+pytestmark = pytest.mark.browser
+
 ROOT = Path(__file__).parents[2]
 CSS = (ROOT / "escalation/web/static/review.css").read_text(encoding="utf-8")
 needs_chromium = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")

@@ -20,6 +20,8 @@ from pipelines.sampling.tickets import write_ticket_sample
 from schemas.errors import ConfigError, ContractError, RunFailedError
 from tests.support.small_runs import listed, published_hashes
 
+pytestmark = pytest.mark.runners
+
 ROOT = Path(__file__).parents[2]
 DOCYARD = (sys.executable, "-c", "from pipelines.cli import main; main()")
 # The worker pool starts its workers as `python`.

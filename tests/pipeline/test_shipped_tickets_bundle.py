@@ -13,6 +13,8 @@ from pipelines.classify import classify
 from pipelines.sampling.tickets import write_ticket_sample
 from schemas.run_config import load_config
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 BUNDLE = ROOT / "models/bundles/tickets"
 DATA = Path(os.environ.get("DOCYARD_DATA", ROOT.parent / "shared/data")) / "tickets"

@@ -80,6 +80,7 @@ def settings(tmp_path: Path, tiny_bundle_unchanged: Path) -> Settings:
     return replace(shipped, job=replace(shipped.job, data=("rows.parquet",), bundle=str(tiny_bundle_unchanged)))
 
 
+@pytest.mark.slow
 def test_every_measurement_counts_all_documents_and_the_cache_saves_what_is_not_new(
     tmp_path: Path, settings: Settings
 ) -> None:
