@@ -24,6 +24,8 @@ from models.bundle_manifest import (
     read_file,
     read_json,
 )
+from models.certificate import FILE_NAME as CERTIFICATE_NAME
+from models.certificate import Certificate, check_certificate, parse_certificate
 from models.policy import Policy, parse_policy
 from schemas.configuration import Within, validated
 from schemas.errors import BundleError
@@ -86,6 +88,7 @@ class ModelBundle:
         labels: names in the order of the model's outputs.
         calibration: the whole of calibration.json.
         policy: decides on the answers that hold by themselves.
+        certificate: proves the policy; None where nothing does, so that no answer holds by itself.
         contents: name -> content of the files of a bundle that does not lie in a folder yet.
     """
 
@@ -95,6 +98,7 @@ class ModelBundle:
     labels: tuple[str, ...]
     calibration: Mapping[str, Any]
     policy: Policy
+    certificate: Certificate | None = None
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
@@ -186,7 +190,8 @@ def bundle_in_memory(
 
     Args:
         files: content of model.onnx, tokenizer.json and labels.json, and of any further file of a bundle. Without
-            calibration.json its temperature is 1, without policy.toml its policy accepts every answer.
+            calibration.json its temperature is 1, without policy.toml its policy accepts every answer. The policy
+            counts as certified, since such a bundle is there to be measured.
         name: as for `write_bundle_manifest`, like all that follow.
 
     Raises:
@@ -202,19 +207,28 @@ def bundle_in_memory(
         training=dict(training or {}),
         reading=reading,
     )
-    return replace(_parse_files(Path(name), manifest.to_bytes(), manifest, files), contents=files)
+    bundle = _parse_files(Path(name), manifest.to_bytes(), manifest, files)
+    return replace(bundle, policy=replace(bundle.policy, certified=True), contents=files)
 
 
 def _parse_files(folder: Path, content: bytes, manifest: BundleManifest, files: Mapping[str, bytes]) -> ModelBundle:
     check_opset(files["model.onnx"], str(folder / "model.onnx"))
     labels = _parse_labels(files["labels.json"], str(folder / "labels.json"))
+    policy = parse_policy(files["policy.toml"], labels, str(folder / "policy.toml"))
+    calibration = _parse_calibration(files["calibration.json"], str(folder / "calibration.json"))
+    certificate = None
+    if CERTIFICATE_NAME in files:
+        where = str(folder / CERTIFICATE_NAME)
+        certificate = parse_certificate(files[CERTIFICATE_NAME], where)
+        check_certificate(certificate, manifest.files, policy.finite_thresholds(), where)
     return ModelBundle(
         folder=folder,
         digest=hashlib.sha256(content).hexdigest(),
         manifest=manifest,
         labels=labels,
-        calibration=_parse_calibration(files["calibration.json"], str(folder / "calibration.json")),
-        policy=parse_policy(files["policy.toml"], labels, str(folder / "policy.toml")),
+        calibration=calibration,
+        policy=replace(policy, certified=certificate is not None),
+        certificate=certificate,
     )
 
 

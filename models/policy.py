@@ -22,6 +22,7 @@ _REASONS = np.array(
     [
         RouteReason.CERTAIN.value,
         RouteReason.LOW_CONFIDENCE.value,
+        RouteReason.UNCERTIFIED.value,
         RouteReason.UNFAMILIAR.value,
         RouteReason.TOO_LONG.value,
         RouteReason.TRUNCATED.value,
@@ -44,7 +45,13 @@ class Routing(NamedTuple):
     thresholds: npt.NDArray[np.float32]
 
 
-_Confidence = Annotated[float, Within("[0, 1]")]
+def _a_threshold(value: float) -> float:
+    if not (0.0 <= value <= 1.0 or value == math.inf):
+        raise ValueError(f"expected a number in [0, 1], or inf, found {value}")
+    return value
+
+
+_Confidence = Annotated[float, AllowInfNan(True), AfterValidator(_a_threshold)]
 
 
 def _a_number(value: float) -> float:
@@ -88,13 +95,14 @@ class Policy:
 
     Attributes:
         labels: the bundle's, in the order of the model's outputs.
-        min_confidence: least calibrated confidence that is accepted, in [0, 1].
+        min_confidence: least calibrated confidence that is accepted, in [0, 1]; infinite where none is.
         min_familiarity: least log-sum-exp of the logits that is accepted, in nats; -inf for no such guard.
         label_min_confidence: label -> its own least confidence, instead of `min_confidence`.
         max_windows: most windows that a text may have been read in, at least 1; a longer one is escalated.
         first_tier: criterion -> least confidence at which the first tier answers instead of the encoder; empty for a
             bundle without one.
         selection: on what, how and when the thresholds were chosen; recorded, never read by a run.
+        certified: True where a certificate proves these thresholds; without one no answer is accepted.
     """
 
     labels: tuple[str, ...]
@@ -104,16 +112,23 @@ class Policy:
     max_windows: int = 1
     first_tier: Mapping[str, float] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
+    certified: bool = False
 
     def thresholds(self) -> npt.NDArray[np.float32]:
         """The least confidence accepted for each label: (n_labels,) float32."""
         own = self.label_min_confidence
         return np.array([own.get(label, self.min_confidence) for label in self.labels], dtype=np.float32)
 
+    def finite_thresholds(self) -> tuple[float, ...]:
+        """Every threshold that lets an answer stand."""
+        own = (self.min_confidence, *self.label_min_confidence.values(), *self.first_tier.values())
+        return tuple(value for value in own if math.isfinite(value))
+
     def route(self, scores: Scores, criterion: str = "strict") -> Routing:
         """Decides which answers are accepted, and why the others are not.
 
-        Where several reasons hold, the gravest is given: failed, then truncated, too_long, unfamiliar, low_confidence.
+        Where several reasons hold, the gravest is given: failed, then truncated, too_long, unfamiliar, uncertified,
+        low_confidence.
         A threshold is reached by a value equal to it. All is compared as float32, as published, so that a reader of
         the tables comes to the same route. The first tier answers only where the policy lets its answer hold, so that
         its answers are accepted.
@@ -128,13 +143,15 @@ class Policy:
         codes = np.select(
             [
                 scores.failed,
+                scores.first_tier & self.certified,
                 scores.first_tier,
                 scores.truncated,
                 scores.n_windows > self.max_windows,
                 ~(scores.familiarity >= np.float32(self.min_familiarity)),
+                np.isinf(thresholds) | (not self.certified),
                 ~(scores.confidence >= thresholds),
             ],
-            [5, 0, 4, 3, 2, 1],
+            [6, 0, 2, 5, 4, 3, 2, 1],
             default=0,
         )
         return Routing(codes == 0, _REASONS[codes], thresholds)

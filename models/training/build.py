@@ -18,7 +18,7 @@ import pandas as pd
 
 from models.bundle import ModelBundle, bundle_in_memory, write_bundle_manifest
 from models.classifier import Classifier
-from models.evaluation import evaluate
+from models.evaluation.measurement import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.scores import TOP_LABELS
 from models.tokens import TextTokenizer
