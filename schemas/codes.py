@@ -415,7 +415,11 @@ class ReviewAction(Code):
     DEFERRED = "deferred", "A person postponed an item."
     JUDGED = "judged", "A person judged an item."
     REOPENED = "reopened", "An adjudicator sent a settled item back to be judged again."
-    CATEGORY_ADOPTED = "category_adopted", "An adjudicator added a proposed category to the labels of a document type."
+    CATEGORY_ADOPTED = (
+        "category_adopted",
+        "An adjudicator added a category that another person proposed or approved to the labels of a document type, "
+        "which begins a version of its taxonomy.",
+    )
     OVERDUE = "overdue", "An item passed its due time; it moves to the top, and to adjudicators."
     NOTIFIED = "notified", "The notify hook was told of overdue items."
     NOTIFY_FAILED = "notify_failed", "The notify hook failed; it is called again."
