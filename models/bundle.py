@@ -87,6 +87,7 @@ class ModelBundle:
         manifest: the content of bundle.json.
         labels: names in the order of the model's outputs.
         calibration: the whole of calibration.json.
+        label_sources: label -> the data sets of its training rows.
         policy: decides on the answers that hold by themselves.
         certificate: proves the policy; None where nothing does, so that no answer holds by itself.
         contents: name -> content of the files of a bundle that does not lie in a folder yet.
@@ -97,6 +98,7 @@ class ModelBundle:
     manifest: BundleManifest
     labels: tuple[str, ...]
     calibration: Mapping[str, Any]
+    label_sources: Mapping[str, tuple[str, ...]]
     policy: Policy
     certificate: Certificate | None = None
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
@@ -213,7 +215,8 @@ def bundle_in_memory(
 
 def _parse_files(folder: Path, content: bytes, manifest: BundleManifest, files: Mapping[str, bytes]) -> ModelBundle:
     check_opset(files["model.onnx"], str(folder / "model.onnx"))
-    labels = _parse_labels(files["labels.json"], str(folder / "labels.json"))
+    sources = _parse_labels(files["labels.json"], str(folder / "labels.json"))
+    labels = tuple(sources)
     policy = parse_policy(files["policy.toml"], labels, str(folder / "policy.toml"))
     calibration = _parse_calibration(files["calibration.json"], str(folder / "calibration.json"))
     certificate = None
@@ -227,6 +230,7 @@ def _parse_files(folder: Path, content: bytes, manifest: BundleManifest, files: 
         manifest=manifest,
         labels=labels,
         calibration=calibration,
+        label_sources=sources,
         policy=replace(policy, certified=certificate is not None),
         certificate=certificate,
     )
@@ -291,9 +295,21 @@ def write_bundle_manifest(
     return load_bundle(folder)
 
 
-def _parse_labels(content: bytes, where: str) -> tuple[str, ...]:
+def put_into_place(folder: Path, out: Path, replaced: Path) -> None:
+    """Exchanges the bundles; if anything goes wrong in between, Ctrl-C included, the old one stays where it was."""
+    try:
+        if out.exists():
+            out.rename(replaced)
+        folder.rename(out)
+    except BaseException:
+        if replaced.exists() and not out.exists():
+            replaced.rename(out)
+        raise
+
+
+def _parse_labels(content: bytes, where: str) -> dict[str, tuple[str, ...]]:
     labels = read_json(_Labels, parse_json(content, where), where).labels
-    return tuple(label.name for label in labels)
+    return {label.name: label.sources for label in labels}
 
 
 def _parse_calibration(content: bytes, where: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ NEVER = math.inf  # the threshold of an answer that no confidence lets stand
 _STEPS = 200  # thresholds tried at most, evenly spread over the choosing rows
 _CURVE_POINTS = 50
 ENCODER, FIRST_TIER = "encoder", "first_tier"
+_FIRST_TIER_TAIL = 0.1  # of the allowed tail: its errors are few
 _DOUBT = 0.5  # errors added on the choosing rows, so that a few lucky rows do not look certain
 
 
@@ -89,7 +90,7 @@ class LabelledScores:
                     getattr(self.first_tier, name),
                     getattr(self.encoder, name),
                 )
-                for name in ("top_label_ids", "top_confidences", "confidence", "familiarity")
+                for name in ("top_label_ids", "top_confidences", "familiarity")
             },
             first_tier=easy,
         )
@@ -194,9 +195,11 @@ def certify(
 
     The choosing rows fix a sequence of thresholds and its start. From there the certifying rows test one after the
     other, looser each time, until the first that fails; the last that passed is taken. As the sequence was fixed
-    before, trying many costs nothing. Several thresholds share the allowed tail evenly. A threshold of the encoder must
-    pass for every criterion of the first tier, since a run may use any. Guards of the policy against strangers, long
-    and truncated texts stay as they are: the promise is about in-scope rows, strangers are counted beside it.
+    before, trying many costs nothing. The first tier's threshold is tested first, with a tenth of the allowed tail. The
+    encoder's is tested together with what the first tier accepted, for every criterion of the first tier and without
+    it, since a run may use any; several thresholds share the rest of the tail evenly. Guards of the policy against
+    strangers, long and truncated texts stay as they are: the promise is about in-scope rows, strangers are counted
+    beside it.
 
     Args:
         policy: with its guards; its thresholds of confidence are replaced, and those of the first tier, which are the
@@ -214,12 +217,12 @@ def certify(
     "Selective Classification for Deep Neural Networks", 2017 (the risk).
     """
     _check_target(target, policy)
-    tail = (1 - target.confidence) / (2 if policy.first_tier else 1)
+    tail = 1 - target.confidence
+    first_tail = _FIRST_TIER_TAIL * tail if policy.first_tier else 0.0
     scale = len(certifying.gold_ids) / max(1, len(choosing.gold_ids))
-    all_seen = _view(policy, choosing, "off", target)
-    effect = _design_effect(all_seen.wrong, None if choosing.clusters is None else choosing.clusters[all_seen.rows])
-    test = _Test(target, effect, scale)
-    first_tier, proofs = _certify_first_tier(policy, choosing, certifying, test, tail)
+    test = _Test(target, _design_effect(_view(policy, choosing, "off", target), choosing.clusters, target), scale)
+    first_tier, proofs = _certify_first_tier(policy, choosing, certifying, test, first_tail)
+    tail -= first_tail
     policy = replace(policy, first_tier=first_tier)
     chosen = _view(policy, choosing, "off", target)
     seen = [_view(policy, certifying, mode, target) for mode in ("off", *first_tier)]
@@ -252,7 +255,7 @@ def _check_target(target: Target, policy: Policy) -> None:
 
 
 class _View(NamedTuple):
-    """The in-scope rows that a door can let through: those that pass the guards and that no door before it took.
+    """The in-scope rows that a door can let through: those that pass the guards.
 
     Attributes:
         confidence: (n,) float32.
@@ -293,16 +296,20 @@ class _View(NamedTuple):
 
 
 def _view(policy: Policy, rows: LabelledScores, mode: str, target: Target, door: str = ENCODER) -> _View:
-    """The rows that `door` sees when the first tier answers by the criterion `mode`, or is "off"."""
+    """The rows that `door` may accept when the first tier answers by the criterion `mode`, or is "off".
+
+    Those of the encoder include what the first tier answered before it, which no threshold of the encoder keeps out.
+    """
     if door == FIRST_TIER:
         assert rows.first_tier is not None
         scores = rows.first_tier
-        passed = np.isfinite(scores.confidence)
+        passed, confidence = np.isfinite(scores.confidence), scores.confidence
     else:
-        scores = rows.encoder
+        scores = rows.answers(policy, mode)
         passed = ~scores.failed & ~scores.truncated & (scores.n_windows <= policy.max_windows)
         passed &= scores.familiarity >= np.float32(policy.min_familiarity)
-        passed &= ~rows.answers(policy, mode).first_tier
+        passed |= scores.first_tier
+        confidence = np.where(scores.first_tier, np.float32(NEVER), scores.confidence)  # reaches every threshold
     in_scope = rows.gold_ids >= 0
     seen = in_scope & passed
     wrong, n_fixed = scores.label_ids != rows.gold_ids, None
@@ -312,7 +319,7 @@ def _view(policy: Policy, rows: LabelledScores, mode: str, target: Target, door:
         seen &= scores.label_ids != positive_id  # looked at by people, whatever the confidence
     columns = {name: values[seen] for name, values in rows.slices.items()}
     places = np.flatnonzero(seen)
-    return _View(scores.confidence[seen], scores.label_ids[seen], wrong[seen], columns, places, n_fixed)
+    return _View(confidence[seen], scores.label_ids[seen], wrong[seen], columns, places, n_fixed)
 
 
 class _Test(NamedTuple):
@@ -365,17 +372,23 @@ def _thresholds(confidence: npt.NDArray[np.float32]) -> list[float]:
     return sorted({float(ordered[place]) for place in places}, reverse=True)
 
 
-def _design_effect(wrong: npt.NDArray[np.bool_], clusters: npt.NDArray[np.integer] | None) -> float:
+def _design_effect(view: _View, clusters: npt.NDArray[np.integer] | None, target: Target) -> float:
     """The variance of the share of errors with the rows in clusters, over that of independent rows; at least 1.
+
+    Measured on the choosing rows that are likely to be accepted.
 
     Source: L. Kish, "Survey Sampling", 1965, sections 6.3 and 8.2.
     """
-    if clusters is None or not len(wrong):
+    thresholds = _thresholds(view.confidence)
+    if clusters is None or not thresholds:
         return 1.0
-    share = float(wrong.mean())
-    places = np.unique(clusters, return_inverse=True)[1]
-    totals = np.bincount(places, weights=wrong - share)
-    independent = share * (1 - share) * len(wrong)
+    expected = _Test(target, 1.0, 1.0).expected(view, thresholds)
+    passing = [threshold for threshold, p in zip(thresholds, expected, strict=True) if p <= 1 - target.confidence]
+    likely = min(passing, default=thresholds[int(np.argmin(expected))])
+    accepted = view.take(view.confidence >= np.float32(likely))
+    share = float(accepted.wrong.mean())
+    totals = np.bincount(np.unique(clusters[accepted.rows], return_inverse=True)[1], weights=accepted.wrong - share)
+    independent = share * (1 - share) * len(accepted.wrong)
     if not independent or len(totals) < 2:
         return 1.0
     return max(1.0, float((totals**2).sum() * len(totals) / (len(totals) - 1) / independent))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from schemas.codes import RouteReason
 from schemas.configuration import Within, parse_toml, read_values, validated
 from schemas.errors import BundleError
 
+_ACCEPTANCE = ("min_confidence", "min_familiarity", "max_windows")
 FAILED = "failed"  # stands among the route reasons for a text that the model failed on
 # From the best to the gravest.
 _REASONS = np.array(
@@ -185,3 +187,15 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         first_tier={criterion: float(own["min_confidence"]) for criterion, own in found.first_tier.items()},
         selection=values.get("selection", {}),
     )
+
+
+def policy_toml(policy: Policy) -> str:
+    """The content of a bundle's `policy.toml`: `parse_policy` reads the same policy from it."""
+    lines = ["[acceptance]", *(f"{key} = {getattr(policy, key)}" for key in _ACCEPTANCE)]
+    for label, threshold in policy.label_min_confidence.items():
+        lines += ["", f"[labels.{json.dumps(label, ensure_ascii=False)}]", f"min_confidence = {threshold}"]
+    for criterion, threshold in policy.first_tier.items():
+        lines += ["", f"[first_tier.{criterion}]", f"min_confidence = {threshold}"]
+    lines += ["", "[selection]"]
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in policy.selection.items()]
+    return "\n".join(lines) + "\n"

@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from models.training.config import Hygiene
-from models.training.data import LabelledData, hash_below, split_keys, unit_hash
+from models.training.data import LabelledData, hash_below, split_keys
+from models.training_rows import unit_hash
 
 logger = logging.getLogger(__name__)
 
