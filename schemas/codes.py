@@ -348,6 +348,18 @@ class Role(Code):
     ADMIN = "admin", "Manages people and frees claims; does not judge documents."
 
 
+class RegisterAction(Code):
+    """Actions that change what a warehouse's runs answer with, as its register records them."""
+
+    PROMOTE = "promote", "A bundle became, or is proposed as, the standing bundle of its document type."
+    APPROVE = "approve", "Another person agreed to a proposed promotion; `details.entry` is its number."
+    ROLLBACK = "rollback", "The standing bundle before the present one became the standing one again."
+    DEMOTE = "demote", "Answers with a label are escalated from the next run on: too many of them proved wrong."
+    CONFIRM = "confirm", "People confirmed a demotion; it stays in force."
+    REVOKE = "revoke", "People lifted a demotion; answers with the label may be accepted again."
+    ADOPT = "adopt", "People added a category to the labels of a document type."
+
+
 class ReviewStage(Code):
     """The judge that a review waits for."""
 
