@@ -20,8 +20,8 @@ from models.certification import LabelledScores, Target, certify
 from models.certified_files import certified_files, label_groups
 from models.classifier import Classifier
 from models.labelled import Columns, EvaluationData, read_evaluation_data
-from models.training_rows import FILE_NAME as ROWS_NAME
-from models.training_rows import TrainingRows, parse_training_rows, same_text, unit_hash
+from models.trained_rows import FILE_NAME as ROWS_NAME
+from models.trained_rows import TrainingRows, parse_training_rows, same_text, unit_hash
 from schemas.errors import BundleError, CertificationError, ConfigError, VerificationError, system_error
 from schemas.fields import parse_text_template
 

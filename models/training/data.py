@@ -12,8 +12,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from models.labelled import SUFFIXES, label_of, name_of, read_records, several_labels, text_of
+from models.trained_rows import same_text, unit_hash
 from models.training.config import DEFAULT_ID_COLUMN, DataConfig
-from models.training_rows import same_text, unit_hash
 from schemas.errors import ConfigError, InputError
 from schemas.fields import field_value, parse_text_template
 
