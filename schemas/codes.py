@@ -190,6 +190,18 @@ class RouteReason(Code):
     TRUNCATED = "truncated", "Escalated: the model could not read the whole text."
 
 
+class DriftFigure(Code):
+    """A distance between a run's documents and the rows that certified the bundle."""
+
+    LABEL_PSI = "label_psi", "The labels given: population stability index, in nats."
+    LABEL_JS = "label_js", "The labels given: Jensen-Shannon divergence, in bits."
+    CONFIDENCE = "confidence", "The confidence: Kolmogorov-Smirnov distance."
+    FAMILIARITY = "familiarity", "The familiarity: Kolmogorov-Smirnov distance."
+    LENGTH = "length", "The length in tokens: Kolmogorov-Smirnov distance."
+    VOCABULARY = "vocabulary", "The tokens per character, more where words are rare: Kolmogorov-Smirnov distance."
+    STRANGERS = "strangers", "The share of texts less familiar than the policy accepts, minus that of the reference."
+
+
 class ItemState(Code):
     """The state of an escalated document in the queue."""
 

@@ -177,6 +177,25 @@ def test_a_text_alone_gets_the_answer_it_gets_among_a_thousand(classifier: Class
         assert_same_bits(classifier.classify([texts[row]]), together, [row])
 
 
+def test_an_embedding_is_that_of_the_graph_and_the_same_among_others(
+    classifier: Classifier, tiny_bundle_unchanged: Path
+) -> None:
+    session = ort.InferenceSession(tiny_bundle_unchanged / "model.onnx", providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(tiny_bundle_unchanged / "tokenizer.json"))
+    found = classifier.embeddings(TEXTS)
+    for row, text in enumerate(TEXTS):
+        ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
+        np.testing.assert_allclose(found[row], session.run(["embedding"], {"input_ids": ids})[0][0], atol=1e-6)
+        assert classifier.embeddings([text])[0].tobytes() == found[row].tobytes()
+
+
+def test_a_text_the_model_fails_on_has_no_embedding_and_spoils_none(poisoned: Classifier) -> None:
+    texts = ["please refund my card", "please refund my poison", "please refund my bill"]
+    found = poisoned.embeddings(texts)
+    assert np.isnan(found).all(axis=1).tolist() == [False, True, False]
+    assert poisoned.embeddings(texts[::2]).tobytes() == found[::2].tobytes()
+
+
 def test_a_text_the_model_fails_on_fails_alone(poisoned: Classifier) -> None:
     # All of one length, so that they share a batch.
     texts = [f"please refund my {word}" for word in ("card", "poison", "bill", "fee", "money", "poison", "invoice")]
