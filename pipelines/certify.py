@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle import ModelBundle, load_bundle, put_into_place, write_bundle_manifest
-from models.certificate import Certificate, ValidFor
-from models.certification import LabelledScores, Target, certify
-from models.certified_files import certified_files, label_groups
+from models.certificate import Certificate, ValidFor, data_sha256
+from models.certification import Target
+from models.certified_files import labelled_scores, prove
 from models.classifier import Classifier
 from models.labelled import Columns, EvaluationData, read_evaluation_data
 from models.trained_rows import FILE_NAME as ROWS_NAME
-from models.trained_rows import TrainingRows, parse_training_rows, same_text, unit_hash
+from models.trained_rows import TrainedRows, parse_trained_rows, same_text, unit_hash
 from schemas.errors import BundleError, CertificationError, ConfigError, VerificationError, system_error
 from schemas.fields import parse_text_template
 
@@ -78,20 +77,27 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
     data = _read(bundle, rows, cluster)
     _refuse_training_rows(bundle, data, rows.id)
     choosing, certifying = _parted(bundle, data, rows, cluster)
-    scored = _scored(bundle, data, rows, cluster)
-    certification = certify(bundle.policy, label_groups(bundle), scored.take(choosing), scored.take(certifying), target)
+    classifier = Classifier(bundle)
+    try:
+        clusters = data.slices[cluster] if cluster else None
+        slices = {name: data.slices[name] for name in rows.slices}
+        scored = labelled_scores(classifier, data.texts, data.labels, clusters, slices)
+    finally:
+        classifier.close()
     dates = np.array(data.slices[rows.date])[certifying] if rows.date else np.array([""])
-    files, certificate = certified_files(
+    files, certificate = prove(
         bundle,
-        certification,
+        scored.take(choosing),
+        scored.take(certifying),
+        np.array([len(text) for text in data.texts])[certifying],
+        target,
         valid_for=ValidFor(
             bundle.document_type,
-            tuple("/".join(path.parts[-3:]) if path.is_absolute() else str(path) for path in rows.paths),
+            tuple("/".join(path.parts[-3:]) for path in rows.paths),  # no path of this machine
             str(dates.min())[:10] or None,
             str(dates.max())[:10] or None,
         ),
         data_sha256=data_sha256(rows.paths),
-        choosing_rows=int(choosing.sum()),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
     )
     if check:
@@ -99,15 +105,6 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
     else:
         _write(bundle, files)
     return certificate
-
-
-def data_sha256(paths: Sequence[Path]) -> str:
-    """The hash of a file's bytes; of several files, that of their hashes one after the other."""
-    hashes = []
-    for path in paths:
-        with path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def describe_certificate(certificate: Certificate) -> list[str]:
@@ -164,8 +161,8 @@ def _read(bundle: ModelBundle, rows: LabelledRows, cluster: str) -> EvaluationDa
     )
 
 
-def _training_rows(bundle: ModelBundle) -> TrainingRows:
-    return parse_training_rows(bundle.read(ROWS_NAME), str(bundle.folder / ROWS_NAME))
+def _training_rows(bundle: ModelBundle) -> TrainedRows:
+    return parse_trained_rows(bundle.read(ROWS_NAME), str(bundle.folder / ROWS_NAME))
 
 
 def _refuse_training_rows(bundle: ModelBundle, data: EvaluationData, id_column: str) -> None:
@@ -191,23 +188,6 @@ def _parted(
     if rows.since:
         certifying &= np.array(data.slices[rows.date]) >= rows.since
     return choosing, certifying
-
-
-def _scored(bundle: ModelBundle, data: EvaluationData, rows: LabelledRows, cluster: str) -> LabelledScores:
-    classifier = Classifier(bundle)
-    try:
-        encoder = classifier.classify(data.texts, encoder_only=True)
-        first_tier = classifier.first_tier_scores(data.texts) if classifier.has_first_tier else None
-    finally:
-        classifier.close()
-    position = {label: index for index, label in enumerate(bundle.labels)}
-    return LabelledScores(
-        encoder,
-        np.array([position.get(label, -1) for label in data.labels], dtype=np.int64),
-        first_tier,
-        np.unique(data.slices[cluster], return_inverse=True)[1] if cluster else None,
-        {name: np.array(data.slices[name]) for name in rows.slices},
-    )
 
 
 def _compare(bundle: ModelBundle, found: Certificate) -> None:
