@@ -143,6 +143,27 @@ class Classifier:
         """The encoder's raw scores of token ids, one special token at each end: (n_windows, n_labels) float32."""
         return self._run_windows(windows)[0]
 
+    def embeddings(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The encoder's embedding of each text: (n_texts, width) float32, not normalised; NaN where the model failed.
+
+        The mean over its windows, where a text is read in several.
+        """
+        tokenized = self._tokenizer.tokenize(texts)
+        windows = tokenized.windows
+        found = np.full((len(windows), self._width), np.nan, dtype=np.float32)
+        lengths = np.array([len(window) for window in windows], dtype=np.int32)
+        for rows in plan_batches(lengths, self._batch_tokens):
+            for group in (rows, *rows[:, None]):  # a batch that fails is run text by text
+                input_ids = np.stack([windows[row] for row in group]).astype(np.int64)
+                try:
+                    found[group] = run_session(self._session, input_ids, ["embedding"])[0]
+                except Exception as error:  # ONNX Runtime's own errors share no narrower base
+                    self._check_still_works(error)
+                    continue
+                if group is rows:
+                    break
+        return _pooled(found, tokenized.n_windows)
+
     def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], Scores]:
         """Flags the texts that the first tier answers, and its scores of all those that it was asked about."""
         logits = np.full((len(tokenized.n_tokens), len(self.bundle.labels)), np.nan, dtype=np.float32)
@@ -255,6 +276,7 @@ class Classifier:
                 f"{self._tokenizer.highest_id}: it does not belong to this tokenizer.json, or 'max_tokens' in "
                 "bundle.json is more than it reads; build the bundle again"
             ) from None
+        self._width = embedding.shape[-1]
         if logits.ndim != 2 or embedding.ndim != 2 or len(logits) != 1 or len(embedding) != 1:
             raise BundleError(
                 f"{self._model_path}: expected outputs (batch, n_labels) and (batch, width), found {logits.shape} and "
