@@ -12,8 +12,8 @@ from schemas.errors import InputError
 
 _SHOWN = 10
 CAVEAT = (
-    "A weight is what leaving the words out takes from the label's log-odds. It is not a proof and not the cause: words "
-    "that count only together, or that say the same twice, show no weight of their own."
+    "A weight is what leaving the words out takes from the label's log-odds. It is not a proof and not the cause: "
+    "words that count only together, or that say the same twice, show no weight of their own."
 )
 
 

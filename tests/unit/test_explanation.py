@@ -8,14 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import load_bundle
+from models.bundle import load_bundle, write_bundle_manifest
+from models.bundle_manifest import ReadingRules
 from models.classifier import Classifier
-from models.explanation import MAX_PROBES, explain
+from models.explanation import MAX_PROBES, MAX_TOKENS, explain
 from schemas.errors import ConfigError, InputError
 from tests.support.small_runs import docyard
 
 PLAIN = "what do i have to do"
-LONG = ". ".join(f"the {word} is not for you on my part" for word in "why how what when does did".split() * 20)
+QUESTIONS = ("why", "how", "what", "when", "does", "did")
+LONG = ". ".join(f"the {word} is not for you on my part" for word in QUESTIONS * 20)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +27,7 @@ def classifier(tiny_bundle_unchanged: Path) -> Iterator[Classifier]:
     loaded.close()
 
 
-@pytest.mark.parametrize("word, label", [("refund", "billing"), ("courier", "delivery"), ("password", "account")])
+@pytest.mark.parametrize(("word", "label"), [("refund", "billing"), ("courier", "delivery"), ("password", "account")])
 @pytest.mark.parametrize("place", range(7))
 def test_a_planted_word_is_found_first(classifier: Classifier, word: str, label: str, place: int) -> None:
     words = PLAIN.split()
@@ -81,6 +83,18 @@ def test_what_cannot_be_explained_is_refused(classifier: Classifier) -> None:
         explain(classifier, "refund", "refunds")
     with pytest.raises(InputError, match="no word"):
         explain(classifier, " ... ")
+
+
+def test_a_text_that_would_take_too_long_is_refused_and_a_long_one_has_fewer_probes(tiny_bundle: Path) -> None:
+    reading = ReadingRules(window_overlap=8)
+    bundle = write_bundle_manifest(
+        tiny_bundle, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32, reading=reading
+    )
+    classifier = Classifier(bundle, threads=1)
+    assert explain(classifier, "the parcel is late " * 400).probes == MAX_TOKENS // 1602
+    with pytest.raises(InputError, match="4,002 tokens; one of more than 3,640"):
+        explain(classifier, "the parcel is late " * 1000)
+    classifier.close()
 
 
 def test_the_command_names_the_words_with_their_places(tiny_bundle_unchanged: Path, tmp_path: Path) -> None:
