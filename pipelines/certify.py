@@ -21,7 +21,7 @@ from models.classifier import Classifier
 from models.labelled import Columns, EvaluationData, read_evaluation_data
 from models.trained_rows import FILE_NAME as ROWS_NAME
 from models.trained_rows import TrainedRows, parse_trained_rows, same_text, unit_hash
-from schemas.errors import BundleError, CertificationError, ConfigError, VerificationError, system_error
+from schemas.errors import BundleError, CertificationError, ConfigError, InputError, VerificationError, system_error
 from schemas.fields import parse_text_template
 
 CHOOSING_SHARE = 0.5
@@ -84,7 +84,7 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
         scored = labelled_scores(classifier, data.texts, data.labels, clusters, slices)
     finally:
         classifier.close()
-    dates = np.array(data.slices[rows.date])[certifying] if rows.date else np.array([""])
+    dates = [date for date, taken in zip(_dates(data, rows), certifying, strict=True) if taken]
     files, certificate = prove(
         bundle,
         scored.take(choosing),
@@ -94,8 +94,8 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
         valid_for=ValidFor(
             bundle.document_type,
             tuple("/".join(path.parts[-3:]) for path in rows.paths),  # no path of this machine
-            str(dates.min())[:10] or None,
-            str(dates.max())[:10] or None,
+            min(filter(None, dates), default=None),
+            max(filter(None, dates), default=None),
         ),
         data_sha256=data_sha256(rows.paths),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -177,6 +177,19 @@ def _refuse_training_rows(bundle: ModelBundle, data: EvaluationData, id_column: 
         )
 
 
+def _dates(data: EvaluationData, rows: LabelledRows) -> list[str | None]:
+    """The date of each row; None where no column has it."""
+    if not rows.date:
+        return [None] * len(data.texts)
+    dates: list[str | None] = []
+    for number, value in enumerate(data.slices[rows.date]):
+        try:
+            dates.append(datetime.datetime.fromisoformat(value).date().isoformat())
+        except ValueError:
+            raise InputError(f"row {number}, {rows.date!r}: expected a date in ISO 8601; correct it") from None
+    return dates
+
+
 def _parted(
     bundle: ModelBundle, data: EvaluationData, rows: LabelledRows, cluster: str
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -186,7 +199,7 @@ def _parted(
     choosing = np.array([unit_hash(f"calibration:{key}") < share for key in keys], dtype=np.bool_)
     certifying = ~choosing
     if rows.since:
-        certifying &= np.array(data.slices[rows.date]) >= rows.since
+        certifying &= np.array([(date or "") >= rows.since for date in _dates(data, rows)], dtype=np.bool_)
     return choosing, certifying
 
 
