@@ -23,6 +23,7 @@ from models.trained_rows import same_text, unit_hash
 logger = logging.getLogger(__name__)
 
 CRITERION = "strict"  # the first tier's, that a run uses unless told otherwise
+_COLUMNS = tuple(item.name for item in dataclasses.fields(Scores) if item.name != "failures")
 # Those that are measured: of every kind of document, with the bundle that answers them.
 SETS = {name: bundle for bundle, sets in OWN_SETS.items() if bundle != "fraud" for name in sets}
 
@@ -87,7 +88,7 @@ def scored_sets(
 
 
 def _fewer(corpus: Corpus, places: npt.NDArray[np.intp]) -> Corpus:
-    columns = {
+    columns: dict[str, Any] = {
         item.name: None if (values := getattr(corpus, item.name)) is None else tuple(values[place] for place in places)
         for item in dataclasses.fields(corpus)
         if item.name != "name"
@@ -97,8 +98,8 @@ def _fewer(corpus: Corpus, places: npt.NDArray[np.intp]) -> Corpus:
 
 def _answers(bundle: ModelBundle, corpus: Corpus, cache: Path) -> tuple[Scores, Scores | None]:
     """The encoder's answers, and the first tier's where the bundle has one."""
-    texts = hashlib.sha256("\0".join(corpus.texts).encode("utf-8", "surrogatepass")).hexdigest()
-    path = cache / f"{bundle.name}-{bundle.digest[:16]}-{texts[:16]}.npz"
+    asked = "\0".join((bundle.digest, *_COLUMNS, *corpus.texts))
+    path = cache / f"{bundle.name}-{hashlib.sha256(asked.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}.npz"
     if path.is_file():
         with np.load(path, allow_pickle=False) as arrays:
             kept = {name: arrays[name] for name in arrays.files}
@@ -111,15 +112,14 @@ def _answers(bundle: ModelBundle, corpus: Corpus, cache: Path) -> tuple[Scores, 
     finally:
         classifier.close()
     cache.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **_packed("encoder", encoder), **({} if first_tier is None else _packed("first_tier", first_tier)))
+    found = _packed("encoder", encoder) | ({} if first_tier is None else _packed("first_tier", first_tier))
+    np.savez(path, **found)
     return encoder, first_tier
 
 
-def _packed(door: str, scores: Scores) -> dict[str, npt.NDArray[Any]]:
-    names = [item.name for item in dataclasses.fields(Scores) if item.name != "failures"]
-    return {f"{door}.{name}": getattr(scores, name) for name in names}
+def _packed(door: str, scores: Scores) -> dict[str, Any]:
+    return {f"{door}.{name}": getattr(scores, name) for name in _COLUMNS}
 
 
-def _unpacked(door: str, kept: dict[str, npt.NDArray[Any]]) -> Scores:
-    names = [item.name for item in dataclasses.fields(Scores) if item.name != "failures"]
-    return Scores(**{name: kept[f"{door}.{name}"] for name in names})
+def _unpacked(door: str, kept: dict[str, Any]) -> Scores:
+    return Scores(**{name: kept[f"{door}.{name}"] for name in _COLUMNS})
