@@ -130,6 +130,16 @@ class Classifier:
             failures=dict(sorted(failures.items())),
         )
 
+    def first_tier_scores(self, texts: Sequence[str]) -> Scores:
+        """The first tier's answers to the texts that it is asked about, whatever its threshold; NaN for the others.
+
+        Raises:
+            ConfigError: the bundle has no first tier, or it is off.
+        """
+        if self._first_tier is None:
+            raise ConfigError(f"{self.bundle.reference}: has no first tier, or it is off")
+        return self._easy(self._tokenizer.tokenize(texts), False)[1]
+
     @property
     def has_first_tier(self) -> bool:
         """True where a first tier answers before the encoder."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipelines.model_commands import bundle, doctor, evaluate, train
+from pipelines.model_commands import bundle, certify, doctor, evaluate, train
 from pipelines.queue import queue
 from pipelines.review import audit, erase, label_studio, resolve, review
 from pipelines.run_commands import classify, dictionary, runs, sample, show, verify
@@ -62,7 +62,7 @@ def main(verbose: bool) -> None:
 
 for _command in (
     *(classify, runs, show, verify, dictionary, sample),
-    *(evaluate, train, bundle, doctor),
+    *(evaluate, train, bundle, certify, doctor),
     *(queue, review, audit, erase, resolve, label_studio),
 ):
     main.add_command(_command)

@@ -185,6 +185,7 @@ class RouteReason(Code):
 
     CERTAIN = "certain", "Accepted: confidence and familiarity reach the policy's thresholds."
     LOW_CONFIDENCE = "low_confidence", "Escalated: the calibrated confidence is below the threshold."
+    UNCERTIFIED = "uncertified", "Escalated: no certificate of the bundle covers this answer."
     UNFAMILIAR = "unfamiliar", "Escalated: the text is unlike the texts the model was trained on."
     TOO_LONG = "too_long", "Escalated: the text needed more windows than the policy trusts."
     TRUNCATED = "truncated", "Escalated: the model could not read the whole text."

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from models.bundle import bundle_in_memory, load_bundle, write_bundle_manifest
+from models.bundle import bundle_in_memory, load_bundle
 from models.bundle_manifest import FingerprintRow
 from models.classifier import Classifier, cached_classifier
 from models.machine import open_session
 from models.scores import Scores
 from schemas.errors import BundleError, ConfigError, RunFailedError
+from tests.support.made_up_certificate import write_certified_manifest
 
 WORDS = ["refund", "card", "package", "late", "login", "crash", "screen", "my", "the", "please", ".", "?", "xyzzy", "é"]
 TEXTS = [
@@ -37,7 +38,7 @@ LONG_TEXT = "package late " * 40
 
 
 def write_again(folder: Path, max_tokens: int = 32, fingerprint: Sequence[FingerprintRow] = ()) -> None:
-    write_bundle_manifest(
+    write_certified_manifest(
         folder,
         name="tiny",
         created="2026-11-22",
