@@ -367,7 +367,10 @@ class RegisterAction(Code):
 
     PROMOTE = "promote", "A bundle became, or is proposed as, the standing bundle of its document type."
     APPROVE = "approve", "Another person agreed to a proposed promotion; `details.entry` is its number."
-    ROLLBACK = "rollback", "The standing bundle before the present one became the standing one again."
+    ROLLBACK = (
+        "rollback",
+        "A bundle that stood before became the standing bundle again; `details.entry` is its promotion.",
+    )
     DEMOTE = "demote", "Answers with a label are escalated from the next run on: too many of them proved wrong."
     CONFIRM = "confirm", "People confirmed a demotion; it stays in force."
     REVOKE = "revoke", "People lifted a demotion; answers with the label may be accepted again."
