@@ -241,8 +241,8 @@ def _heed(currencies: Mapping[str, Currency], plan: RunPlan) -> None:
     ]
     if told:
         raise ContractError(
-            f"the certificate is stale: {' | '.join(told)}. Nothing is published; certify the bundle again on rows like "
-            f"these documents, or see quality.on_drift, {on_drift!r} here"
+            f"the certificate is stale: {' | '.join(told)}. Nothing is published (quality.on_drift is {on_drift!r}); "
+            "certify the bundle again on rows like these documents"
         )
 
 

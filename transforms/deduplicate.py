@@ -19,7 +19,15 @@ import pyarrow.parquet as pq
 from schemas.codes import Reason, Route
 from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, ESCALATIONS, REJECTIONS, Table
 from transforms.run_plan import RunPlan
-from transforms.stage_shard import Receipt, count_classified, count_values, first_examples, id_hashes, in_schema, write_table
+from transforms.stage_shard import (
+    Receipt,
+    count_classified,
+    count_values,
+    first_examples,
+    id_hashes,
+    in_schema,
+    write_table,
+)
 
 HASHES_AT_ONCE = 8_000_000  # 64 MB
 
