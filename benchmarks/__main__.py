@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchmarks.robustness import robustness
 from benchmarks.speed import speed
 from schemas.errors import DocyardError
 
@@ -29,7 +30,8 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-main.add_command(speed)
+for command in (speed, robustness):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from schemas.errors import ConfigError
 from schemas.fields import parse_text_template
 
 LANGUAGES = Path(__file__).parent / "languages.toml"
+_T = TypeVar("_T")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -158,11 +160,11 @@ def foreign_texts(number: int) -> tuple[str, ...]:
     return tuple(pairs[:number])
 
 
-def spread(texts: Sequence[str], most: int) -> tuple[str, ...]:
+def spread(values: Sequence[_T], most: int) -> tuple[_T, ...]:
     """At most so many, evenly spread over them."""
-    if len(texts) <= most:
-        return tuple(texts)
-    return tuple(texts[place] for place in np.linspace(0, len(texts) - 1, most).astype(int))
+    if len(values) <= most:
+        return tuple(values)
+    return tuple(values[place] for place in np.linspace(0, len(values) - 1, most).astype(int))
 
 
 def seeded(*names: str) -> np.random.Generator:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from pipelines.model_commands import bundle, certify, doctor, evaluate, train
+from pipelines.model_commands import bundle, certify, doctor, evaluate, explain, train
 from pipelines.promotion_commands import approve, promote, register, rollback
 from pipelines.queue import queue
 from pipelines.review import audit, erase, label_studio, resolve, review
@@ -63,7 +63,7 @@ def main(verbose: bool) -> None:
 
 for _command in (
     *(classify, runs, show, verify, dictionary, sample),
-    *(evaluate, train, bundle, certify, doctor),
+    *(evaluate, explain, train, bundle, certify, doctor),
     *(promote, approve, rollback, register),
     *(queue, review, audit, erase, resolve, label_studio),
 ):
