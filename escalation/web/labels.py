@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from escalation.categories.rerun import UNTOUCHED
 from escalation.clock import SECOND, iso_time
 from escalation.review.worklist import Order, View
 from schemas.codes import ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
@@ -39,6 +40,7 @@ CODE_WORDS: dict[str, str] = {
     ItemCode.TOO_FEW_CANDIDATES: "too few labels to ask the LLM about",
     ItemCode.NO_LLM: "for people, without the LLM",
     ItemCode.REOPENED: "reopened",
+    ItemCode.CATEGORY_ADOPTED: "its category was adopted",
     ItemCode.LLM_VOTE: "settled by the models",
     ItemCode.PERSON_DECIDED: "settled by people",
     ItemCode.DECIDED_BEFORE: "decided before",
@@ -84,6 +86,17 @@ NOTES = {
     "not_yours": "The form was not shown: somebody else filled it in, or it does not come from this server.",
     "password": "You have a new password. Your other sessions have ended.",
     "account": "Changed.",
+    "category_approved": "Approved. Another person must approve it, too.",
+    "category_adopted": "Adopted. Its documents are asked about again in a moment.",
+    "category_edited": "Renamed. Nobody has approved it under this name.",
+    "category_rejected": "Rejected.",
+}
+RERUN_WORDS = {
+    "": "to be asked about again",
+    ItemCode.REQUEUED: "back with the LLM",
+    ItemCode.CATEGORY_ADOPTED: "with people again",
+    ItemCode.REOPENED: "reopened",
+    UNTOUCHED: "as they were",
 }
 VIEW_WORDS: dict[View, str] = {
     View.WAITING: "Waiting for me",
@@ -103,6 +116,7 @@ FIELD_WORDS = {
     "choice": "Label",
     "other_label": "Another label",
     "category": "New category",
+    "description": "Description",
     "reason": "Reason",
     "comment": "Comment",
     "name": "Name",
@@ -241,6 +255,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "stage_words": STAGE_WORDS.__getitem__,
     "state_words": lambda state: STATE_WORDS.get(state, plain(state)),
     "action_meaning": action_meaning,
+    "rerun_words": RERUN_WORDS.__getitem__,
     "tier_words": lambda tier: TIER_WORDS.get(tier, plain(tier)),
     "decider": decider,
     "actor_words": lambda actor: actor.removeprefix("person:"),
