@@ -26,7 +26,7 @@ from escalation.tables import metadata
 from models import bundle_manifest
 from models.training import config as training
 from pipelines.cli import main as docyard
-from schemas import codes, drain_config, governance, review_config, run_config
+from schemas import codes, drain_config, examples_config, governance, review_config, run_config
 from schemas.configuration import Within
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.tables import data_dictionary
@@ -50,6 +50,7 @@ KEYS = {
     "keys-budget-prices": drain_config.PriceConfig,
     "keys-masking": drain_config.MaskingConfig,
     "keys-priorities": drain_config.PriorityConfig,
+    "keys-examples": examples_config.ExamplesConfig,
     "keys-review": review_config.ReviewConfig,
     "keys-server": review_config.ServerConfig,
     "keys-sessions": review_config.SessionConfig,
