@@ -189,6 +189,7 @@ class RouteReason(Code):
     UNFAMILIAR = "unfamiliar", "Escalated: the text is unlike the texts the model was trained on."
     TOO_LONG = "too_long", "Escalated: the text needed more windows than the policy trusts."
     TRUNCATED = "truncated", "Escalated: the model could not read the whole text."
+    STALE = "stale", "Escalated: the run's documents have drifted from those that certified the bundle."
 
 
 class DriftFigure(Code):
