@@ -24,9 +24,10 @@ import click
 from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from models import bundle_manifest
+from models.drift import MEASURES
 from models.training import config as training
 from pipelines.cli import main as docyard
-from schemas import codes, drain_config, governance, review_config, run_config
+from schemas import codes, drain_config, examples_config, governance, review_config, run_config
 from schemas.configuration import Within
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.tables import data_dictionary
@@ -50,6 +51,7 @@ KEYS = {
     "keys-budget-prices": drain_config.PriceConfig,
     "keys-masking": drain_config.MaskingConfig,
     "keys-priorities": drain_config.PriorityConfig,
+    "keys-examples": examples_config.ExamplesConfig,
     "keys-review": review_config.ReviewConfig,
     "keys-server": review_config.ServerConfig,
     "keys-sessions": review_config.SessionConfig,
@@ -227,6 +229,10 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "item-codes": lambda: table(
         ("code", "state", "meaning"), ((f"`{code}`", f"`{code.state}`", code.description) for code in codes.ItemCode)
+    ),
+    "drift-figures": lambda: table(
+        ("figure", "floor", "distance"),
+        ((f"`{figure}`", f"{measure.floor:g}", figure.description) for figure, measure in MEASURES.items()),
     ),
     "reasons": lambda: table(
         ("reason_code", "stage", "meaning", "remedy"),

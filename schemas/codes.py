@@ -189,6 +189,7 @@ class RouteReason(Code):
     UNFAMILIAR = "unfamiliar", "Escalated: the text is unlike the texts the model was trained on."
     TOO_LONG = "too_long", "Escalated: the text needed more windows than the policy trusts."
     TRUNCATED = "truncated", "Escalated: the model could not read the whole text."
+    STALE = "stale", "Escalated: the run's documents have drifted from those that certified the bundle."
 
 
 class DriftFigure(Code):
@@ -273,7 +274,8 @@ class ItemCode(Code):
     NOT_COVERED = (
         "not_covered",
         ItemState.IN_REVIEW,
-        "It was escalated for another reason than a low confidence, which no qualification covers.",
+        "It was escalated for another reason than a low confidence, or the LLM chose an adopted category, which the "
+        "small model does not know; no qualification covers either.",
     )
     NONE_OF_THE_CANDIDATES = (
         "none_of_the_candidates",

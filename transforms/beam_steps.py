@@ -66,7 +66,8 @@ def classify(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
 def route(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
     bundle = classifier_for(plan, shard.input_index).bundle
-    table = route_documents(shard.table, bundle, plan.config.classification.first_tier)
+    withheld = plan.config.inputs[shard.input_index].document_type in plan.withheld
+    table = route_documents(shard.table, bundle, plan.config.classification.first_tier, withheld)
     yield shard.with_table(table, "route", time.perf_counter() - started)
 
 

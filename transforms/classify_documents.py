@@ -20,7 +20,7 @@ from models.bundle import ModelBundle
 from models.classifier import Classifier, cached_classifier
 from models.machine import int8_products
 from models.scores import Scores
-from schemas.codes import Reason, Route
+from schemas.codes import Reason, Route, RouteReason
 from schemas.tables import TOP_LABELS_TYPE
 from transforms.run_plan import RunPlan
 from warehouse.answers import AnswerCache, text_keys
@@ -139,13 +139,16 @@ def _reject(table: pa.Table, failures: Mapping[int, str]) -> pa.Table:
     return table
 
 
-def route_documents(table: pa.Table, bundle: ModelBundle, first_tier: str = "strict") -> pa.Table:
+def route_documents(
+    table: pa.Table, bundle: ModelBundle, first_tier: str = "strict", withheld: bool = False
+) -> pa.Table:
     """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows.
 
     Args:
         table: classified documents.
         bundle: the one that classified them.
         first_tier: the criterion by which its first tier answered.
+        withheld: True to accept nothing, because its certificate is stale for these documents.
     """
     rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
     scores = Scores(
@@ -159,6 +162,9 @@ def route_documents(table: pa.Table, bundle: ModelBundle, first_tier: str = "str
         first_tier=pc.fill_null(pc.equal(table["tier"], FIRST_TIER), False).to_numpy(zero_copy_only=False),
     )
     accepted, reasons, thresholds = bundle.policy.route(scores, first_tier)
+    if withheld:
+        reasons = np.where(accepted, RouteReason.STALE.value, reasons)
+        accepted = np.zeros_like(accepted)
     routes = np.where(accepted, Route.ACCEPTED.value, Route.ESCALATED.value)
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))

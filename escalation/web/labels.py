@@ -68,6 +68,7 @@ ROUTE_WORDS: dict[str, str] = {
     RouteReason.UNFAMILIAR: "The model has seen nothing like it",
     RouteReason.TOO_LONG: "The text is too long for the model to be trusted",
     RouteReason.TRUNCATED: "The model could not read all of it",
+    RouteReason.STALE: "The documents of its run are unlike those the model was certified on",
 }
 TIER_WORDS = {"encoder": "the full model", "first_tier": "the quick first model"}
 NOTES = {
