@@ -21,6 +21,7 @@ from models.certificate import ValidFor, data_sha256
 from models.certification import NEVER, Target
 from models.certified_files import labelled_scores, prove
 from models.classifier import Classifier
+from models.deferral import FILE_NAME as DEFERRAL_NAME
 from models.evaluation.measurement import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.policy import Policy, policy_toml
@@ -32,6 +33,7 @@ from models.training.calibrate import fit_temperature, least_familiarity
 from models.training.card import describe_method, render_card
 from models.training.config import TrainingConfig
 from models.training.data import certifying_files, label_ids_of, read_labelled, soft_labels, split_keys
+from models.training.deferral import deferral_file
 from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
 from models.training.first_tier import make_first_tier
@@ -248,6 +250,8 @@ class Job:
         )
         calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(choosing)}
         files["calibration.json"] = _json(calibration)
+        if config.deferral.enabled:
+            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), data.train, choosing, config.deferral.buckets)
         familiarity = Classifier(self._in_memory(files)).classify(choosing["text"].tolist()).familiarity
         policy = Policy(
             labels=tuple(data.labels),
