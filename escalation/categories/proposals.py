@@ -22,9 +22,9 @@ from escalation.categories.clustering import (
     MAX_CHARS,
     WORD_SIMILARITY,
     Cluster,
+    centred,
     distinctive_words,
     find_clusters,
-    unit_rows,
     word_vectors,
 )
 from escalation.categories.taxonomy import is_name, known_labels
@@ -47,6 +47,7 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 MAX_ITEMS = 20_000  # of those that no label fits, and of the others that tell which words are common
 N_EXAMPLES = 5
+N_REFERENCES = 500  # of the other items, for the middle of a bundle's embeddings
 _CHUNK = 500
 _OVERLAP = 0.5
 _LOCK = 0x63617465
@@ -190,7 +191,7 @@ def _cluster(
     keys = [row.item_key for row in rows]
     if len(rows) < 2:
         return []
-    vectors = word_vectors(texts, others) if embed is None else unit_rows(embed(texts))
+    vectors = word_vectors(texts, others) if embed is None else centred(embed(texts), embed(others[:N_REFERENCES]))
     clusters = find_clusters(vectors, keys, min_size, WORD_SIMILARITY if embed is None else EMBEDDING_SIMILARITY)
     wanted, anchored = {row.item_key for row in fitless}, {row.item_key for row in anchors}
     found = []
