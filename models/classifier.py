@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
+from models.deferral import FILE_NAME as DEFERRAL_NAME
+from models.deferral import parse_deferral
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
 from models.guard import FILE_NAME as GUARD_NAME
@@ -99,6 +101,10 @@ class Classifier:
         self._first_tier = self._open_first_tier() if first_tier in bundle.policy.first_tier else None
         self._first_tier_threshold = np.float32(bundle.policy.first_tier.get(first_tier, np.inf))
         self._guard = self._open_guard() if GUARD_NAME in bundle.manifest.files else None
+        self._deferral = None
+        if DEFERRAL_NAME in bundle.manifest.files:
+            where = str(bundle.folder / DEFERRAL_NAME)
+            self._deferral = parse_deferral(bundle.read(DEFERRAL_NAME), len(bundle.labels), where)
         self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="docyard-classify")
         try:
             if check_fingerprint:
@@ -120,10 +126,14 @@ class Classifier:
         tokenized = self._tokenizer.tokenize(texts)
         easy, easy_scores = self._easy(tokenized, encoder_only)
         results, failures = self._run(tokenized, easy, ("logits",) if self._guard is None else OUTPUTS)
-        logits, embedding = np.split(results, [len(self.bundle.labels)], axis=1)
+        logits = results[:, : len(self.bundle.labels)]
         scored = score_logits(logits, self.bundle.temperature)
-        if self._guard is not None:
-            scored.familiarity[:] = self._guard.familiarity(self._token_ids(tokenized), logits, embedding)
+        if self._deferral is not None or self._guard is not None:
+            signals = self._signals(texts, tokenized, results)
+            if self._deferral is not None:
+                scored.confidence[:] = self._deferral.confidence(signals, self.bundle.temperature)
+            if self._guard is not None:
+                scored.familiarity[:] = self._guard.familiarity(signals.token_ids, logits, signals.embedding)
         for name in ("top_label_ids", "top_confidences", "confidence", "familiarity"):
             getattr(scored, name)[easy] = getattr(easy_scores, name)[easy]
         for row in np.flatnonzero(scored.failed).tolist():
@@ -192,7 +202,7 @@ class Classifier:
         return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ("embedding",))[0]
 
     def _signals(self, texts: Sequence[str], tokenized: TokenizedTexts, results: npt.NDArray[np.float32]) -> Signals:
-        """The signals of texts with their `results`, (n, n_labels + width): logits and embedding side by side."""
+        """The signals of texts with their `results`: logits and, if they were asked for, embedding side by side."""
         n_labels = len(self.bundle.labels)
         return Signals(
             texts=texts,
