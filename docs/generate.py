@@ -64,6 +64,7 @@ CODES: dict[str, tuple[str, type[codes.Code]]] = {
     "review-stages": ("stage", codes.ReviewStage),
     "review-reasons": ("reason", codes.JudgementReason),
     "route-reasons": ("route_reason", codes.RouteReason),
+    "register-actions": ("action", codes.RegisterAction),
 }
 
 

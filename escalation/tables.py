@@ -399,3 +399,53 @@ reused_decisions = Table(
 )
 
 _index("reused_decisions_by_source", reused_decisions.c.rests_on)
+
+taxonomy = Table(
+    "taxonomy",
+    metadata,
+    Column("document_type", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),  # from 1; 0 is the labels of the bundles
+    *_required(Text, "label", "description"),  # the description may be ""
+    *_required(Text, "proposed_by", "adopted_by"),  # two people
+    Column("adopted_at", BigInteger, nullable=False),
+    info={"row": "a version of a document type's labels: the category with which it began, and who adopted it"},
+)
+
+_index("taxonomy_by_label", taxonomy.c.document_type, taxonomy.c.label, unique=True)
+
+categories = Table(
+    "categories",
+    metadata,
+    Column("category_id", Text, primary_key=True),
+    *_required(Text, "document_type", "name", "description"),
+    Column("words", Text, nullable=False),  # [word, …], the most distinctive first
+    Column("examples", Text, nullable=False),  # [item_key, …], the most typical first
+    Column("volume", Integer, nullable=False),  # members
+    Column("cohesion", Double, nullable=False),  # their mean cosine with their centre
+    Column("status", Text, nullable=False),
+    Column("revision", Integer, nullable=False),  # more with each change: an approval is of one revision
+    *_required(BigInteger, "proposed_at", "changed_at"),
+    Column("edited_by", Text),  # who gave it its name and description; null where the clustering did
+    Column("first_by", Text),  # the first of the two who approve
+    Column("first_role", Text),
+    Column("decided_by", Text),  # the second, or who rejected it
+    Column("decided_at", BigInteger),
+    Column("taxonomy_version", Integer),  # with which it was adopted
+    info={"row": "a category proposed from a cluster of items, and what people decided of it"},
+)
+
+_index("categories_by_status", categories.c.document_type, categories.c.status)
+
+category_members = Table(
+    "category_members",
+    metadata,
+    Column("category_id", Text, ForeignKey("categories.category_id"), primary_key=True),
+    Column("item_key", Text, ForeignKey("items.item_key"), primary_key=True),
+    Column("similarity", Double, nullable=False),  # cosine with the centre
+    Column("rerun", Text),  # how it was asked about again once the category was adopted; null until then
+    Column("rerun_at", BigInteger),
+    info={"row": "an item of a category's cluster"},
+)
+
+_index("category_members_by_item", category_members.c.item_key)
+_index("category_members_to_rerun", category_members.c.category_id, where="rerun IS NULL")

@@ -364,6 +364,18 @@ class Role(Code):
     ADMIN = "admin", "Manages people and frees claims; does not judge documents."
 
 
+class RegisterAction(Code):
+    """Actions that change what a warehouse's runs answer with, as its register records them."""
+
+    PROMOTE = "promote", "A bundle became, or is proposed as, the standing bundle of its document type."
+    APPROVE = "approve", "Another person agreed to a proposed promotion; `details.entry` is its number."
+    ROLLBACK = "rollback", "The standing bundle before the present one became the standing one again."
+    DEMOTE = "demote", "Answers with a label are escalated from the next run on: too many of them proved wrong."
+    CONFIRM = "confirm", "People confirmed a demotion; it stays in force."
+    REVOKE = "revoke", "People lifted a demotion; answers with the label may be accepted again."
+    ADOPT = "adopt", "People added a category to the labels of a document type."
+
+
 class ReviewStage(Code):
     """The judge that a review waits for."""
 
@@ -437,7 +449,11 @@ class ReviewAction(Code):
     DEFERRED = "deferred", "A person postponed an item."
     JUDGED = "judged", "A person judged an item."
     REOPENED = "reopened", "An adjudicator sent a settled item back to be judged again."
-    CATEGORY_ADOPTED = "category_adopted", "An adjudicator added a proposed category to the labels of a document type."
+    CATEGORY_ADOPTED = (
+        "category_adopted",
+        "An adjudicator added a category that another person proposed or approved to the labels of a document type, "
+        "which begins a version of its taxonomy.",
+    )
     OVERDUE = "overdue", "An item passed its due time; it moves to the top, and to adjudicators."
     NOTIFIED = "notified", "The notify hook was told of overdue items."
     NOTIFY_FAILED = "notify_failed", "The notify hook failed; it is called again."

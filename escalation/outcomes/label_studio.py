@@ -19,11 +19,12 @@ from xml.sax.saxutils import quoteattr
 
 import sqlalchemy as sa
 
+from escalation.categories.taxonomy import known_labels
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
 from escalation.people.accounts import find_person
 from escalation.people.rules import OPERATOR, Person, Refusal, RefusalCode, person_key, same_person
-from escalation.review.judging import Judgement, judge, known_labels
+from escalation.review.judging import Judgement, judge
 from escalation.review.worklist import claim, get_review
 from escalation.tables import items, judgements, people, reviews
 from schemas.codes import JudgementKind, JudgementReason, ReviewAction, ReviewStage

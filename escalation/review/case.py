@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from escalation.categories.taxonomy import known_labels
 from escalation.database import reading, transaction
 from escalation.events import Event, append_events
 from escalation.people.rules import Person, Refusal, RefusalCode, same_person
 from escalation.people.sessions import Session
 from escalation.review.decided_before import find_rests_on
-from escalation.review.judging import find_reopening, known_labels, list_judgements
+from escalation.review.judging import find_reopening, list_judgements
 from escalation.review.worklist import check_awaits, get_review, is_held_by_another
 from escalation.tables import calls, chain_head, events, items, judgements, reviews
 from schemas.codes import CallStatus, ItemCode, ItemState, JudgementKind, ReviewAction, ReviewStage, Role

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hmac
-import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
+from escalation.categories.taxonomy import adopt_category, check_name, known_labels
 from escalation.events import Event, append_events
 from escalation.items import move_item
 from escalation.people.rules import Choice, Person, Refusal, RefusalCode, next_stage, same_person, why_four_eyes
@@ -23,10 +23,8 @@ from escalation.review.decided_before import (
     waiting_alike,
 )
 from escalation.review.worklist import check_awaits, check_holds, get_review
-from escalation.tables import items, judgements, labels, reopenings, reviews
+from escalation.tables import items, judgements, reopenings, reviews
 from schemas.codes import (
-    ADOPTED,
-    FROM_MODEL,
     EventAction,
     ItemCode,
     ItemState,
@@ -40,8 +38,6 @@ from schemas.review_config import FourEyesConfig, ReviewConfig
 
 PAGE = "page"
 MAX_COMMENT_CHARS = 4000
-
-_CATEGORY = re.compile(r"[^\W_](?:[\w &/.,'()-]{0,62}[\w)])?")
 
 
 @dataclass(frozen=True)
@@ -117,7 +113,7 @@ def judge(
     happened = [Event(person.actor, ReviewAction.JUDGED, key, judgement_evidence(row))]
     if stage_now is ReviewStage.CLOSED:
         columns["closed_at"] = now
-        happened += _settle(connection, person, review, row, now)
+        happened += _settle(connection, person, review, row, earlier, now)
         bundle = str(connection.scalar(sa.select(items.c.bundle).where(items.c.item_key == key)))
         decision = Decision(key, review["cycle"], judgement.label, person.actor, now, bundle)
         judged_by = [person.name, *(str(each["person"]) for each in earlier)]
@@ -179,29 +175,6 @@ def judgement_evidence(row: Mapping[Any, Any]) -> dict[str, object]:
     """
     names = ("judgement_id", "cycle", "stage", "kind", "label", "suggestion", "reason", "source")
     return _evidence(row, names)
-
-
-def known_labels(connection: sa.Connection, document_type: str) -> list[str]:
-    """The labels that people may give, in alphabetical order."""
-    every = sa.select(labels.c.label).where(labels.c.document_type == document_type).order_by(labels.c.label)
-    return list(connection.scalars(every))
-
-
-def learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], origin: str = FROM_MODEL) -> bool:
-    """Makes labels, each after its document type, ones that people may give; False where all were known."""
-    wanted = set(found)
-    types = {document_type for document_type, _ in wanted}
-    known = sa.select(labels.c.document_type, labels.c.label).where(labels.c.document_type.in_(types))
-    new = sorted(wanted - {(row.document_type, row.label) for row in connection.execute(known)})
-    if new:
-        connection.execute(
-            sa.text(
-                "INSERT INTO labels (document_type, label, origin) "
-                "VALUES (:document_type, :label, :origin) ON CONFLICT DO NOTHING"
-            ),
-            [{"document_type": kind, "label": label, "origin": origin} for kind, label in new],
-        )
-    return bool(new)
 
 
 def reopen(connection: sa.Connection, person: Person, key: str, comment: str, now: int) -> None:
@@ -270,12 +243,7 @@ def _check_judgement(
     if judgement.kind is JudgementKind.LABEL and judgement.label not in known:
         raise Refusal(RefusalCode.UNKNOWN_LABEL, "Choose one of the labels of this kind of document.")
     if judgement.kind is JudgementKind.NEW_CATEGORY and judgement.choice not in before:
-        if not _CATEGORY.fullmatch(judgement.label):
-            raise Refusal(
-                RefusalCode.BAD_INPUT, "Name the category in at most 64 letters, digits, spaces and & / . , ' ( ) - _."
-            )
-        if judgement.label.casefold() in {label.casefold() for label in known}:
-            raise Refusal(RefusalCode.BAD_INPUT, "There is a label of this name; choose it instead.")
+        check_name(judgement.label, known)
     _check_length(judgement.comment)
     differs = judgement.choice != (JudgementKind.LABEL, review["suggestion"])
     if (differs or judgement.reason is JudgementReason.OTHER) and not judgement.comment:
@@ -290,7 +258,12 @@ def _check_length(comment: str) -> None:
 
 
 def _settle(
-    connection: sa.Connection, person: Person, review: sa.RowMapping, row: Mapping[str, Any], now: int
+    connection: sa.Connection,
+    person: Person,
+    review: sa.RowMapping,
+    row: Mapping[str, Any],
+    earlier: Sequence[sa.RowMapping],
+    now: int,
 ) -> list[Event]:
     key, label = row["item_key"], row["label"]
     settled = {"settled_label": label, "settled_by": person.actor, "settled_at": now}
@@ -298,11 +271,14 @@ def _settle(
         raise Refusal(RefusalCode.NOT_OPEN, "This item was withdrawn in the meantime.")
     details = {"code": ItemCode.PERSON_DECIDED.value, "label": label, "judgement_id": row["judgement_id"]}
     events = [Event(person.actor, EventAction.ITEM_SETTLED, key, details)]
-    adopted = (review["document_type"], label)
+    document_type = str(review["document_type"])
     # Several items may wait with one proposal, which is adopted once.
-    if row["kind"] == JudgementKind.NEW_CATEGORY.value and learn_labels(connection, [adopted], ADOPTED):
-        details = {"document_type": review["document_type"], "label": label}
-        events.append(Event(person.actor, ReviewAction.CATEGORY_ADOPTED, key, details))
+    if row["kind"] == JudgementKind.NEW_CATEGORY.value and label not in known_labels(connection, document_type):
+        proposed_by = next(each["person"] for each in earlier if (each["kind"], each["label"]) == (row["kind"], label))
+        _, adopted = adopt_category(
+            connection, document_type, label, "", proposed_by=proposed_by, adopted_by=person.name, now=now, item_key=key
+        )
+        events.append(adopted)
     return events
 
 

@@ -14,12 +14,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from escalation.categories.taxonomy import learn_labels
 from escalation.clock import SECOND, now_micros
 from escalation.database import is_postgresql, reading, transaction
 from escalation.events import Event, append_event, append_events
 from escalation.people.rules import why_four_eyes
 from escalation.people.sessions import sweep_sessions
-from escalation.review.judging import learn_labels
 from escalation.review.worklist import closing_columns, new_review
 from escalation.tables import items, reviews
 from models.bundle import load_bundle

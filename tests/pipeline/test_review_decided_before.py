@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from escalation.categories.taxonomy import learn_labels
 from escalation.database import reading, transaction
 from escalation.evidence.audit import verify_trail
 from escalation.evidence.erasure import erase, matches_document
@@ -25,7 +26,7 @@ from escalation.people.rules import Refusal
 from escalation.report import estimate_drain
 from escalation.review.case import read_case
 from escalation.review.decided_before import Precedents
-from escalation.review.judging import learn_labels, reopen
+from escalation.review.judging import reopen
 from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import Filters, View, worklist
 from escalation.tables import calls, events, items, reused_decisions, reviews

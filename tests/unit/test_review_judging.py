@@ -6,14 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import sqlalchemy as sa
 
+from escalation.categories.taxonomy import adopted_categories, known_labels, taxonomy_version
 from escalation.database import reading, transaction
 from escalation.events import verify_chain
 from escalation.people.rules import Person, Refusal, RefusalCode, why_four_eyes
 from escalation.review.case import read_case
-from escalation.review.judging import Judgement, judge, known_labels
+from escalation.review.judging import Judgement, judge
 from escalation.review.upkeep import run_upkeep
 from escalation.review.worklist import claim, defer, release
-from escalation.tables import items, judgements, reviews
+from escalation.tables import items, judgements, reviews, taxonomy
 from schemas.codes import JudgementKind, JudgementReason, ReviewStage, Role
 from schemas.review_config import FourEyesConfig, ReviewConfig
 from tests.support.queue_databases import NOON
@@ -230,6 +231,10 @@ def test_a_proposed_category_holds_only_when_an_adjudicator_adopts_it(queue: sa.
     assert item(queue, "a")["settled_label"] == "Lost parcel"
     with reading(queue) as connection:
         assert "Lost parcel" in known_labels(connection, "ticket")
+        assert adopted_categories(connection, "ticket") == [("Lost parcel", "")]
+        assert taxonomy_version(connection, "ticket") == 1
+        (version,) = connection.execute(sa.select(taxonomy)).mappings()
+        assert (version["proposed_by"], version["adopted_by"]) == ("anna", "caro")
     assert actions(queue, "a")[-2:] == ["item_settled", "category_adopted"]
 
 

@@ -1,0 +1,1 @@
+"""New categories: escalated documents clustered, proposed to people, adopted by two, and asked about again."""
