@@ -49,6 +49,7 @@ KEYS = {
     "keys-budget-prices": drain_config.PriceConfig,
     "keys-masking": drain_config.MaskingConfig,
     "keys-priorities": drain_config.PriorityConfig,
+    "keys-audits": drain_config.AuditsConfig,
     "keys-review": review_config.ReviewConfig,
     "keys-server": review_config.ServerConfig,
     "keys-sessions": review_config.SessionConfig,

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,7 +20,7 @@ from models.bundle import ModelBundle
 from models.classifier import Classifier, cached_classifier
 from models.machine import int8_products
 from models.scores import Scores
-from schemas.codes import Reason, Route
+from schemas.codes import Reason, Route, RouteReason
 from schemas.tables import TOP_LABELS_TYPE
 from transforms.run_plan import RunPlan
 from warehouse.answers import AnswerCache, text_keys
@@ -137,13 +137,16 @@ def _reject(table: pa.Table, failures: Mapping[int, str]) -> pa.Table:
     return table
 
 
-def route_documents(table: pa.Table, bundle: ModelBundle, first_tier: str = "strict") -> pa.Table:
+def route_documents(
+    table: pa.Table, bundle: ModelBundle, first_tier: str = "strict", demoted: Collection[str] = ()
+) -> pa.Table:
     """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows.
 
     Args:
         table: classified documents.
         bundle: the one that classified them.
         first_tier: the criterion by which its first tier answered.
+        demoted: labels whose answers the warehouse's register lets no run accept.
     """
     rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
     scores = Scores(
@@ -156,6 +159,9 @@ def route_documents(table: pa.Table, bundle: ModelBundle, first_tier: str = "str
         first_tier=pc.fill_null(pc.equal(table["tier"], FIRST_TIER), False).to_numpy(zero_copy_only=False),
     )
     accepted, reasons, thresholds = bundle.policy.route(scores, first_tier)
+    if demoted:
+        by_demotion = accepted & pc.is_in(table["label"], pa.array(sorted(demoted), pa.string())).to_numpy(False)
+        accepted, reasons = accepted & ~by_demotion, np.where(by_demotion, RouteReason.DEMOTED.value, reasons)
     routes = np.where(accepted, Route.ACCEPTED.value, Route.ESCALATED.value)
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))

@@ -6,16 +6,12 @@ Partitions are published whole, and as the same bytes again.
 from __future__ import annotations
 
 import datetime
-import io
-import json
-import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,30 +25,18 @@ from escalation.tables import calls, items, judgements, reopenings, reused_decis
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
-from warehouse.files import (
-    made_in,
-    made_like,
-    make_folder,
-    make_private_folder,
-    remove_folder,
-    sync_folder,
-    write_durably,
-)
-from warehouse.layout import SUCCESS_FILE, Warehouse
+from warehouse.day_tables import DayPartition, day_file, published_days, replace_days
+from warehouse.files import write_durably
+from warehouse.layout import Warehouse
 from warehouse.locks import commit_lock
-from warehouse.replacement import replace_folder, scratch_folder, try_replacing
 
 VIEWS = ("decisions_history", "decisions")
-FILE = "resolutions.parquet"
-_NEW = "_new-"
 _NANOS = 1e9
 _CHUNK = 500
 _COPIED = (
     *("item_key", "document_id", "document_type", "bundle", "prompt_version", "parent_id", "content_hash"),
     "source_uri",
 )
-
-Partition = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -72,33 +56,22 @@ def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Pu
         LockedError: a run has been publishing for over a minute.
         StorageError: a partition cannot be replaced where it lies; nothing was changed.
     """
-    root = warehouse.root / RESOLUTIONS.name
     with commit_lock(warehouse):
-        make_folder(root)
-        for left in root.glob(f"{_NEW}*"):  # by a kill
-            remove_folder(left)
         with reading(engine) as connection:
             partitions = resolution_tables(connection)
-            _check_known(connection, root, partitions)
+            _check_known(connection, warehouse, partitions)
         empty = RESOLUTIONS.schema().empty_table()
-        wanted: dict[Partition, pa.Table] = dict.fromkeys(_published(root), empty) | partitions
-        changed = {
-            place: content for place in sorted(wanted) if not _holds(root, place, content := _parquet(wanted[place]))
-        }
-        with scratch_folder(root / f"{_NEW}{secrets.token_hex(4)}") as scratch:
-            for place in changed:
-                try_replacing(_folder(root, place), scratch)
-        for place, content in changed.items():
-            _replace(root, place, content, len(wanted[place]))
-    published = Publication(sum(map(len, partitions.values())), len(wanted), len(changed))
+        wanted: dict[DayPartition, pa.Table] = dict.fromkeys(published_days(warehouse, RESOLUTIONS), empty) | partitions
+        changed = replace_days(warehouse, RESOLUTIONS, wanted)
+    published = Publication(sum(map(len, partitions.values())), len(wanted), changed)
     if changed:
         with transaction(engine) as connection:
-            details = {"rows": published.rows, "replaced": len(changed)}
+            details = {"rows": published.rows, "replaced": changed}
             append_event(connection, Event(OPERATOR, ReviewAction.RESOLUTIONS_PUBLISHED, None, details), now)
     return published
 
 
-def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
+def resolution_tables(connection: sa.Connection) -> dict[DayPartition, pa.Table]:
     """The settled items, by day and document type, in the published schema."""
     settled = (
         sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version, reviews.c.cycle)
@@ -111,7 +84,7 @@ def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
     reused = _reused(connection)
     costs = _costs(connection)
     # A day's last word on an item is the day's decision: the earlier ones come first and are replaced.
-    rows: dict[Partition, dict[str, dict[str, Any]]] = defaultdict(dict)
+    rows: dict[DayPartition, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in (*_superseded(connection), *connection.execute(settled).mappings()):
         place = (row["item_key"], row["cycle"])
         earlier = reused.get(place) if row["code"] != ItemCode.LLM_VOTE.value else None
@@ -211,19 +184,11 @@ def _costs(connection: sa.Connection) -> dict[str, int]:
     return {key: int(nanos) for key, nanos in connection.execute(summed.group_by(calls.c.item_key))}
 
 
-def _published(root: Path) -> list[Partition]:
-    found = []
-    for folder in root.glob(f"{RESOLUTIONS.partition_date}=*/document_type=*"):
-        day, kind = (unquote(part.split("=", 1)[1]) for part in folder.parts[-2:])
-        found.append((day, kind))
-    return found
-
-
-def _check_known(connection: sa.Connection, root: Path, partitions: dict[Partition, pa.Table]) -> None:
+def _check_known(connection: sa.Connection, warehouse: Warehouse, partitions: dict[DayPartition, pa.Table]) -> None:
     """Rows of another queue would vanish with the partitions that are replaced."""
     wanted = {key for table in partitions.values() for key in table["item_key"].to_pylist()}
-    for place in _published(root):
-        path = _folder(root, place) / FILE
+    for place in published_days(warehouse, RESOLUTIONS):
+        path = day_file(warehouse, RESOLUTIONS, place)
         keys = set(pq.read_table(path, columns=["item_key"], partitioning=None)["item_key"].to_pylist()) - wanted
         known: set[str] = set()
         for start in range(0, len(keys), _CHUNK):
@@ -234,38 +199,3 @@ def _check_known(connection: sa.Connection, root: Path, partitions: dict[Partiti
                 f"{path}: holds {len(keys - known)} items of which this queue knows nothing; publish from the queue "
                 "that settled them, or move the table aside"
             )
-
-
-def _holds(root: Path, place: Partition, content: bytes) -> bool:
-    """True where a partition is in place already, byte for byte."""
-    folder = _folder(root, place)
-    return (folder / SUCCESS_FILE).is_file() and (folder / FILE).is_file() and (folder / FILE).read_bytes() == content
-
-
-def _replace(root: Path, place: Partition, content: bytes, n_rows: int) -> None:
-    """Puts a partition into place; its permissions follow the one it replaces, or the folder it will lie in."""
-    target = _folder(root, place)
-    new = root / f"{_NEW}{secrets.token_hex(4)}"
-    make_private_folder(new)
-    make_folder(target.parent)
-    if target.exists():
-        made_like(new, target)
-    else:
-        made_in(new, target.parent)
-    write_durably(new / FILE, content, follows=new)
-    write_durably(new / SUCCESS_FILE, json.dumps({"rows": n_rows}).encode(), follows=new)
-    replace_folder(new, target)
-    sync_folder(target.parent)
-    sync_folder(root)
-    remove_folder(new)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _folder(root: Path, place: Partition) -> Path:
-    day, kind = place
-    return root / f"{RESOLUTIONS.partition_date}={quote(day, safe='')}" / f"document_type={quote(kind, safe='')}"

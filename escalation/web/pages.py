@@ -119,7 +119,7 @@ def item_page(request: PageRequest) -> Response:
         done = last_judgement(connection, request.person, done_key) if done_key else None
     record_views(request.engine, request.session, case, request.now)
     today = datetime.datetime.fromtimestamp(request.now / SECOND, datetime.UTC).date()
-    offered = {label for label, _ in case.candidates} | {case.review["suggestion"]}
+    offered = {label for label, _ in case.candidates} | ({case.review["suggestion"]} - {""})
     return request.page(
         "item.html",
         case=case,

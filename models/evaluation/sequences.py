@@ -1,4 +1,4 @@
-"""Bounds on a share of errors that hold at every moment: whoever looks after each answer is not misled by looking often.
+"""Bounds on a share of errors that hold at every moment, however often somebody looks at them.
 
 The lower bound is a bet against "the error is at most m": each wrong answer multiplies the stake by t/m and each right
 one by (1 - t)/(1 - m), for every t > m at once, weighted by Jeffreys' prior above m. While every answer is wrong with a
@@ -91,7 +91,7 @@ def probability_broken(max_error: float, error: float, tail: float, horizon: int
 
 
 def forecast_audits(max_error: float, error: float, tail: float, share: float) -> int | None:
-    """Number of answers by which the bound has broken in `share` of all cases; None where that is beyond the horizon."""
+    """Number of answers by which the bound has broken in `share` of all cases; None beyond the horizon."""
     broken = probability_broken(max_error, error, tail)
     found = int(np.searchsorted(broken, share)) + 1
     return found if found <= len(broken) else None
