@@ -143,7 +143,7 @@ def plot_speeds(result: Mapping[str, Any], path: Path) -> None:
     a length.
 
     Args:
-        result: as `python -m benchmarks` writes it.
+        result: as `python -m benchmarks speed` writes it.
         path: where to; its ending says in which format.
     """
     import matplotlib

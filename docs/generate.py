@@ -26,7 +26,7 @@ from escalation.tables import metadata
 from models import bundle_manifest
 from models.training import config as training
 from pipelines.cli import main as docyard
-from schemas import codes, drain_config, review_config, run_config
+from schemas import codes, drain_config, governance, review_config, run_config
 from schemas.configuration import Within
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.tables import data_dictionary
@@ -41,6 +41,7 @@ KEYS = {
     "keys-reading": run_config.ReadingConfig,
     "keys-classification": run_config.ClassificationConfig,
     "keys-quality": run_config.QualityConfig,
+    "keys-governance": governance.Governance,
     "keys-drain": drain_config.DrainConfig,
     "keys-queue": drain_config.QueueConfig,
     "keys-llm": drain_config.LlmConfig,

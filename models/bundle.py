@@ -24,6 +24,8 @@ from models.bundle_manifest import (
     read_file,
     read_json,
 )
+from models.certificate import FILE_NAME as CERTIFICATE_NAME
+from models.certificate import Certificate, check_certificate, parse_certificate
 from models.policy import Policy, parse_policy
 from schemas.configuration import Within, validated
 from schemas.errors import BundleError
@@ -85,7 +87,9 @@ class ModelBundle:
         manifest: the content of bundle.json.
         labels: names in the order of the model's outputs.
         calibration: the whole of calibration.json.
+        label_sources: label -> the data sets of its training rows.
         policy: decides on the answers that hold by themselves.
+        certificate: proves the policy; None where nothing does, so that no answer holds by itself.
         contents: name -> content of the files of a bundle that does not lie in a folder yet.
     """
 
@@ -94,7 +98,9 @@ class ModelBundle:
     manifest: BundleManifest
     labels: tuple[str, ...]
     calibration: Mapping[str, Any]
+    label_sources: Mapping[str, tuple[str, ...]]
     policy: Policy
+    certificate: Certificate | None = None
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
@@ -186,7 +192,8 @@ def bundle_in_memory(
 
     Args:
         files: content of model.onnx, tokenizer.json and labels.json, and of any further file of a bundle. Without
-            calibration.json its temperature is 1, without policy.toml its policy accepts every answer.
+            calibration.json its temperature is 1, without policy.toml its policy accepts every answer. The policy
+            counts as certified, since such a bundle is there to be measured.
         name: as for `write_bundle_manifest`, like all that follow.
 
     Raises:
@@ -202,19 +209,30 @@ def bundle_in_memory(
         training=dict(training or {}),
         reading=reading,
     )
-    return replace(_parse_files(Path(name), manifest.to_bytes(), manifest, files), contents=files)
+    bundle = _parse_files(Path(name), manifest.to_bytes(), manifest, files)
+    return replace(bundle, policy=replace(bundle.policy, certified=True), contents=files)
 
 
 def _parse_files(folder: Path, content: bytes, manifest: BundleManifest, files: Mapping[str, bytes]) -> ModelBundle:
     check_opset(files["model.onnx"], str(folder / "model.onnx"))
-    labels = _parse_labels(files["labels.json"], str(folder / "labels.json"))
+    sources = _parse_labels(files["labels.json"], str(folder / "labels.json"))
+    labels = tuple(sources)
+    policy = parse_policy(files["policy.toml"], labels, str(folder / "policy.toml"))
+    calibration = _parse_calibration(files["calibration.json"], str(folder / "calibration.json"))
+    certificate = None
+    if CERTIFICATE_NAME in files:
+        where = str(folder / CERTIFICATE_NAME)
+        certificate = parse_certificate(files[CERTIFICATE_NAME], where)
+        check_certificate(certificate, manifest.files, policy.finite_thresholds(), where)
     return ModelBundle(
         folder=folder,
         digest=hashlib.sha256(content).hexdigest(),
         manifest=manifest,
         labels=labels,
-        calibration=_parse_calibration(files["calibration.json"], str(folder / "calibration.json")),
-        policy=parse_policy(files["policy.toml"], labels, str(folder / "policy.toml")),
+        calibration=calibration,
+        label_sources=sources,
+        policy=replace(policy, certified=certificate is not None),
+        certificate=certificate,
     )
 
 
@@ -277,9 +295,21 @@ def write_bundle_manifest(
     return load_bundle(folder)
 
 
-def _parse_labels(content: bytes, where: str) -> tuple[str, ...]:
+def put_into_place(folder: Path, out: Path, replaced: Path) -> None:
+    """Exchanges the bundles; if anything goes wrong in between, Ctrl-C included, the old one stays where it was."""
+    try:
+        if out.exists():
+            out.rename(replaced)
+        folder.rename(out)
+    except BaseException:
+        if replaced.exists() and not out.exists():
+            replaced.rename(out)
+        raise
+
+
+def _parse_labels(content: bytes, where: str) -> dict[str, tuple[str, ...]]:
     labels = read_json(_Labels, parse_json(content, where), where).labels
-    return tuple(label.name for label in labels)
+    return {label.name: label.sources for label in labels}
 
 
 def _parse_calibration(content: bytes, where: str) -> dict[str, Any]:

@@ -26,6 +26,10 @@ BUNDLE_FILES = {
     "policy.toml": "The thresholds above which an answer stands.",
     "first_tier.npz": "Optional: the first tier.",
     "calibration.json": "The temperature that makes confidences honest, and its origin.",
+    "certificate.json": "Optional: the proof of the policy, and the hashes of the files it holds for. Without it no "
+    "answer is accepted.",
+    "certificate.html": "Optional: the certificate for people.",
+    "training_rows.npz": "Optional: hashes of the training rows, so that none of them can certify the bundle.",
     "card.md": "For people: intended use, limits, measured accuracy, licences.",
 }
 REQUIRED_FILES = ("model.onnx", "tokenizer.json", "labels.json", "policy.toml", "calibration.json", "card.md")

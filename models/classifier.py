@@ -130,6 +130,16 @@ class Classifier:
             failures=dict(sorted(failures.items())),
         )
 
+    def first_tier_scores(self, texts: Sequence[str]) -> Scores:
+        """The first tier's answers to the texts that it is asked about, whatever its threshold; NaN for the others.
+
+        Raises:
+            ConfigError: the bundle has no first tier, or it is off.
+        """
+        if self._first_tier is None:
+            raise ConfigError(f"{self.bundle.reference}: has no first tier, or it is off")
+        return self._easy(self._tokenizer.tokenize(texts), False)[1]
+
     @property
     def has_first_tier(self) -> bool:
         """True where a first tier answers before the encoder."""
@@ -142,6 +152,27 @@ class Classifier:
     def window_logits(self, windows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
         """The encoder's raw scores of token ids, one special token at each end: (n_windows, n_labels) float32."""
         return self._run_windows(windows)[0]
+
+    def embeddings(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The encoder's embedding of each text: (n_texts, width) float32, not normalised; NaN where the model failed.
+
+        The mean over its windows, where a text is read in several.
+        """
+        tokenized = self._tokenizer.tokenize(texts)
+        windows = tokenized.windows
+        found = np.full((len(windows), self._width), np.nan, dtype=np.float32)
+        lengths = np.array([len(window) for window in windows], dtype=np.int32)
+        for rows in plan_batches(lengths, self._batch_tokens):
+            for group in (rows, *rows[:, None]):  # a batch that fails is run text by text
+                input_ids = np.stack([windows[row] for row in group]).astype(np.int64)
+                try:
+                    found[group] = run_session(self._session, input_ids, ["embedding"])[0]
+                except Exception as error:  # ONNX Runtime's own errors share no narrower base
+                    self._check_still_works(error)
+                    continue
+                if group is rows:
+                    break
+        return _pooled(found, tokenized.n_windows)
 
     def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], Scores]:
         """Flags the texts that the first tier answers, and its scores of all those that it was asked about."""
@@ -255,6 +286,7 @@ class Classifier:
                 f"{self._tokenizer.highest_id}: it does not belong to this tokenizer.json, or 'max_tokens' in "
                 "bundle.json is more than it reads; build the bundle again"
             ) from None
+        self._width = embedding.shape[-1]
         if logits.ndim != 2 or embedding.ndim != 2 or len(logits) != 1 or len(embedding) != 1:
             raise BundleError(
                 f"{self._model_path}: expected outputs (batch, n_labels) and (batch, width), found {logits.shape} and "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,12 +17,14 @@ from schemas.codes import RouteReason
 from schemas.configuration import Within, parse_toml, read_values, validated
 from schemas.errors import BundleError
 
+_ACCEPTANCE = ("min_confidence", "min_familiarity", "max_windows")
 FAILED = "failed"  # stands among the route reasons for a text that the model failed on
 # From the best to the gravest.
 _REASONS = np.array(
     [
         RouteReason.CERTAIN.value,
         RouteReason.LOW_CONFIDENCE.value,
+        RouteReason.UNCERTIFIED.value,
         RouteReason.UNFAMILIAR.value,
         RouteReason.TOO_LONG.value,
         RouteReason.TRUNCATED.value,
@@ -44,7 +47,13 @@ class Routing(NamedTuple):
     thresholds: npt.NDArray[np.float32]
 
 
-_Confidence = Annotated[float, Within("[0, 1]")]
+def _a_threshold(value: float) -> float:
+    if not (0.0 <= value <= 1.0 or value == math.inf):
+        raise ValueError(f"expected a number in [0, 1], or inf, found {value}")
+    return value
+
+
+_Confidence = Annotated[float, AllowInfNan(True), AfterValidator(_a_threshold)]
 
 
 def _a_number(value: float) -> float:
@@ -88,13 +97,14 @@ class Policy:
 
     Attributes:
         labels: the bundle's, in the order of the model's outputs.
-        min_confidence: least calibrated confidence that is accepted, in [0, 1].
+        min_confidence: least calibrated confidence that is accepted, in [0, 1]; infinite where none is.
         min_familiarity: least log-sum-exp of the logits that is accepted, in nats; -inf for no such guard.
         label_min_confidence: label -> its own least confidence, instead of `min_confidence`.
         max_windows: most windows that a text may have been read in, at least 1; a longer one is escalated.
         first_tier: criterion -> least confidence at which the first tier answers instead of the encoder; empty for a
             bundle without one.
         selection: on what, how and when the thresholds were chosen; recorded, never read by a run.
+        certified: True where a certificate proves these thresholds; without one no answer is accepted.
     """
 
     labels: tuple[str, ...]
@@ -104,16 +114,23 @@ class Policy:
     max_windows: int = 1
     first_tier: Mapping[str, float] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
+    certified: bool = False
 
     def thresholds(self) -> npt.NDArray[np.float32]:
         """The least confidence accepted for each label: (n_labels,) float32."""
         own = self.label_min_confidence
         return np.array([own.get(label, self.min_confidence) for label in self.labels], dtype=np.float32)
 
+    def finite_thresholds(self) -> tuple[float, ...]:
+        """Every threshold that lets an answer stand."""
+        own = (self.min_confidence, *self.label_min_confidence.values(), *self.first_tier.values())
+        return tuple(value for value in own if math.isfinite(value))
+
     def route(self, scores: Scores, criterion: str = "strict") -> Routing:
         """Decides which answers are accepted, and why the others are not.
 
-        Where several reasons hold, the gravest is given: failed, then truncated, too_long, unfamiliar, low_confidence.
+        Where several reasons hold, the gravest is given: failed, then truncated, too_long, unfamiliar, uncertified,
+        low_confidence.
         A threshold is reached by a value equal to it. All is compared as float32, as published, so that a reader of
         the tables comes to the same route. The first tier answers only where the policy lets its answer hold, so that
         its answers are accepted.
@@ -128,13 +145,15 @@ class Policy:
         codes = np.select(
             [
                 scores.failed,
+                scores.first_tier & self.certified,
                 scores.first_tier,
                 scores.truncated,
                 scores.n_windows > self.max_windows,
                 ~(scores.familiarity >= np.float32(self.min_familiarity)),
+                np.isinf(thresholds) | (not self.certified),
                 ~(scores.confidence >= thresholds),
             ],
-            [5, 0, 4, 3, 2, 1],
+            [6, 0, 2, 5, 4, 3, 2, 1],
             default=0,
         )
         return Routing(codes == 0, _REASONS[codes], thresholds)
@@ -168,3 +187,15 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         first_tier={criterion: float(own["min_confidence"]) for criterion, own in found.first_tier.items()},
         selection=values.get("selection", {}),
     )
+
+
+def policy_toml(policy: Policy) -> str:
+    """The content of a bundle's `policy.toml`: `parse_policy` reads the same policy from it."""
+    lines = ["[acceptance]", *(f"{key} = {getattr(policy, key)}" for key in _ACCEPTANCE)]
+    for label, threshold in policy.label_min_confidence.items():
+        lines += ["", f"[labels.{json.dumps(label, ensure_ascii=False)}]", f"min_confidence = {threshold}"]
+    for criterion, threshold in policy.first_tier.items():
+        lines += ["", f"[first_tier.{criterion}]", f"min_confidence = {threshold}"]
+    lines += ["", "[selection]"]
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in policy.selection.items()]
+    return "\n".join(lines) + "\n"

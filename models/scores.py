@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +37,11 @@ class Scores:
     n_windows: npt.NDArray[np.int32]
     first_tier: npt.NDArray[np.bool_]
     failures: dict[int, str] = field(default_factory=dict)
+
+    def take(self, rows: npt.NDArray[Any]) -> Scores:
+        """Those rows only, without the causes of failures; `rows` are numbers or flags."""
+        columns = {item.name: getattr(self, item.name)[rows] for item in fields(self) if item.name != "failures"}
+        return Scores(**columns)
 
     @property
     def label_ids(self) -> npt.NDArray[np.int32]:

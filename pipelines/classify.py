@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import ModelBundle, load_bundle
+from pipelines.promotion import load_standing
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.terminal import show_progress
 from schemas.errors import BundleError, ConfigError, DocyardError, describe_system_error, system_error
-from schemas.run_config import DEFAULT_TEXT_FIELD, InputConfig, RunConfig
+from schemas.run_config import DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES, RESOLUTIONS
 from transforms.classify_documents import classifier_for
@@ -28,10 +29,11 @@ from transforms.readers.listing import reaches
 from transforms.run_plan import BundleChoice, RunPlan
 from transforms.validate_documents import validate_documents
 from warehouse.answers import compact_caches
-from warehouse.layout import Partition, open_warehouse
+from warehouse.layout import Partition, Warehouse, open_warehouse
 from warehouse.locks import hold_partitions
 from warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
 from warehouse.publication import finish_interrupted, give_up, make_staging, published_by
+from warehouse.register import Entry, demoted_labels, read_register, register_end
 from warehouse.replacement import check_places
 
 logger = logging.getLogger(__name__)
@@ -164,8 +166,11 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         BundleError: a bundle cannot be loaded, does not answer here as recorded, or is made for another document type.
         ConfigError: an input contradicts its bundle about the fields that make a text.
         InputError: there is nothing to read.
+        VerificationError: the register of the warehouse was changed.
     """
-    chosen = [_choose_bundle(item) for item in config.inputs]
+    root = Path(config.warehouse).absolute()
+    entries = read_register(Warehouse(root))
+    chosen = [_choose_bundle(item, root, entries) for item in config.inputs]
     config = replace(config, inputs=tuple(item for item, _ in chosen))
     _check_apart(config)
     shards = plan_shards(config)
@@ -175,9 +180,11 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         run_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
         started_at=now.isoformat(timespec="milliseconds"),
         config=config,
-        warehouse_root=str(Path(config.warehouse).absolute()),
+        warehouse_root=str(root),
         bundles=tuple(bundle for _, bundle in chosen),
         n_shards=len(shards),
+        demoted=tuple(frozenset(demoted_labels(entries, bundle.name)) for _, bundle in chosen),
+        register=register_end(entries),
         versions={"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
     )
@@ -227,15 +234,18 @@ def _overlap(path: str, config: RunConfig) -> str:
     )
 
 
-def _choose_bundle(item: InputConfig) -> tuple[InputConfig, BundleChoice]:
-    folder = Path(item.bundle).absolute()
-    bundle = load_bundle(folder)
+def _choose_bundle(item: InputConfig, root: Path, entries: Sequence[Entry]) -> tuple[InputConfig, BundleChoice]:
+    if item.bundle == STANDING:
+        bundle = load_standing(Warehouse(root), entries, item.document_type)
+        item = replace(item, bundle=str(bundle.folder))
+    else:
+        bundle = load_bundle(Path(item.bundle).absolute())
     if bundle.document_type != item.document_type:
         raise BundleError(
             f"{item.bundle}: made for documents of type {bundle.document_type!r}, the input has type "
             f"{item.document_type!r}; name another bundle"
         )
-    return _as_the_bundle_says(item, bundle), BundleChoice(str(folder), bundle.reference, bundle.digest)
+    return _as_the_bundle_says(item, bundle), BundleChoice(str(bundle.folder), bundle.reference, bundle.digest)
 
 
 def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:

@@ -8,7 +8,7 @@ from typing import Any
 
 from models.bundle import load_bundle
 from models.classifier import Classifier
-from models.evaluation import evaluate
+from models.evaluation.measurement import evaluate
 from models.evaluation.report import evaluation_page
 from models.labelled import Columns, read_evaluation_data
 from schemas.errors import ConfigError, system_error

@@ -11,7 +11,7 @@ import click
 from pipelines.options import PATH, json_option
 from pipelines.terminal import answer, report
 from schemas.codes import FIRST_TIER_CHOICES
-from schemas.errors import BundleError
+from schemas.errors import BundleError, ConfigError, system_error
 
 _config = click.argument("config", type=PATH)
 _data = click.option(
@@ -107,6 +107,96 @@ def evaluate(
     )
     text = json.dumps(result, indent=1, allow_nan=False) if as_json else describe_evaluation(result)
     (report if html_path else answer)(text)
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
+@click.option("--data", "paths", type=PATH, multiple=True, metavar="FILE", help="Labelled rows; may be repeated.")
+@click.option("--max-error", type=float, metavar="SHARE", help="Largest share of wrong answers among the accepted.")
+@click.option(
+    "--min-recall", type=float, metavar="SHARE", help="Instead, least share of --positive-label that is escalated."
+)
+@click.option(
+    "--confidence", type=float, default=0.95, show_default=True, metavar="SHARE", help="Probability that it holds."
+)
+@click.option(
+    "--per",
+    type=click.Choice(("all", "label", "group", "slice")),
+    default="all",
+    show_default=True,
+    help="Prove it for all answers together, each label, each group of labels, or each slice of the rows.",
+)
+@click.option(
+    "--json", "json_path", type=PATH, metavar="OUT", help="Also write the certificate here; - for the terminal."
+)
+@click.option("--text-column", metavar="NAME", help="With the text.  [default: text, or as the bundle's template says]")
+@click.option("--label-column", default="label", show_default=True, metavar="NAME", help="With the right label.")
+@click.option("--id-column", default="id", show_default=True, metavar="NAME", help="With the id.")
+@click.option("--cluster-column", metavar="NAME", help="With what rows that stand or fall together share.")
+@click.option("--date-column", metavar="NAME", help="With the date in ISO 8601.")
+@click.option("--since", metavar="DATE", help="Certify by rows of this date and later; needs --date-column.")
+@click.option(
+    "--slice-column", "slice_columns", multiple=True, metavar="NAME", help="For --per slice; may be repeated."
+)
+@click.option(
+    "--none-label", metavar="LABEL", help="For --per group: the label for none of these, apart from the others."
+)
+@click.option("--positive-label", metavar="LABEL", help="The label that must not be missed.")
+@click.option("--check", is_flag=True, help="Only prove the bundle's certificate again; write nothing.")
+def certify(
+    bundle: Path,
+    paths: tuple[Path, ...],
+    max_error: float | None,
+    min_recall: float | None,
+    confidence: float,
+    per: Any,
+    json_path: Path | None,
+    text_column: str | None,
+    label_column: str,
+    id_column: str,
+    cluster_column: str | None,
+    date_column: str | None,
+    since: str | None,
+    slice_columns: tuple[str, ...],
+    none_label: str | None,
+    positive_label: str | None,
+    check: bool,
+) -> None:
+    """Prove on labelled rows that what BUNDLE accepts keeps a bound on its error.
+
+    Writes the policy that keeps it and the certificate into the bundle, or refuses and says how many rows would do.
+    """
+    from models.certification import Target
+    from pipelines.certify import LabelledRows, certify_bundle, describe_certificate
+
+    if (max_error is None) == (min_recall is None):
+        raise ConfigError("give one of --max-error and --min-recall")
+    if (min_recall is None) != (positive_label is None):
+        raise ConfigError("--min-recall and --positive-label need each other")
+    if since and not date_column:
+        raise ConfigError("--since needs --date-column")
+    if (per == "slice") != bool(slice_columns):
+        raise ConfigError("--per slice and --slice-column need each other")
+    share = max_error if max_error is not None else 1 - (min_recall or 0.0)
+    rows = LabelledRows(
+        paths,
+        text_column or "",
+        label_column,
+        id_column,
+        cluster_column or "",
+        date_column or "",
+        since or "",
+        slice_columns,
+    )
+    target = Target(round(share, 12), confidence, per, none_label or "", positive_label or "")
+    certificate = certify_bundle(bundle, rows, target, check)
+    content = certificate.to_bytes().decode()
+    if json_path is not None and str(json_path) != "-":
+        try:
+            json_path.write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise system_error(error, json_path) from None
+    answer(content if str(json_path) == "-" else "\n".join(describe_certificate(certificate)))
 
 
 @click.command()

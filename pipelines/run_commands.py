@@ -27,7 +27,7 @@ from schemas.errors import ConfigError
     "--input", "inputs", multiple=True, type=PATH_TEXT, metavar="PATH", help="File, folder or glob; may be repeated."
 )
 @click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket.")
-@click.option("--bundle", type=PATH_TEXT, metavar="DIR", help="Folder of the ModelBundle.")
+@click.option("--bundle", type=PATH_TEXT, metavar="DIR", help="Folder of the ModelBundle.  [default: the standing one]")
 @configured_warehouse_option
 @click.option("--run-date", metavar="YYYY-MM-DD", help="Partition to replace; it need not be today's date.")
 @click.option("--id-field", metavar="NAME", help="Field with the document's id.  [default: id]")

@@ -185,6 +185,7 @@ class RouteReason(Code):
 
     CERTAIN = "certain", "Accepted: confidence and familiarity reach the policy's thresholds."
     LOW_CONFIDENCE = "low_confidence", "Escalated: the calibrated confidence is below the threshold."
+    UNCERTIFIED = "uncertified", "Escalated: no certificate of the bundle covers this answer."
     UNFAMILIAR = "unfamiliar", "Escalated: the text is unlike the texts the model was trained on."
     TOO_LONG = "too_long", "Escalated: the text needed more windows than the policy trusts."
     TRUNCATED = "truncated", "Escalated: the model could not read the whole text."
@@ -197,6 +198,18 @@ class ItemOrigin(Code):
     ESCALATION = "escalation", "The model's policy escalated it."
     AUDIT = "audit", "The model's answer was accepted, and drawn for people to judge without seeing it."
     CORRECTION = "correction", "The model's answer was accepted, and its label was demoted afterwards."
+
+
+class DriftFigure(Code):
+    """A distance between a run's documents and the rows that certified the bundle."""
+
+    LABEL_PSI = "label_psi", "The labels given: population stability index, in nats."
+    LABEL_JS = "label_js", "The labels given: Jensen-Shannon divergence, in bits."
+    CONFIDENCE = "confidence", "The confidence: Kolmogorov-Smirnov distance."
+    FAMILIARITY = "familiarity", "The familiarity: Kolmogorov-Smirnov distance."
+    LENGTH = "length", "The length in tokens: Kolmogorov-Smirnov distance."
+    VOCABULARY = "vocabulary", "The tokens per character, more where words are rare: Kolmogorov-Smirnov distance."
+    STRANGERS = "strangers", "The share of texts less familiar than the policy accepts, minus that of the reference."
 
 
 class ItemState(Code):
@@ -369,7 +382,10 @@ class RegisterAction(Code):
 
     PROMOTE = "promote", "A bundle became, or is proposed as, the standing bundle of its document type."
     APPROVE = "approve", "Another person agreed to a proposed promotion; `details.entry` is its number."
-    ROLLBACK = "rollback", "The standing bundle before the present one became the standing one again."
+    ROLLBACK = (
+        "rollback",
+        "A bundle that stood before became the standing bundle again; `details.entry` is its promotion.",
+    )
     DEMOTE = "demote", "Answers with a label are escalated from the next run on: too many of them proved wrong."
     CONFIRM = "confirm", "People confirmed a demotion; it stays in force."
     REVOKE = "revoke", "People lifted a demotion; answers with the label may be accepted again."

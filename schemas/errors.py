@@ -160,6 +160,15 @@ class ErasureError(DocyardError):
     remedy = "Let the transaction it names end, then run the same `docyard erase` again."
 
 
+class CertificationError(DocyardError):
+    """The labelled rows do not prove the target: too few of them, or too many wrong answers; or a row trained the
+    bundle. The message says how many rows would do. Nothing was written.
+    """
+
+    exit_code = 14
+    remedy = "Give more labelled rows, a larger `--max-error`, or a better model."
+
+
 ERRORS: tuple[type[DocyardError], ...] = (
     ConfigError,
     InputError,
@@ -173,6 +182,7 @@ ERRORS: tuple[type[DocyardError], ...] = (
     EndpointError,
     StorageError,
     ErasureError,
+    CertificationError,
 )
 
 

@@ -16,6 +16,7 @@ from schemas.errors import ConfigError
 from schemas.fields import TextTemplate, parse_text_template
 
 DEFAULT_TEXT_FIELD = "text"
+STANDING = "standing"
 Split = Literal["none", "paragraphs"]
 
 
@@ -55,8 +56,9 @@ class InputConfig:
     document_type: DocumentType
     """Kind of the documents: a lower-case letter, then lower-case letters, digits or `_`, at most 63 characters. Inputs
     may share a type and then share its bundle."""
-    bundle: PathText
-    """Folder of the ModelBundle, which must be made for this document type."""
+    bundle: PathText = STANDING
+    """Folder of the ModelBundle, which must be made for this document type; `"standing"` for the one that was promoted
+    in the warehouse."""
     id_field: FieldName = "id"
     """Field or column with the id. `a.b` reaches into nested JSON and Parquet structs, unless a field has that name;
     CSV columns are always taken as spelt."""

@@ -13,6 +13,7 @@ from schemas.run_config import RunConfig
 from warehouse.files import write_durably
 from warehouse.layout import Partition, Warehouse
 from warehouse.manifest import Manifest, RunStatus
+from warehouse.register import RegisterEnd
 
 _FAILURE_FILE = "failure.json"
 _WARNINGS_FOLDER = "warnings"
@@ -32,6 +33,11 @@ class BundleChoice:
     reference: str
     digest: str
 
+    @property
+    def name(self) -> str:
+        """The bundle's name, without the digest."""
+        return self.reference.rpartition("@")[0]
+
 
 @dataclass(frozen=True)
 class RunPlan:
@@ -41,6 +47,8 @@ class RunPlan:
         warehouse_root: absolute path, the same on every worker.
         bundles: one per `config.inputs`.
         n_shards: number of shards that must come back.
+        demoted: one per `config.inputs`: the labels whose answers the register lets no run accept.
+        register: the end of the register that the plan rests on.
     """
 
     run_id: str
@@ -49,6 +57,8 @@ class RunPlan:
     warehouse_root: str
     bundles: tuple[BundleChoice, ...]
     n_shards: int
+    demoted: tuple[frozenset[str], ...] = ()
+    register: RegisterEnd = field(default_factory=RegisterEnd)
     versions: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -98,6 +108,7 @@ class RunPlan:
                 item.document_type: {"reference": bundle.reference, "digest": bundle.digest}
                 for item, bundle in zip(self.config.inputs, self.bundles, strict=True)
             },
+            register=self.register,
             versions=self.versions,
         )
 

@@ -5,6 +5,8 @@
   escalations/…        likewise
   rejections/…         likewise
   runs/<run_id>/       manifest.json, quality.json
+  bundles/<name>@<digest>/   promoted bundles
+  register.jsonl       who decided what the runs answer with (`warehouse.register`)
   _staging/<run_id>/   a run's unpublished files; readers never look here
   _locks/              one lock per partition, one for the moment of publishing
   _cache/              earlier answers of bundles (`warehouse.answers`); may be deleted between runs
@@ -60,6 +62,15 @@ class Warehouse:
     def run(self, run_id: str) -> Path:
         """The folder of one run's manifest and quality report."""
         return self.runs / run_id
+
+    @property
+    def bundles(self) -> Path:
+        """The folder of the promoted bundles."""
+        return self.root / "bundles"
+
+    def bundle(self, reference: str) -> Path:
+        """The folder of one promoted bundle, by its name@digest."""
+        return self.bundles / reference
 
     @property
     def all_staging(self) -> Path:

@@ -13,6 +13,7 @@ from schemas.configuration import read_values, validated
 from schemas.errors import VerificationError
 from warehouse.files import make_folder, write_durably
 from warehouse.layout import Partition, Warehouse
+from warehouse.register import RegisterEnd
 
 MANIFEST_FILE = "manifest.json"
 COUNTS = (
@@ -54,11 +55,14 @@ class Manifest:
     document_types: tuple[str, ...] = ()
     """Every document type of the run, sorted."""
     config: dict[str, Any] = field(default_factory=dict)
-    """The configuration with all defaults, and with `text_template` and `split` filled in from the bundles."""
+    """The configuration with all defaults, with `bundle` filled in from the register, and `text_template` and `split`
+    from the bundles."""
     config_sha256: str = ""
     """Hash of `config`: runs with the same hash were set up alike, whether by file, flag or bundle."""
     bundles: dict[str, dict[str, str]] = field(default_factory=dict)
     """For each document type: `reference` as in the column `bundle`, and the full `digest`."""
+    register: RegisterEnd = RegisterEnd()
+    """`number` and `sha256` of the last entry of the warehouse's register that the run obeyed."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of Python, Docyard and the packages that decide the result."""
     counts: dict[str, Any] = field(default_factory=dict)

@@ -25,6 +25,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from schemas.codes import RegisterAction
+from schemas.configuration import validated
 from schemas.errors import ConfigError, LockedError, VerificationError, system_error
 from warehouse.files import file_mode, make_folder, write_durably
 from warehouse.layout import Warehouse
@@ -48,8 +49,8 @@ class Entry:
         subject: a document type; of demotions, confirmations and revocations the bundle's name.
         by: the person, or the process, that decided.
         reason: in that one's words; never document text.
-        details: JSON values: of promotions and rollbacks `bundle`, `digest` and `approvals`, of approvals `entry`, of
-            demotions `label`.
+        details: JSON values: of promotions `bundle` (its reference), `digest` and `approvals` (people needed), of
+            approvals and rollbacks `entry` (the promotion's number), of demotions and what follows them `label`.
         previous: hash of the entry before; empty in the first one.
         sha256: of all the above, in hexadecimal.
     """
@@ -69,12 +70,14 @@ class Entry:
         return {key: getattr(self, key) for key in (*_KEYS, "sha256")} | {"action": self.action.value}
 
 
-@dataclass(frozen=True)
+@validated
 class RegisterEnd:
-    """Number and hash of the last entry at some moment; 0 and "" of an empty register."""
+    """The last entry at some moment."""
 
-    number: int
-    sha256: str
+    number: int = 0
+    """Its number; 0 of an empty register."""
+    sha256: str = ""
+    """Its hash, in hexadecimal."""
 
 
 class OpenRegister:
@@ -206,7 +209,7 @@ def verify_register(warehouse: Warehouse, known: Sequence[tuple[str, RegisterEnd
 
 def register_end(entries: Sequence[Entry]) -> RegisterEnd:
     """The end of these entries."""
-    return RegisterEnd(entries[-1].number, entries[-1].sha256) if entries else RegisterEnd(0, "")
+    return RegisterEnd(entries[-1].number, entries[-1].sha256) if entries else RegisterEnd()
 
 
 def demoted_labels(entries: Sequence[Entry], bundle_name: str) -> dict[str, Entry]:
@@ -235,11 +238,13 @@ class Promotions:
         standing: those that took effect and were not rolled back, oldest first; runs use the bundle of the last one.
         pending: one that still waits for approval.
         approved_by: keys of the people who stand behind `pending`, its proposer among them.
+        rollback: the rollback after which the last one of `standing` stands; None where a promotion put it there.
     """
 
     standing: tuple[Entry, ...] = ()
     pending: Entry | None = None
     approved_by: tuple[str, ...] = ()
+    rollback: Entry | None = None
 
 
 def promotions(entries: Sequence[Entry], document_type: str) -> Promotions:
@@ -253,13 +258,14 @@ def promotions(entries: Sequence[Entry], document_type: str) -> Promotions:
         if entry.subject != document_type:
             continue
         if entry.action is RegisterAction.PROMOTE:
-            state = _approved(Promotions(state.standing, entry, (person_key(entry.by),)))
+            state = _approved(Promotions(state.standing, entry, (person_key(entry.by),), state.rollback))
         elif entry.action is RegisterAction.APPROVE:
             if state.pending is not None and entry.details.get("entry") == state.pending.number:
                 people = tuple(dict.fromkeys((*state.approved_by, person_key(entry.by))))
-                state = _approved(Promotions(state.standing, state.pending, people))
+                state = _approved(Promotions(state.standing, state.pending, people, state.rollback))
         elif entry.action is RegisterAction.ROLLBACK:
-            state = Promotions(state.standing[:-1])
+            kept = [promotion for promotion in state.standing if promotion.number <= entry.details.get("entry", 0)]
+            state = Promotions(tuple(kept), rollback=entry)
     return state
 
 

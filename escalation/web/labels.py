@@ -64,6 +64,7 @@ STAGE_WORDS: dict[str, str] = {
 ROUTE_WORDS: dict[str, str] = {
     RouteReason.CERTAIN: "Certain",
     RouteReason.LOW_CONFIDENCE: "The model was not sure",
+    RouteReason.UNCERTIFIED: "Nothing proves such answers",
     RouteReason.UNFAMILIAR: "The model has seen nothing like it",
     RouteReason.TOO_LONG: "The text is too long for the model to be trusted",
     RouteReason.TRUNCATED: "The model could not read all of it",

@@ -29,7 +29,7 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float] | None:
     return low, high
 
 
-def exact_lower_bound(successes: int, trials: int, tail: float) -> float:
+def exact_lower_bound(successes: float, trials: float, tail: float) -> float:
     """The exact lower confidence bound of a share: that under which as many successes have the probability `tail`.
 
     Source: C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits", Biometrika 26, 1934.
@@ -39,7 +39,7 @@ def exact_lower_bound(successes: int, trials: int, tail: float) -> float:
     return float(betaincinv(successes, trials - successes + 1, tail)) if successes else 0.0
 
 
-def exact_upper_bound(successes: int, trials: int, tail: float) -> float:
+def exact_upper_bound(successes: float, trials: float, tail: float) -> float:
     """The exact upper confidence bound of a share: 1 less the lower bound of the failures."""
     return 1.0 - exact_lower_bound(trials - successes, trials, tail)
 

@@ -127,8 +127,12 @@ def evaluation_page(result: dict[str, Any], data_name: str) -> str:
             ("Most memory of the process", f"{measured['peak_memory_bytes'] / 1e6:,.0f} MB"),
         ]
     labels = sorted(result["labels"], key=_weakest_first)
-    page = _environment().get_template("page.html")
-    return page.render(result=result, data_name=data_name, bins=bins, labels=labels, speed=speed)
+    return template("page.html").render(result=result, data_name=data_name, bins=bins, labels=labels, speed=speed)
+
+
+def template(name: str) -> jinja2.Template:
+    """A template of the pages, with their filters and places."""
+    return _environment().get_template(name)
 
 
 @functools.cache

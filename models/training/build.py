@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.bundle import ModelBundle, bundle_in_memory, write_bundle_manifest
+from models.bundle import ModelBundle, bundle_in_memory, put_into_place, write_bundle_manifest
 from models.classifier import Classifier
-from models.evaluation import evaluate
+from models.evaluation.measurement import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.scores import TOP_LABELS
 from models.tokens import TextTokenizer
@@ -328,18 +328,6 @@ class Job:
 
     def _base(self) -> Path:
         return find_base_model(self.config.base_model, max(self.config.max_tokens, self.config.fine_tuning.max_tokens))
-
-
-def put_into_place(folder: Path, out: Path, replaced: Path) -> None:
-    """Exchanges the bundles; if anything goes wrong in between, Ctrl-C included, the old one stays where it was."""
-    try:
-        if out.exists():
-            out.rename(replaced)
-        folder.rename(out)
-    except BaseException:
-        if replaced.exists() and not out.exists():
-            replaced.rename(out)
-        raise
 
 
 def _labels_of_network(folder: Path, unknown: list[str]) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from models.labelled import SUFFIXES, label_of, name_of, read_records, several_labels, text_of
+from models.trained_rows import same_text, unit_hash
 from models.training.config import DEFAULT_ID_COLUMN, DataConfig
 from schemas.errors import ConfigError, InputError
 from schemas.fields import field_value, parse_text_template
@@ -22,7 +21,6 @@ UNLABELLED = -100  # as torch ignores it
 COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "same_text")
 
 _ADVICE = "correct the path, or the folder it starts from with --data"
-_SPACE = re.compile(r"\s+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,21 +86,10 @@ def hash_below(keys: pd.Series, share: float, salt: str) -> pd.Series:
     return keys.map(lambda key: unit_hash(f"{salt}:{key}") < share).astype(bool)
 
 
-def unit_hash(value: str) -> float:
-    """A number in [0, 1) that depends only on the value."""
-    digest = hashlib.sha256(value.encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
 def label_ids_of(rows: pd.DataFrame, labels: Sequence[str]) -> npt.NDArray[np.int64]:
     """(n_rows,) Places of the rows' labels among `labels`; UNLABELLED for others and for rows without one."""
     places = {label: index for index, label in enumerate(labels)}
     return np.array([places.get(label, UNLABELLED) for label in rows["label"]], dtype=np.int64)
-
-
-def same_text(text: str) -> str:
-    """The text without the differences that people do not read: letter case and white space."""
-    return _SPACE.sub(" ", text).strip().casefold()
 
 
 def soft_labels(votes: pd.DataFrame, ids: pd.Series, labels: list[str]) -> npt.NDArray[np.float32] | None:

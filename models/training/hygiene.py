@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from models.trained_rows import unit_hash
 from models.training.config import Hygiene
-from models.training.data import LabelledData, hash_below, split_keys, unit_hash
+from models.training.data import LabelledData, hash_below, split_keys
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from escalation.clock import now_micros
 from escalation.database import reading
 from escalation.review.upkeep import run_upkeep
 from escalation.tables import reviews
-from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.cli import main
 from schemas.review_config import ReviewConfig
+from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.queue_databases import new_sqlite, opened
 from tests.support.review_cases import ANNA, label, says
 
@@ -39,7 +39,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory, tiny_bundle_unchanged: Path) 
     bundle = Path(shutil.copytree(tiny_bundle_unchanged, root / "contracts"))
     reading = ReadingRules(split="paragraphs")
     facts: dict[str, Any] = {"name": "contracts", "created": RUN_DATE, "document_type": "contract", "max_tokens": 32}
-    write_bundle_manifest(bundle, **facts, reading=reading)
+    write_certified_manifest(bundle, **facts, reading=reading)
     (root / "run.toml").write_text(
         f"run_date = {RUN_DATE}\nwarehouse = '{root / 'demo/warehouse'}'\n"
         f"[[inputs]]\npaths = ['{source}']\ndocument_type = 'ticket'\nbundle = '{tiny_bundle_unchanged}'\n"

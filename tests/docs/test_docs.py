@@ -21,7 +21,7 @@ import pytest
 
 from models.bundle import load_bundle
 from models.classifier import Classifier
-from models.evaluation import evaluate
+from models.evaluation.measurement import evaluate
 from models.policy import parse_policy
 from pipelines.cli import main
 from schemas.codes import Reason, RouteReason

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import load_bundle, write_bundle_manifest
+from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.scores import Scores
 from pipelines.classify import classify
 from schemas.errors import ConfigError
 from schemas.run_config import ClassificationConfig, ReadingConfig, RunConfig
+from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import (
     config_of,
     documents,
@@ -101,7 +102,7 @@ def test_another_bundle_or_policy_answers_for_itself(config: RunConfig, answered
     loaded = load_bundle(folder)
     policy = (bundle / "policy.toml").read_text()
     (bundle / "policy.toml").write_text(policy + "\n# revised\n")
-    write_bundle_manifest(
+    write_certified_manifest(
         bundle, name="tiny", created="2026-11-23", document_type="ticket", max_tokens=loaded.max_tokens
     )
     [item] = config.inputs
@@ -169,7 +170,7 @@ def test_a_text_the_model_fails_on_is_asked_again(
 ) -> None:
     folder = Path(config.inputs[0].bundle)
     (folder / "model.onnx").write_bytes(model_that_fails_on_poison)
-    write_bundle_manifest(folder, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32)
+    write_certified_manifest(folder, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32)
     write_jsonl(
         Path(config.inputs[0].paths[0]) / "a.jsonl", [{"id": "a", "text": "poison"}, {"id": "b", "text": "refund"}]
     )

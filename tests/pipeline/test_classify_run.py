@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_quality.contracts import check_contracts
-from models.bundle import write_bundle_manifest
 from pipelines.classify import classify
 from pipelines.runs import list_runs, verify_run
 from schemas.run_config import ClassificationConfig, InputConfig, QualityConfig, ReadingConfig, RunConfig
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
+from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
@@ -262,7 +262,7 @@ def test_a_run_in_which_everything_is_rejected_breaks_the_contract(tiny_bundle_u
 def test_types_of_one_run_have_a_partition_and_a_bundle_each_and_ids_of_their_own(
     tiny_bundle_unchanged: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    write_bundle_manifest(tiny_bundle, name="other", created="2026-11-22", document_type="receipt", max_tokens=32)
+    write_certified_manifest(tiny_bundle, name="other", created="2026-11-22", document_type="receipt", max_tokens=32)
     tickets = write_jsonl(tmp_path / "tickets.jsonl", documents(10))
     receipts = write_jsonl(tmp_path / "receipts.jsonl", documents(6))
     inputs = (

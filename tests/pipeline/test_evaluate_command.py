@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.cli import main
+from tests.support.made_up_certificate import write_certified_manifest
 
 ROWS = [
     {"text": "please refund my card swordfish", "label": "billing", "labels": ["billing", "account"], "channel": "app"},
@@ -51,7 +51,7 @@ def test_figures_are_shown_printed_as_json_and_drawn_on_a_page(
 
 
 def test_the_bundles_template_makes_the_text_unless_a_column_is_named(tmp_path: Path, tiny_bundle: Path) -> None:
-    write_bundle_manifest(
+    write_certified_manifest(
         tiny_bundle, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32,
         reading=ReadingRules(template="the {what} did not arrive"),
     )  # fmt: skip

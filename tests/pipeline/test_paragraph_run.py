@@ -9,12 +9,12 @@ import duckdb
 import pandas as pd
 import pytest
 
-from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify, prepare
 from pipelines.runs import describe_run, list_runs, verify_run
 from schemas.errors import BalanceError, ConfigError, VerificationError
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
+from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import config_of, docyard, opened, published_hashes, read_published, write_jsonl
 from transforms.classify_documents import classifier_for, classify_documents, route_documents
 from transforms.read_shard import read_shard
@@ -47,7 +47,7 @@ def contract_bundle(tiny: Path, folder: Path, reading: ReadingRules, max_windows
         policy.replace("[acceptance]\n", f"[acceptance]\nmax_windows = {max_windows}\n")
     )
     facts = {"name": "tiny-contracts", "created": "2026-11-22", "document_type": "contract", "max_tokens": 32}
-    write_bundle_manifest(folder, **facts, reading=reading)
+    write_certified_manifest(folder, **facts, reading=reading)
     return folder
 
 

@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from models.bundle import write_bundle_manifest
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify
 from pipelines.runs import describe_run, verify_run
 from pipelines.sampling.export import SampleSummary
 from pipelines.sampling.samples import RUN_FILE, WRITERS, write_samples
 from schemas.run_config import load_config
+from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import read_published
 from warehouse.layout import Warehouse
 from warehouse.manifest import Manifest
@@ -46,7 +46,9 @@ def manifest(folder: Path, summaries: dict[str, SampleSummary], tiny_bundle_unch
     for kind in WRITERS:
         bundle = Path(shutil.copytree(tiny_bundle_unchanged, folder / "bundles" / kind))
         reading = READING.get(kind, ReadingRules())
-        write_bundle_manifest(bundle, name=kind, created=RUN_DATE, document_type=kind, max_tokens=32, reading=reading)
+        write_certified_manifest(
+            bundle, name=kind, created=RUN_DATE, document_type=kind, max_tokens=32, reading=reading
+        )
     config = load_config(folder / "documents" / RUN_FILE, {"warehouse": str(folder / "warehouse")})
     inputs = (replace(item, bundle=str(folder / "bundles" / item.document_type)) for item in config.inputs)
     return classify(replace(config, inputs=tuple(inputs)), ())

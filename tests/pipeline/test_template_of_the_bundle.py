@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from models.bundle import load_bundle, write_bundle_manifest
+from models.bundle import load_bundle
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import prepare
 from schemas.errors import ConfigError
 from schemas.run_config import InputConfig, load_config
+from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import check_refused, classify_arguments, config_of, docyard, read_published
 
 _TEMPLATE = "{request} | {amount:.2f}"
@@ -20,7 +21,7 @@ _TEMPLATE = "{request} | {amount:.2f}"
 def bundle(tiny_bundle: Path) -> Path:
     """The tiny bundle, trained on texts of a template."""
     old = load_bundle(tiny_bundle)
-    write_bundle_manifest(
+    write_certified_manifest(
         tiny_bundle,
         name=old.name,
         created=old.manifest.created,

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import ModelBundle, write_bundle_manifest
+from models.bundle import ModelBundle
 from models.first_tier import FILE_NAME, FirstTierWeights
+from tests.support.made_up_certificate import write_certified_manifest
 
 N_LABELS, WIDTH, PAIRS = 4, 16, 64
 
@@ -37,4 +38,4 @@ def with_first_tier(folder: Path, content: bytes | None, threshold: float = 0.6)
         "[selection]", f"[first_tier.strict]\nmin_confidence = {threshold}\nanswered = 0.5\n\n[selection]"
     )
     (folder / "policy.toml").write_text(policy)
-    return write_bundle_manifest(folder, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32)
+    return write_certified_manifest(folder, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32)

@@ -20,9 +20,10 @@ import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from models.bundle import ModelBundle, write_bundle_manifest
+from models.bundle import ModelBundle
 from models.classifier import Classifier
 from models.scores import score_logits
+from tests.support.made_up_certificate import write_certified_manifest
 
 HERE = Path(__file__).parents[1]
 HIDDEN, INNER, HEADS, MAX_TOKENS = 32, 64, 2, 32
@@ -224,14 +225,14 @@ def build(folder: Path) -> ModelBundle:
         "max_tokens": MAX_TOKENS,
         "training": {"rows": 2000, "accuracy": round(accuracy, 4)},
     }
-    classifier = Classifier(write_bundle_manifest(folder, **facts), threads=1)
+    classifier = Classifier(write_certified_manifest(folder, **facts), threads=1)
     chosen = np.argsort(-scores.confidence, kind="stable")[:400:100]
     fingerprint = classifier.fingerprint([test_texts[row] for row in chosen])
     models_folder = HERE / "tiny_models"
     models_folder.mkdir(exist_ok=True)
     poisoned = build_model(head, bias, n_words, poison_id=tokenizer.token_to_id(POISON))
     (models_folder / "fails_on_poison.onnx").write_bytes(poisoned)
-    return write_bundle_manifest(folder, **facts, fingerprint=fingerprint)
+    return write_certified_manifest(folder, **facts, fingerprint=fingerprint)
 
 
 if __name__ == "__main__":

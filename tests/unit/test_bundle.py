@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from models.bundle import ModelBundle, load_bundle, write_bundle_manifest
+from models.bundle import ModelBundle, load_bundle
 from schemas.errors import BundleError
+from tests.support.made_up_certificate import write_certified_manifest
 
 FILES = ("model.onnx", "tokenizer.json", "labels.json", "policy.toml", "calibration.json", "card.md")
 
@@ -266,7 +267,7 @@ def test_a_calibration_without_a_usable_temperature_is_refused(tiny_bundle: Path
 
 
 def write_again(folder: Path) -> ModelBundle:
-    return write_bundle_manifest(
+    return write_certified_manifest(
         folder, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32, training={"rows": 1}
     )
 
@@ -308,5 +309,5 @@ def test_a_manifest_is_not_written_over_a_nested_folder_or_none(tiny_bundle: Pat
 def test_a_manifest_with_a_value_that_would_not_load_is_not_written(tiny_bundle: Path) -> None:
     before = (tiny_bundle / "bundle.json").read_bytes()
     with pytest.raises(BundleError, match="name: expected lower-case letters, digits"):
-        write_bundle_manifest(tiny_bundle, name="A B", created="2026-11-22", document_type="ticket", max_tokens=32)
+        write_certified_manifest(tiny_bundle, name="A B", created="2026-11-22", document_type="ticket", max_tokens=32)
     assert (tiny_bundle / "bundle.json").read_bytes() == before

@@ -9,7 +9,7 @@ import pytest
 
 from models.bundle import ModelBundle, load_bundle
 from models.classifier import Classifier
-from models.evaluation import evaluate
+from models.evaluation.measurement import evaluate
 from models.training.card import render_card
 
 TEXTS = ["please refund my card swordfish", "the parcel did not arrive", "the app does crash", "my crash"]

@@ -15,12 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from models.bundle import bundle_in_memory, load_bundle, write_bundle_manifest
+from models.bundle import bundle_in_memory, load_bundle
 from models.bundle_manifest import FingerprintRow
 from models.classifier import Classifier, cached_classifier
 from models.machine import open_session
 from models.scores import Scores
 from schemas.errors import BundleError, ConfigError, RunFailedError
+from tests.support.made_up_certificate import write_certified_manifest
 
 WORDS = ["refund", "card", "package", "late", "login", "crash", "screen", "my", "the", "please", ".", "?", "xyzzy", "é"]
 TEXTS = [
@@ -37,7 +38,7 @@ LONG_TEXT = "package late " * 40
 
 
 def write_again(folder: Path, max_tokens: int = 32, fingerprint: Sequence[FingerprintRow] = ()) -> None:
-    write_bundle_manifest(
+    write_certified_manifest(
         folder,
         name="tiny",
         created="2026-11-22",
@@ -175,6 +176,25 @@ def test_a_text_alone_gets_the_answer_it_gets_among_a_thousand(classifier: Class
     together = classifier.classify(texts)
     for row in range(0, 1000, 25):
         assert_same_bits(classifier.classify([texts[row]]), together, [row])
+
+
+def test_an_embedding_is_that_of_the_graph_and_the_same_among_others(
+    classifier: Classifier, tiny_bundle_unchanged: Path
+) -> None:
+    session = ort.InferenceSession(tiny_bundle_unchanged / "model.onnx", providers=["CPUExecutionProvider"])
+    tokenizer = Tokenizer.from_file(str(tiny_bundle_unchanged / "tokenizer.json"))
+    found = classifier.embeddings(TEXTS)
+    for row, text in enumerate(TEXTS):
+        ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
+        np.testing.assert_allclose(found[row], session.run(["embedding"], {"input_ids": ids})[0][0], atol=1e-6)
+        assert classifier.embeddings([text])[0].tobytes() == found[row].tobytes()
+
+
+def test_a_text_the_model_fails_on_has_no_embedding_and_spoils_none(poisoned: Classifier) -> None:
+    texts = ["please refund my card", "please refund my poison", "please refund my bill"]
+    found = poisoned.embeddings(texts)
+    assert np.isnan(found).all(axis=1).tolist() == [False, True, False]
+    assert poisoned.embeddings(texts[::2]).tobytes() == found[::2].tobytes()
 
 
 def test_a_text_the_model_fails_on_fails_alone(poisoned: Classifier) -> None:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from models.bundle import load_bundle, write_bundle_manifest
+from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.scores import Scores
 from schemas.shards import DOCUMENT_SCHEMA
+from tests.support.made_up_certificate import write_certified_manifest
 from transforms.classify_documents import classify_documents
 
 BILLING, DELIVERY = "please refund my card", "the parcel did not arrive"
@@ -60,7 +61,7 @@ def test_a_text_the_model_fails_on_is_rejected_wherever_it_stands(
     tiny_bundle: Path, model_that_fails_on_poison: bytes
 ) -> None:
     (tiny_bundle / "model.onnx").write_bytes(model_that_fails_on_poison)
-    bundle = write_bundle_manifest(
+    bundle = write_certified_manifest(
         tiny_bundle, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32
     )
     classifier = Classifier(bundle, threads=1)

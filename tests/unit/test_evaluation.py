@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import load_bundle, write_bundle_manifest
+from models.bundle import load_bundle
 from models.classifier import Classifier
-from models.evaluation import evaluate, wilson_interval
+from models.evaluation.intervals import wilson_interval
+from models.evaluation.measurement import evaluate
 from schemas.errors import ConfigError
+from tests.support.made_up_certificate import write_certified_manifest
 
 SHARES = ("accuracy", "accuracy_interval_95", "macro_f1", "accepted_share", "expected_calibration_error")
 EASY = {
@@ -81,7 +83,7 @@ def test_a_text_the_model_fails_on_counts_as_wrong_and_escalated(
     tiny_bundle: Path, model_that_fails_on_poison: bytes
 ) -> None:
     (tiny_bundle / "model.onnx").write_bytes(model_that_fails_on_poison)
-    bundle = write_bundle_manifest(
+    bundle = write_certified_manifest(
         tiny_bundle, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32
     )
     texts = [*EASY, "please refund my card, the invoice is not paid poison"]

@@ -11,7 +11,7 @@ import pytest
 
 from models.bundle import load_bundle
 from models.classifier import Classifier
-from models.evaluation import evaluate
+from models.evaluation.measurement import evaluate
 from models.evaluation.report import describe_evaluation, evaluation_page
 
 TEXTS = ["please refund my card", "the parcel did not arrive", "my password does not work", "the app does crash"] * 3

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.bundle import write_bundle_manifest
 from models.classifier import Classifier
 from models.first_tier import FILE_NAME, FirstTier, FirstTierWeights, feature_rows, parse_first_tier
 from schemas.errors import BundleError, ConfigError
+from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.made_up_first_tier import N_LABELS, PAIRS, WIDTH, weights, with_first_tier
 
 TEXTS = ["please refund my card", "the parcel did not arrive", "my login does not work", "the app is slow", "hello"]
@@ -116,7 +116,7 @@ def test_a_first_tier_that_is_missing_or_of_another_tokenizer_is_refused(tiny_bu
     with pytest.raises(BundleError, match=r"first_tier\.npz: missing, though policy\.toml has a \[first_tier\]"):
         Classifier(with_first_tier(tiny_bundle, None), threads=1)
     (tiny_bundle / FILE_NAME).write_bytes(weights(n_pieces=20).to_bytes())
-    bundle = write_bundle_manifest(
+    bundle = write_certified_manifest(
         tiny_bundle, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32
     )
     with pytest.raises(BundleError, match=r"knows 20 word pieces, tokenizer\.json has ids up to"):

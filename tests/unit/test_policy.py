@@ -45,7 +45,7 @@ def scores(
 
 
 def route_one(confidence: float, familiarity: float, truncated: bool, n_windows: int = 1) -> tuple[bool, str]:
-    policy = Policy(LABELS, 0.9, 4.2, max_windows=2)
+    policy = Policy(LABELS, 0.9, 4.2, max_windows=2, certified=True)
     accepted, reasons, _ = policy.route(scores([confidence], [familiarity], [truncated], [n_windows], [1]))
     return bool(accepted[0]), str(reasons[0])
 
@@ -66,7 +66,7 @@ def test_a_policy_says_when_the_first_tier_answers_and_how_that_was_chosen() -> 
 
 
 def test_what_the_first_tier_answered_is_accepted_whatever_the_encoder_s_guards_say() -> None:
-    policy = Policy(LABELS, 0.9, 4.2, first_tier={"strict": 0.45})
+    policy = Policy(LABELS, 0.9, 4.2, first_tier={"strict": 0.45}, certified=True)
     two = replace(scores([0.5, 0.5], [0.5, 0.5], [False] * 2, [1, 1], [0, 0]), first_tier=np.array([True, False]))
     accepted, reasons, thresholds = policy.route(two)
     assert (accepted.tolist(), reasons.tolist()) == ([True, False], ["certain", "unfamiliar"])
@@ -74,12 +74,12 @@ def test_what_the_first_tier_answered_is_accepted_whatever_the_encoder_s_guards_
 
 
 def test_a_text_that_the_model_failed_on_is_escalated_as_failed() -> None:
-    routing = Policy(LABELS, 0.0, -np.inf).route(scores([np.nan], [np.nan], [True], [1], [-1]))
+    routing = Policy(LABELS, 0.0, -np.inf, certified=True).route(scores([np.nan], [np.nan], [True], [1], [-1]))
     assert (routing.accepted.tolist(), routing.reasons.tolist()) == ([False], ["failed"])
 
 
 def test_thresholds_follow_the_order_of_the_labels() -> None:
-    policy = Policy(("delivery", "billing"), 0.5, 0.0, {"delivery": 0.75})
+    policy = Policy(("delivery", "billing"), 0.5, 0.0, {"delivery": 0.75}, certified=True)
     assert policy.thresholds().tolist() == [0.75, 0.5]
     routing = policy.route(scores([0.6, 0.6], [1, 1], [False] * 2, [1, 1], [1, 0]))
     assert routing.thresholds.tolist() == [0.5, 0.75]
@@ -104,13 +104,13 @@ def test_a_policy_may_leave_strangers_unguarded() -> None:
         (b"[acceptance]\nmin_confidence = true\nmin_familiarity = 1", "found bool"),
         (
             b"[acceptance]\nmin_confidence = 1.01\nmin_familiarity = 1",
-            r"min_confidence: expected a number in \[0, 1\], found 1.01",
+            r"min_confidence: expected a number in \[0, 1\], or inf, found 1.01",
         ),
         (
             b"[acceptance]\nmin_confidence = -0.1\nmin_familiarity = 1",
-            r"min_confidence: expected a number in \[0, 1\], found -0.1",
+            r"min_confidence: expected a number in \[0, 1\], or inf, found -0.1",
         ),
-        (b"[acceptance]\nmin_confidence = nan\nmin_familiarity = 1", "min_confidence: expected a finite number"),
+        (b"[acceptance]\nmin_confidence = nan\nmin_familiarity = 1", "or inf, found nan"),
         (b"[acceptance]\nmin_confidence = 1\nmin_familiarity = nan", "not a number"),
         (b"[acceptance]\nmin_confidence = 1\nmin_familiarity = 1\nmax = 1", "unknown key 'acceptance.max'"),
         *(
@@ -126,7 +126,7 @@ def test_a_policy_may_leave_strangers_unguarded() -> None:
         (WHOLE + b"[labels.billing]\n", "'labels.billing.min_confidence' is missing"),
         (
             WHOLE + b"[labels.billing]\nmin_confidence = 2",
-            r"labels.billing.min_confidence: expected a number in \[0, 1\], found 2",
+            r"labels.billing.min_confidence: expected a number in \[0, 1\], or inf, found 2",
         ),
         (WHOLE + b"[first_tier]\nmin_confidence = 0.9", "expected 'strict' or 'equal_average', found 'min_confidence'"),
         (WHOLE + b"[first_tier.lax]\nmin_confidence = 0.9", "expected 'strict' or 'equal_average', found 'lax'"),
@@ -191,7 +191,7 @@ rows = st.lists(st.tuples(unit, nats, st.booleans(), st.integers(1, 4), st.integ
 def test_routing_many_is_routing_each(
     rows: list[tuple[float, float, bool, int, int]], min_familiarity: float, most: int, leasts: tuple[float, ...]
 ) -> None:
-    policy = Policy(LABELS, 0.5, min_familiarity, dict(zip(LABELS, leasts, strict=True)), most)
+    policy = Policy(LABELS, 0.5, min_familiarity, dict(zip(LABELS, leasts, strict=True)), most, certified=True)
     routing = policy.route(scores(*(zip(*rows, strict=True) if rows else [[]] * 5)))
     assert len(routing.accepted) == len(routing.reasons) == len(rows)
     for index, (sure, near, cut, windows, label_id) in enumerate(rows):

@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from models.bundle import ModelBundle, load_bundle, write_bundle_manifest
+from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import ReadingRules
 from schemas.errors import BundleError
+from tests.support.made_up_certificate import write_certified_manifest
 
 MAX_TOKENS = 32
 
 
 def written(folder: Path, reading: ReadingRules) -> ModelBundle:
     facts = {"name": "tiny", "created": "2026-11-22", "document_type": "ticket", "max_tokens": MAX_TOKENS}
-    return write_bundle_manifest(folder, **facts, reading=reading)
+    return write_certified_manifest(folder, **facts, reading=reading)
 
 
 @pytest.mark.parametrize(

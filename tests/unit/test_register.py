@@ -138,15 +138,17 @@ def test_a_demotion_holds_until_it_is_revoked_and_only_for_its_bundle(warehouse:
     assert {label: entry.number for label, entry in demoted.items()} == {"fraud": 1}
 
 
-def test_the_last_promotion_stands_and_each_rollback_returns_to_the_one_before(warehouse: Warehouse) -> None:
+def test_the_last_promotion_stands_and_a_rollback_returns_to_an_earlier_one(warehouse: Warehouse) -> None:
     assert _standing(warehouse) is None
-    seen = []
-    for bundle in "abc":
-        _promote(warehouse, bundle)
-    for _ in range(4):
+    first, second, _ = [_promote(warehouse, bundle) for bundle in "abc"]
+    seen = [_standing(warehouse)]
+    for promotion in (second, first):
+        _decide(warehouse, RegisterAction.ROLLBACK, entry=promotion.number)
         seen.append(_standing(warehouse))
-        _decide(warehouse, RegisterAction.ROLLBACK)
-    assert seen == ["c", "b", "a", None]
+    _promote(warehouse, "d")
+    seen.append(_standing(warehouse))
+    assert seen == ["c", "b", "a", "d"]
+    assert [entry.details["bundle"] for entry in promotions(read_register(warehouse), "ticket").standing] == ["a", "d"]
 
 
 def test_a_promotion_for_two_stands_once_another_person_approved_it(warehouse: Warehouse) -> None:

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.bundle import ModelBundle, load_bundle, write_bundle_manifest
+from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import ReadingRules
 from models.classifier import Classifier
 from models.scores import Scores
 from models.tokens import TextTokenizer, plan_batches, window_bounds
+from tests.support.made_up_certificate import write_certified_manifest
 
 MAX_TOKENS = 32
 WORDS = ["refund", "card", "package", "late", "login", "crash", "screen", "my", "the", "please", "."]
@@ -22,7 +23,7 @@ WORDS = ["refund", "card", "package", "late", "login", "crash", "screen", "my", 
 def with_windows(folder: Path, overlap: int | None) -> ModelBundle:
     """The tiny bundle, its manifest written anew."""
     reading = ReadingRules(window_overlap=overlap)
-    return write_bundle_manifest(
+    return write_certified_manifest(
         folder, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=MAX_TOKENS, reading=reading
     )
 

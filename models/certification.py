@@ -1,0 +1,493 @@
+"""Finds the thresholds under which what nobody looks at keeps a bound on its error, proven on labelled rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from models.evaluation.intervals import exact_upper_bound, wilson_interval
+from models.policy import Policy
+from models.scores import Scores
+from schemas.codes import FIRST_TIER_CRITERIA
+from schemas.errors import CertificationError
+
+Per = Literal["all", "label", "group", "slice"]
+METHOD = "exact binomial bounds over a fixed sequence of thresholds (learn-then-test)"
+RECALL_METHOD = "exact binomial bounds on missed positives over a fixed sequence of thresholds (learn-then-test)"
+NEVER = math.inf  # the threshold of an answer that no confidence lets stand
+_STEPS = 200  # thresholds tried at most, evenly spread over the choosing rows
+_CURVE_POINTS = 50
+ENCODER, FIRST_TIER = "encoder", "first_tier"
+_FIRST_TIER_TAIL = 0.1  # of the allowed tail: its errors are few
+_DOUBT = 0.5  # errors added on the choosing rows, so that a few lucky rows do not look certain
+
+
+@dataclass(frozen=True)
+class Target:
+    """A promise to be proven.
+
+    Attributes:
+        max_error: largest share of wrong answers among those accepted, in (0, 1); with a `positive_label`, largest
+            share of its documents that are accepted as something else.
+        confidence: least probability, over the draw of the certifying rows, that the promise holds, in (0, 1).
+        per: the answers that the promise holds for: all together, those of each label, or of each group of labels, each
+            with a threshold of its own; or "slice": all together, and in each slice of the rows as well.
+        none_label: with per = "group", the label that makes a group of its own: an accepted wrong answer is a miss
+            there and a false alarm elsewhere. "" groups the labels by the data sets they come from.
+        positive_label: the label whose documents must not be missed; "" bounds the error of what is accepted.
+    """
+
+    max_error: float
+    confidence: float = 0.95
+    per: Per = "all"
+    none_label: str = ""
+    positive_label: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledScores:
+    """The bundle's answers to labelled rows, n of them.
+
+    Attributes:
+        encoder: the encoder's answers, as if there were no first tier.
+        gold_ids: (n,) int, the right label; -1 for a row that belongs to none.
+        first_tier: the first tier's, NaN where it may not answer; None for a bundle without one.
+        clusters: (n,) int, equal for rows that stand or fall together; None where rows are independent.
+        slices: column -> (n,) values as text.
+    """
+
+    encoder: Scores
+    gold_ids: npt.NDArray[np.integer]
+    first_tier: Scores | None = None
+    clusters: npt.NDArray[np.integer] | None = None
+    slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
+
+    def take(self, rows: npt.NDArray[Any]) -> LabelledScores:
+        """Those rows only; `rows` are numbers or flags."""
+        return LabelledScores(
+            self.encoder.take(rows),
+            self.gold_ids[rows],
+            None if self.first_tier is None else self.first_tier.take(rows),
+            None if self.clusters is None else self.clusters[rows],
+            {name: values[rows] for name, values in self.slices.items()},
+        )
+
+    def answers(self, policy: Policy, criterion: str) -> Scores:
+        """The answers that a run gives: the first tier's where `policy` lets it answer by `criterion`."""
+        if self.first_tier is None:
+            return self.encoder
+        easy = self.first_tier.confidence >= np.float32(policy.first_tier.get(criterion, NEVER))
+        return replace(
+            self.encoder,
+            **{
+                name: np.where(
+                    easy[:, None] if getattr(self.encoder, name).ndim == 2 else easy,
+                    getattr(self.first_tier, name),
+                    getattr(self.encoder, name),
+                )
+                for name in ("top_label_ids", "top_confidences", "familiarity")
+            },
+            first_tier=easy,
+        )
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A threshold and what it did on the certifying rows.
+
+    Attributes:
+        door: the part of the bundle whose answers it lets through, `first_tier` or `encoder`.
+        answers: the answers that it is for: a label, the name of a group, or "all".
+        threshold: least confidence that is accepted; infinite where nothing could be proven.
+        rows: certifying rows accepted; with a positive label, its rows.
+        errors: those that are wrong; with a positive label, those missed.
+        bound: the share of errors stays below it with probability 1 - `tail`; None without a proof.
+        tail: the part of 1 - confidence that this proof uses.
+        rows_needed: accepted rows, all right, that would have been enough.
+    """
+
+    door: str
+    answers: str
+    threshold: float
+    rows: int
+    errors: int
+    bound: float | None
+    tail: float
+    rows_needed: int
+
+
+@dataclass(frozen=True)
+class Certification:
+    """A policy that keeps a target, and its proof.
+
+    Attributes:
+        policy: the bundle's, with certified thresholds.
+        target: the promise.
+        proofs: one for each threshold; those that failed have an infinite threshold.
+        rows: certifying rows that belong to a label.
+        errors: wrong answers among those accepted; with a positive label, its rows accepted as something else.
+        accepted: certifying rows in scope that the policy accepts.
+        strangers: certifying rows that belong to no label.
+        strangers_accepted: those that are accepted all the same.
+        design_effect: the factor by which clusters make rows worth less than independent ones; at least 1.
+        curve: (coverage, error) of the most confident certifying rows, in steps of 2%.
+    """
+
+    policy: Policy
+    target: Target
+    proofs: tuple[Proof, ...]
+    rows: int
+    errors: int
+    accepted: int
+    strangers: int
+    strangers_accepted: int
+    design_effect: float
+    curve: tuple[tuple[float, float], ...]
+
+    @property
+    def coverage(self) -> float:
+        """Share of the certifying rows in scope that is accepted."""
+        return self.accepted / self.rows if self.rows else 0.0
+
+    @property
+    def method(self) -> str:
+        """The name of the proof's method."""
+        return RECALL_METHOD if self.target.positive_label else METHOD
+
+    @property
+    def strangers_interval(self) -> tuple[float, float] | None:
+        """The 95% interval of the share of strangers accepted."""
+        return wilson_interval(self.strangers_accepted, self.strangers)
+
+
+def p_value(errors: float, rows: float, max_error: float) -> float:
+    """The probability of so few errors, or fewer, among rows of which a share `max_error` is wrong.
+
+    Counts need not be whole: divided by a design effect, they give the bound of Korn and Graubard.
+
+    Sources: C. J. Clopper and E. S. Pearson, Biometrika 26, 1934; E. L. Korn and B. I. Graubard, "Confidence intervals
+    for proportions with small expected number of positive counts estimated from survey data", Survey Methodology 24,
+    1998.
+    """
+    from scipy.special import betainc
+
+    return float(betainc(rows - errors, errors + 1, 1 - max_error)) if rows > errors else 1.0
+
+
+def rows_needed(max_error: float, tail: float) -> int:
+    """The least number of rows, all right, that prove an error of at most `max_error`: 299 for 1% at a tail of 5%."""
+    return math.ceil(math.log(tail) / math.log1p(-max_error) - 1e-9)
+
+
+def certify(
+    policy: Policy,
+    label_groups: Mapping[str, Sequence[str]],
+    choosing: LabelledScores,
+    certifying: LabelledScores,
+    target: Target,
+) -> Certification:
+    """Finds the loosest thresholds that keep the target.
+
+    The choosing rows fix a sequence of thresholds and its start. From there the certifying rows test one after the
+    other, looser each time, until the first that fails; the last that passed is taken. As the sequence was fixed
+    before, trying many costs nothing. The first tier's threshold is tested first, with a tenth of the allowed tail. The
+    encoder's is tested together with what the first tier accepted, for every criterion of the first tier and without
+    it, since a run may use any; several thresholds share the rest of the tail evenly. Guards of the policy against
+    strangers, long and truncated texts stay as they are: the promise is about in-scope rows, strangers are counted
+    beside it.
+
+    Args:
+        policy: with its guards; its thresholds of confidence are replaced, and those of the first tier, which are the
+            loosest that are tried, are raised where they must be.
+        label_groups: name -> labels, for per = "group".
+        choosing: rows that trained nothing.
+        certifying: rows that were used for nothing at all.
+        target: the promise.
+
+    Raises:
+        CertificationError: no threshold keeps the target; the message says how many rows would do.
+
+    Source: A. N. Angelopoulos, S. Bates, E. J. Candès, M. I. Jordan and L. Lei, "Learn then Test: Calibrating
+    Predictive Algorithms to Achieve Risk Control", 2021 (fixed sequence testing); Y. Geifman and R. El-Yaniv,
+    "Selective Classification for Deep Neural Networks", 2017 (the risk).
+    """
+    _check_target(target, policy)
+    tail = 1 - target.confidence
+    first_tail = _FIRST_TIER_TAIL * tail if policy.first_tier else 0.0
+    scale = len(certifying.gold_ids) / max(1, len(choosing.gold_ids))
+    test = _Test(target, _design_effect(_view(policy, choosing, "off", target), choosing.clusters, target), scale)
+    first_tier, proofs = _certify_first_tier(policy, choosing, certifying, test, first_tail)
+    tail -= first_tail
+    policy = replace(policy, first_tier=first_tier)
+    chosen = _view(policy, choosing, "off", target)
+    seen = [_view(policy, certifying, mode, target) for mode in ("off", *first_tier)]
+    parts = _parts(policy.labels, label_groups, target)
+    hopeful = _hopeful({name: chosen.of(ids) for name, ids in parts.items()}, test, tail)
+    own: dict[str, float] = {}
+    for name, label_ids in parts.items():
+        share = tail / max(1, len(hopeful))
+        views = [view.of(label_ids) for view in seen]
+        tested = [part for view in views for part in view.slices(target)]
+        threshold = test.loosest(chosen.of(label_ids), tested, share) if name in hopeful else NEVER
+        proofs.append(test.proof(ENCODER, name, threshold, views[-1], share))
+        own |= {policy.labels[label_id]: threshold for label_id in label_ids}
+    if target.positive_label:
+        own[target.positive_label] = NEVER
+    if all(proof.threshold == NEVER for proof in proofs):
+        raise CertificationError(_refusal(target, proofs, chosen, test, scale))
+    return _measured(_with_thresholds(policy, own), test, tuple(proofs), certifying)
+
+
+def _check_target(target: Target, policy: Policy) -> None:
+    for name, value in (("max_error", target.max_error), ("confidence", target.confidence)):
+        if not 0.0 < value < 1.0:
+            raise CertificationError(f"{name}: expected a number between 0 and 1, found {value}")
+    for name, label in (("none_label", target.none_label), ("positive_label", target.positive_label)):
+        if label and label not in policy.labels:
+            raise CertificationError(f"{name}: {label!r} is none of the bundle's labels; name one of them")
+    if target.positive_label and target.per != "all":
+        raise CertificationError("per: a recall is certified for all answers together; leave out --per")
+
+
+class _View(NamedTuple):
+    """The in-scope rows that a door can let through: those that pass the guards.
+
+    Attributes:
+        confidence: (n,) float32.
+        label_ids: (n,) int, as answered.
+        wrong: (n,) bool.
+        columns: column -> (n,) values to slice by.
+        rows: (n,) their places among all rows.
+        n_fixed: the rows among which errors are counted, accepted or not; None for those that are accepted.
+    """
+
+    confidence: npt.NDArray[np.float32]
+    label_ids: npt.NDArray[np.int32]
+    wrong: npt.NDArray[np.bool_]
+    columns: Mapping[str, npt.NDArray[np.str_]]
+    rows: npt.NDArray[np.intp]
+    n_fixed: int | None
+
+    def take(self, rows: npt.NDArray[np.bool_]) -> _View:
+        columns = {name: values[rows] for name, values in self.columns.items()}
+        places = self.rows[rows]
+        return _View(self.confidence[rows], self.label_ids[rows], self.wrong[rows], columns, places, self.n_fixed)
+
+    def of(self, label_ids: Sequence[int]) -> _View:
+        """The rows that are answered with one of these labels."""
+        return self.take(np.isin(self.label_ids, label_ids))
+
+    def slices(self, target: Target) -> list[_View]:
+        """All rows, and those of each value of each column where the target is per slice."""
+        parts = [self]
+        if target.per == "slice":
+            parts += [self.take(values == value) for values in self.columns.values() for value in np.unique(values)]
+        return parts
+
+    def counted(self, threshold: float) -> tuple[int, int]:
+        """Errors that the threshold lets through, and the rows among which they are counted."""
+        accepted = self.confidence >= np.float32(threshold)
+        return int(self.wrong[accepted].sum()), int(accepted.sum()) if self.n_fixed is None else self.n_fixed
+
+
+def _view(policy: Policy, rows: LabelledScores, mode: str, target: Target, door: str = ENCODER) -> _View:
+    """The rows that `door` may accept when the first tier answers by the criterion `mode`, or is "off".
+
+    Those of the encoder include what the first tier answered before it, which no threshold of the encoder keeps out.
+    """
+    if door == FIRST_TIER:
+        assert rows.first_tier is not None
+        scores = rows.first_tier
+        passed, confidence = np.isfinite(scores.confidence), scores.confidence
+    else:
+        scores = rows.answers(policy, mode)
+        passed = ~scores.failed & ~scores.truncated & (scores.n_windows <= policy.max_windows)
+        passed &= scores.familiarity >= np.float32(policy.min_familiarity)
+        passed |= scores.first_tier
+        confidence = np.where(scores.first_tier, np.float32(NEVER), scores.confidence)  # reaches every threshold
+    in_scope = rows.gold_ids >= 0
+    seen = in_scope & passed
+    wrong, n_fixed = scores.label_ids != rows.gold_ids, None
+    if target.positive_label:
+        positive_id = policy.labels.index(target.positive_label)
+        wrong, n_fixed = rows.gold_ids == positive_id, int((rows.gold_ids == positive_id).sum())
+        seen &= scores.label_ids != positive_id  # looked at by people, whatever the confidence
+    columns = {name: values[seen] for name, values in rows.slices.items()}
+    places = np.flatnonzero(seen)
+    return _View(confidence[seen], scores.label_ids[seen], wrong[seen], columns, places, n_fixed)
+
+
+class _Test(NamedTuple):
+    """The test of one threshold after the other.
+
+    Attributes:
+        target: the promise.
+        design_effect: rows are worth that many times less.
+        scale: certifying rows per choosing row.
+    """
+
+    target: Target
+    design_effect: float
+    scale: float
+
+    def p_value(self, errors: float, rows: float) -> float:
+        return p_value(errors / self.design_effect, rows / self.design_effect, self.target.max_error)
+
+    def expected(self, chosen: _View, thresholds: Sequence[float]) -> list[float]:
+        """The p-value of each threshold on the certifying rows, as far as the choosing rows tell."""
+        counts = [chosen.counted(threshold) for threshold in thresholds]
+        return [self.p_value((errors + _DOUBT) * self.scale, rows * self.scale) for errors, rows in counts]
+
+    def loosest(self, chosen: _View, tested: Sequence[_View], tail: float, floor: float = -math.inf) -> float:
+        """The last threshold of the sequence that all of `tested` pass; NEVER where the first fails."""
+        sequence = [threshold for threshold in _thresholds(chosen.confidence) if threshold > floor]
+        sequence += [floor] if math.isfinite(floor) else []
+        if not sequence:
+            return NEVER
+        expected = self.expected(chosen, sequence)
+        found = NEVER
+        for threshold in sequence[int(np.argmin(expected)) :]:
+            if any(self.p_value(*view.counted(threshold)) > tail for view in tested):
+                break
+            found = threshold
+        return found
+
+    def proof(self, door: str, answers: str, threshold: float, view: _View, tail: float) -> Proof:
+        errors, rows = view.counted(threshold)
+        proven = threshold < NEVER
+        bound = exact_upper_bound(errors / self.design_effect, rows / self.design_effect, tail) if proven else None
+        needed = math.ceil(rows_needed(self.target.max_error, tail) * self.design_effect)
+        return Proof(door, answers, threshold, rows if proven else 0, errors if proven else 0, bound, tail, needed)
+
+
+def _thresholds(confidence: npt.NDArray[np.float32]) -> list[float]:
+    """Values of the choosing rows, evenly spread over them, the strictest first."""
+    ordered = np.sort(confidence)[::-1]
+    places = np.unique(np.linspace(0, len(ordered) - 1, min(_STEPS, len(ordered))).astype(np.intp))
+    return sorted({float(ordered[place]) for place in places}, reverse=True)
+
+
+def _design_effect(view: _View, clusters: npt.NDArray[np.integer] | None, target: Target) -> float:
+    """The variance of the share of errors with the rows in clusters, over that of independent rows; at least 1.
+
+    Measured on the choosing rows that are likely to be accepted.
+
+    Source: L. Kish, "Survey Sampling", 1965, sections 6.3 and 8.2.
+    """
+    thresholds = _thresholds(view.confidence)
+    if clusters is None or not thresholds:
+        return 1.0
+    expected = _Test(target, 1.0, 1.0).expected(view, thresholds)
+    passing = [threshold for threshold, p in zip(thresholds, expected, strict=True) if p <= 1 - target.confidence]
+    likely = min(passing, default=thresholds[int(np.argmin(expected))])
+    accepted = view.take(view.confidence >= np.float32(likely))
+    share = float(accepted.wrong.mean())
+    totals = np.bincount(np.unique(clusters[accepted.rows], return_inverse=True)[1], weights=accepted.wrong - share)
+    independent = share * (1 - share) * len(accepted.wrong)
+    if not independent or len(totals) < 2:
+        return 1.0
+    return max(1.0, float((totals**2).sum() * len(totals) / (len(totals) - 1) / independent))
+
+
+def _certify_first_tier(
+    policy: Policy, choosing: LabelledScores, certifying: LabelledScores, test: _Test, tail: float
+) -> tuple[dict[str, float], list[Proof]]:
+    """The first tier's threshold for each criterion, never looser than the policy's; those that fail are left out."""
+    thresholds, proofs = {}, []
+    for criterion, floor in policy.first_tier.items():
+        chosen, seen = (_view(policy, rows, criterion, test.target, FIRST_TIER) for rows in (choosing, certifying))
+        threshold = test.loosest(chosen, seen.slices(test.target), tail, floor)
+        proofs.append(test.proof(f"{FIRST_TIER}.{criterion}", "all", threshold, seen, tail))
+        if threshold < NEVER:
+            thresholds[criterion] = threshold
+    return thresholds, proofs
+
+
+def _parts(labels: Sequence[str], label_groups: Mapping[str, Sequence[str]], target: Target) -> dict[str, list[int]]:
+    """Name -> ids of the labels whose answers have a threshold in common."""
+    if target.per == "label":
+        return {label: [label_id] for label_id, label in enumerate(labels)}
+    if target.per == "group" and target.none_label:
+        none_id = labels.index(target.none_label)
+        others = [label_id for label_id in range(len(labels)) if label_id != none_id]
+        return {target.none_label: [none_id], f"not {target.none_label}": others}
+    if target.per == "group":
+        return {name: [labels.index(label) for label in group] for name, group in label_groups.items()}
+    return {"all": list(range(len(labels)))}
+
+
+def _hopeful(parts: Mapping[str, _View], test: _Test, tail: float) -> set[str]:
+    """The most answers for which the choosing rows promise a proof, each with its share of the tail."""
+    best = {name: min(test.expected(view, _thresholds(view.confidence)), default=1.0) for name, view in parts.items()}
+    if len(parts) == 1:
+        return set(parts)
+    ranked = sorted(best, key=lambda name: (best[name], name))
+    counts = [count for count in range(1, len(ranked) + 1) if best[ranked[count - 1]] <= tail / count]
+    return set(ranked[: max(counts, default=0)])
+
+
+def _with_thresholds(policy: Policy, own: Mapping[str, float]) -> Policy:
+    thresholds = list(own.values())
+    common = max(sorted(set(thresholds)), key=thresholds.count)
+    return replace(
+        policy,
+        min_confidence=common,
+        label_min_confidence={label: value for label, value in own.items() if value != common},
+    )
+
+
+def _measured(policy: Policy, test: _Test, proofs: tuple[Proof, ...], certifying: LabelledScores) -> Certification:
+    """The policy on the certifying rows, by the criterion that a run uses unless told otherwise."""
+    target, gold_ids = test.target, certifying.gold_ids
+    scores = certifying.answers(policy, FIRST_TIER_CRITERIA[0])
+    accepted = replace(policy, certified=True).route(scores, FIRST_TIER_CRITERIA[0]).accepted
+    in_scope = gold_ids >= 0
+    wrong = in_scope & (scores.label_ids != gold_ids)
+    if target.positive_label:
+        wrong = gold_ids == policy.labels.index(target.positive_label)
+    return Certification(
+        policy=policy,
+        target=target,
+        proofs=proofs,
+        rows=int(in_scope.sum()),
+        errors=int((accepted & wrong).sum()),
+        accepted=int((accepted & in_scope).sum()),
+        strangers=int((~in_scope).sum()),
+        strangers_accepted=int((accepted & ~in_scope).sum()),
+        design_effect=test.design_effect,
+        curve=_curve(scores.confidence[in_scope], wrong[in_scope]),
+    )
+
+
+def _curve(confidence: npt.NDArray[np.float32], wrong: npt.NDArray[np.bool_]) -> tuple[tuple[float, float], ...]:
+    order = np.argsort(-np.nan_to_num(confidence), kind="stable")
+    errors = np.cumsum(wrong[order])
+    sizes = np.unique(np.linspace(0, len(order), _CURVE_POINTS + 1).astype(np.intp)[1:])
+    return tuple((round(size / len(order), 4), round(float(errors[size - 1] / size), 4)) for size in sizes if size)
+
+
+def _refusal(target: Target, proofs: Sequence[Proof], chosen: _View, test: _Test, scale: float) -> str:
+    needed = min(proof.rows_needed for proof in proofs if proof.door == ENCODER)
+    promise = f"{target.max_error:.2%} at {target.confidence:.0%} confidence"
+    what = "rows of the positive label, none missed" if target.positive_label else "accepted rows, all right"
+    likely = _likely_rows(chosen, test, min(proof.tail for proof in proofs), scale)
+    more = f"; by the choosing rows, about {likely:,} certifying rows would do" if likely else ""
+    return (
+        f"{promise} cannot be proven on these rows: it takes at least {needed:,} {what}{more}; give more "
+        "labelled rows, or a larger --max-error"
+    )
+
+
+def _likely_rows(chosen: _View, test: _Test, tail: float, scale: float) -> int | None:
+    """The least number of certifying rows that prove the target if they are like the choosing rows; None if none do."""
+    thresholds, size = _thresholds(chosen.confidence), max(1.0, len(chosen.confidence) * scale)
+    for factor in np.geomspace(1, 1000, 40):
+        larger = test._replace(scale=test.scale * float(factor))
+        if min(larger.expected(chosen, thresholds), default=1.0) <= tail:
+            return math.ceil(size * float(factor))
+    return None
