@@ -67,6 +67,7 @@ CODES: dict[str, tuple[str, type[codes.Code]]] = {
     "review-reasons": ("reason", codes.JudgementReason),
     "route-reasons": ("route_reason", codes.RouteReason),
     "register-actions": ("action", codes.RegisterAction),
+    "audit-statuses": ("status", codes.AuditStatus),
 }
 
 

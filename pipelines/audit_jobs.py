@@ -165,7 +165,10 @@ def _promise(warehouse: Warehouse, run_id: str, document_type: str, reference: s
     bundle = load_bundle(Path(folder))
     if bundle.reference != reference:
         raise BundleError(f"{folder}: run {run_id} answered with {reference}, found {bundle.reference}; put it back")
-    return Promise(len(bundle.labels), None)
+    certificate = bundle.certificate
+    # A certificate of a recall promises nothing about the error among accepted answers.
+    max_error = None if certificate is None or certificate.positive_label else certificate.max_error
+    return Promise(len(bundle.labels), max_error)
 
 
 def _priority(config: DrainConfig, document_type: str) -> PriorityConfig | None:

@@ -20,7 +20,7 @@ from pipelines.terminal import show_progress
 from schemas.errors import BundleError, ConfigError, DocyardError, describe_system_error, system_error
 from schemas.run_config import DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
-from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES, RESOLUTIONS
+from schemas.tables import CLASSIFICATIONS, DOCUMENTED_TABLES
 from transforms.classify_documents import classifier_for
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
@@ -224,7 +224,7 @@ def _check_not_published(config: RunConfig, shards: list[Shard]) -> None:
 
 def _tables(config: RunConfig) -> list[Path]:
     warehouse = Path(config.warehouse).resolve()
-    return [warehouse / table.name for table in (*PUBLISHED_TABLES, RESOLUTIONS)]
+    return [warehouse / table.name for table in DOCUMENTED_TABLES]
 
 
 def _overlap(path: str, config: RunConfig) -> str:

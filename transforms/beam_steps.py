@@ -66,7 +66,8 @@ def classify(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
 def route(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
     bundle = classifier_for(plan, shard.input_index).bundle
-    table = route_documents(shard.table, bundle, plan.config.classification.first_tier)
+    demoted = plan.demoted[shard.input_index] if plan.demoted else frozenset[str]()
+    table = route_documents(shard.table, bundle, plan.config.classification.first_tier, demoted)
     yield shard.with_table(table, "route", time.perf_counter() - started)
 
 

@@ -188,4 +188,5 @@ def _status(lower: float, upper: float, max_error: float | None) -> AuditStatus:
 
 
 def _micros(at: str) -> int:
-    return round(datetime.datetime.fromisoformat(at).timestamp() * SECOND)
+    """The end of the second that the register names."""
+    return round(datetime.datetime.fromisoformat(at).timestamp() + 1) * SECOND

@@ -75,16 +75,13 @@ def due_partitions(connection: sa.Connection, warehouse: Warehouse) -> list[Part
 
     Once a document type was drawn from, its runs of earlier dates stay out.
     """
-    first_dates = dict(
-        connection.execute(
-            sa.select(audit_draws.c.document_type, sa.func.min(audit_draws.c.run_date)).group_by(
-                audit_draws.c.document_type
-            )
-        )
-        .tuples()
-        .all()
-    )
-    known = set(connection.execute(sa.select(audit_draws.c.document_type, audit_draws.c.run_id)).tuples())
+    drawn = connection.execute(
+        sa.select(audit_draws.c.document_type, audit_draws.c.run_id, audit_draws.c.run_date)
+    ).all()
+    known = {(row.document_type, row.run_id) for row in drawn}
+    first_dates: dict[str, str] = {}
+    for row in drawn:
+        first_dates[row.document_type] = min(row.run_date, first_dates.get(row.document_type, row.run_date))
     every = [Partition(*place) for place in published_days(warehouse, CLASSIFICATIONS)]
     newest = {partition.document_type: partition.run_date for partition in every}  # sorted by date
     due = []
