@@ -64,6 +64,7 @@ CODES: dict[str, tuple[str, type[codes.Code]]] = {
     "call-statuses": ("status", codes.CallStatus),
     "roles": ("role", codes.Role),
     "review-stages": ("stage", codes.ReviewStage),
+    "category-statuses": ("status", codes.CategoryStatus),
     "review-reasons": ("reason", codes.JudgementReason),
     "route-reasons": ("route_reason", codes.RouteReason),
     "register-actions": ("action", codes.RegisterAction),

@@ -22,6 +22,12 @@ from schemas.codes import CallStatus, EventAction, ItemCode, ItemState
 
 _CHUNK = 500
 
+UNASKED: Mapping[str, Any] = {
+    **dict.fromkeys(("losses", "attempts", "refusals"), 0),
+    **dict.fromkeys(("call_id", "vote_label", "vote_confidence")),
+}
+"""The columns of an item that no LLM has been asked about."""
+
 # States from which a later run of the date can still withdraw an item.
 OPEN_STATES = (ItemState.PENDING, ItemState.LEASED, ItemState.ANSWERED, ItemState.IN_REVIEW)
 
@@ -200,8 +206,7 @@ def hand_to_people(engine: sa.Engine, now: int) -> int:
 
 def requeue(engine: sa.Engine, code: ItemCode, now: int) -> int:
     """Makes items with a code, one of REQUEUEABLE, pending again, unless a person holds them; returns how many."""
-    nothing = {"losses": 0, "attempts": 0, "refusals": 0, "call_id": None, "vote_label": None, "vote_confidence": None}
-    return _move_all(engine, code.state, code, ItemCode.REQUEUED, now, not_before=now, **nothing)
+    return _move_all(engine, code.state, code, ItemCode.REQUEUED, now, not_before=now, **UNASKED)
 
 
 def _move_all(

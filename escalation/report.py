@@ -6,6 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from escalation.categories.deciding import taxonomy_report
 from escalation.clock import now_micros
 from escalation.items import Item
 from escalation.llm.backends import backend_name
@@ -28,7 +29,9 @@ def queue_report(connection: sa.Connection, config: DrainConfig) -> dict[str, An
 
     Returns:
         `states` and `calls`, every state and status with its number; `codes`, one entry per state, code and document
-        type, with the time since which its `oldest` item waits; `errors` of calls; `cost` of all calls, reservations
+        type, with the time since which its `oldest` item waits; `taxonomy`, the version of each document type for which
+        categories were proposed or adopted, with the number of its `categories` by status, and of documents
+        `to_ask_again` because one was adopted; `errors` of calls; `cost` of all calls, reservations
         included, where a price was known, and the number of `unpriced_calls`; `spent_in_period` of the cap; the newest
         of the `qualifications` of each backend, prompt and bundle; the number of `events`.
     """
@@ -53,6 +56,7 @@ def queue_report(connection: sa.Connection, config: DrainConfig) -> dict[str, An
     return {
         "states": states,
         "codes": codes,
+        "taxonomy": taxonomy_report(connection),
         "calls": {status.value: statuses.get(status.value, 0) for status in CallStatus},
         "errors": _counts(connection, errors.order_by(calls.c.error)),
         "cost": int(cost or 0) / NANOS,

@@ -442,6 +442,7 @@ category_members = Table(
     Column("category_id", Text, ForeignKey("categories.category_id"), primary_key=True),
     Column("item_key", Text, ForeignKey("items.item_key"), primary_key=True),
     Column("similarity", Double, nullable=False),  # cosine with the centre
+    Column("settled_label", Text),  # where it was settled as none of these; else null
     Column("rerun", Text),  # how it was asked about again once the category was adopted; null until then
     Column("rerun_at", BigInteger),
     info={"row": "an item of a category's cluster"},

@@ -25,6 +25,8 @@ BUNDLE_FILES = {
     "labels.json": "The labels in the order of the model's outputs, each with the data sets of its training rows.",
     "policy.toml": "The thresholds above which an answer stands.",
     "first_tier.npz": "Optional: the first tier.",
+    "deferral.npz": "Optional: the model of the confidence, from all signals that tell right from wrong.",
+    "guard.npz": "Optional: the model of the familiarity.",
     "calibration.json": "The temperature that makes confidences honest, and its origin.",
     "certificate.json": "Optional: the proof of the policy, and the hashes of the files it holds for. Without it no "
     "answer is accepted.",
@@ -64,7 +66,7 @@ class FingerprintRow:
     label: str
     """The label it got."""
     confidence: Annotated[float, Within("[0, 1]")]
-    """The calibrated confidence it got."""
+    """The softmax probability of that label."""
 
 
 @validated(error=BundleError)

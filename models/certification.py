@@ -90,7 +90,7 @@ class LabelledScores:
                     getattr(self.first_tier, name),
                     getattr(self.encoder, name),
                 )
-                for name in ("top_label_ids", "top_confidences", "familiarity")
+                for name in ("top_label_ids", "top_confidences", "confidence", "familiarity")
             },
             first_tier=easy,
         )

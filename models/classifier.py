@@ -16,8 +16,9 @@ from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
-from models.machine import check_label_count, open_session, run_session, usable_cores
+from models.machine import OUTPUTS, check_label_count, open_session, run_session, usable_cores
 from models.scores import Scores, score_logits
+from models.signals import Signals, token_ids_read
 from models.tokens import TextTokenizer, TokenizedTexts, plan_batches
 from schemas.codes import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
@@ -115,9 +116,9 @@ class Classifier:
         """
         tokenized = self._tokenizer.tokenize(texts)
         easy, easy_scores = self._easy(tokenized, encoder_only)
-        logits, failures = self._run(tokenized, easy)
+        logits, failures = self._run(tokenized, easy, ("logits",))
         scored = score_logits(logits, self.bundle.temperature)
-        for name in ("familiarity", "top_label_ids", "top_confidences"):
+        for name in ("top_label_ids", "top_confidences", "confidence", "familiarity"):
             getattr(scored, name)[easy] = getattr(easy_scores, name)[easy]
         for row in np.flatnonzero(scored.failed).tolist():
             failures.setdefault(row, "model: scores that are not finite")
@@ -147,32 +148,37 @@ class Classifier:
 
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The encoder's raw scores, for calibration: (n_documents, n_labels) float32; NaN where the model failed."""
-        return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_))[0]
+        return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ("logits",))[0]
+
+    def signals(self, texts: Sequence[str]) -> Signals:
+        """The signals of the encoder's answers, from which a deferral or a guard is learned."""
+        tokenized, none = self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_)
+        return self._signals(texts, tokenized, self._run(tokenized, none, OUTPUTS)[0])
 
     def window_logits(self, windows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
         """The encoder's raw scores of token ids, one special token at each end: (n_windows, n_labels) float32."""
-        return self._run_windows(windows)[0]
+        return self._run_windows(windows, ("logits",))[0]
 
     def embeddings(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The encoder's embedding of each text: (n_texts, width) float32, not normalised; NaN where the model failed.
 
         The mean over its windows, where a text is read in several.
         """
-        tokenized = self._tokenizer.tokenize(texts)
-        windows = tokenized.windows
-        found = np.full((len(windows), self._width), np.nan, dtype=np.float32)
-        lengths = np.array([len(window) for window in windows], dtype=np.int32)
-        for rows in plan_batches(lengths, self._batch_tokens):
-            for group in (rows, *rows[:, None]):  # a batch that fails is run text by text
-                input_ids = np.stack([windows[row] for row in group]).astype(np.int64)
-                try:
-                    found[group] = run_session(self._session, input_ids, ["embedding"])[0]
-                except Exception as error:  # ONNX Runtime's own errors share no narrower base
-                    self._check_still_works(error)
-                    continue
-                if group is rows:
-                    break
-        return _pooled(found, tokenized.n_windows)
+        return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ("embedding",))[0]
+
+    def _signals(self, texts: Sequence[str], tokenized: TokenizedTexts, results: npt.NDArray[np.float32]) -> Signals:
+        """The signals of texts with their `results`, (n, n_labels + width): logits and embedding side by side."""
+        n_labels = len(self.bundle.labels)
+        return Signals(
+            texts=texts,
+            token_ids=token_ids_read(tokenized, self.bundle.reading.window_overlap or 0),
+            unknown_id=self._tokenizer.unknown_id,
+            logits=results[:, :n_labels],
+            embedding=results[:, n_labels:],
+            n_tokens=tokenized.n_tokens,
+            n_windows=tokenized.n_windows,
+            truncated=tokenized.truncated,
+        )
 
     def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], Scores]:
         """Flags the texts that the first tier answers, and its scores of all those that it was asked about."""
@@ -185,25 +191,32 @@ class Classifier:
         return scores.confidence >= self._first_tier_threshold, scores
 
     def _run(
-        self, tokenized: TokenizedTexts, without: npt.NDArray[np.bool_]
+        self, tokenized: TokenizedTexts, without: npt.NDArray[np.bool_], outputs: Sequence[str]
     ) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
-        """Logits in the order of the texts, NaN for those `without` and those that failed, and why these did."""
+        """The model's outputs side by side, in the order of the texts, and why some failed.
+
+        NaN for those that failed and those `without`.
+        """
         n_windows = np.where(without, 0, tokenized.n_windows)
         wanted = np.repeat(~without, tokenized.n_windows)
         windows = [window for window, taken in zip(tokenized.windows, wanted, strict=True) if taken]
-        logits, failed_windows = self._run_windows(windows)
+        results, failed_windows = self._run_windows(windows, outputs)
         texts_of_windows = np.repeat(np.arange(len(n_windows)), n_windows)
         failures = dict(tokenized.failures)
         for window, reason in sorted(failed_windows.items()):
             failures.setdefault(int(texts_of_windows[window]), reason)
-        return _pooled(logits, n_windows), failures
+        return _pooled(results, n_windows), failures
 
-    def _run_windows(self, windows: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
-        logits = np.full((len(windows), len(self.bundle.labels)), np.nan, dtype=np.float32)
+    def _run_windows(
+        self, windows: Sequence[npt.NDArray[np.int32]], outputs: Sequence[str]
+    ) -> tuple[npt.NDArray[np.float32], dict[int, str]]:
+        widths = {"logits": len(self.bundle.labels), "embedding": self._width}
+        results = np.full((len(windows), sum(widths[name] for name in outputs)), np.nan, dtype=np.float32)
         failures: dict[int, str] = {}
 
         def answer(rows: npt.NDArray[np.intp]) -> None:
-            self._answer(np.stack([windows[row] for row in rows]).astype(np.int64), rows, logits, failures)
+            input_ids = np.stack([windows[row] for row in rows]).astype(np.int64)
+            self._answer(input_ids, rows, list(outputs), results, failures)
 
         lengths = np.array([len(window) for window in windows], dtype=np.int32)
         futures = [self._pool.submit(answer, rows) for rows in plan_batches(lengths, self._batch_tokens)]
@@ -213,7 +226,7 @@ class Classifier:
         finally:
             for future in futures:
                 future.cancel()
-        return logits, failures
+        return results, failures
 
     def fingerprint(self, texts: Sequence[str]) -> tuple[FingerprintRow, ...]:
         """The answers to `texts`, to be written into bundle.json and demanded of every machine.
@@ -229,7 +242,7 @@ class Classifier:
         labels = self.bundle.labels
         return tuple(
             FingerprintRow(text, labels[label_id], round(float(confidence), 6))
-            for text, label_id, confidence in zip(texts, scores.label_ids, scores.confidence, strict=True)
+            for text, label_id, confidence in zip(texts, scores.label_ids, scores.top_confidences[:, 0], strict=True)
         )
 
     def close(self) -> None:
@@ -240,21 +253,22 @@ class Classifier:
         self,
         input_ids: npt.NDArray[np.int64],
         rows: npt.NDArray[np.intp],
-        logits: npt.NDArray[np.float32],
+        outputs: list[str],
+        results: npt.NDArray[np.float32],
         failures: dict[int, str],
     ) -> None:
-        """Runs a batch into `logits`; halves one that fails until only the failing text is left."""
+        """Runs a batch into `results`; halves one that fails until only the failing text is left."""
         try:
-            logits[rows] = run_session(self._session, input_ids, ["logits"])[0]
+            results[rows] = np.concatenate(run_session(self._session, input_ids, outputs), axis=1)
         except Exception as error:  # ONNX Runtime's own errors share no narrower base
             if len(rows) > 1:
                 middle = len(rows) // 2
-                self._answer(input_ids[:middle], rows[:middle], logits, failures)
-                self._answer(input_ids[middle:], rows[middle:], logits, failures)
+                self._answer(input_ids[:middle], rows[:middle], outputs, results, failures)
+                self._answer(input_ids[middle:], rows[middle:], outputs, results, failures)
                 return
             self._check_still_works(error)
             try:  # the trouble may have been a passing one
-                logits[rows] = run_session(self._session, input_ids, ["logits"])[0]
+                results[rows] = np.concatenate(run_session(self._session, input_ids, outputs), axis=1)
             except Exception as again:
                 failures[int(rows[0])] = f"model: {type(again).__name__}"
 
@@ -316,7 +330,7 @@ class Classifier:
         for number, row in enumerate(recorded):
             label_id = int(scores.label_ids[number])
             label = "no label" if label_id < 0 else self.bundle.labels[label_id]
-            confidence = 0.0 if label_id < 0 else round(float(scores.confidence[number]), 6)
+            confidence = 0.0 if label_id < 0 else round(float(scores.top_confidences[number, 0]), 6)
             distance = abs(confidence - row.confidence)
             if label == row.label:
                 largest = max(largest, distance)

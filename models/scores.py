@@ -16,12 +16,15 @@ _ROWS_AT_ONCE = 4096  # bounds the float64 copies
 class Scores:
     """The model's answers, one row per text, in the order given.
 
-    A failed row has no answer: its ids are -1, its confidences and familiarity NaN.
+    A failed row has no answer: its ids are -1, its confidences, probabilities and familiarity NaN.
 
     Attributes:
         top_label_ids: (n, k) int32, the k = min(5, n_labels) best labels, best first, equals in label order.
-        top_confidences: (n, k) float32 in [0, 1], their calibrated probabilities.
-        familiarity: (n,) float32, log-sum-exp of the logits at temperature 1, in nats; higher is more familiar.
+        top_confidences: (n, k) float32 in [0, 1], their softmax probabilities at the calibrated temperature.
+        confidence: (n,) float32 in [0, 1], the calibrated probability that the best label is right: from all signals
+            where the bundle has a `deferral.npz`, else the best label's softmax probability.
+        familiarity: (n,) float32, higher is more familiar: from `guard.npz` where the bundle has one, else log-sum-exp
+            of the logits at temperature 1, in nats.
         n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where unknown.
         truncated: (n,) bool, True where the model read less than that.
         n_windows: (n,) int32, how many windows of the text the model read; 0 where tokenizing failed.
@@ -31,6 +34,7 @@ class Scores:
 
     top_label_ids: npt.NDArray[np.int32]
     top_confidences: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
     familiarity: npt.NDArray[np.float32]
     n_tokens: npt.NDArray[np.int32]
     truncated: npt.NDArray[np.bool_]
@@ -47,11 +51,6 @@ class Scores:
     def label_ids(self) -> npt.NDArray[np.int32]:
         """(n,) int32, the best label; of equals, the first."""
         return self.top_label_ids[:, 0]
-
-    @property
-    def confidence(self) -> npt.NDArray[np.float32]:
-        """(n,) float32 in [0, 1], the calibrated probability of the best label."""
-        return self.top_confidences[:, 0]
 
     @property
     def failed(self) -> npt.NDArray[np.bool_]:
@@ -74,6 +73,7 @@ def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> Scores:
     scores = Scores(
         top_label_ids=np.full((n_documents, k), -1, dtype=np.int32),
         top_confidences=np.full((n_documents, k), np.nan, dtype=np.float32),
+        confidence=np.full(n_documents, np.nan, dtype=np.float32),
         familiarity=np.full(n_documents, np.nan, dtype=np.float32),
         n_tokens=np.zeros(n_documents, dtype=np.int32),
         truncated=np.zeros(n_documents, dtype=np.bool_),
@@ -92,6 +92,7 @@ def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> Scores:
         scores.top_confidences[rows] = np.take_along_axis(exponentials, top, axis=1) / exponentials.sum(
             axis=1, keepdims=True
         )
+    scores.confidence[:] = scores.top_confidences[:, 0]
     return scores
 
 

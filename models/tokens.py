@@ -64,6 +64,8 @@ class TextTokenizer:
                 "empty text; set the tokenizer's post-processor and build the bundle again"
             )
         self.highest_id = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        unknown = getattr(self._tokenizer.model, "unk_token", None)
+        self.unknown_id = self._tokenizer.token_to_id(unknown) if unknown else None
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokenizes every text once. A text that cannot be tokenized is a failure of its own."""

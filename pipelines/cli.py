@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from pipelines.model_commands import bundle, certify, doctor, evaluate, train
-from pipelines.promotion_commands import approve, promote, register, rollback
+from pipelines.model_commands import bundle, certify, doctor, evaluate, explain, train
+from pipelines.promotion_commands import approve, compare, promote, register, rollback
 from pipelines.queue import queue
 from pipelines.review import audit, erase, label_studio, resolve, review
 from pipelines.run_commands import classify, dictionary, runs, sample, show, verify
@@ -63,8 +63,8 @@ def main(verbose: bool) -> None:
 
 for _command in (
     *(classify, runs, show, verify, dictionary, sample),
-    *(evaluate, train, bundle, certify, doctor),
-    *(promote, approve, rollback, register),
+    *(evaluate, explain, train, bundle, certify, doctor),
+    *(compare, promote, approve, rollback, register),
     *(queue, review, audit, erase, resolve, label_studio),
 ):
     main.add_command(_command)

@@ -111,6 +111,19 @@ def evaluate(
 
 @click.command()
 @click.argument("bundle", type=PATH)
+@click.option("--text-file", required=True, type=PATH, metavar="FILE", help="With the text, in UTF-8.")
+@click.option("--label", metavar="LABEL", help="To explain.  [default: the encoder's best one]")
+@json_option
+def explain(bundle: Path, text_file: Path, label: str | None, as_json: bool) -> None:
+    """Show the words of a text that moved BUNDLE's label."""
+    from pipelines.explain import describe_explanation, explain_file, explanation_figures
+
+    text, found = explain_file(bundle, text_file, label)
+    answer(json.dumps(explanation_figures(text, found)) if as_json else describe_explanation(text, found))
+
+
+@click.command()
+@click.argument("bundle", type=PATH)
 @click.option("--data", "paths", type=PATH, multiple=True, metavar="FILE", help="Labelled rows; may be repeated.")
 @click.option("--max-error", type=float, metavar="SHARE", help="Largest share of wrong answers among the accepted.")
 @click.option(

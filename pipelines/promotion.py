@@ -36,8 +36,6 @@ from warehouse.register import (
     verify_register,
 )
 
-_CERTIFICATE = "certificate.json"
-
 
 @dataclass(frozen=True)
 class Decided:
@@ -94,7 +92,7 @@ def promote(folder: Path, warehouse_folder: str, by: str, reason: str, uncertifi
         VerificationError: the register was changed.
     """
     bundle = load_bundle(folder.absolute())
-    if not uncertified and _CERTIFICATE not in bundle.manifest.files:
+    if not uncertified and bundle.certificate is None:
         raise BundleError(
             f"{folder}: no certificate proves its policy, so its runs would accept nothing; certify it with `docyard "
             "certify`, or promote it all the same with --uncertified"
@@ -112,7 +110,7 @@ def promote(folder: Path, warehouse_folder: str, by: str, reason: str, uncertifi
             "bundle": bundle.reference,
             "digest": bundle.digest,
             "approvals": needed,
-            "certified": _CERTIFICATE in bundle.manifest.files,
+            "certificate_sha256": "" if bundle.certificate is None else bundle.certificate.sha256,
         }
         entry = register.append(
             action=RegisterAction.PROMOTE, subject=bundle.document_type, by=by, reason=reason, details=details

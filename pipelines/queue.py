@@ -153,6 +153,23 @@ def audit(**flags: Any) -> None:
     _run("audit", **flags)
 
 
+@_command(
+    "propose-categories",
+    click.option("--document-type", metavar="TYPE", help="Only of this type.  [default: each in the queue]"),
+    click.option("--bundle", type=PATH, metavar="DIR", help="Compare texts by this bundle's embedding, not by words."),
+    click.option("--min-size", default=10, show_default=True, type=click.IntRange(2), help="Fewest documents of one."),
+    click.option("--none-label", default="", metavar="LABEL", help="The type's own label for none of these."),
+    click.option("--include-uncertain", is_flag=True, help="Also items escalated for other reasons."),
+)
+def propose_categories(**flags: Any) -> None:
+    """Load, and cluster documents that no label fits.
+
+    Looks at unfamiliar documents, and at those of which an LLM or a person says that no label fits. Two people decide
+    about the proposals on the review page /categories.
+    """
+    _run("propose_categories", **flags)
+
+
 @_command("report")
 def report_state(**flags: Any) -> None:
     """Show the state of the queue; change nothing."""

@@ -19,6 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from escalation import items as queue_items
+from escalation.categories import proposals
 from escalation.clock import iso_time, now_micros
 from escalation.database import database_error, default_url, open_database, reading, transaction
 from escalation.events import Event, append_event
@@ -38,7 +39,7 @@ from pipelines.runs import existing_warehouse
 from pipelines.terminal import alongside
 from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED, DrainConfig
-from schemas.errors import ConfigError
+from schemas.errors import ConfigError, InputError
 from warehouse.layout import Warehouse
 
 logger = logging.getLogger(__name__)
@@ -192,6 +193,63 @@ def audit(engine: sa.Engine, config: DrainConfig, touched: Path | None) -> Outco
     return Outcome("\n".join(lines) or "no run has accepted anything to audit", data, complaint=complaint)
 
 
+def propose_categories(
+    engine: sa.Engine,
+    config: DrainConfig,
+    document_type: str | None,
+    bundle: Path | None,
+    min_size: int,
+    none_label: str,
+    include_uncertain: bool,
+) -> Outcome:
+    """Loads, clusters the documents that no label seems to fit, and stores the clusters as proposals."""
+    load_escalations(engine, _warehouse(config), config)
+    present = proposals.document_types(engine)
+    if document_type is not None and document_type not in present:
+        raise InputError(f"--document-type: expected one of {', '.join(present) or 'none'}, found {document_type!r}")
+    types = present if document_type is None else [document_type]
+    if none_label and document_type is None:
+        raise ConfigError("--none-label belongs to --document-type")
+    found = []
+    with _embedding(bundle) as (embed, made_for):
+        if bundle is not None and document_type not in (None, made_for):
+            raise ConfigError(f"--bundle: {bundle} is made for {made_for!r}, not for {document_type!r}")
+        for each in types if made_for is None else [each for each in types if each == made_for]:
+            found.append(
+                proposals.propose_categories(
+                    engine,
+                    each,
+                    now_micros(),
+                    min_size=min_size,
+                    embed=embed,
+                    include_uncertain=include_uncertain,
+                    none_label=none_label,
+                )
+            )
+    lines = [
+        f"{each.document_type}: {each.documents:,} documents that no label seems to fit; {each.new:,} categories "
+        f"proposed, {each.updated:,} updated, {each.unchanged:,} as they were, {each.gone:,} gone, {each.decided:,} "
+        "decided before"
+        for each in found
+    ]
+    if any(each.new or each.updated for each in found):
+        lines.append("next: docyard review serve; two people decide on the page Categories")
+    return Outcome("\n".join(lines) or "nothing to cluster", {"proposed": [asdict(each) for each in found]})
+
+
+@contextlib.contextmanager
+def _embedding(bundle: Path | None) -> Iterator[tuple[proposals.Embed | None, str | None]]:
+    """A bundle's embedding and its document type, while the block runs; two times None without a bundle."""
+    if bundle is None:
+        yield None, None
+        return
+    classifier = Classifier(load_bundle(bundle))
+    try:
+        yield classifier.embeddings, classifier.bundle.manifest.document_type
+    finally:
+        classifier.close()
+
+
 def report(engine: sa.Engine, config: DrainConfig) -> Outcome:
     """The state of the queue."""
     state = _state(engine, config)
@@ -271,6 +329,12 @@ def _report_lines(found: dict[str, Any], config: DrainConfig) -> list[str]:
         f"  {entry['state']:<10} {entry['code']:<24} {entry['document_type']:<14} {entry['items']:>9,}  "
         f"oldest since {iso_time(entry['oldest'])}"
         for entry in found["codes"]
+    ]
+    lines += [
+        f"labels  {entry['document_type']}: taxonomy version {entry['taxonomy_version']}; categories "
+        f"{_counts(entry['categories']) or 'none'}"
+        + (f"; {entry['to_ask_again']:,} documents to be asked about again" if entry["to_ask_again"] else "")
+        for entry in found["taxonomy"]
     ]
     if calls := _counts(found["calls"]):
         lines.append(f"calls   {calls}")

@@ -235,7 +235,7 @@ class ItemCode(Code):
     REQUEUED = (
         "requeued",
         ItemState.PENDING,
-        "Put back by an operator, or escalated again after it was withdrawn.",
+        "Put back by an operator or because a category was adopted, or escalated again after it was withdrawn.",
     )
     HANDED_BACK = (
         "handed_back",
@@ -314,6 +314,11 @@ class ItemCode(Code):
     NO_LLM = "no_llm", ItemState.IN_REVIEW, "An operator sent everything to people, without an LLM."
     AUDIT = "audit", ItemState.IN_REVIEW, "An accepted answer was drawn for an audit; the model's answer is hidden."
     REOPENED = "reopened", ItemState.IN_REVIEW, "It was settled; an adjudicator wants it judged again."
+    CATEGORY_ADOPTED = (
+        "category_adopted",
+        ItemState.IN_REVIEW,
+        "A category that it was proposed for was adopted meanwhile; people judge it with that suggestion.",
+    )
     LLM_VOTE = "llm_vote", ItemState.SETTLED, "A qualified LLM and the small model decided together."
     PERSON_DECIDED = "person_decided", ItemState.SETTLED, "A person decided."
     DECIDED_BEFORE = (
@@ -354,7 +359,7 @@ class EventAction(Code):
     PARTITION_LOADED = "partition_loaded", "The escalations of a partition were loaded."
     ITEM_WITHDRAWN = "item_withdrawn", "A later run no longer escalates the item."
     ITEM_REVIVED = "item_revived", "A later run escalates an item again that was withdrawn."
-    ITEM_REQUEUED = "item_requeued", "An operator put an item back into the queue."
+    ITEM_REQUEUED = "item_requeued", "An item was put back: by an operator, or because a category was adopted."
     ITEM_SETTLED = "item_settled", "An item was decided."
     ITEM_TO_REVIEW = "item_to_review", "An item went to people."
     ITEM_DEAD = "item_dead", "An item died with the workers that held it."
@@ -402,6 +407,16 @@ class ReviewStage(Code):
         "Two people disagree, or a new category was proposed; an adjudicator who is neither of them decides.",
     )
     CLOSED = "closed", "It is settled, or was withdrawn or erased."
+
+
+class CategoryStatus(Code):
+    """The state of a proposed category."""
+
+    PROPOSED = "proposed", "A cluster of documents was found; nobody has approved it."
+    APPROVED = "approved", "One person has approved it; another must, and one of the two is an adjudicator."
+    ADOPTED = "adopted", "Two people approved it: it is a label of its document type."
+    REJECTED = "rejected", "An adjudicator rejected it; the same documents are not proposed again."
+    GONE = "gone", "Its documents were settled, or no longer form a cluster."
 
 
 # Origins of labels that people may give: a model's, or a category that an adjudicator adopted.
@@ -458,7 +473,8 @@ class ReviewAction(Code):
     REVIEW_CLOSED = "review_closed", "An item left the review without being settled there."
     VIEWED = (
         "viewed",
-        "A person was shown an item's text, or `beside` another item its beginning; once per session.",
+        "A person was shown an item's text, or its beginning `beside` another item or as an example of a category; "
+        "once per session.",
     )
     CLAIMED = "claimed", "A person took an item, until a given time."
     RELEASED = "released", "A claim ended before its time; `by` names the person who ended it."
@@ -470,6 +486,13 @@ class ReviewAction(Code):
         "An adjudicator added a category that another person proposed or approved to the labels of a document type, "
         "which begins a version of its taxonomy.",
     )
+    CATEGORY_PROPOSED = (
+        "category_proposed",
+        "Clustering found a category, found it with other documents, or no longer finds it.",
+    )
+    CATEGORY_EDITED = "category_edited", "A person gave a proposed category its name and description."
+    CATEGORY_APPROVED = "category_approved", "A person approved a proposed category."
+    CATEGORY_REJECTED = "category_rejected", "An adjudicator rejected a proposed category."
     OVERDUE = "overdue", "An item passed its due time; it moves to the top, and to adjudicators."
     NOTIFIED = "notified", "The notify hook was told of overdue items."
     NOTIFY_FAILED = "notify_failed", "The notify hook failed; it is called again."

@@ -102,9 +102,9 @@ class LockedError(DocyardError):
 
 
 class VerificationError(DocyardError):
-    """The audit trail, or the data it records, was changed (the message names the event); `resolutions` holds rows of
-    another queue; or a run's files differ from its manifest, the run was superseded or published nothing, or there is
-    no such run.
+    """The audit trail, the data it records, or the register was changed (the message names the event or the line);
+    `resolutions` holds rows of another queue; or a run's files differ from its manifest, the run was superseded or
+    published nothing, or there is no such run.
     """
 
     exit_code = 8

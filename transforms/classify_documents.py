@@ -29,8 +29,10 @@ from warehouse.answers import AnswerCache, text_keys
 ENCODER, FIRST_TIER = "encoder", "first_tier"
 
 # To be raised with every change of the answer that the same bundle gives to the same text, or of the columns kept.
-ANSWERS_VERSION = 2
-_KEPT = ("top_label_ids", "top_confidences", "familiarity", "n_tokens", "n_windows", "truncated", "first_tier")
+ANSWERS_VERSION = 3
+_KEPT = (
+    "top_label_ids", "top_confidences", "confidence", "familiarity", "n_tokens", "n_windows", "truncated", "first_tier",
+)  # fmt: skip
 _PROBE = "machines that answer this alike, to the last bit, may share their answers"
 _PACKAGES = ("docyard", "numpy", "onnxruntime", "tokenizers")
 
@@ -152,6 +154,7 @@ def route_documents(
     scores = Scores(
         top_label_ids=pc.fill_null(table["label_id"], -1).to_numpy()[:, None],
         top_confidences=pc.fill_null(table["confidence"], 0.0).to_numpy()[:, None],
+        confidence=pc.fill_null(table["confidence"], 0.0).to_numpy(),
         familiarity=pc.fill_null(table["familiarity"], 0.0).to_numpy(),
         n_tokens=pc.fill_null(table["n_tokens"], 0).to_numpy(),
         truncated=pc.fill_null(table["truncated"], False).to_numpy(zero_copy_only=False),

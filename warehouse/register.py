@@ -49,8 +49,9 @@ class Entry:
         subject: a document type; of demotions, confirmations and revocations the bundle's name.
         by: the person, or the process, that decided.
         reason: in that one's words; never document text.
-        details: JSON values: of promotions `bundle` (its reference), `digest` and `approvals` (people needed), of
-            approvals and rollbacks `entry` (the promotion's number), of demotions and what follows them `label`.
+        details: JSON values: of promotions `bundle` (its reference), `digest`, `approvals` (people needed) and
+            `certificate_sha256`; of approvals and rollbacks `entry`, the promotion's number; of demotions and what
+            follows them `label`.
         previous: hash of the entry before; empty in the first one.
         sha256: of all the above, in hexadecimal.
     """

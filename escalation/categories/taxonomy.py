@@ -42,13 +42,18 @@ def learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], or
     return bool(new)
 
 
+def is_name(name: str) -> bool:
+    """True where a category may have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 def check_name(name: str, known: Iterable[str]) -> None:
     """Checks the name of a new category against its form and against the known labels, letter case apart.
 
     Raises:
         Refusal: it cannot be a label, or there is one of that name.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise Refusal(
             RefusalCode.BAD_INPUT, "Name the category in at most 64 letters, digits, spaces and & / . , ' ( ) - _."
         )

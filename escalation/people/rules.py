@@ -155,3 +155,21 @@ def next_stage(stage: ReviewStage, choice: Choice, before: Sequence[Choice], fou
     if stage is ReviewStage.SECOND:
         return ReviewStage.CLOSED if choice == before[0] else ReviewStage.ADJUDICATION
     return ReviewStage.SECOND if four_eyes else ReviewStage.CLOSED
+
+
+def check_may_approve(person: Person, first_by: str | None, first_role: str | None) -> None:
+    """Checks that a person may approve a proposed category: two people do, and one of them is an adjudicator.
+
+    Args:
+        first_by: the person who has approved it; None where nobody has.
+        first_role: that person's role at the time.
+
+    Raises:
+        Refusal: the role does not judge, the person has approved it already, or neither is an adjudicator.
+    """
+    if not person.judges:
+        raise Refusal(RefusalCode.ROLE, f"The role {person.role.value} does not decide about categories.")
+    if same_person(person.name, first_by):
+        raise Refusal(RefusalCode.SAME_PERSON, "You have already approved this category; another person must now.")
+    if first_by is not None and Role.ADJUDICATOR.value not in (person.role.value, first_role):
+        raise Refusal(RefusalCode.ROLE, "One of the two who approve a category must be an adjudicator.")

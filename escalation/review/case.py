@@ -251,6 +251,15 @@ def record_views(engine: sa.Engine, session: Session, case: Case, now: int) -> N
     shown: dict[str, dict[str, str]] = {} if case.item["text"] is None else {key: {}}
     shown |= {like.item_key: {"beside": key} for like in case.similar}
     shown |= {near.item_key: {"beside": key} for near in (case.before, case.behind) if near is not None and near.text}
+    record_shown(engine, session, shown, now)
+
+
+def record_shown(engine: sa.Engine, session: Session, shown: Mapping[str, Mapping[str, str]], now: int) -> None:
+    """Records that a person sees texts, or parts of them: item key -> details of the event. See `record_views`.
+
+    Raises:
+        Refusal: it could not be written; then nothing may be shown.
+    """
     try:
         with reading(engine) as connection:
             if not _unseen(connection, session, shown):
@@ -262,7 +271,7 @@ def record_views(engine: sa.Engine, session: Session, case: Case, now: int) -> N
             actor = session.person.actor
             append_events(connection, [Event(actor, ReviewAction.VIEWED, each, shown[each]) for each in new], now)
     except DBAPIError as error:
-        logger.warning("a view of item %s could not be recorded: %s", key, type(error.orig).__name__)
+        logger.warning("views of %d items could not be recorded: %s", len(shown), type(error.orig).__name__)
         raise Refusal(
             RefusalCode.NOT_RECORDED,
             "It could not be recorded that you read this document, so it is not shown. Try again in a moment.",

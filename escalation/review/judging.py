@@ -192,6 +192,15 @@ def reopen(connection: sa.Connection, person: Person, key: str, comment: str, no
     if not comment:
         raise Refusal(RefusalCode.COMMENT_MISSING, "Say in a comment why it should be judged again.")
     _check_length(comment)
+    append_events(connection, send_back(connection, person, key, comment, now), now)
+
+
+def send_back(connection: sa.Connection, person: Person, key: str, comment: str, now: int) -> list[Event]:
+    """Sends a settled item back, and all that rest on the same decision; gives the events, for the caller to append.
+
+    Raises:
+        Refusal: the item is not settled, or no longer has a text.
+    """
     earlier = find_rests_on(connection, key)
     source = key if earlier is None else str(earlier["rests_on"])
     happened = []
@@ -207,7 +216,7 @@ def reopen(connection: sa.Connection, person: Person, key: str, comment: str, no
             raise Refusal(RefusalCode.NOT_OPEN, obstacle)
         if not obstacle:
             happened.append(_send_back(connection, person, review, item, comment, now))
-    append_events(connection, happened, now)
+    return happened
 
 
 def find_reopening(connection: sa.Connection, key: str, cycle: int) -> sa.RowMapping | None:

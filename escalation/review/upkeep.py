@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from escalation.audits.upkeep import count_judged_audits, settle_audits
+from escalation.categories.rerun import rerun_members, suggested_categories
 from escalation.categories.taxonomy import learn_labels
 from escalation.clock import SECOND, now_micros
 from escalation.database import is_postgresql, reading, transaction
@@ -74,14 +75,17 @@ def run_upkeep(engine: sa.Engine, config: ReviewConfig, now: int) -> Counter[str
     """Brings the reviews in line with the queue and the clock; safe beside other servers on the same queue.
 
     Returns:
-        Numbers of items that were `admitted`, `released`, became `overdue`, and of which the hook was `notified`.
+        Numbers of items that were `asked_again` because a category was adopted, `admitted`, `released`, became
+        `overdue`, and of which the hook was `notified`.
     """
     total: Counter[str] = Counter()
     while True:
         with transaction(engine) as connection:
             if is_postgresql(connection):  # SQLite has one writer in any case
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-            done = Counter(released=release_withdrawn(connection, now), admitted=admit_items(connection, config, now))
+            done = Counter(asked_again=rerun_members(connection, now))
+            done["released"] = release_withdrawn(connection, now)
+            done["admitted"] = admit_items(connection, config, now)
             done["overdue"] = mark_overdue(connection, now)
             sweep_sessions(connection, now, config.sessions)
         total.update(done)
@@ -111,8 +115,13 @@ def admit_items(connection: sa.Connection, config: ReviewConfig, now: int) -> in
         .limit(_LIMIT)
     )
     opened, happened, labels = [], [], set()
-    for row in connection.execute(waiting).mappings().all():
+    rows = connection.execute(waiting).mappings().all()
+    anew = [row["item_key"] for row in rows if row["code"] in (ItemCode.CATEGORY_ADOPTED, ItemCode.REOPENED)]
+    suggested = suggested_categories(connection, anew)
+    for row in rows:
         review = new_review(row, (row["cycle"] or 0) + 1, opened_at=row["state_at"])
+        if row["item_key"] in suggested:
+            review["suggestion"], review["confidence"] = suggested[row["item_key"]]
         review["due_at"] = row["state_at"] + round(config.due.hours * 3600 * SECOND)
         reopened = row["code"] == ItemCode.REOPENED.value  # no single person changes a decision of people
         review["four_eyes"] = (

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from escalation.review.upkeep import prepare, run_upkeep_until
-from escalation.web import admin_pages, audit_pages, pages
+from escalation.web import admin_pages, audit_pages, category_pages, pages
 from escalation.web.guard import Endpoint, Page, WithHeaders, log_in_page, log_out, refused_page
 from escalation.web.rendering import App
 from schemas.errors import ConfigError
@@ -75,6 +75,7 @@ def make_app(app: App) -> ASGIApp:
         "/find": pages.find_page,
         "/audits": audit_pages.audits_page,
         "/audits/{number}": audit_pages.demotion_page,
+        "/categories": category_pages.categories_page,
         "/account": admin_pages.account_page,
         "/people": admin_pages.people_page,
         "/trail": admin_pages.trail_page,
@@ -88,6 +89,7 @@ def make_app(app: App) -> ASGIApp:
         ("/items/{key}/judge", pages.judge_item, "/items/{key}"),
         ("/items/{key}/reopen", pages.reopen_item, "/items/{key}"),
         ("/audits/{number}", audit_pages.judge_demotion, "/audits/{number}"),
+        ("/categories", category_pages.decide_category, "/categories"),
         ("/account", admin_pages.change_password, "/account"),
         ("/people", admin_pages.change_account, "/people"),
     ]

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from escalation.categories.rerun import UNTOUCHED
 from escalation.clock import SECOND, iso_time
 from escalation.review.worklist import Order, View
 from schemas.codes import AuditStatus, ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
@@ -40,6 +41,7 @@ CODE_WORDS: dict[str, str] = {
     ItemCode.NO_LLM: "for people, without the LLM",
     ItemCode.AUDIT: "audit of an accepted answer",
     ItemCode.REOPENED: "reopened",
+    ItemCode.CATEGORY_ADOPTED: "its category was adopted",
     ItemCode.LLM_VOTE: "settled by the models",
     ItemCode.PERSON_DECIDED: "settled by people",
     ItemCode.DECIDED_BEFORE: "decided before",
@@ -95,6 +97,17 @@ NOTES = {
     "password": "You have a new password. Your other sessions have ended.",
     "account": "Changed.",
     "voted": "Your verdict is noted.",
+    "category_approved": "Approved. Another person must approve it, too.",
+    "category_adopted": "Adopted. Its documents are asked about again in a moment.",
+    "category_edited": "Renamed. Nobody has approved it under this name.",
+    "category_rejected": "Rejected.",
+}
+RERUN_WORDS = {
+    "": "to be asked about again",
+    ItemCode.REQUEUED: "back with the LLM",
+    ItemCode.CATEGORY_ADOPTED: "with people again",
+    ItemCode.REOPENED: "reopened",
+    UNTOUCHED: "as they were",
 }
 VIEW_WORDS: dict[View, str] = {
     View.WAITING: "Waiting for me",
@@ -114,6 +127,7 @@ FIELD_WORDS = {
     "choice": "Label",
     "other_label": "Another label",
     "category": "New category",
+    "description": "Description",
     "reason": "Reason",
     "comment": "Comment",
     "name": "Name",
@@ -254,6 +268,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "action_meaning": action_meaning,
     "audit_words": AUDIT_WORDS.__getitem__,
     "audit_meaning": lambda status: AuditStatus(status).description,
+    "rerun_words": RERUN_WORDS.__getitem__,
     "tier_words": lambda tier: TIER_WORDS.get(tier, plain(tier)),
     "decider": decider,
     "actor_words": lambda actor: actor.removeprefix("person:"),

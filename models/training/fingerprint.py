@@ -91,14 +91,15 @@ def sensitive_texts(classifier: Classifier, given: Sequence[str]) -> list[str]:
     leads = np.nan_to_num(scores.top_confidences[:, 0] - np.nan_to_num(scores.top_confidences[:, 1]))
     fit = ~scores.failed & (scores.n_tokens <= min(_MOST_TOKENS, classifier.bundle.max_tokens)) & (leads >= _LEAST_LEAD)
     rows = np.flatnonzero(fit)
-    rows = rows[np.argsort(np.abs(scores.confidence[rows] - _UNDECIDED), kind="stable")][: 16 * _CANDIDATES]
+    top = scores.top_confidences[:, 0]
+    rows = rows[np.argsort(np.abs(top[rows] - _UNDECIDED), kind="stable")][: 16 * _CANDIDATES]
     for seed in range(_DISTURBANCES):
         disturbed = disturbed_confidences(classifier.bundle, [pool[row] for row in rows], scores.label_ids[rows], seed)
-        rows = rows[np.abs(disturbed - scores.confidence[rows]) <= _STEADY]
+        rows = rows[np.abs(disturbed - top[rows]) <= _STEADY]
     rows = rows[:_CANDIDATES]
     candidates = [pool[row] for row in rows]
     saturated = saturated_confidences(classifier.bundle, candidates, scores.label_ids[rows])
-    changes = np.abs(saturated - scores.confidence[rows])
+    changes = np.abs(saturated - top[rows])
     chosen = [row for row in np.argsort(-changes, kind="stable").tolist() if changes[row] > FINGERPRINT_TOLERANCE]
     if not chosen:
         logger.warning(

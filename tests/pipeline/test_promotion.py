@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -122,13 +123,17 @@ def test_rules_that_cannot_be_read_stop_a_promotion(versions: tuple[Path, Path],
 
 
 def test_an_uncertified_bundle_is_promoted_only_where_that_is_said(
-    versions: tuple[Path, Path], warehouse: Path
+    versions: tuple[Path, Path], tiny_bundle_unchanged: Path, warehouse: Path
 ) -> None:
     arguments = ("promote", versions[0], "--warehouse", warehouse, "--by", "ada", "--reason", "better")
     check_refused(docyard(*arguments), 4, "certify", "--uncertified")
     assert _register(warehouse)["entries"] == []
     assert docyard(*arguments, "--uncertified").exit_code == 0
-    assert _register(warehouse)["entries"][0]["details"]["certified"] is False
+    certified = ("promote", tiny_bundle_unchanged, *arguments[2:])
+    assert docyard(*certified).exit_code == 0
+    proof = (tiny_bundle_unchanged / "certificate.json").read_bytes()
+    proofs = [entry["details"]["certificate_sha256"] for entry in _register(warehouse)["entries"]]
+    assert proofs == ["", hashlib.sha256(proof).hexdigest()]
 
 
 def test_a_damaged_copy_is_neither_run_nor_promoted_nor_returned_to(

@@ -36,6 +36,7 @@ def scores(
     return Scores(
         top_label_ids=np.array(label_ids, dtype=np.int32).reshape(n, 1),
         top_confidences=np.array(confidence, dtype=np.float32).reshape(n, 1),
+        confidence=np.array(confidence, dtype=np.float32),
         familiarity=np.array(familiarity, dtype=np.float32),
         n_tokens=np.full(n, 9, dtype=np.int32),
         truncated=np.array(truncated, dtype=np.bool_),

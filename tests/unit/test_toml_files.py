@@ -68,8 +68,8 @@ def test_a_file_that_is_no_toml_says_where_and_what_to_do(tmp_path: Path, conten
 def test_all_that_is_missing_is_said_at_once_and_a_mistyped_key_with_the_one_that_is_meant() -> None:
     with pytest.raises(ConfigError, match=r"^'run_date', 'warehouse', 'inputs' are missing; set every required key "):
         load_config(None, {})
-    with pytest.raises(ConfigError, match=r"^'inputs\[0\]\.bundle' is missing; set every required key "):
-        load_config(None, {"run_date": "2026-01-31", "warehouse": "w", "inputs": [{"paths": [], "document_type": "t"}]})
+    with pytest.raises(ConfigError, match=r"^'inputs\[0\]\.document_type' is missing; set every required key "):
+        load_config(None, {"run_date": "2026-01-31", "warehouse": "w", "inputs": [{"paths": []}]})
     with pytest.raises(ConfigError, match=r"unknown key 'run-date'; is 'run_date' meant\? known keys here: run_date, "):
         load_config(None, {"run-date": "2026-01-31"})
 

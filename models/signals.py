@@ -1,0 +1,59 @@
+"""Signals: all that is known of an answer of the encoder besides its label, to judge it by."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from models.tokens import TokenizedTexts
+
+
+@dataclass(frozen=True, eq=False)
+class Signals:
+    """The signals of n texts, in their order; those of one text depend on no other.
+
+    Attributes:
+        texts: (n,), as the model was given them.
+        token_ids: (n,) arrays int32, the word pieces that the model read, each once, without special tokens.
+        unknown_id: the word piece that stands for what the vocabulary does not hold; None where it has none.
+        logits: (n, n_labels) float32, the mean over a text's windows; NaN where the encoder failed or was not asked.
+        embedding: (n, width) float32, likewise; not normalised.
+        n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where unknown.
+        n_windows: (n,) int32, how many windows of it the model read; 0 where tokenizing failed.
+        truncated: (n,) bool, True where the model read less than the text.
+    """
+
+    texts: Sequence[str]
+    token_ids: Sequence[npt.NDArray[np.int32]]
+    unknown_id: int | None
+    logits: npt.NDArray[np.float32]
+    embedding: npt.NDArray[np.float32]
+    n_tokens: npt.NDArray[np.int32]
+    n_windows: npt.NDArray[np.int32]
+    truncated: npt.NDArray[np.bool_]
+
+    @property
+    def unknown_share(self) -> npt.NDArray[np.float64]:
+        """(n,) in [0, 1], the share of a text's word pieces that the vocabulary does not hold; 0 for an empty text."""
+        shares = [(ids == self.unknown_id).mean() if len(ids) else 0.0 for ids in self.token_ids]
+        return np.array(shares, dtype=np.float64).reshape(len(self.token_ids))
+
+
+def token_ids_read(tokenized: TokenizedTexts, window_overlap: int) -> list[npt.NDArray[np.int32]]:
+    """The word pieces of each text that its windows hold, each once, without special tokens.
+
+    Args:
+        tokenized: n texts.
+        window_overlap: tokens that neighbouring windows share.
+    """
+    texts = []
+    stop = 0
+    for n_windows in tokenized.n_windows.tolist():
+        start, stop = stop, stop + n_windows
+        parts = [window[1:-1] for window in tokenized.windows[start:stop]]
+        parts[1:] = [part[window_overlap:] for part in parts[1:]]
+        texts.append(np.concatenate(parts) if parts else np.empty(0, dtype=np.int32))
+    return texts

@@ -1,0 +1,204 @@
+"""`docyard compare`: two bundles on labelled rows, or on the documents of a published run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from models.bundle import ModelBundle, load_bundle
+from models.classifier import Classifier
+from models.evaluation.comparison import Answers, compare_answers, routed
+from models.labelled import Columns, read_evaluation_data
+from pipelines.promotion import load_standing
+from pipelines.runs import existing_warehouse
+from schemas.configuration import read_values
+from schemas.errors import BundleError, ConfigError, InputError, VerificationError
+from schemas.fields import parse_text_template
+from schemas.run_config import STANDING, RunConfig
+from schemas.tables import CLASSIFICATIONS
+from transforms.plan_shards import plan_shards
+from transforms.read_shard import read_shard
+from transforms.split_documents import split_documents
+from transforms.validate_documents import validate_documents
+from warehouse.layout import Partition, Warehouse
+from warehouse.manifest import read_manifest
+from warehouse.publication import published_by
+from warehouse.register import read_register
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Texts for both bundles.
+
+    Attributes:
+        source: their origin, in words.
+        old_texts: (n,) as the old bundle reads them.
+        new_texts: (n,) as the new one does.
+        right: (n,) their right labels; None where nobody knows them.
+        facts: further keys of the result.
+    """
+
+    source: str
+    old_texts: Sequence[str]
+    new_texts: Sequence[str]
+    right: Sequence[Sequence[str]] | None
+    facts: dict[str, Any]
+
+
+def load_pair(old: Path, new: Path, warehouse: str) -> tuple[ModelBundle, ModelBundle]:
+    """Both bundles; "standing" for the old one is the warehouse's standing bundle of the new one's document type.
+
+    Raises:
+        BundleError: one cannot be loaded, or they are for different document types.
+    """
+    new_bundle = load_bundle(new)
+    if str(old) == STANDING:
+        place = existing_warehouse(Path(warehouse))
+        old_bundle = load_standing(place, read_register(place), new_bundle.document_type)
+    else:
+        old_bundle = load_bundle(old)
+    if old_bundle.document_type != new_bundle.document_type:
+        raise BundleError(
+            f"{old} is made for documents of type {old_bundle.document_type!r}, {new} for "
+            f"{new_bundle.document_type!r}; compare bundles of one type"
+        )
+    return old_bundle, new_bundle
+
+
+def labelled_rows(data: Path, columns: Columns, old: ModelBundle, new: ModelBundle) -> Rows:
+    """Labelled rows; each bundle's template makes its texts, unless a text column is named.
+
+    Raises:
+        InputError: the file cannot be read, or a row of it.
+        ConfigError: a column is not there.
+    """
+    found = [read_evaluation_data(data, _with_texts(columns, bundle)) for bundle in (old, new)]
+    right = found[0].right_labels or tuple((label,) for label in found[0].labels)
+    facts = {"data_sha256": hashlib.sha256(data.read_bytes()).hexdigest()}
+    return Rows(data.name, found[0].texts, found[1].texts, right, facts)
+
+
+def _with_texts(columns: Columns, bundle: ModelBundle) -> Columns:
+    if columns.text:
+        return columns
+    if bundle.reading.template:
+        return dataclasses.replace(columns, template=parse_text_template(bundle.reading.template))
+    return dataclasses.replace(columns, text="text")
+
+
+def run_rows(warehouse_folder: str, run_date: str, most: int, old: ModelBundle, new: ModelBundle) -> Rows:
+    """Documents of the published run of a date, read again where the run found them: its tables hold no such texts.
+
+    Args:
+        warehouse_folder: the warehouse.
+        run_date: of the run.
+        most: documents to take; of more, those with the least hashes of their ids, always the same ones.
+        old: both bundles, of one document type and with one way to read.
+        new: likewise.
+
+    Raises:
+        VerificationError: no run of the date has documents of that type.
+        InputError: the input files are gone, or none of the documents is in them any more.
+        BundleError: the bundles read documents in different ways.
+    """
+    if (old.reading.template, old.reading.split) != (new.reading.template, new.reading.split):
+        raise BundleError(
+            f"{old.reference} and {new.reference} make different texts of a document (template, split); compare them "
+            "with --data"
+        )
+    warehouse, kind = existing_warehouse(Path(warehouse_folder)), old.document_type
+    partition = Partition(run_date, kind)
+    run_id = published_by(warehouse.partition(CLASSIFICATIONS.name, partition))
+    if run_id is None:
+        raise VerificationError(
+            f"no run of {run_date} with documents of type {kind!r} in {warehouse_folder}; `docyard runs` lists them"
+        )
+    wanted, n_published = _sample(warehouse, partition, most)
+    config = read_values(RunConfig, read_manifest(warehouse, run_id).config, f"manifest of {run_id}", VerificationError)
+    texts = _read_again(_inputs_of(config, kind, old), wanted)
+    if not texts:
+        raise InputError(
+            f"none of the {len(wanted):,} documents of run {run_id} is where the run read it any more; put its files "
+            "back, or compare with --data"
+        )
+    facts = {"run_id": run_id, "published": n_published, "sampled": len(wanted), "not_found": len(wanted) - len(texts)}
+    return Rows(f"run {run_id}", texts, texts, None, facts)
+
+
+def _sample(warehouse: Warehouse, partition: Partition, most: int) -> tuple[set[tuple[str, str]], int]:
+    """Id and content hash of a sample of the published documents, and how many are published."""
+    folder = warehouse.partition(CLASSIFICATIONS.name, partition)
+    keys = []
+    for path in sorted(folder.glob("*.parquet")):
+        table = pq.read_table(path, columns=["document_id", "content_hash"], partitioning=None)
+        keys += list(zip(table["document_id"].to_pylist(), table["content_hash"].to_pylist(), strict=True))
+    drawn = sorted(keys, key=lambda key: hashlib.sha256(key[0].encode("utf-8", "surrogatepass")).digest())[:most]
+    return set(drawn), len(keys)
+
+
+def _inputs_of(config: RunConfig, document_type: str, bundle: ModelBundle) -> RunConfig:
+    inputs = tuple(
+        dataclasses.replace(item, split=item.split or bundle.reading.split)
+        for item in config.inputs
+        if item.document_type == document_type
+    )
+    return dataclasses.replace(config, inputs=inputs)
+
+
+def _read_again(config: RunConfig, wanted: set[tuple[str, str]]) -> list[str]:
+    """The texts of the wanted documents that are unchanged, in the order of their ids."""
+    found: dict[tuple[str, str], str] = {}
+    for shard in plan_shards(config):
+        for part in read_shard(shard, config):
+            assert part.table is not None
+            table = split_documents(
+                validate_documents(part.table, config.reading), config.inputs[shard.input_index].split
+            )
+            table = table.filter(pc.is_null(table["reason_code"])).select(["document_id", "content_hash", "text"])
+            for document_id, content_hash, text in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                if (document_id, content_hash) in wanted:
+                    found.setdefault((document_id, content_hash), text)
+    return [found[key] for key in sorted(found)]
+
+
+def compare_bundles(old: ModelBundle, new: ModelBundle, rows: Rows, first_tier: str) -> dict[str, Any]:
+    """Answers the rows with both bundles; the result as plain values.
+
+    Raises:
+        BundleError: this machine does not answer as a bundle records.
+    """
+    before = _answers(old, rows.old_texts, first_tier)
+    after = _answers(new, rows.new_texts, first_tier)
+    return {
+        "old": old.reference,
+        "new": new.reference,
+        "document_type": old.document_type,
+        "source": rows.source,
+        **rows.facts,
+        **compare_answers(before, after, rows.right),
+    }
+
+
+def _answers(bundle: ModelBundle, texts: Sequence[str], first_tier: str) -> Answers:
+    classifier = Classifier(bundle, first_tier=first_tier)
+    try:
+        return routed(classifier.classify(texts), bundle.policy, first_tier)
+    finally:
+        classifier.close()
+
+
+def check_source(data: Path | None, run_date: str | None) -> None:
+    """Refuses a command line that names no rows, or rows twice.
+
+    Raises:
+        ConfigError: likewise.
+    """
+    if (data is None) == (run_date is None):
+        raise ConfigError("give either --data FILE with labelled rows, or --run-date with the date of a published run")
