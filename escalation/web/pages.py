@@ -126,7 +126,7 @@ def item_page(request: PageRequest) -> Response:
         item=case.item,
         review=case.review,
         done=done,
-        adopted=not case.blind and case.review["suggestion"] not in {label for label, _ in case.candidates},
+        adopted=case.review["suggestion"] not in {"", *(label for label, _ in case.candidates)},
         others=[label for label in case.labels if label not in offered],
         stage_meaning=ReviewStage(case.review["stage"]).description,
         reasons=JudgementReason,
