@@ -64,6 +64,7 @@ class Corpus:
         name: the set's folder.
         texts: (n,).
         ids: (n,).
+        labels: (n,) the label that a certificate takes for right; "oos" for a stranger.
         right_labels: (n,) every right label of a row; none for a stranger.
         clusters: (n,) names, equal for rows that stand or fall together; None where rows are independent.
     """
@@ -71,6 +72,7 @@ class Corpus:
     name: str
     texts: tuple[str, ...]
     ids: tuple[str, ...]
+    labels: tuple[str, ...]
     right_labels: tuple[tuple[str, ...], ...]
     clusters: tuple[str, ...] | None = None
 
@@ -103,6 +105,7 @@ def read_corpus(data: Path, name: str, split: str = "validation", bundle: ModelB
         name=name,
         texts=found.texts,
         ids=tuple(str(record["id"]) for record in read_records(path, ["id"])),
+        labels=found.labels,
         right_labels=tuple(right),
         clusters=found.slices.get(about.cluster_column),
     )

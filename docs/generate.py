@@ -24,6 +24,7 @@ import click
 from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from models import bundle_manifest
+from models.drift import MEASURES
 from models.training import config as training
 from pipelines.cli import main as docyard
 from schemas import codes, drain_config, governance, review_config, run_config
@@ -229,6 +230,10 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "item-codes": lambda: table(
         ("code", "state", "meaning"), ((f"`{code}`", f"`{code.state}`", code.description) for code in codes.ItemCode)
+    ),
+    "drift-figures": lambda: table(
+        ("figure", "floor", "distance"),
+        ((f"`{figure}`", f"{measure.floor:g}", figure.description) for figure, measure in MEASURES.items()),
     ),
     "reasons": lambda: table(
         ("reason_code", "stage", "meaning", "remedy"),

@@ -174,9 +174,15 @@ def p_value(errors: float, rows: float, max_error: float) -> float:
     for proportions with small expected number of positive counts estimated from survey data", Survey Methodology 24,
     1998.
     """
+    return float(p_values(np.array([errors]), np.array([rows]), max_error)[0])
+
+
+def p_values(errors: npt.NDArray[np.number], rows: npt.NDArray[np.number], max_error: float) -> npt.NDArray[np.float64]:
+    """`p_value` of many counts: (n,) each."""
     from scipy.special import betainc
 
-    return float(betainc(rows - errors, errors + 1, 1 - max_error)) if rows > errors else 1.0
+    right = np.maximum(rows - errors, 0)
+    return np.where(right > 0, betainc(np.maximum(right, 1e-12), errors + 1, 1 - max_error), 1.0)
 
 
 def rows_needed(max_error: float, tail: float) -> int:
@@ -291,8 +297,16 @@ class _View(NamedTuple):
 
     def counted(self, threshold: float) -> tuple[int, int]:
         """Errors that the threshold lets through, and the rows among which they are counted."""
-        accepted = self.confidence >= np.float32(threshold)
-        return int(self.wrong[accepted].sum()), int(accepted.sum()) if self.n_fixed is None else self.n_fixed
+        errors, rows = self.counts([threshold])
+        return int(errors[0]), int(rows[0])
+
+    def counts(self, thresholds: Sequence[float]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+        """The same for many thresholds: (n_thresholds,) each."""
+        order = np.argsort(self.confidence)
+        below = np.searchsorted(self.confidence[order], np.array(thresholds, dtype=np.float32))
+        wrong = np.append(0, np.cumsum(self.wrong[order]))
+        rows = len(order) - below if self.n_fixed is None else np.full(len(below), self.n_fixed)
+        return wrong[-1] - wrong[below], rows
 
 
 def _view(policy: Policy, rows: LabelledScores, mode: str, target: Target, door: str = ENCODER) -> _View:
@@ -335,13 +349,11 @@ class _Test(NamedTuple):
     design_effect: float
     scale: float
 
-    def p_value(self, errors: float, rows: float) -> float:
-        return p_value(errors / self.design_effect, rows / self.design_effect, self.target.max_error)
-
     def expected(self, chosen: _View, thresholds: Sequence[float]) -> list[float]:
         """The p-value of each threshold on the certifying rows, as far as the choosing rows tell."""
-        counts = [chosen.counted(threshold) for threshold in thresholds]
-        return [self.p_value((errors + _DOUBT) * self.scale, rows * self.scale) for errors, rows in counts]
+        errors, rows = chosen.counts(thresholds)
+        worth = self.scale / self.design_effect
+        return [float(value) for value in p_values((errors + _DOUBT) * worth, rows * worth, self.target.max_error)]
 
     def loosest(self, chosen: _View, tested: Sequence[_View], tail: float, floor: float = -math.inf) -> float:
         """The last threshold of the sequence that all of `tested` pass; NEVER where the first fails."""
@@ -349,13 +361,14 @@ class _Test(NamedTuple):
         sequence += [floor] if math.isfinite(floor) else []
         if not sequence:
             return NEVER
-        expected = self.expected(chosen, sequence)
-        found = NEVER
-        for threshold in sequence[int(np.argmin(expected)) :]:
-            if any(self.p_value(*view.counted(threshold)) > tail for view in tested):
-                break
-            found = threshold
-        return found
+        candidates = sequence[int(np.argmin(self.expected(chosen, sequence))) :]
+        worth = 1 / self.design_effect
+        passed = np.ones(len(candidates), dtype=np.bool_)
+        for view in tested:
+            errors, rows = view.counts(candidates)
+            passed &= p_values(errors * worth, rows * worth, self.target.max_error) <= tail
+        n_passed = len(passed) if passed.all() else int(np.argmin(passed))
+        return candidates[n_passed - 1] if n_passed else NEVER
 
     def proof(self, door: str, answers: str, threshold: float, view: _View, tail: float) -> Proof:
         errors, rows = view.counted(threshold)

@@ -218,11 +218,11 @@ def compare(
     Based on the Shannon Entropy", 1991; J. N. K. Rao and A. J. Scott, "The Analysis of Categorical Data from Complex
     Sample Surveys", 1981 (the first-order correction for clusters).
     """
-    figures = [figure for figure in _MEASURES if _applies(figure, reference, criterion)]
+    figures = [figure for figure in MEASURES if _applies(figure, reference, criterion)]
     rank = max(1, int((_DRAWS + 1) * false_alarms / len(figures)))
     found = []
     for figure in figures:
-        measure = _MEASURES[figure]
+        measure = MEASURES[figure]
         known, seen, effect = _paired(reference, observed, measure.distribution)
         if not seen.sum():
             return ()
@@ -234,7 +234,7 @@ def compare(
 
 
 def _applies(figure: DriftFigure, reference: Reference, criterion: str) -> bool:
-    name = _MEASURES[figure].distribution
+    name = MEASURES[figure].distribution
     if name == _LABELS:
         return True
     scored = name in ("confidence", "familiarity", "strangers")
@@ -310,7 +310,7 @@ class _Measure(NamedTuple):
     power: float
 
 
-_MEASURES = {
+MEASURES = {
     DriftFigure.LABEL_PSI: _Measure(_LABELS, _stability_index, 0.2, 1.0),
     DriftFigure.LABEL_JS: _Measure(_LABELS, _jensen_shannon, 0.05, 1.0),
     DriftFigure.CONFIDENCE: _Measure("confidence", _kolmogorov_smirnov, 0.1, 0.5),

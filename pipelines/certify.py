@@ -19,9 +19,11 @@ from models.certificate import Certificate, ValidFor
 from models.certification import LabelledScores, Target, certify
 from models.certified_files import certified_files, label_groups
 from models.classifier import Classifier
+from models.drift import drift_reference
 from models.labelled import Columns, EvaluationData, read_evaluation_data
 from models.trained_rows import FILE_NAME as ROWS_NAME
 from models.trained_rows import TrainingRows, parse_training_rows, same_text, unit_hash
+from schemas.codes import FIRST_TIER_CRITERIA
 from schemas.errors import BundleError, CertificationError, ConfigError, VerificationError, system_error
 from schemas.fields import parse_text_template
 
@@ -80,6 +82,9 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
     choosing, certifying = _parted(bundle, data, rows, cluster)
     scored = _scored(bundle, data, rows, cluster)
     certification = certify(bundle.policy, label_groups(bundle), scored.take(choosing), scored.take(certifying), target)
+    answers = scored.take(certifying).answers(certification.policy, FIRST_TIER_CRITERIA[0])
+    characters = np.array([len(text) for text in data.texts])[certifying]
+    clusters = None if scored.clusters is None else scored.clusters[certifying]
     dates = np.array(data.slices[rows.date])[certifying] if rows.date else np.array([""])
     files, certificate = certified_files(
         bundle,
@@ -93,6 +98,7 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
         data_sha256=data_sha256(rows.paths),
         choosing_rows=int(choosing.sum()),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        reference=drift_reference(answers, certification.policy, characters, clusters, FIRST_TIER_CRITERIA[0]),
     )
     if check:
         _compare(bundle, certificate)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import logging
 import os
 import platform
@@ -14,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import ModelBundle, load_bundle
+from models.certificate import FILE_NAME as CERTIFICATE_NAME
+from models.drift import parse_reference
 from pipelines.promotion import load_standing
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.terminal import show_progress
-from schemas.errors import BundleError, ConfigError, DocyardError, describe_system_error, system_error
+from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
 from schemas.run_config import DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, DOCUMENTED_TABLES
+from transforms.check_drift import outlived, stale_types
 from transforms.classify_documents import classifier_for
+from transforms.commit_run import QUALITY_FILE
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.readers.files import local_path
@@ -48,10 +53,35 @@ _FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
 def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     """Runs the main job and returns the manifest of what it published.
 
+    Drift shows when all documents are classified. Where the configuration escalates them then, the run is left on
+    record as failed, and done again with nothing of these document types accepted.
+
     Raises:
         DocyardError: the run cannot be done; nothing was published.
     """
     plan, shards = prepare(config)
+    try:
+        return _run(plan, shards, beam_options)
+    except ContractError:
+        stale = _drifted_types(plan)
+        if not stale:
+            raise
+    logger.warning("run %s: the certificate of %s is stale; nothing of it is accepted", plan.run_id, ", ".join(stale))
+    run_id, started_at = _new_run()
+    again = replace(plan, run_id=run_id, started_at=started_at, withheld=tuple(sorted({*plan.withheld, *stale})))
+    return _run(again, shards, beam_options)
+
+
+def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
+    """The document types for which a run that published nothing is to be done again."""
+    if plan.config.quality.on_drift != "escalate":
+        return ()
+    report = json.loads((plan.warehouse.run(plan.run_id) / QUALITY_FILE).read_bytes())
+    return tuple(sorted({*stale_types(report["drift"])} - {*plan.withheld})) if report["passed"] else ()
+
+
+def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Manifest:
+    config = plan.config
     options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)
     with hold_partitions(warehouse, plan.partitions, plan.run_id):
@@ -175,10 +205,10 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     _check_apart(config)
     shards = plan_shards(config)
     _check_not_published(config, shards)
-    now = datetime.datetime.now(datetime.UTC)
+    run_id, started_at = _new_run()
     plan = RunPlan(
-        run_id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
-        started_at=now.isoformat(timespec="milliseconds"),
+        run_id=run_id,
+        started_at=started_at,
         config=config,
         warehouse_root=str(root),
         bundles=tuple(bundle for _, bundle in chosen),
@@ -187,11 +217,27 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         register=register_end(entries),
         versions={"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
+        withheld=_outlived_types(config, [bundle for _, bundle in chosen]),
     )
     # A model that does not open, or answers otherwise here, is found now; workers in this process use what is loaded.
     for index in range(len(plan.bundles)):
         classifier_for(plan, index)
     return plan, shards
+
+
+def _new_run() -> tuple[str, str]:
+    """The id and the start of a run that begins now."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}", now.isoformat(timespec="milliseconds")
+
+
+def _outlived_types(config: RunConfig, bundles: Sequence[BundleChoice]) -> tuple[str, ...]:
+    """The document types of which nothing is accepted from the start, because of the run's date."""
+    if config.quality.on_drift != "escalate":
+        return ()
+    days = config.quality.certificate_days
+    pairs = zip(config.inputs, bundles, strict=True)
+    return tuple(sorted({item.document_type for item, one in pairs if outlived(one, config.run_date, days)}))
 
 
 def _check_apart(config: RunConfig) -> None:
@@ -245,7 +291,15 @@ def _choose_bundle(item: InputConfig, root: Path, entries: Sequence[Entry]) -> t
             f"{item.bundle}: made for documents of type {bundle.document_type!r}, the input has type "
             f"{item.document_type!r}; name another bundle"
         )
-    return _as_the_bundle_says(item, bundle), BundleChoice(str(bundle.folder), bundle.reference, bundle.digest)
+    certificate = bundle.certificate
+    where = str(bundle.folder / CERTIFICATE_NAME)
+    return _as_the_bundle_says(item, bundle), BundleChoice(
+        str(bundle.folder),
+        bundle.reference,
+        bundle.digest,
+        certificate,
+        parse_reference(certificate.reference, where) if certificate else None,
+    )
 
 
 def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:

@@ -22,6 +22,7 @@ from data_quality.contracts import REASONS_TOLD, RejectedGroup
 from schemas.codes import DerivedStatus, Route, RunStatus
 from schemas.errors import InputError, VerificationError
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
+from transforms.check_drift import stale_types
 from transforms.commit_run import QUALITY_FILE
 from warehouse.layout import Warehouse
 from warehouse.locks import is_held
@@ -80,6 +81,7 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
                 "started_at": manifest.started_at,
                 "finished_at": manifest.finished_at,
                 **{key: counts.get(key) for key in ("read", "split_off", "accepted", "escalated", "rejected")},
+                "stale": list(stale_types(manifest.drift)),
                 "seconds": manifest.seconds.get("wall"),
                 "bundles": {name: bundle["reference"] for name, bundle in manifest.bundles.items()},
                 "config_sha256": manifest.config_sha256,
@@ -119,6 +121,8 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
     ]
     for document_type, names in counts["absent_fields"].items():
         lines.append(f"  metadata    no {document_type} has {', '.join(map(repr, names))}; check metadata_fields")
+    for document_type in stale_types(manifest.drift):
+        lines.append(f"  stale       the certificate of {document_type}: {_reasons(manifest.drift[document_type])}")
     by_type = counts["by_document_type"]
     if len(by_type) > 1:
         names = ("read", "classified", "accepted", "escalated", "rejected")
@@ -129,6 +133,10 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         place = place.with_name("document_type=*")
     lines += [f"  {warehouse / kind.name / place}" for kind in PUBLISHED_TABLES]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _reasons(drift: dict[str, Any]) -> str:
+    return "; ".join(drift["reasons"]) + "; certify the bundle again on rows like these documents"
 
 
 def _why_rejected(manifest: Manifest, warehouse: Path) -> list[str]:

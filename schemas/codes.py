@@ -190,6 +190,7 @@ class RouteReason(Code):
     TOO_LONG = "too_long", "Escalated: the text needed more windows than the policy trusts."
     TRUNCATED = "truncated", "Escalated: the model could not read the whole text."
     DEMOTED = "demoted", "Escalated: audits found this label wrong more often than was certified."
+    STALE = "stale", "Escalated: the run's documents have drifted from those that certified the bundle."
 
 
 class ItemOrigin(Code):

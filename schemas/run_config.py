@@ -148,6 +148,12 @@ class QualityConfig:
     """Largest share of the records of a document type that may be rejected; above it nothing is published."""
     sample_rows: Count = 100_000
     """Approximate rows of each table that the contract's checks read, spread over the run's files."""
+    on_drift: Literal["report", "escalate", "fail"] = "report"
+    """What a stale certificate leads to: `"report"` warns, `"escalate"` accepts nothing of that document type, for
+    which the run is done a second time, `"fail"` publishes nothing."""
+    certificate_days: Annotated[int, Within("[0, inf)")] = 366
+    """Days for which a certificate holds after the date of its last row; a later `run_date` finds it stale. 0 sets no
+    end, and rows without dates have none."""
 
 
 @validated

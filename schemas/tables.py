@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from schemas.codes import AuditStatus, Reason, Route, RouteReason, Stage
+from schemas.codes import AuditStatus, DriftFigure, Reason, Route, RouteReason, Stage
 
 SCHEMA_VERSION = "2"
 
@@ -134,6 +134,9 @@ _BUNDLE = Column(
     "bundle", pa.string(), "The ModelBundle that answered: its name, an @, the first 12 digits of its digest."
 )
 _N_TOKENS = Column("n_tokens", pa.int32(), "Length of the text for the model.", unit="tokens", minimum=1)
+_N_CHARACTERS = Column(
+    "n_characters", pa.int32(), "Length of the text.", unit="characters (Unicode code points)", minimum=1
+)
 _TRUNCATED = Column(
     "truncated", pa.bool_(), "Whether the model read only the beginning of the text; such documents are escalated."
 )
@@ -183,6 +186,7 @@ CLASSIFICATIONS = Table(
         _BUNDLE,
         _TOP_LABELS,
         _N_TOKENS,
+        _N_CHARACTERS,
         _TRUNCATED,
         _N_WINDOWS,
         _PARENT_ID,
@@ -237,6 +241,24 @@ REJECTIONS = Table(
         _SOURCE_URI,
         Column("source_offset", pa.int64(), _SOURCE_OFFSET.description + " Null where the whole file is meant.",
                unit=_SOURCE_OFFSET.unit, nullable=True, minimum=0),
+    ),
+)  # fmt: skip
+
+DRIFT = Table(
+    "drift",
+    "The distances between a run's documents and the rows that certified the bundle; none without a certificate.",
+    (
+        _DOCUMENT_TYPE,
+        Column("run_id", pa.string(), "The run."),
+        _BUNDLE,
+        Column("figure", pa.string(), "The distance.", values=tuple(figure.value for figure in DriftFigure),
+               unique=True),
+        Column("value", pa.float64(), "The distance; about 0 where the run is like the certifying rows."),
+        Column("limit", pa.float64(), "The largest value that passes: chance in so few documents, or a floor."),
+        Column("drifted", pa.bool_(), "Whether the value passes the limit."),
+        Column("stale", pa.bool_(), "Whether the certificate is stale, for a figure's sake or by its date."),
+        Column("rows", pa.int64(), "The run's classified documents.", unit="documents", minimum=1),
+        Column("reference_rows", pa.int64(), "The certifying rows.", unit="rows", minimum=1),
     ),
 )  # fmt: skip
 
@@ -311,7 +333,10 @@ AUDITS = Table(
     partition_date="as_of",
 )  # fmt: skip
 
-PUBLISHED_TABLES: tuple[Table, ...] = (CLASSIFICATIONS, ESCALATIONS, REJECTIONS)
+DOCUMENT_TABLES: tuple[Table, ...] = (CLASSIFICATIONS, ESCALATIONS, REJECTIONS)
+"""The tables whose rows are a run's documents."""
+
+PUBLISHED_TABLES: tuple[Table, ...] = (*DOCUMENT_TABLES, DRIFT)
 """The tables that a run publishes."""
 
 DOCUMENTED_TABLES: tuple[Table, ...] = (*PUBLISHED_TABLES, RESOLUTIONS, AUDITS)
@@ -336,6 +361,8 @@ def data_dictionary() -> str:
     ]
     lines += ["", "## Route reasons", "", "| route_reason | meaning |", "|---|---|"]
     lines += [f"| `{reason.value}` | {reason.description} |" for reason in RouteReason]
+    lines += ["", "## Drift figures", "", "| figure | meaning |", "|---|---|"]
+    lines += [f"| `{figure.value}` | {figure.description} |" for figure in DriftFigure]
     return "\n".join(lines) + "\n"
 
 

@@ -67,7 +67,8 @@ def route(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
     bundle = classifier_for(plan, shard.input_index).bundle
     demoted = plan.demoted[shard.input_index] if plan.demoted else frozenset[str]()
-    table = route_documents(shard.table, bundle, plan.config.classification.first_tier, demoted)
+    withheld = plan.config.inputs[shard.input_index].document_type in plan.withheld
+    table = route_documents(shard.table, bundle, plan.config.classification.first_tier, withheld, demoted)
     yield shard.with_table(table, "route", time.perf_counter() - started)
 
 

@@ -140,7 +140,11 @@ def _reject(table: pa.Table, failures: Mapping[int, str]) -> pa.Table:
 
 
 def route_documents(
-    table: pa.Table, bundle: ModelBundle, first_tier: str = "strict", demoted: Collection[str] = ()
+    table: pa.Table,
+    bundle: ModelBundle,
+    first_tier: str = "strict",
+    withheld: bool = False,
+    demoted: Collection[str] = (),
 ) -> pa.Table:
     """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows.
 
@@ -148,6 +152,7 @@ def route_documents(
         table: classified documents.
         bundle: the one that classified them.
         first_tier: the criterion by which its first tier answered.
+        withheld: True to accept nothing, because its certificate is stale for these documents.
         demoted: labels whose answers the warehouse's register lets no run accept.
     """
     rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
@@ -162,6 +167,9 @@ def route_documents(
         first_tier=pc.fill_null(pc.equal(table["tier"], FIRST_TIER), False).to_numpy(zero_copy_only=False),
     )
     accepted, reasons, thresholds = bundle.policy.route(scores, first_tier)
+    if withheld:
+        reasons = np.where(accepted, RouteReason.STALE.value, reasons)
+        accepted = np.zeros_like(accepted)
     if demoted:
         by_demotion = accepted & pc.is_in(table["label"], pa.array(sorted(demoted), pa.string())).to_numpy(False)
         accepted, reasons = accepted & ~by_demotion, np.where(by_demotion, RouteReason.DEMOTED.value, reasons)

@@ -8,6 +8,7 @@ import json
 import logging
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -20,7 +21,8 @@ from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
 from schemas.codes import Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.run_config import RunConfig
-from schemas.tables import PUBLISHED_TABLES
+from schemas.tables import DOCUMENT_TABLES, DRIFT, PUBLISHED_TABLES
+from transforms.check_drift import Currency, check_drift, drift_table
 from transforms.deduplicate import published_name, reject_duplicates
 from transforms.run_plan import RunPlan
 from transforms.stage_shard import Receipt, RejectedExample, total, write_table
@@ -60,9 +62,11 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     check_balance(receipts, rows)
     check_staged(folder, receipts)
     quality = plan.config.quality
-    samples = _samples(folder, receipts, quality.sample_rows)
+    currencies = check_drift(receipts, plan)
+    drift = {document_type: drift_table(document_type, found, plan) for document_type, found in currencies.items()}
+    samples = _samples(folder, receipts, quality.sample_rows) | {DRIFT.name: _drift_sample(drift)}
     report = check_contracts(count_frame(receipts), samples, quality, rejected_groups(receipts))
-    _write_quality(plan, report)
+    _write_quality(plan, report, currencies)
     for group in report.rejected:
         logger.info("%s rejected: %s", group.document_type, group.words())
     if not report.passed:
@@ -70,12 +74,14 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
             f"the data contract failed: {report.explanation()} Nothing is published; see "
             f"{plan.warehouse.run(plan.run_id) / QUALITY_FILE}"
         )
+    _heed(currencies, plan)
     logger.info(
         "%d receipts balance, the contract holds; publishing %s", len(receipts), ", ".join(map(str, plan.partitions))
     )
-    sources = {published_name(file.path): file for file in _files_to_publish(receipts, plan)}
+    sources = {published_name(file.path): file for file in _files_to_publish(receipts, drift, plan)}
     manifest = replace(
         _manifest(receipts, plan, time.perf_counter() - started),
+        drift={document_type: found.to_dict() for document_type, found in currencies.items()},
         files=tuple(replace(file, path=path) for path, file in sources.items()),
     )
     publish(plan.warehouse, manifest, {path: folder / file.path for path, file in sources.items()})
@@ -112,7 +118,7 @@ def check_balance(receipts: list[Receipt], expected: int) -> None:
         BalanceError: the counts differ, per shard or per run.
     """
     for receipt in receipts:
-        rows = {kind.name: getattr(receipt.file(kind.name), "rows", 0) for kind in PUBLISHED_TABLES}
+        rows = {kind.name: getattr(receipt.file(kind.name), "rows", 0) for kind in DOCUMENT_TABLES}
         counted = {
             "classifications": receipt.classified,
             "escalations": receipt.escalated,
@@ -198,7 +204,7 @@ def _stage(reason_code: str) -> Stage:
 def _samples(folder: Path, receipts: list[Receipt], sample_rows: int) -> dict[str, pd.DataFrame]:
     """The first rows of every staged file, as many of each as the configured sample allows; only they are decoded."""
     samples = {}
-    for kind in PUBLISHED_TABLES:
+    for kind in DOCUMENT_TABLES:
         names = [column.name for column in kind.flat_columns]
         files = [file for receipt in receipts if (file := receipt.file(kind.name))]
         rows_each = -(-sample_rows // max(1, len(files)))
@@ -210,16 +216,43 @@ def _samples(folder: Path, receipts: list[Receipt], sample_rows: int) -> dict[st
     return samples
 
 
-def _write_quality(plan: RunPlan, report: QualityReport) -> None:
+def _drift_sample(drift: Mapping[str, pa.Table]) -> pd.DataFrame:
+    names = [column.name for column in DRIFT.flat_columns]
+    tables = [table.select(names) for table in (DRIFT.schema().empty_table(), *drift.values())]
+    frame: pd.DataFrame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+    return frame
+
+
+def _write_quality(plan: RunPlan, report: QualityReport, currencies: Mapping[str, Currency]) -> None:
     folder = plan.warehouse.run(plan.run_id)
     make_folder(folder)
-    content = (json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n").encode()
+    values = report.to_dict() | {"drift": {name: found.to_dict() for name, found in currencies.items()}}
+    content = (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
     write_durably(folder / QUALITY_FILE, content, follows=folder)
 
 
-def _files_to_publish(receipts: list[Receipt], plan: RunPlan) -> list[TableFile]:
+def _heed(currencies: Mapping[str, Currency], plan: RunPlan) -> None:
+    """Ends a run over documents that its certificates do not hold for, where its configuration asks for that."""
+    on_drift = plan.config.quality.on_drift
+    told = [
+        f"{document_type}: {'; '.join(found.reasons)}"
+        for document_type, found in currencies.items()
+        if found.stale and (on_drift == "fail" or (on_drift == "escalate" and document_type not in plan.withheld))
+    ]
+    if told:
+        raise ContractError(
+            f"the certificate is stale: {' | '.join(told)}. Nothing is published (quality.on_drift is {on_drift!r}); "
+            "certify the bundle again on rows like these documents"
+        )
+
+
+def _files_to_publish(receipts: list[Receipt], drift: Mapping[str, pa.Table], plan: RunPlan) -> list[TableFile]:
     """Every staged file; a table without a row gets a file too, so that it can be read."""
     staged = [file for receipt in receipts for file in receipt.files]
+    for partition in plan.partitions:
+        if partition.document_type in drift:
+            path = f"{DRIFT.name}/{partition.path}/part-00000-0000.parquet"
+            staged.append(write_table(plan.staged_files, path, DRIFT, drift[partition.document_type]))
     for kind in PUBLISHED_TABLES:
         for partition in plan.partitions:
             place = f"{kind.name}/{partition.path}/"

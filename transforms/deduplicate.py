@@ -17,9 +17,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.codes import Reason, Route
-from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
+from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, ESCALATIONS, REJECTIONS, Table
 from transforms.run_plan import RunPlan
-from transforms.stage_shard import Receipt, count_values, first_examples, id_hashes, in_schema, write_table
+from transforms.stage_shard import (
+    Receipt,
+    count_classified,
+    count_values,
+    first_examples,
+    id_hashes,
+    in_schema,
+    write_table,
+)
 
 HASHES_AT_ONCE = 8_000_000  # 64 MB
 
@@ -54,7 +62,7 @@ def reject_duplicates(plan: RunPlan, receipts: list[Receipt], hashes_at_once: in
             classified = _staged(plan.staged_files, receipt, CLASSIFICATIONS)
             duplicates = _duplicates(classified, suspects, receipt.document_type, first)
             if duplicates:
-                receipt = _revise(plan.staged_files, receipt, classified, duplicates)
+                receipt = _revise(plan, receipt, classified, duplicates)
         result.append(receipt)
     return result
 
@@ -100,7 +108,8 @@ def _duplicates(
     return duplicates
 
 
-def _revise(folder: Path, receipt: Receipt, classified: pa.Table, duplicates: dict[int, str]) -> Receipt:
+def _revise(plan: RunPlan, receipt: Receipt, classified: pa.Table, duplicates: dict[int, str]) -> Receipt:
+    folder = plan.staged_files
     is_duplicate = np.zeros(len(classified), dtype=bool)
     is_duplicate[list(duplicates)] = True
     kept = classified.filter(pa.array(~is_duplicate))
@@ -118,7 +127,7 @@ def _revise(folder: Path, receipt: Receipt, classified: pa.Table, duplicates: di
         REJECTIONS: rejections.sort_by("source_offset") if receipt.file(REJECTIONS.name) else rejections,
     }
     files = []
-    for kind in PUBLISHED_TABLES:
+    for kind in DOCUMENT_TABLES:
         if len(revised[kind]):
             staged = receipt.file(kind.name) or receipt.files[0]
             stem = staged.path.removesuffix(".parquet").split("/", 1)[1]
@@ -133,6 +142,7 @@ def _revise(folder: Path, receipt: Receipt, classified: pa.Table, duplicates: di
         reasons=receipt.reasons | {Reason.DUPLICATE_ID.value: len(duplicates)},
         route_reasons=count_values(kept["route_reason"]),
         labels=count_values(accepted["label"]),
+        drift=count_classified(kept, plan.bundle_of(receipt.document_type).spread),
         examples=first_examples(revised[REJECTIONS]),
     )
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.certificate import Certificate
+from models.drift import Reference
 from schemas.errors import DocyardError, error_named, is_explained, system_error
 from schemas.run_config import RunConfig
 from warehouse.files import write_durably
@@ -27,11 +29,15 @@ class BundleChoice:
         folder: absolute path, the same on every worker.
         reference: name@digest as it stands in the `bundle` column.
         digest: a worker that finds another one in the folder ends the run.
+        certificate: its proof; None where it has none.
+        spread: of the certifying rows; None where the certificate does not hold it.
     """
 
     folder: str
     reference: str
     digest: str
+    certificate: Certificate | None = None
+    spread: Reference | None = None
 
     @property
     def name(self) -> str:
@@ -47,6 +53,7 @@ class RunPlan:
         warehouse_root: absolute path, the same on every worker.
         bundles: one per `config.inputs`.
         n_shards: number of shards that must come back.
+        withheld: document types of which nothing is accepted, because the certificate is stale.
         demoted: one per `config.inputs`: the labels whose answers the register lets no run accept.
         register: the end of the register that the plan rests on.
     """
@@ -60,6 +67,7 @@ class RunPlan:
     demoted: tuple[frozenset[str], ...] = ()
     register: RegisterEnd = field(default_factory=RegisterEnd)
     versions: dict[str, str] = field(default_factory=dict)
+    withheld: tuple[str, ...] = ()
 
     @property
     def warehouse(self) -> Warehouse:
@@ -88,6 +96,11 @@ class RunPlan:
     def document_types(self) -> tuple[str, ...]:
         """Every document type of the run, sorted."""
         return tuple(sorted({item.document_type for item in self.config.inputs}))
+
+    def bundle_of(self, document_type: str) -> BundleChoice:
+        """The bundle of a document type: inputs of one type have one bundle."""
+        types = [item.document_type for item in self.config.inputs]
+        return self.bundles[types.index(document_type)]
 
     @property
     def partitions(self) -> tuple[Partition, ...]:

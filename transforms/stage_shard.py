@@ -22,10 +22,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from models.drift import Reference, count_documents
 from schemas.codes import Route
 from schemas.errors import BalanceError
 from schemas.shards import Shard
-from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
+from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, ESCALATIONS, REJECTIONS, Table
 from transforms.run_plan import RunPlan
 from warehouse.files import write_durably
 from warehouse.layout import Partition
@@ -70,6 +71,7 @@ class Receipt:
         metadata_fields: those of the configured ones that at least one of its classified documents has.
         route_reasons: classifications by route reason.
         labels: accepted classifications by label.
+        drift: classifications by cell of each distribution of the certifying rows.
         tokens: length of the classified texts for the model; equal texts count each, though they are answered once.
         text_bytes: UTF-8 bytes of these texts.
         seconds: worker time by step.
@@ -88,6 +90,7 @@ class Receipt:
     reasons: dict[str, int] = field(default_factory=dict)
     route_reasons: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
+    drift: dict[str, dict[str, int]] = field(default_factory=dict)
     tokens: int = 0
     text_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -143,7 +146,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
     partition = Partition(plan.config.run_date, item.document_type)
     files = tuple(
         write_table(plan.staged_files, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
-        for kind in PUBLISHED_TABLES
+        for kind in DOCUMENT_TABLES
         if len(outcomes[kind.name])
     )
     accepted = classified.filter(pc.equal(classified["route"], Route.ACCEPTED.value))
@@ -161,6 +164,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         reasons=count_values(rejected["reason_code"]),
         route_reasons=count_values(classified["route_reason"]),
         labels=count_values(accepted["label"]),
+        drift=count_classified(classified, plan.bundles[shard.input_index].spread),
         tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
         text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
         seconds=shard.seconds | {"stage": time.perf_counter() - started},
@@ -188,6 +192,7 @@ def split_outcomes(table: pa.Table, document_type: str, bundle: str) -> dict[str
     """
     table = table.append_column("document_type", pa.repeat(document_type, len(table)))
     table = table.append_column("bundle", pa.repeat(bundle, len(table)))
+    table = table.append_column("n_characters", pc.utf8_length(table["text"]))
     rejected = pc.is_valid(table["reason_code"])
     escalated = pc.equal(table["route"], Route.ESCALATED.value)
     doors = {CLASSIFICATIONS: pc.invert(rejected), ESCALATIONS: escalated, REJECTIONS: rejected}
@@ -228,6 +233,15 @@ def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:
 def count_values(column: pa.ChunkedArray) -> dict[str, int]:
     """The number of times that each value occurs."""
     return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+
+
+def count_classified(classified: pa.Table, spread: Reference | None) -> dict[str, dict[str, int]]:
+    """Counts a part's classifications into the cells of the certifying rows; nothing without these."""
+    if spread is None or not len(classified):
+        return {}
+    names = ("confidence", "familiarity", "n_tokens", "n_characters")
+    columns = {name: classified[name].to_numpy() for name in names}
+    return count_documents(spread, count_values(classified["label"]), **columns)
 
 
 def first_examples(rejections: pa.Table) -> dict[str, RejectedExample]:

@@ -4,6 +4,7 @@
   classifications/run_date=D/document_type=T/part-….parquet, _SUCCESS
   escalations/…        likewise
   rejections/…         likewise
+  drift/…              likewise
   runs/<run_id>/       manifest.json, quality.json
   bundles/<name>@<digest>/   promoted bundles
   register.jsonl       who decided what the runs answer with (`warehouse.register`)

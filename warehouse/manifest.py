@@ -67,6 +67,9 @@ class Manifest:
     """Versions of Python, Docyard and the packages that decide the result."""
     counts: dict[str, Any] = field(default_factory=dict)
     """Documents by outcome."""
+    drift: dict[str, Any] = field(default_factory=dict)
+    """For each document type whose bundle has a certificate: `stale`, its `reasons`, and `figures` with `value`,
+    `limit` and `drifted`."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Worker seconds by step (`read`, `validate`, `split`, `classify`, `route`, `stage`), `commit`, and `wall` from
     start to end."""

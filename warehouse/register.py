@@ -35,6 +35,15 @@ WAIT_SECONDS = 30.0
 MAX_WORDS = 2_000
 """Characters of a name or a reason."""
 
+# What follows from an entry rests on these details of it.
+_DETAILS: dict[RegisterAction, dict[str, type]] = {
+    RegisterAction.PROMOTE: {"bundle": str, "digest": str, "approvals": int},
+    RegisterAction.APPROVE: {"entry": int},
+    RegisterAction.ROLLBACK: {"entry": int},
+    RegisterAction.DEMOTE: {"label": str},
+    RegisterAction.CONFIRM: {"label": str},
+    RegisterAction.REVOKE: {"label": str},
+}
 _KEYS = ("number", "at", "action", "subject", "by", "reason", "details", "previous")
 
 
@@ -101,12 +110,15 @@ class OpenRegister:
         """Appends an entry; it is on the disk when this returns.
 
         Raises:
-            ConfigError: an empty or overlong name, subject or reason, or details that are no JSON.
+            ConfigError: an empty or overlong name, subject or reason, or details that are no JSON or lack what their
+                action needs.
             StorageError: the file cannot be written.
         """
-        _check_words("subject", subject)
-        _check_words("by", by)
-        _check_words("reason", reason)
+        details = _as_json(details or {})
+        try:
+            _check(RegisterAction(action), {"subject": subject, "by": by, "reason": reason}, details)
+        except ValueError as error:
+            raise ConfigError(f"an entry of the register: {error}") from None
         entry = Entry(
             number=len(self.entries) + 1,
             at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -114,7 +126,7 @@ class OpenRegister:
             subject=subject,
             by=by,
             reason=reason,
-            details=_as_json(details or {}),
+            details=details,
             previous=register_end(self.entries).sha256,
         )
         entry = Entry(**{**vars(entry), "sha256": _entry_hash(entry.values())})
@@ -326,6 +338,11 @@ def _entry(line: bytes, number: int, previous: str) -> Entry:
         raise ValueError("it does not have the hash it names")
     if values["number"] != number or values["previous"] != previous:
         raise ValueError("it does not follow the line before")
+    _check(
+        RegisterAction(values["action"]),
+        {key: values[key] for key in ("subject", "by", "reason", "at")},
+        values["details"],
+    )
     return Entry(**{**values, "action": RegisterAction(values["action"])})
 
 
@@ -334,9 +351,18 @@ def _entry_hash(values: Mapping[str, Any]) -> str:
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _check_words(name: str, words: str) -> None:
-    if not words.strip() or len(words) > MAX_WORDS or not words.isprintable():
-        raise ConfigError(f"{name}: expected 1 to {MAX_WORDS:,} printable characters on one line")
+def _check(action: RegisterAction, texts: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+    """Refuses what no reader could rely on, or show.
+
+    Raises:
+        ValueError: a text is empty, too long or not printable, or a detail is missing or of another kind.
+    """
+    for name, text in texts.items():
+        if not isinstance(text, str) or not text.strip() or len(text) > MAX_WORDS or not text.isprintable():
+            raise ValueError(f"{name}: expected 1 to {MAX_WORDS:,} printable characters on one line")
+    for name, kind in _DETAILS.get(action, {}).items():
+        if type(details.get(name)) is not kind:
+            raise ValueError(f"details of {action.value}: expected {name}, of type {kind.__name__}")
 
 
 def _as_json(details: Mapping[str, Any]) -> dict[str, Any]:

@@ -71,6 +71,7 @@ ROUTE_WORDS: dict[str, str] = {
     RouteReason.TOO_LONG: "The text is too long for the model to be trusted",
     RouteReason.TRUNCATED: "The model could not read all of it",
     RouteReason.DEMOTED: "Its label is no longer trusted",
+    RouteReason.STALE: "The documents of its run are unlike those the model was certified on",
 }
 AUDIT_WORDS: dict[str, str] = {
     AuditStatus.NO_TARGET: "nothing certified",

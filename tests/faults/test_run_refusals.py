@@ -293,7 +293,7 @@ def test_a_failure_in_the_middle_of_publishing_is_completed_and_no_failure(
     monkeypatch.setattr(publication, "replace_folder", fails_once)
     changed = write_jsonl(tmp_path / "changed.jsonl", documents(10, "changed"))
     manifest = classify(config_of(changed, tiny_bundle_unchanged, warehouse), ())
-    assert [published_by(warehouse / kind.name / PARTITION.path) for kind in PUBLISHED_TABLES] == [manifest.run_id] * 3
+    assert [published_by(warehouse / kind.name / PARTITION.path) for kind in PUBLISHED_TABLES] == [manifest.run_id] * 4
     assert docyard("verify", manifest.run_id, "--warehouse", warehouse).exit_code == 0
 
 

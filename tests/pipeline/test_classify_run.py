@@ -18,7 +18,7 @@ from data_quality.contracts import check_contracts
 from pipelines.classify import classify
 from pipelines.runs import list_runs, verify_run
 from schemas.run_config import ClassificationConfig, InputConfig, QualityConfig, ReadingConfig, RunConfig
-from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
+from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
 from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import (
     RUN_DATE,
@@ -136,7 +136,7 @@ def test_published_files_have_the_declared_schema_and_describe_every_field(wareh
         assert schema.metadata[b"docyard.table"].decode() == kind.name
 
 
-@pytest.mark.parametrize("kind", PUBLISHED_TABLES, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", DOCUMENT_TABLES, ids=lambda kind: kind.name)
 def test_pandas_reads_a_table_a_date_or_a_partition_without_options(warehouse: Path, kind: Table) -> None:
     table = warehouse / kind.name
     names = [column.name for column in kind.columns]

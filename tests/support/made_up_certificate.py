@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,13 @@ from models.policy import parse_policy
 MAX_ERROR, ROWS = 0.02, 1000
 
 
-def made_up_certificate(folder: Path, document_type: str = "ticket") -> None:
+def made_up_certificate(
+    folder: Path,
+    document_type: str = "ticket",
+    *,
+    reference: Mapping[str, Any] | None = None,
+    last_date: str | None = None,
+) -> None:
     """Writes certificate.json over the files that lie in `folder`; without a readable policy it writes none."""
     if any(not (folder / name).is_file() for name in ("labels.json", "policy.toml")):
         return
@@ -36,7 +43,7 @@ def made_up_certificate(folder: Path, document_type: str = "ticket") -> None:
         method="made up for tests",
         positive_label="",
         data_sha256="0" * 64,
-        valid_for=ValidFor(document_type, ("made_up",), None, None),
+        valid_for=ValidFor(document_type, ("made_up",), last_date, last_date),
         thresholds=tuple(
             CertifiedThreshold("encoder", f"part {number}", value, 500, 0, exact_upper_bound(0, 500, tail), tail, 149)
             for number, value in enumerate(thresholds)
@@ -48,6 +55,7 @@ def made_up_certificate(folder: Path, document_type: str = "ticket") -> None:
         curve=((0.5, 0.0), (1.0, 0.02)),
         files={name: files[name] for name in sorted(files) if name in PINNED},
         created="2026-11-22",
+        reference=dict(reference or {}),
     )
     (folder / FILE_NAME).write_bytes(certificate.to_bytes())
 

@@ -46,7 +46,7 @@ def _decide(
 
 
 def _promote(warehouse: Warehouse, bundle: str, approvals: int = 1, by: str = "ada") -> Entry:
-    return _decide(warehouse, RegisterAction.PROMOTE, by=by, bundle=bundle, approvals=approvals)
+    return _decide(warehouse, RegisterAction.PROMOTE, by=by, bundle=bundle, digest=bundle * 64, approvals=approvals)
 
 
 def _standing(warehouse: Warehouse) -> str | None:
@@ -168,3 +168,16 @@ def test_a_later_promotion_ends_one_that_is_pending(warehouse: Warehouse) -> Non
     _decide(warehouse, RegisterAction.APPROVE, by="bob", entry=proposed.number)
     assert promotions(read_register(warehouse), "ticket").pending is None
     assert _standing(warehouse) == "b"
+
+
+def test_an_entry_without_the_details_that_its_action_needs_is_never_written(warehouse: Warehouse) -> None:
+    for action, details in (
+        (RegisterAction.DEMOTE, {}),
+        (RegisterAction.DEMOTE, {"label": 7}),
+        (RegisterAction.PROMOTE, {"bundle": "a", "digest": "d", "approvals": "2"}),
+        (RegisterAction.ROLLBACK, {"entry": True}),
+        (RegisterAction.ADOPT, {"share": float("nan")}),
+    ):
+        with pytest.raises(ConfigError, match="details"):
+            _decide(warehouse, action, **details)
+    assert read_register(warehouse) == ()
