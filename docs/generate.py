@@ -27,7 +27,7 @@ from models import bundle_manifest
 from models.drift import MEASURES
 from models.training import config as training
 from pipelines.cli import main as docyard
-from schemas import codes, drain_config, governance, review_config, run_config
+from schemas import codes, drain_config, examples_config, governance, review_config, run_config
 from schemas.configuration import Within
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.tables import data_dictionary
@@ -52,6 +52,7 @@ KEYS = {
     "keys-masking": drain_config.MaskingConfig,
     "keys-priorities": drain_config.PriorityConfig,
     "keys-audits": drain_config.AuditsConfig,
+    "keys-examples": examples_config.ExamplesConfig,
     "keys-review": review_config.ReviewConfig,
     "keys-server": review_config.ServerConfig,
     "keys-sessions": review_config.SessionConfig,
