@@ -36,7 +36,7 @@ def versions(tiny_bundle_unchanged: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def _promote(bundle: Path, warehouse: Path, *more: object, by: str = "ada") -> Any:
-    where = ("--warehouse", warehouse, "--by", by, "--reason", "better", "--uncertified")
+    where = ("--warehouse", warehouse, "--by", by, "--reason", "better")
     return docyard("promote", bundle, *where, *more)
 
 
@@ -123,9 +123,10 @@ def test_rules_that_cannot_be_read_stop_a_promotion(versions: tuple[Path, Path],
 
 
 def test_an_uncertified_bundle_is_promoted_only_where_that_is_said(
-    versions: tuple[Path, Path], tiny_bundle_unchanged: Path, warehouse: Path
+    tiny_bundle_unchanged: Path, warehouse: Path, tmp_path: Path
 ) -> None:
-    arguments = ("promote", versions[0], "--warehouse", warehouse, "--by", "ada", "--reason", "better")
+    bundle = tiny_version(tiny_bundle_unchanged, tmp_path / "unproven", certified=False)
+    arguments = ("promote", bundle, "--warehouse", warehouse, "--by", "ada", "--reason", "better")
     check_refused(docyard(*arguments), 4, "certify", "--uncertified")
     assert _register(warehouse)["entries"] == []
     assert docyard(*arguments, "--uncertified").exit_code == 0
@@ -159,13 +160,13 @@ def test_a_promotion_that_is_killed_at_any_step_is_completed_by_the_same_command
     for step in range(1, 200):
         warehouse = tmp_path / f"warehouse{step}"
         with dying_at(step) as death:
-            promote(versions[0], str(warehouse), "ada", "better", uncertified=True)
+            promote(versions[0], str(warehouse), "ada", "better")
         if not death.died:
             break
         if warehouse.is_dir():
             state = register_state(str(warehouse))
             assert state["standing"] in ({}, {"ticket": {"bundle": reference, "entry": 1}})
-        promote(versions[0], str(warehouse), "ada", "better", uncertified=True)
+        promote(versions[0], str(warehouse), "ada", "better")
         assert [entry["number"] for entry in register_state(str(warehouse))["entries"]] == [1]
         assert [path.name for path in (warehouse / "bundles").iterdir()] == [reference]
         assert load_bundle(warehouse / "bundles" / reference).reference == reference
