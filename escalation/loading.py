@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import sqlalchemy as sa
@@ -24,8 +25,7 @@ from escalation.tables import items, loads
 from schemas.codes import EventAction, ItemCode, ItemOrigin, ItemState
 from schemas.drain_config import DrainConfig, PriorityConfig
 from schemas.errors import InputError, VerificationError
-from schemas.tables import ESCALATIONS
-from warehouse.day_tables import published_days
+from schemas.tables import ESCALATIONS, Table
 from warehouse.layout import Partition, Warehouse
 from warehouse.manifest import RunStatus, read_manifest
 from warehouse.publication import published_by
@@ -56,7 +56,16 @@ class Load:
 
 def escalation_partitions(warehouse: Warehouse) -> list[Partition]:
     """Every published partition of the escalations, by date and type."""
-    return [Partition(*place) for place in published_days(warehouse, ESCALATIONS)]
+    return published_partitions(warehouse, ESCALATIONS)
+
+
+def published_partitions(warehouse: Warehouse, table: Table) -> list[Partition]:
+    """Every published partition of a run's table, by date and type."""
+    found = []
+    for folder in (warehouse.root / table.name).glob("run_date=*/document_type=*"):
+        run_date, document_type = (part.split("=", 1)[1] for part in folder.parts[-2:])
+        found.append(Partition(unquote(run_date), unquote(document_type)))
+    return sorted(found)
 
 
 def load_escalations(engine: sa.Engine, warehouse: Warehouse, config: DrainConfig) -> tuple[Load, ...]:

@@ -20,13 +20,12 @@ import sqlalchemy as sa
 from escalation.audits.demotions import find_demotions, last_revocations
 from escalation.clock import SECOND, utc_day
 from escalation.database import reading
+from escalation.outcomes.publishing import Partition, Publication, publish_table
 from escalation.tables import audit_draws, audit_items, items
 from models.evaluation.sequences import anytime_lower_bound, anytime_upper_bound
 from schemas.codes import AuditStatus, ItemState
 from schemas.tables import AUDITS
-from warehouse.day_tables import replace_days
 from warehouse.layout import Warehouse
-from warehouse.locks import commit_lock
 from warehouse.register import Entry
 
 
@@ -137,17 +136,18 @@ def wrong_audits(connection: sa.Connection, bundle: str, document_type: str, lab
     return connection.execute(wrong).mappings().all()
 
 
-def publish_audits(engine: sa.Engine, warehouse: Warehouse, entries: Sequence[Entry], now: int) -> int:
-    """Publishes the bounds as the day's partitions of the table `audits`; returns how many partitions changed."""
-    with commit_lock(warehouse):
+def publish_audits(engine: sa.Engine, warehouse: Warehouse, entries: Sequence[Entry], now: int) -> Publication:
+    """Publishes the bounds as the day's partitions of the table `audits`; those of earlier days stay as they are."""
+
+    def read() -> dict[Partition, pa.Table]:
         with reading(engine) as connection:
             found = audited_errors(connection, entries)
-        wanted = {
-            (utc_day(now), kind): pa.Table.from_pylist([_row(each) for each in found if each.document_type == kind])
-            for kind in sorted({each.document_type for each in found})
-        }
-        schema = AUDITS.schema()
-        return replace_days(warehouse, AUDITS, {place: table.cast(schema) for place, table in wanted.items()})
+        rows: dict[Partition, list[dict[str, Any]]] = defaultdict(list)
+        for error in found:
+            rows[utc_day(now), error.document_type].append(_row(error))
+        return {place: pa.Table.from_pylist(of_type, AUDITS.schema()) for place, of_type in rows.items()}
+
+    return publish_table(warehouse, AUDITS, read, keep_others=True)
 
 
 def _row(error: AuditedError) -> dict[str, Any]:

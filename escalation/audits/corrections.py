@@ -17,12 +17,11 @@ from escalation.audits.demotions import Demotion
 from escalation.audits.sampling import accepted_rows, key_of, known_items
 from escalation.events import Event, append_event
 from escalation.items import insert_items
-from escalation.loading import item_row
+from escalation.loading import item_row, published_partitions
 from escalation.tables import items
 from schemas.codes import EventAction, ItemOrigin, RouteReason
 from schemas.drain_config import PriorityConfig
 from schemas.tables import CLASSIFICATIONS
-from warehouse.day_tables import published_days
 from warehouse.layout import Partition, Warehouse
 
 _CHUNK = 500
@@ -48,9 +47,8 @@ class Touched:
 def touched_answers(warehouse: Warehouse, demotion: Demotion) -> Iterator[Touched]:
     """The published answers that were accepted with the demoted label by the bundle that was audited, by partition."""
     conditions = [("label", "=", demotion.label), ("bundle", "=", demotion.bundle)]
-    for run_date, document_type in published_days(warehouse, CLASSIFICATIONS):
-        if document_type == demotion.document_type:
-            partition = Partition(run_date, document_type)
+    for partition in published_partitions(warehouse, CLASSIFICATIONS):
+        if partition.document_type == demotion.document_type:
             run_id, rows = accepted_rows(warehouse, partition, None, conditions)
             if len(rows):
                 yield Touched(partition, run_id, tuple(rows.to_pylist()))

@@ -20,13 +20,12 @@ import sqlalchemy as sa
 
 from escalation.events import Event, append_event
 from escalation.items import insert_items, item_key
-from escalation.loading import item_row, priority_of
+from escalation.loading import item_row, priority_of, published_partitions
 from escalation.tables import audit_draws, audit_items, items
 from schemas.codes import EventAction, ItemCode, ItemOrigin, Route
 from schemas.drain_config import AuditsConfig, PriorityConfig
 from schemas.errors import InputError
 from schemas.tables import CLASSIFICATIONS
-from warehouse.day_tables import published_days
 from warehouse.layout import Partition, Warehouse
 from warehouse.publication import published_by
 
@@ -82,7 +81,7 @@ def due_partitions(connection: sa.Connection, warehouse: Warehouse) -> list[Part
     first_dates: dict[str, str] = {}
     for row in drawn:
         first_dates[row.document_type] = min(row.run_date, first_dates.get(row.document_type, row.run_date))
-    every = [Partition(*place) for place in published_days(warehouse, CLASSIFICATIONS)]
+    every = published_partitions(warehouse, CLASSIFICATIONS)
     newest = {partition.document_type: partition.run_date for partition in every}  # sorted by date
     due = []
     for partition in every:

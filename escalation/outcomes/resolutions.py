@@ -1,14 +1,11 @@
-"""Publishes settled items as `resolutions/resolved_date=…/document_type=…/`, and the views of decisions over them.
-
-Partitions are published whole, and as the same bytes again.
-"""
+"""Publishes settled items as `resolutions/resolved_date=…/document_type=…/`, and the views of decisions over them."""
 
 from __future__ import annotations
 
+import bisect
 import datetime
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -17,18 +14,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from escalation.clock import utc_day
+from escalation.categories.taxonomy import adoption_times
+from escalation.clock import utc_day, utc_time
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
+from escalation.outcomes.publishing import Partition, Publication, publish_table, published_files
 from escalation.people.rules import OPERATOR, person_key
 from escalation.tables import calls, items, judgements, reopenings, reused_decisions, reviews
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
-from warehouse.day_tables import DayPartition, day_file, published_days, replace_days
 from warehouse.files import write_durably
 from warehouse.layout import Warehouse
-from warehouse.locks import commit_lock
 
 VIEWS = ("decisions_history", "decisions")
 _NANOS = 1e9
@@ -39,15 +36,6 @@ _COPIED = (
 )
 
 
-@dataclass(frozen=True)
-class Publication:
-    """Counts of a publication: rows of all partitions together, and the partitions that were not yet as they are."""
-
-    rows: int
-    partitions: int
-    replaced: int
-
-
 def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Publication:
     """Brings the table in line with the queue: all that is settled at this moment, each partition whole or not at all.
 
@@ -56,22 +44,22 @@ def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Pu
         LockedError: a run has been publishing for over a minute.
         StorageError: a partition cannot be replaced where it lies; nothing was changed.
     """
-    with commit_lock(warehouse):
+
+    def read() -> dict[Partition, pa.Table]:
         with reading(engine) as connection:
             partitions = resolution_tables(connection)
             _check_known(connection, warehouse, partitions)
-        empty = RESOLUTIONS.schema().empty_table()
-        wanted: dict[DayPartition, pa.Table] = dict.fromkeys(published_days(warehouse, RESOLUTIONS), empty) | partitions
-        changed = replace_days(warehouse, RESOLUTIONS, wanted)
-    published = Publication(sum(map(len, partitions.values())), len(wanted), changed)
-    if changed:
+        return partitions
+
+    published = publish_table(warehouse, RESOLUTIONS, read)
+    if published.replaced:
         with transaction(engine) as connection:
-            details = {"rows": published.rows, "replaced": changed}
+            details = {"rows": published.rows, "replaced": published.replaced}
             append_event(connection, Event(OPERATOR, ReviewAction.RESOLUTIONS_PUBLISHED, None, details), now)
     return published
 
 
-def resolution_tables(connection: sa.Connection) -> dict[DayPartition, pa.Table]:
+def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
     """The settled items, by day and document type, in the published schema."""
     settled = (
         sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version, reviews.c.cycle)
@@ -83,15 +71,17 @@ def resolution_tables(connection: sa.Connection) -> dict[DayPartition, pa.Table]
     judged = _reasons(connection)
     reused = _reused(connection)
     costs = _costs(connection)
+    adopted_at = adoption_times(connection)
     # A day's last word on an item is the day's decision: the earlier ones come first and are replaced.
-    rows: dict[DayPartition, dict[str, dict[str, Any]]] = defaultdict(dict)
+    rows: dict[Partition, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in (*_superseded(connection), *connection.execute(settled).mappings()):
         place = (row["item_key"], row["cycle"])
         earlier = reused.get(place) if row["code"] != ItemCode.LLM_VOTE.value else None
         source = place if earlier is None else (earlier["rests_on"], earlier["rests_on_cycle"])
         reasons = judged.get(source, []) if row["code"] != ItemCode.LLM_VOTE.value else []
         of_day = rows[utc_day(row["settled_at"]), row["document_type"]]
-        of_day[row["item_key"]] = _row(row, reasons, earlier, costs.get(row["item_key"]))
+        version = bisect.bisect_right(adopted_at.get(row["document_type"], ()), row["settled_at"])
+        of_day[row["item_key"]] = _row(row, reasons, earlier, costs.get(row["item_key"]), version)
     schema = RESOLUTIONS.schema()
     return {
         place: pa.Table.from_pylist([of_day[key] for key in sorted(of_day)], schema) for place, of_day in rows.items()
@@ -135,7 +125,11 @@ def _superseded(connection: sa.Connection) -> list[dict[str, Any]]:
 
 
 def _row(
-    row: Mapping[Any, Any], reasons: Sequence[str], earlier: sa.RowMapping | None, cost_nanos: int | None
+    row: Mapping[Any, Any],
+    reasons: Sequence[str],
+    earlier: sa.RowMapping | None,
+    cost_nanos: int | None,
+    taxonomy_version: int,
 ) -> dict[str, Any]:
     by_person = row["code"] != ItemCode.LLM_VOTE.value
     return {
@@ -144,9 +138,9 @@ def _row(
         "label": row["settled_label"],
         "resolved_by": "person" if by_person else "llm",
         "resolver": row["settled_by"].removeprefix("person:"),
-        "resolved_at": _time(row["settled_at"]),
+        "resolved_at": utc_time(row["settled_at"]),
         "rests_on": None if earlier is None else earlier["rests_on"],
-        "decided_at": _time(row["settled_at"] if earlier is None else earlier["decided_at"]),
+        "decided_at": utc_time(row["settled_at"] if earlier is None else earlier["decided_at"]),
         "reason": reasons[-1] if reasons else None,
         "judgements": len(reasons),
         "overrides": row["settled_label"] != row["label"],
@@ -155,11 +149,8 @@ def _row(
         "llm_backend": row["backend"],
         "llm_label": row["answer"],
         "cost": None if cost_nanos is None else cost_nanos / _NANOS,
+        "taxonomy_version": taxonomy_version,
     }
-
-
-def _time(micros: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=micros)
 
 
 def _reused(connection: sa.Connection) -> dict[tuple[str, int], sa.RowMapping]:
@@ -184,11 +175,10 @@ def _costs(connection: sa.Connection) -> dict[str, int]:
     return {key: int(nanos) for key, nanos in connection.execute(summed.group_by(calls.c.item_key))}
 
 
-def _check_known(connection: sa.Connection, warehouse: Warehouse, partitions: dict[DayPartition, pa.Table]) -> None:
+def _check_known(connection: sa.Connection, warehouse: Warehouse, partitions: dict[Partition, pa.Table]) -> None:
     """Rows of another queue would vanish with the partitions that are replaced."""
     wanted = {key for table in partitions.values() for key in table["item_key"].to_pylist()}
-    for place in published_days(warehouse, RESOLUTIONS):
-        path = day_file(warehouse, RESOLUTIONS, place)
+    for path in published_files(warehouse, RESOLUTIONS):
         keys = set(pq.read_table(path, columns=["item_key"], partitioning=None)["item_key"].to_pylist()) - wanted
         known: set[str] = set()
         for start in range(0, len(keys), _CHUNK):

@@ -72,6 +72,7 @@ def make_app(app: App) -> ASGIApp:
     shown = {
         "/": pages.list_page,
         "/items/{key}": pages.item_page,
+        "/items/{key}/why": pages.why_page,
         "/find": pages.find_page,
         "/audits": audit_pages.audits_page,
         "/audits/{number}": audit_pages.demotion_page,

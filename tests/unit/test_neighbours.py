@@ -75,6 +75,14 @@ def test_a_text_without_an_embedding_has_no_neighbours_and_is_none() -> None:
     assert quantized(broken).tolist() == [[0, 0], [0, 0], [64, -127]]
 
 
+def test_an_index_that_begins_with_another_is_the_same_as_one_made_anew(classifier: Classifier) -> None:
+    known = ExampleIndex(classifier, EXAMPLES[:4])
+    grown, fresh = ExampleIndex(classifier, EXAMPLES[2:], known), ExampleIndex(classifier, EXAMPLES[2:])
+    assert grown.examples == fresh.examples
+    assert grown.nearest("a parcel", 9) == fresh.nearest("a parcel", 9)
+    assert ExampleIndex(classifier, [], grown).nearest("a parcel", 9) == []
+
+
 def test_no_examples_are_no_neighbours(classifier: Classifier) -> None:
     assert ExampleIndex(classifier, []).nearest("refund", 3) == []
     assert ExampleIndex(classifier, EXAMPLES).nearest("refund", 0) == []
