@@ -9,6 +9,7 @@ import click
 
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
+from benchmarks.validity import validity
 from schemas.errors import DocyardError
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness):
+for command in (speed, robustness, validity):
     main.add_command(command)
 
 if __name__ == "__main__":
