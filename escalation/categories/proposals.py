@@ -36,6 +36,7 @@ from escalation.tables import categories, category_members, items, judgements, r
 from schemas.codes import (
     CategoryStatus,
     ItemCode,
+    ItemOrigin,
     ItemState,
     JudgementKind,
     JudgementReason,
@@ -155,6 +156,8 @@ def find_fitless(
     if none_label:
         settled_as_none |= items.c.settled_label == none_label
     which = (is_open if include_uncertain else is_open & unfit_open) | (was_decided & settled_as_none)
+    # An audit is judged blind, and to reopen one would change what it has shown.
+    which &= items.c.origin != ItemOrigin.AUDIT.value
     return _texts(connection, document_type, which)
 
 
