@@ -10,6 +10,7 @@ import click
 from benchmarks.confidence import confidence
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
+from benchmarks.validity import validity
 from schemas.errors import DocyardError
 
 
@@ -31,7 +32,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (confidence, speed, robustness):
+for command in (confidence, robustness, speed, validity):
     main.add_command(command)
 
 if __name__ == "__main__":
