@@ -24,10 +24,12 @@ import click
 from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from models import bundle_manifest
+from models.certificate import Certificate
+from models.deferral import SIGNALS
 from models.drift import MEASURES
 from models.training import config as training
 from pipelines.cli import main as docyard
-from schemas import codes, drain_config, governance, review_config, run_config
+from schemas import codes, drain_config, examples_config, governance, review_config, run_config
 from schemas.configuration import Within
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
 from schemas.tables import data_dictionary
@@ -51,6 +53,7 @@ KEYS = {
     "keys-budget-prices": drain_config.PriceConfig,
     "keys-masking": drain_config.MaskingConfig,
     "keys-priorities": drain_config.PriorityConfig,
+    "keys-examples": examples_config.ExamplesConfig,
     "keys-review": review_config.ReviewConfig,
     "keys-server": review_config.ServerConfig,
     "keys-sessions": review_config.SessionConfig,
@@ -246,6 +249,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "bundle-files": lambda: table(
         ("file", "content"), ((f"`{name}`", text) for name, text in bundle_manifest.BUNDLE_FILES.items())
     ),
+    "certificate": lambda: table(
+        ("key", "meaning"), ((f"`{key}`", text) for key, text in _descriptions(Certificate).items())
+    ),
+    "signals": lambda: table(("signal", "meaning"), ((f"`{name}`", meaning) for name, meaning in SIGNALS.items())),
     "run-manifest": lambda: table(("key", "meaning"), ((f"`{k}`", v) for k, v in _descriptions(Manifest).items())),
 }
 WHOLE = {"docs/commands.md": commands, "docs/data-dictionary.md": data_dictionary}

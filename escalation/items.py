@@ -37,6 +37,8 @@ class Item:
     """The fields of an item that a worker needs."""
 
     item_key: str
+    document_type: str
+    document: str  # that it is, or is a paragraph of
     text: str | None  # None once the document was erased
     content_hash: str
     attempts: int  # calls that gave no valid answer, but for those that asked to wait or were not reached
@@ -46,7 +48,8 @@ class Item:
 
     @classmethod
     def from_row(cls, row: Mapping[Any, Any]) -> Item:
-        copied = {name: row[name] for name in ("item_key", "text", "content_hash", "attempts", "refusals")}
+        names = ("item_key", "document_type", "text", "content_hash", "attempts", "refusals")
+        copied = {name: row[name] for name in names} | {"document": row["parent_id"] or row["document_id"]}
         candidates = tuple((label, confidence) for label, confidence in json.loads(row["candidates"]))
         return cls(**copied, candidates=candidates, token=row["lease_token"] or "")
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import sqlalchemy as sa
 
 from escalation.categories.deciding import taxonomy_report
 from escalation.clock import now_micros
+from escalation.examples import open_examples
 from escalation.items import Item
 from escalation.llm.backends import backend_name
 from escalation.llm.budget import NANOS, Cap, Price, spent
+from escalation.llm.hints import find_hints
 from escalation.llm.work import item_prompt
 from escalation.loading import load_within
 from escalation.masking.masker import Masker, UnmaskableError
@@ -86,13 +89,16 @@ def estimate(connection: sa.Connection, config: DrainConfig) -> dict[str, Any]:
         `high` takes each byte for a token, which is what the cap counts.
     """
     masker = Masker(config.masking)
+    opened = open_examples(config.examples) if config.llm.examples else {}
+    hints_of = functools.cache(lambda kind: find_hints(connection, kind, opened, config.llm.examples))
     asked = not_asked = body_bytes = output_tokens = 0
     pending = sa.select(items).where(items.c.state == ItemState.PENDING.value)
     with connection.execute(pending.execution_options(yield_per=500)) as rows:
         for row in rows.mappings():
             item = Item.from_row(row)
             try:
-                prompt = item_prompt(config, masker, item) if item.ineligible_reason() is None else None
+                hints = hints_of(item.document_type)
+                prompt = item_prompt(config, masker, item, hints) if item.ineligible_reason() is None else None
             except UnmaskableError:
                 prompt = None
             if prompt is None:

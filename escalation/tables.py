@@ -133,6 +133,7 @@ egress = Table(
     Column("body_bytes", Integer, nullable=False),
     Column("masking", Text, nullable=False),
     Column("masked_counts", Text, nullable=False),  # {kind: how many}
+    Column("examples", Text, nullable=False),  # [hash of the text, …] of the labelled examples in it
     info={"row": "a request that left the machine"},
 )
 

@@ -262,7 +262,7 @@ def _thinned(counts: Sequence[int], effect: float) -> _Cells:
     sums = np.cumsum(counts)
     fewer = max(1, min(round(sums[-1] / effect), _MOST_ROWS))
     thinned = np.rint(sums * (fewer / sums[-1])).astype(np.int64)
-    return np.diff(thinned, prepend=np.int64(0))[None]
+    return np.asarray(np.diff(thinned, prepend=np.int64(0)))[None]
 
 
 def _reshuffled(known: _Cells, seen: _Cells) -> tuple[_Cells, _Cells]:

@@ -55,18 +55,22 @@ class ExampleIndex:
     Args:
         classifier: makes the embeddings, of the examples and of the texts that are asked about.
         examples: any number, in any order.
+        known: an index of the same classifier, whose embeddings are used again.
     """
 
-    def __init__(self, classifier: Classifier, examples: Iterable[Example]) -> None:
-        self._classifier = classifier
+    def __init__(self, classifier: Classifier, examples: Iterable[Example], known: ExampleIndex | None = None) -> None:
+        self.classifier = classifier
         different: dict[str, Example] = {}
         for example in sorted(examples, key=lambda example: (example.text, example.label, example.document)):
             different.setdefault(example.content, example)
         rows = [different[content] for content in sorted(different)]
-        vectors = quantized(classifier.embeddings([example.text for example in rows]))
-        read = np.any(vectors != 0, axis=1)
-        self.examples = tuple(example for example, known in zip(rows, read, strict=True) if known)
-        self._vectors = vectors[read]
+        vectors = dict(zip(known.examples, known._vectors, strict=True)) if known else {}
+        new = [example for example in rows if example not in vectors]
+        embedded = quantized(classifier.embeddings([example.text for example in new]))
+        vectors |= {example: vector for example, vector in zip(new, embedded, strict=True) if vector.any()}
+        self.examples: tuple[Example, ...] = tuple(example for example in rows if example in vectors)
+        found = [vectors[example] for example in self.examples]
+        self._vectors: npt.NDArray[np.int8] = np.array(found, dtype=np.int8).reshape(len(found), embedded.shape[1])
 
     def nearest(self, text: str, most: int, *, document: str = "") -> list[Neighbour]:
         """At most so many examples, the nearest first, equals in the order of their contents' hashes.
@@ -78,7 +82,7 @@ class ExampleIndex:
             most: how many at most.
             document: the document that it is or comes from; "" where that is unknown.
         """
-        vector = quantized(self._classifier.embeddings([text]))[0]
+        vector = quantized(self.classifier.embeddings([text]))[0]
         if most < 1 or not vector.any():
             return []
         similarities = cosines(self._vectors, vector)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import arrays_to_bytes
 from schemas.errors import BundleError
 
 FILE_NAME = "training_rows.npz"
@@ -31,7 +31,7 @@ def unit_hash(value: str) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRows:
+class TrainedRows:
     """The rows of a training, by hash.
 
     Attributes:
@@ -44,7 +44,7 @@ class TrainingRows:
     by_id: bool
 
     @classmethod
-    def of(cls, texts: Iterable[str], ids: Iterable[str] | None = None) -> TrainingRows:
+    def of(cls, texts: Iterable[str], ids: Iterable[str] | None = None) -> TrainedRows:
         """The rows with these texts, and these ids where rows of one text are meant to repeat."""
         keys = map(same_text, texts) if ids is None else map(_with_id, ids, texts)
         return cls(np.unique(_hashes(keys)), ids is not None)
@@ -56,17 +56,11 @@ class TrainingRows:
 
     def to_bytes(self) -> bytes:
         """The content of the file; the same rows give the same bytes."""
-        buffer = io.BytesIO()
         steps = np.diff(self.hashes, prepend=np.uint64(0)).astype("<u8").view(np.uint8).reshape(-1, 8)[:, :_BYTES]
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, array in (("steps", np.asfortranarray(steps)), ("by_id", np.array(self.by_id))):
-                content = io.BytesIO()
-                np.save(content, array, allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
-        return buffer.getvalue()
+        return arrays_to_bytes({"steps": np.asfortranarray(steps), "by_id": np.array(self.by_id)})
 
 
-def parse_training_rows(content: bytes, where: str) -> TrainingRows:
+def parse_trained_rows(content: bytes, where: str) -> TrainedRows:
     """Reads the content of the file.
 
     Raises:
@@ -81,7 +75,7 @@ def parse_training_rows(content: bytes, where: str) -> TrainingRows:
         raise BundleError(f"{where}: not readable: {type(error).__name__}; build the bundle again") from None
     whole = np.zeros((len(steps), 8), dtype=np.uint8)
     whole[:, :_BYTES] = steps
-    return TrainingRows(np.cumsum(whole.view("<u8")[:, 0], dtype=np.uint64), by_id)
+    return TrainedRows(np.cumsum(whole.view("<u8")[:, 0], dtype=np.uint64), by_id)
 
 
 def _with_id(name: str, text: str) -> str:

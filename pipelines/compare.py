@@ -16,6 +16,8 @@ from models.bundle import ModelBundle, load_bundle
 from models.classifier import Classifier
 from models.evaluation.comparison import Answers, compare_answers, routed
 from models.labelled import Columns, read_evaluation_data
+from models.trained_rows import FILE_NAME as TRAINING_ROWS
+from models.trained_rows import parse_trained_rows
 from pipelines.promotion import load_standing
 from pipelines.runs import existing_warehouse
 from schemas.configuration import read_values
@@ -81,7 +83,12 @@ def labelled_rows(data: Path, columns: Columns, old: ModelBundle, new: ModelBund
     """
     found = [read_evaluation_data(data, _with_texts(columns, bundle)) for bundle in (old, new)]
     right = found[0].right_labels or tuple((label,) for label in found[0].labels)
-    facts = {"data_sha256": hashlib.sha256(data.read_bytes()).hexdigest()}
+    sha256 = hashlib.sha256(data.read_bytes()).hexdigest()
+    facts = {
+        "data_sha256": sha256,
+        "rows_trained_on": {"old": _trained_on(old, found[0].texts), "new": _trained_on(new, found[1].texts)},
+        "rows_certified_by": {"old": _certified_by(old, sha256), "new": _certified_by(new, sha256)},
+    }
     return Rows(data.name, found[0].texts, found[1].texts, right, facts)
 
 
@@ -91,6 +98,19 @@ def _with_texts(columns: Columns, bundle: ModelBundle) -> Columns:
     if bundle.reading.template:
         return dataclasses.replace(columns, template=parse_text_template(bundle.reading.template))
     return dataclasses.replace(columns, text="text")
+
+
+def _trained_on(bundle: ModelBundle, texts: Sequence[str]) -> int | None:
+    """Rows that trained the bundle; None where it does not know them, or not by their texts alone."""
+    if TRAINING_ROWS not in bundle.manifest.files:
+        return None
+    known = parse_trained_rows(bundle.read(TRAINING_ROWS), str(bundle.folder / TRAINING_ROWS))
+    return None if known.by_id else int(known.holds(texts, None).sum())
+
+
+def _certified_by(bundle: ModelBundle, sha256: str) -> bool:
+    """True where the bundle's policy was chosen and proven on the file with this hash."""
+    return bundle.certificate is not None and bundle.certificate.data_sha256 == sha256
 
 
 def run_rows(warehouse_folder: str, run_date: str, most: int, old: ModelBundle, new: ModelBundle) -> Rows:

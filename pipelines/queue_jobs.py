@@ -23,6 +23,7 @@ from escalation.categories import proposals
 from escalation.clock import iso_time, now_micros
 from escalation.database import database_error, default_url, open_database, reading, transaction
 from escalation.events import Event, append_event
+from escalation.examples import LabelledExamples, open_examples
 from escalation.llm import batches, qualification
 from escalation.llm.backends import backend_name, open_endpoint, with_embedded_defaults
 from escalation.llm.budget import NANOS, Cap, money, spent
@@ -156,7 +157,8 @@ def export_batch(engine: sa.Engine, config: DrainConfig, folder: Path, max_items
     config = with_embedded_defaults(config)
     load_escalations(engine, _warehouse(config), config)
     _log_masking(engine, config)
-    done = batches.export_batch(DrainContext.configured(engine, config, "batch"), folder, max_items)
+    context = DrainContext.configured(engine, config, "batch", examples=_examples(config))
+    done = batches.export_batch(context, folder, max_items)
     files = [str(path) for path in done.files]
     text = "nothing to export: no pending item may be asked about"
     if done.requests:
@@ -279,7 +281,11 @@ def _asking(engine: sa.Engine, config: DrainConfig, purpose: str) -> Iterator[Dr
     """The context of workers that ask the endpoint, which is open for as long as the block runs."""
     with open_endpoint(config) as endpoint:
         _log_masking(engine, config)
-        yield DrainContext.configured(engine, config, purpose, endpoint)
+        yield DrainContext.configured(engine, config, purpose, endpoint, _examples(config))
+
+
+def _examples(config: DrainConfig) -> dict[str, LabelledExamples]:
+    return open_examples(config.examples) if config.llm.examples else {}
 
 
 def _log_masking(engine: sa.Engine, config: DrainConfig) -> None:

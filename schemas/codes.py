@@ -274,7 +274,8 @@ class ItemCode(Code):
     NOT_COVERED = (
         "not_covered",
         ItemState.IN_REVIEW,
-        "It was escalated for another reason than a low confidence, which no qualification covers.",
+        "It was escalated for another reason than a low confidence, or the LLM chose an adopted category, which the "
+        "small model does not know; no qualification covers either.",
     )
     NONE_OF_THE_CANDIDATES = (
         "none_of_the_candidates",

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator
 
 from schemas.configuration import DatabaseUrl, FolderText, IsoDate, Within, load_values, validated
+from schemas.examples_config import ExamplesConfig
 
 EMBEDDED = "embedded"
 MASKED_KINDS = ("email", "phone", "iban", "card", "national_id")
@@ -132,6 +133,8 @@ class LlmConfig:
     """Longest time of a whole call."""
     max_text_chars: Annotated[int, Within("[1, 10000000]")] = 8000
     """Most characters of a text that are sent."""
+    examples: Annotated[int, Within("[0, 8]")] = 0
+    """Nearest labelled examples in every prompt, of those in `[[examples]]`, masked like the document; 0 for none."""
     max_error: Annotated[float, Within("(0, 1)")] = 0.05
     """Largest share of errors among the items that a qualified vote may settle."""
     breaker_failures: Annotated[int, Within("[1, 10000]")] = 10
@@ -228,9 +231,13 @@ class DrainConfig:
     """Masking."""
     priorities: tuple[PriorityConfig, ...] = ()
     """`[[priorities]]`: the cost of a mistake, by document type."""
+    examples: tuple[ExamplesConfig, ...] = ()
+    """`[[examples]]`: labelled texts to draw `llm.examples` from, a file for each document type."""
 
     def __post_init__(self) -> None:
         queue, llm, budget = self.queue, self.llm, self.budget
+        if llm.examples and not self.examples:
+            raise ValueError(".llm.examples: no [[examples]] says where they come from; add one, or set it to 0")
         if queue.lease_seconds < llm.timeout_seconds * 1.5:
             raise ValueError(
                 f".queue.lease_seconds: expected at least 1.5 times llm.timeout_seconds ({llm.timeout_seconds:g}), "

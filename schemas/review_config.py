@@ -11,6 +11,7 @@ from pydantic import AfterValidator
 
 from schemas.configuration import DatabaseUrl, FolderText, PathText, Within, load_values, read_toml, validated
 from schemas.errors import ConfigError
+from schemas.examples_config import ExamplesConfig
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -124,6 +125,9 @@ class ReviewConfig:
     """URL of the queue, as `queue.database`; `""` for `queue.sqlite` in the warehouse."""
     bundles: tuple[PathText, ...] = ()
     """Folders of ModelBundles all of whose labels people may choose; without one, candidates the queue has seen."""
+    examples: tuple[ExamplesConfig, ...] = ()
+    """`[[examples]]`: labelled texts, the nearest of which a person may see with a document; a file for each document
+    type."""
     reuse_decisions: bool = True
     """A judgement also settles other items that wait with the same document and text."""
     server: ServerConfig = ServerConfig()

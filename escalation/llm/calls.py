@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import random
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,11 +14,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from escalation.clock import SECOND, now_micros, utc_day
-from escalation.database import is_postgresql
+from escalation.database import is_postgresql, reading
+from escalation.examples import LabelledExamples
 from escalation.llm.answers import Answer
 from escalation.llm.backends import Backend
 from escalation.llm.budget import FREE, Cap, Price, adjust, reserve
 from escalation.llm.endpoint import Endpoint
+from escalation.llm.hints import Hints, find_hints
 from escalation.llm.prompt import Prompt
 from escalation.llm.refusals import NO_USAGE, CallFailedError, RefusedAnswerError, Usage
 from escalation.masking.masker import Masker
@@ -38,12 +40,18 @@ class DrainContext:
     backend: Backend
     masker: Masker
     endpoint: Endpoint | None = None  # for batches, which others send
+    examples: Mapping[str, LabelledExamples] = field(default_factory=dict)  # document type -> those to draw from
     clock: Callable[[], int] = now_micros
     jitter: Callable[[], float] = random.random  # in [0, 1)
 
     @classmethod
     def configured(
-        cls, engine: sa.Engine, config: DrainConfig, purpose: str, endpoint: Endpoint | None = None
+        cls,
+        engine: sa.Engine,
+        config: DrainConfig,
+        purpose: str,
+        endpoint: Endpoint | None = None,
+        examples: Mapping[str, LabelledExamples] | None = None,
     ) -> DrainContext:
         """The context of one purpose: "drain", "batch" or "qualify".
 
@@ -52,7 +60,12 @@ class DrainContext:
         """
         route = f"batch for {config.llm.base_url}" if endpoint is None else str(endpoint.route)
         backend = Backend.configured(config, purpose, route)
-        return cls(engine, config, backend, Masker(config.masking), endpoint)
+        return cls(engine, config, backend, Masker(config.masking), endpoint, examples or {})
+
+    def hints(self, document_type: str) -> Hints:
+        """The hints for documents of one type, as they are at this moment."""
+        with reading(self.engine) as connection:
+            return find_hints(connection, document_type, self.examples, self.config.llm.examples)
 
     @property
     def lease_micros(self) -> int:
@@ -120,6 +133,7 @@ def open_call(
             body_bytes=len(prompt.body),
             masking=context.masker.description,
             masked_counts=json.dumps(dict(prompt.masked_counts), sort_keys=True),
+            examples=json.dumps(prompt.examples),
         )
     )
     return OPEN, call_id

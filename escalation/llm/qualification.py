@@ -22,6 +22,7 @@ from escalation.database import transaction
 from escalation.events import Event, append_event
 from escalation.llm.answers import Answer
 from escalation.llm.calls import OVER_CAP, DrainContext, open_call, stored_answer
+from escalation.llm.hints import Hints
 from escalation.llm.prompt import NONE, Prompt, prompt_version
 from escalation.llm.refusals import RefusedAnswerError
 from escalation.llm.votes import combined, llm_shares
@@ -95,9 +96,10 @@ def qualify(
             f"{FOLDS * 4}, better some hundreds"
         )
     caller = Caller(context)
+    hints = context.hints(classifier.bundle.document_type)
     pool = ThreadPoolExecutor(workers, thread_name_prefix="docyard-qualify")
     try:
-        answers = list(pool.map(partial(_ask_unless_stopped, caller, stop), rows))
+        answers = list(pool.map(partial(_ask_unless_stopped, caller, stop, hints), rows))
         if not stop.is_set():
             caller.judge(idle=True)
     except BaseException:
@@ -114,7 +116,7 @@ def qualify(
     max_error, now = context.config.llm.max_error, context.clock()
     fit = fit_vote(votes, max_error)
     backend, bundle = context.backend.name, classifier.bundle.reference
-    version = prompt_version(context.config.llm)
+    version = prompt_version(context.config.llm, hints.identity)
     about = {"backend": backend, "prompt_version": version, "bundle": bundle, "data_sha256": data_sha256}
     row = {**about, "max_error": max_error, **asdict(fit)}
     with transaction(context.engine) as connection:
@@ -123,22 +125,23 @@ def qualify(
     return Qualified(backend, bundle, fit, sum(answer is None for answer in answers))
 
 
-def _ask_unless_stopped(caller: Caller, stop: threading.Event, row: LabelledText) -> Answer | None:
+def _ask_unless_stopped(caller: Caller, stop: threading.Event, hints: Hints, row: LabelledText) -> Answer | None:
     try:
-        return _ask(caller, stop, row)
+        return _ask(caller, stop, hints, row)
     except BaseException:
         stop.set()  # the others may be waiting for a verdict, or for the endpoint
         raise
 
 
-def _ask(caller: Caller, stop: threading.Event, row: LabelledText) -> Answer | None:
+def _ask(caller: Caller, stop: threading.Event, hints: Hints, row: LabelledText) -> Answer | None:
     """The answer about one text, from an earlier call or a new one; None where the text may not leave, or none came."""
     context = caller.context
     content = hashlib.sha256(row.text.encode()).hexdigest()
     attempt = 0
     while attempt < context.config.queue.max_attempts:
         try:
-            prompt = make_prompt(context.config, context.masker, row.text, row.candidates, f"{content}:{attempt}")
+            seed = f"{content}:{attempt}"
+            prompt = make_prompt(context.config, context.masker, row.text, row.candidates, seed, hints)
         except UnmaskableError:
             return None
         opened = _open(caller, stop, prompt)

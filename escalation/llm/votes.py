@@ -71,12 +71,19 @@ def verdict(
     scores: Mapping[str, float],
     qualification: Qualification | None,
 ) -> Verdict:
-    """Decides about one answered item. Without a qualification nothing is settled, whatever the LLM says."""
-    shares = llm_shares(answer, scores, [label for label, _ in candidates])
+    """Decides about one answered item. Without a qualification nothing is settled, whatever the LLM says.
+
+    Nor is anything where it chooses an adopted category, of which the small model knows nothing: people decide.
+    """
+    labels = [label for label, _ in candidates]
+    adopted = answer != NONE and answer not in labels
+    shares = llm_shares(answer, scores, [*labels, answer] if adopted else labels)
     if answer == NONE:
         return Verdict(ItemCode.NONE_OF_THE_CANDIDATES, NONE, shares[NONE])
     if qualification is None or qualification.min_confidence is None:
         return Verdict(ItemCode.BACKEND_UNQUALIFIED, answer, shares[answer])
+    if adopted:
+        return Verdict(ItemCode.NOT_COVERED, answer, shares[answer])
     label, confidence = combined(candidates, shares, qualification.weight)[0]
     if route_reason != RouteReason.LOW_CONFIDENCE:
         return Verdict(ItemCode.NOT_COVERED, label, confidence)

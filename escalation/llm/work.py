@@ -29,6 +29,7 @@ from escalation.llm.calls import (
     stored_answer,
 )
 from escalation.llm.health import Breaker, Refusal, Trial, fault_of_setup, rejects
+from escalation.llm.hints import Hints
 from escalation.llm.prompt import Prompt, build_prompt
 from escalation.llm.refusals import CallFailedError, RefusedAnswerError
 from escalation.llm.votes import decide_item
@@ -51,24 +52,45 @@ _GIVEN_UP = (ItemCode.ANSWERS_REFUSED, ItemCode.ENDPOINT_FAILED, ItemCode.REQUES
 
 
 def make_prompt(
-    config: DrainConfig, masker: Masker, text: str, candidates: Sequence[tuple[str, float]], seed: str
+    config: DrainConfig,
+    masker: Masker,
+    text: str,
+    candidates: Sequence[tuple[str, float]],
+    seed: str,
+    hints: Hints,
+    document: str = "",
 ) -> Prompt:
-    """Masks a text and makes the request about it; raises UnmaskableError where the text must not leave."""
+    """Masks a text and makes the request about it.
+
+    Args:
+        config: the configuration.
+        masker: masks the text and the hints.
+        text: of the document.
+        candidates: labels with the small model's confidence, best first.
+        seed: decides the order of the options.
+        hints: those for documents of its type.
+        document: the document that the text is or comes from; "" where that is unknown.
+
+    Raises:
+        UnmaskableError: the text, or a hint, must not leave.
+    """
     masked = masker.mask(text, config.llm.max_text_chars)
-    return build_prompt(config.llm, [label for label, _ in candidates], masked.text, seed, masked.counts)
+    further = hints.masked(masker, text, document)
+    return build_prompt(config.llm, [label for label, _ in candidates], masked.text, seed, masked.counts, further)
 
 
-def item_prompt(config: DrainConfig, masker: Masker, item: Item) -> Prompt:
-    # Another request after each answer that was refused.
-    return make_prompt(config, masker, item.text or "", item.candidates, f"{item.content_hash}:{item.refusals}")
+def item_prompt(config: DrainConfig, masker: Masker, item: Item, hints: Hints) -> Prompt:
+    seed = f"{item.content_hash}:{item.refusals}"  # another request after each answer that was refused
+    return make_prompt(config, masker, item.text or "", item.candidates, seed, hints, item.document)
 
 
 def prepare(context: DrainContext, item: Item) -> Prompt | None:
     """The request about a leased item; None where nothing can leave, and the item was moved accordingly."""
     code = item.ineligible_reason()
     if code is None:
+        hints = context.hints(item.document_type)
         try:
-            return item_prompt(context.config, context.masker, item)
+            return item_prompt(context.config, context.masker, item, hints)
         except Exception as error:  # whatever a text does to the code that masks it, it must not end the drain
             logger.warning("item %s cannot be sent: %s", item.item_key, type(error).__name__)
             code = ItemCode.CANNOT_BE_SENT

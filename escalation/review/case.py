@@ -227,8 +227,10 @@ def find_neighbours(connection: sa.Connection, item: sa.RowMapping) -> tuple[Nei
     )
 
 
-def record_views(engine: sa.Engine, session: Session, case: Case, now: int) -> None:
+def record_views(engine: sa.Engine, session: Session, case: Case, now: int, also: Iterable[str] = ()) -> None:
     """Records that a person sees the text of an item, and parts of those of similar cases and of paragraphs beside it.
+
+    `also` are keys of further items of which a part is shown.
 
     Written before anything is shown. Where the session has seen them all before, nothing is written, so that loading a
     page again costs nothing.
@@ -239,6 +241,7 @@ def record_views(engine: sa.Engine, session: Session, case: Case, now: int) -> N
     key = case.item["item_key"]
     shown: dict[str, dict[str, str]] = {} if case.item["text"] is None else {key: {}}
     shown |= {like.item_key: {"beside": key} for like in case.similar}
+    shown |= {each: {"beside": key} for each in also}
     shown |= {near.item_key: {"beside": key} for near in (case.before, case.behind) if near is not None and near.text}
     record_shown(engine, session, shown, now)
 

@@ -21,6 +21,7 @@ from escalation.database import is_postgresql, reading, transaction
 from escalation.events import Event, append_event, append_events
 from escalation.people.rules import why_four_eyes
 from escalation.people.sessions import sweep_sessions
+from escalation.review.reasons import check_reasons
 from escalation.review.worklist import closing_columns, new_review
 from escalation.tables import items, reviews
 from models.bundle import load_bundle
@@ -45,7 +46,10 @@ def prepare(engine: sa.Engine, config: ReviewConfig) -> int:
 
     Raises:
         BundleError: a bundle is missing or changed.
+        InputError: a file of examples cannot be read, or a row of it.
+        ConfigError: it has no such column.
     """
+    check_reasons(config)
     with transaction(engine) as connection:
         for folder in config.bundles:
             bundle = load_bundle(Path(folder))

@@ -72,6 +72,7 @@ def make_app(app: App) -> ASGIApp:
     shown = {
         "/": pages.list_page,
         "/items/{key}": pages.item_page,
+        "/items/{key}/why": pages.why_page,
         "/find": pages.find_page,
         "/categories": category_pages.categories_page,
         "/account": admin_pages.account_page,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from escalation.categories.rerun import UNTOUCHED
-from escalation.clock import SECOND, iso_time
+from escalation.clock import SECOND, iso_time, utc_time
 from escalation.review.worklist import Order, View
+from models.explanation import Span
 from schemas.codes import ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
 
 CODE_WORDS: dict[str, str] = {
@@ -152,7 +153,7 @@ def span(micros: int) -> str:
 
 
 def clock(micros: int) -> str:
-    return f"{_utc(micros):%Y-%m-%d %H:%M} UTC"
+    return f"{utc_time(micros):%Y-%m-%d %H:%M} UTC"
 
 
 def plain(code: str) -> str:
@@ -175,6 +176,26 @@ def route_meaning(reason: str) -> str:
 def action_meaning(action: str) -> str:
     """The meaning of an action of the audit trail; "" for those of the queue, whose names say it."""
     return ReviewAction(action).description if action in set(ReviewAction) else ""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a text: `level` 1 to 3 for words that speak for the label, -1 for some against it, 0 for the rest."""
+
+    text: str
+    level: int
+
+
+def marked_parts(text: str, spans: Sequence[Span]) -> list[Part]:
+    """The text in parts, marked where a weight is at least a tenth of the largest; against the label, a third of it."""
+    most = max((abs(span.weight) for span in spans), default=0.0)
+    parts, last = [], 0
+    for span in spans:
+        share = span.weight / most if most else 0.0
+        level = -1 if share <= -1 / 3 else sum(share >= least for least in (0.1, 1 / 3, 2 / 3))
+        parts += [Part(text[last : span.start], 0), Part(text[span.start : span.end], level)]
+        last = span.end
+    return [part for part in (*parts, Part(text[last:], 0)) if part.text]
 
 
 def decider(settled_by: str) -> str:
@@ -235,14 +256,10 @@ def _detail(key: str, value: str) -> str:
     return words.get(value, plain(value) if key == "code" else value)
 
 
-def _utc(micros: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=micros)
-
-
 FILTERS: dict[str, Callable[..., Any]] = {
     "span": span,
     "clock": clock,
-    "exact": lambda micros: f"{_utc(micros):%Y-%m-%d %H:%M:%S.%f} UTC",
+    "exact": lambda micros: f"{utc_time(micros):%Y-%m-%d %H:%M:%S.%f} UTC",
     "iso": iso_time,
     "percent": "{:.1%}".format,
     "number": "{:,}".format,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from typing import Any
 
 from starlette.responses import Response
 
@@ -20,6 +21,7 @@ from escalation.review.judging import (
     review_version,
     was_judged,
 )
+from escalation.review.reasons import NoReasonError, find_decided
 from escalation.review.worklist import (
     MAX_COUNTED,
     TAKEABLE,
@@ -32,7 +34,7 @@ from escalation.review.worklist import (
     release,
     worklist,
 )
-from escalation.web.labels import ORDER_WORDS, VIEW_WORDS, typed_fields
+from escalation.web.labels import ORDER_WORDS, VIEW_WORDS, marked_parts, typed_fields
 from escalation.web.rendering import PageRequest, see_other, with_query
 from schemas.codes import JudgementKind, JudgementReason, ReviewStage
 
@@ -135,6 +137,31 @@ def item_page(request: PageRequest) -> Response:
         max_comment=MAX_COMMENT_CHARS,
         tomorrow=(today + datetime.timedelta(days=1)).isoformat(),
     )
+
+
+def why_page(request: PageRequest) -> Response:
+    """The words that moved the item's label, and the nearest labelled examples."""
+    with reading(request.engine) as connection:
+        case = read_case(connection, request.person, _key(request), request.now)
+        item = case.item
+        decided = find_decided(connection, item["document_type"])
+    shown: dict[str, Any] = {"explanation": None, "parts": [], "no_explanation": "", "nearest": [], "no_examples": ""}
+    if item["text"] is None:
+        shown |= dict.fromkeys(("no_explanation", "no_examples"), "The text was erased.")
+    else:
+        reasons, document = request.app.reasons, item["parent_id"] or item["document_id"]
+        try:
+            found = reasons.explanation(item["bundle"], item["text"], item["label"])
+            shown |= {"explanation": found, "parts": marked_parts(item["text"], found.spans)}
+        except NoReasonError as reason:
+            shown["no_explanation"] = str(reason)
+        try:
+            shown["nearest"] = reasons.nearest(item["document_type"], item["text"], document, decided)
+        except NoReasonError as reason:
+            shown["no_examples"] = str(reason)
+    also = [near.item_key for near in shown["nearest"] if near.item_key]
+    record_views(request.engine, request.session, case, request.now, also)
+    return request.page("why.html", item=item, **shown)
 
 
 def claim_item(request: PageRequest) -> Response:

@@ -187,6 +187,7 @@ def describe_comparison(result: dict[str, Any]) -> str:
     routes = result["routes"]
     lines = [
         f"{result['old']} -> {result['new']}, {result['rows']:,} rows of {result['source']}",
+        *_flattered(result),
         _line("another label", _in_words(result["labels_changed"])),
         _line("accepted by both, other label", _in_words(result["accepted_with_another_label"])),
         _line("another route", _in_words(result["routes_changed"])),
@@ -213,6 +214,17 @@ def describe_comparison(result: dict[str, Any]) -> str:
     moved = [row for row in result["per_label"] if row["accepted_old"] != row["accepted_new"]]
     lines += _list("labels accepted more or less often", [_label_words(row) for row in moved])
     return "\n".join(lines)
+
+
+def _flattered(result: dict[str, Any]) -> list[str]:
+    """Warnings of rows that a bundle has seen, on which its figures flatter it."""
+    lines = []
+    for which in ("old", "new"):
+        if trained := result.get("rows_trained_on", {}).get(which):
+            lines.append(f"  {trained:,} of the rows trained the {which} bundle: its figures flatter it")
+        if result.get("rows_certified_by", {}).get(which):
+            lines.append(f"  these rows certified the {which} bundle: its errors here were bounded by choice")
+    return lines
 
 
 def _line(name: str, words: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from models.bundle import load_bundle
+from models.trained_rows import FILE_NAME, TrainingRows
 from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
@@ -25,7 +26,7 @@ from tests.support.tiny_versions import tiny_version
 
 @pytest.fixture
 def stricter(tiny_bundle_unchanged: Path, tmp_path: Path) -> Path:
-    return tiny_version(tiny_bundle_unchanged, tmp_path / "stricter", min_confidence=0.999)
+    return tiny_version(tiny_bundle_unchanged, tmp_path / "stricter", min_confidence=0.97)
 
 
 @pytest.fixture
@@ -75,6 +76,8 @@ def test_documents_of_a_run_are_read_again_and_changed_ones_are_left_out(
     found = _compared(tiny_bundle_unchanged, stricter, *where)
     assert (found["rows"], found["published"], found["not_found"]) == (len(published), len(published), 0)
     assert found["accepted_share"]["old"] == pytest.approx((published["route"] == "accepted").mean())
+    assert found["routes"]["accepted_to_escalated"] > 0
+    assert found["routes"]["accepted_by_both"] > 0
     assert "accepted_error" not in found
     assert _compared(tiny_bundle_unchanged, stricter, *where, "--rows", 7)["rows"] == 7
 
@@ -90,7 +93,7 @@ def test_the_standing_bundle_can_be_the_old_one(
     tiny_bundle_unchanged: Path, stricter: Path, labelled: Path, tmp_path: Path
 ) -> None:
     warehouse = tmp_path / "warehouse"
-    arguments = ("--warehouse", warehouse, "--by", "ada", "--reason", "first", "--uncertified")
+    arguments = ("--warehouse", warehouse, "--by", "ada", "--reason", "first")
     assert docyard("promote", tiny_bundle_unchanged, *arguments).exit_code == 0
     found = _compared("standing", stricter, "--data", labelled, "--warehouse", warehouse)
     assert found["old"] == load_bundle(tiny_bundle_unchanged).reference
@@ -108,3 +111,18 @@ def test_what_cannot_be_compared_is_refused(
     check_refused(docyard("compare", *pair, *where, "1999-01-01"), 8, "no run of 1999-01-01")
     shutil.rmtree(warehouse)
     check_refused(docyard("compare", *pair, *where, RUN_DATE), 3, "no warehouse")
+
+
+def test_rows_that_trained_or_certified_a_bundle_are_told(
+    tiny_bundle_unchanged: Path, tmp_path: Path, labelled: Path
+) -> None:
+    texts = [json.loads(line)["text"] for line in labelled.read_text().splitlines()]
+    trained = {FILE_NAME: TrainingRows.of(texts[:2]).to_bytes()}
+    knows = tiny_version(tiny_bundle_unchanged, tmp_path / "knows", extra=trained)
+    found = _compared(tiny_bundle_unchanged, knows, "--data", labelled)
+    assert found["rows_trained_on"] == {"old": None, "new": 2}
+    assert found["rows_certified_by"] == {"old": False, "new": False}
+    assert (
+        "2 of the rows trained the new bundle"
+        in docyard("compare", tiny_bundle_unchanged, knows, "--data", labelled).stdout
+    )
