@@ -9,6 +9,7 @@ import click
 
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
+from benchmarks.strangers import held_out_strangers
 from benchmarks.validity import validity
 from schemas.errors import DocyardError
 
@@ -33,6 +34,7 @@ def main() -> None:
 
 for command in (speed, robustness, validity):
     main.add_command(command)
+main.add_command(held_out_strangers, "strangers")
 
 if __name__ == "__main__":
     main()
