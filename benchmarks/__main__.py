@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from benchmarks.confidence import confidence
+from benchmarks.drift import drift
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
 from benchmarks.strangers import held_out_strangers
@@ -32,7 +34,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness, validity):
+for command in (confidence, drift, robustness, speed, validity):
     main.add_command(command)
 main.add_command(held_out_strangers, "strangers")
 
