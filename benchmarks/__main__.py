@@ -11,6 +11,7 @@ from benchmarks.confidence import confidence
 from benchmarks.drift import drift
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
+from benchmarks.strangers import held_out_strangers
 from benchmarks.validity import validity
 from schemas.errors import DocyardError
 
@@ -35,6 +36,7 @@ def main() -> None:
 
 for command in (confidence, drift, robustness, speed, validity):
     main.add_command(command)
+main.add_command(held_out_strangers, "strangers")
 
 if __name__ == "__main__":
     main()
