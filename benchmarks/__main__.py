@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchmarks.examples import examples
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
 from schemas.errors import DocyardError
@@ -30,7 +31,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness):
+for command in (speed, robustness, examples):
     main.add_command(command)
 
 if __name__ == "__main__":
