@@ -21,3 +21,8 @@ def utc_day(at: int) -> str:
 def iso_time(at: int) -> str:
     """A time in microseconds as ISO 8601, to the second."""
     return datetime.datetime.fromtimestamp(at // SECOND, datetime.UTC).isoformat().replace("+00:00", "Z")
+
+
+def utc_time(micros: int) -> datetime.datetime:
+    """A time in microseconds, exactly."""
+    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=micros)

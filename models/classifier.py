@@ -14,6 +14,8 @@ import numpy.typing as npt
 
 from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
+from models.deferral import FILE_NAME as DEFERRAL_NAME
+from models.deferral import parse_deferral
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
 from models.machine import OUTPUTS, check_label_count, open_session, run_session, usable_cores
@@ -96,6 +98,10 @@ class Classifier:
         self._check_longest_text()
         self._first_tier = self._open_first_tier() if first_tier in bundle.policy.first_tier else None
         self._first_tier_threshold = np.float32(bundle.policy.first_tier.get(first_tier, np.inf))
+        self._deferral = None
+        if DEFERRAL_NAME in bundle.manifest.files:
+            where = str(bundle.folder / DEFERRAL_NAME)
+            self._deferral = parse_deferral(bundle.read(DEFERRAL_NAME), len(bundle.labels), where)
         self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="docyard-classify")
         try:
             if check_fingerprint:
@@ -118,6 +124,9 @@ class Classifier:
         easy, easy_scores = self._easy(tokenized, encoder_only)
         logits, failures = self._run(tokenized, easy, ("logits",))
         scored = score_logits(logits, self.bundle.temperature)
+        if self._deferral is not None:
+            signals = self._signals(texts, tokenized, logits)
+            scored.confidence[:] = self._deferral.confidence(signals, self.bundle.temperature)
         for name in ("top_label_ids", "top_confidences", "confidence", "familiarity"):
             getattr(scored, name)[easy] = getattr(easy_scores, name)[easy]
         for row in np.flatnonzero(scored.failed).tolist():
@@ -167,7 +176,7 @@ class Classifier:
         return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ("embedding",))[0]
 
     def _signals(self, texts: Sequence[str], tokenized: TokenizedTexts, results: npt.NDArray[np.float32]) -> Signals:
-        """The signals of texts with their `results`, (n, n_labels + width): logits and embedding side by side."""
+        """The signals of texts with their `results`: logits and, if they were asked for, embedding side by side."""
         n_labels = len(self.bundle.labels)
         return Signals(
             texts=texts,

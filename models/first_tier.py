@@ -7,13 +7,13 @@ the texts beside it.
 from __future__ import annotations
 
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import arrays_to_bytes
 from models.tokens import plan_batches
 from schemas.errors import BundleError
 
@@ -47,13 +47,7 @@ class FirstTierWeights:
 
     def to_bytes(self) -> bytes:
         """The content of the bundle's file; the same weights give the same bytes."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for item in fields(self):
-                array = io.BytesIO()
-                np.save(array, getattr(self, item.name), allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{item.name}.npy"), array.getvalue(), zipfile.ZIP_DEFLATED)
-        return buffer.getvalue()
+        return arrays_to_bytes({item.name: getattr(self, item.name) for item in fields(self)})
 
 
 def parse_first_tier(content: bytes, n_labels: int, where: str) -> FirstTierWeights:

@@ -20,7 +20,7 @@ class Signals:
         token_ids: (n,) arrays int32, the word pieces that the model read, each once, without special tokens.
         unknown_id: the word piece that stands for what the vocabulary does not hold; None where it has none.
         logits: (n, n_labels) float32, the mean over a text's windows; NaN where the encoder failed or was not asked.
-        embedding: (n, width) float32, likewise; not normalised.
+        embedding: (n, width) float32, likewise; not normalised; of width 0 where nobody asked for it.
         n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where unknown.
         n_windows: (n,) int32, how many windows of it the model read; 0 where tokenizing failed.
         truncated: (n,) bool, True where the model read less than the text.
@@ -34,6 +34,19 @@ class Signals:
     n_tokens: npt.NDArray[np.int32]
     n_windows: npt.NDArray[np.int32]
     truncated: npt.NDArray[np.bool_]
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Signals:
+        """Those texts only."""
+        return Signals(
+            texts=[self.texts[row] for row in rows],
+            token_ids=[self.token_ids[row] for row in rows],
+            unknown_id=self.unknown_id,
+            logits=self.logits[rows],
+            embedding=self.embedding[rows],
+            n_tokens=self.n_tokens[rows],
+            n_windows=self.n_windows[rows],
+            truncated=self.truncated[rows],
+        )
 
     @property
     def unknown_share(self) -> npt.NDArray[np.float64]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import zipfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from models.arrays import arrays_to_bytes
 from schemas.errors import BundleError
 
 FILE_NAME = "training_rows.npz"
@@ -56,14 +56,8 @@ class TrainingRows:
 
     def to_bytes(self) -> bytes:
         """The content of the file; the same rows give the same bytes."""
-        buffer = io.BytesIO()
         steps = np.diff(self.hashes, prepend=np.uint64(0)).astype("<u8").view(np.uint8).reshape(-1, 8)[:, :_BYTES]
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, array in (("steps", np.asfortranarray(steps)), ("by_id", np.array(self.by_id))):
-                content = io.BytesIO()
-                np.save(content, array, allow_pickle=False)
-                archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
-        return buffer.getvalue()
+        return arrays_to_bytes({"steps": np.asfortranarray(steps), "by_id": np.array(self.by_id)})
 
 
 def parse_training_rows(content: bytes, where: str) -> TrainingRows:

@@ -23,7 +23,7 @@ from pipelines.terminal import show_progress
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
 from schemas.run_config import DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
-from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES, RESOLUTIONS
+from schemas.tables import CLASSIFICATIONS, DOCUMENTED_TABLES
 from transforms.check_drift import outlived, stale_types
 from transforms.classify_documents import classifier_for
 from transforms.commit_run import QUALITY_FILE
@@ -270,7 +270,7 @@ def _check_not_published(config: RunConfig, shards: list[Shard]) -> None:
 
 def _tables(config: RunConfig) -> list[Path]:
     warehouse = Path(config.warehouse).resolve()
-    return [warehouse / table.name for table in (*PUBLISHED_TABLES, RESOLUTIONS)]
+    return [warehouse / table.name for table in DOCUMENTED_TABLES]
 
 
 def _overlap(path: str, config: RunConfig) -> str:

@@ -72,7 +72,8 @@ class Decided:
                 f"docyard approve {self.entry.details.get('entry', self.entry.number)} --by NAME; "
                 f"until then {stands} stands for {kind}"
             )
-        return f"{done}: {stands} stands for {kind}"
+        further = "; --to NAME@DIGEST returns further" if self.entry.action is RegisterAction.ROLLBACK else ""
+        return f"{done}: {stands} stands for {kind}{'' if self.changed else further}"
 
 
 def promote(folder: Path, warehouse_folder: str, by: str, reason: str, uncertified: bool = False) -> Decided:
@@ -152,12 +153,14 @@ def approve(number: int, warehouse_folder: str, by: str, reason: str) -> Decided
 def rollback(document_type: str, warehouse_folder: str, by: str, reason: str, to: str = "") -> Decided:
     """Takes the last promotion of a document type back; done again, it changes nothing.
 
+    One that still waits for approval is withdrawn, and the standing bundle stays.
+
     Args:
         document_type: the kind of document.
         warehouse_folder: the warehouse.
         by: the person who decides.
         reason: in that person's words.
-        to: name@digest of the earlier bundle to return to; "" for the one before the last promotion.
+        to: name@digest of the bundle to return to; "" for the one before the last promotion.
 
     Raises:
         ConfigError: there is no bundle to return to.
@@ -166,32 +169,39 @@ def rollback(document_type: str, warehouse_folder: str, by: str, reason: str, to
     warehouse = _with_register(warehouse_folder)
     with open_register(warehouse) as register:
         state = promotions(register.entries, document_type)
-        if not state.standing:
-            raise ConfigError(
-                f"no bundle stands for documents of type {document_type!r}; there is nothing to take back"
-            )
-        if state.rollback is not None and to in ("", state.standing[-1].details["bundle"]):
+        if state.pending is None and state.rollback is not None and to in ("", _reference(state)):
             return _decided(register, state.rollback, changed=False)
+        if state.pending is None and state.standing and to == _reference(state):
+            return _decided(register, state.standing[-1], changed=False)
         target = _target(state, document_type, to)
-        _checked_copy(warehouse, target)
+        if target is not None:
+            _checked_copy(warehouse, target)
         entry = register.append(
             action=RegisterAction.ROLLBACK,
             subject=document_type,
             by=by,
             reason=reason,
-            details={"entry": target.number, "bundle": target.details["bundle"]},
+            details={"entry": target.number, "bundle": target.details["bundle"]} if target else {"entry": 0},
         )
         return _decided(register, entry)
 
 
-def _target(state: Promotions, document_type: str, to: str) -> Entry:
+def _reference(state: Promotions) -> str:
+    return str(state.standing[-1].details["bundle"]) if state.standing else ""
+
+
+def _target(state: Promotions, document_type: str, to: str) -> Entry | None:
+    """The promotion that stands after a rollback; None where a proposal is withdrawn before anything stood."""
+    if state.pending is not None and to in ("", _reference(state)):
+        return state.standing[-1] if state.standing else None
+    if not state.standing:
+        raise ConfigError(f"no bundle stands for documents of type {document_type!r}; there is nothing to take back")
     earlier = [entry for entry in state.standing[:-1] if to in ("", entry.details["bundle"])]
     if not earlier:
         found = ", ".join(str(entry.details["bundle"]) for entry in state.standing[:-1]) or "none"
         asked = f"{to!r} did not stand" if to else "no bundle stood"
         raise ConfigError(
-            f"{asked} for documents of type {document_type!r} before {state.standing[-1].details['bundle']}; earlier "
-            f"bundles: {found}"
+            f"{asked} for documents of type {document_type!r} before {_reference(state)}; earlier bundles: {found}"
         )
     return earlier[-1]
 

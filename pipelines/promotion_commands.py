@@ -59,7 +59,7 @@ def approve(number: int, warehouse: str, by: str, reason: str, as_json: bool) ->
 def rollback(document_type: str, warehouse: str, by: str, reason: str, to: str, as_json: bool) -> None:
     """Take the last promotion for documents of TYPE back.
 
-    The bundle before it stands again; a second call changes nothing.
+    The bundle before it stands again; a proposal is withdrawn. A second call changes nothing.
     """
     from pipelines.promotion import rollback as decide
 

@@ -286,14 +286,16 @@ def _erase(
 def resolve(
     warehouse: str, database: str | None, sql_path: Path | None, training_data: Path | None, document_type: str | None
 ) -> None:
-    """Publish settled items as the table `resolutions`.
+    """Publish settled items and categories.
 
-    Run again with nothing new, it changes nothing.
+    They become the tables `resolutions` and `categories`, and adoptions are entered in the register. Run again with
+    nothing new, it changes nothing.
     """
     if document_type is not None and training_data is None:
         raise ConfigError("--document-type belongs to --training-data")
     with _open_queue(warehouse, database) as engine:
         from escalation.clock import now_micros
+        from escalation.outcomes.categories import publish_categories, register_adoptions
         from escalation.outcomes.resolutions import publish_resolutions, write_duckdb_sql
         from escalation.outcomes.training_data import export_training_data
         from pipelines.runs import existing_warehouse
@@ -304,6 +306,13 @@ def resolve(
             f"resolutions: {published.rows:,} rows in {published.partitions:,} partitions, {published.replaced:,} of "
             "them written anew"
         )
+        of_categories = publish_categories(engine, place)
+        adopted = register_adoptions(engine, place)
+        if of_categories.rows:
+            report(
+                f"categories: {of_categories.rows:,} rows, {of_categories.replaced:,} partitions written anew, "
+                f"{adopted:,} adoptions added to the register"
+            )
         if sql_path is not None:
             write_duckdb_sql(sql_path, place.root)
             report(f"{sql_path}: the views decisions_history and decisions")

@@ -13,11 +13,12 @@ from typing import Any, TextIO
 
 import sqlalchemy as sa
 
+from escalation.categories.taxonomy import adoption_evidence
 from escalation.clock import iso_time
 from escalation.events import ChainFault, Checkpoint, checkpoint, event_hash, verify_chain
-from escalation.people.rules import person_key
+from escalation.people.rules import person_key, same_person
 from escalation.review.judging import judgement_evidence, reopening_evidence
-from escalation.tables import calls, events, items, judgements, reopenings, reused_decisions
+from escalation.tables import calls, events, items, judgements, reopenings, reused_decisions, taxonomy
 from schemas.codes import EventAction, ItemCode, ItemState, ReviewAction
 from schemas.errors import ConfigError
 from warehouse.files import open_private, write_durably
@@ -43,8 +44,9 @@ def verify_trail(connection: sa.Connection, known: Checkpoint | None = None) -> 
 
     A judgement must be as its event says, comment included unless it was erased; every settled item must have been
     settled by its last event, with that label and by that person or LLM; a decision that was reused must have been made
-    before, and not have been reopened since; nobody may have judged an item twice before it was settled, or after
-    reopening it; and nothing may stand in the tables of which the trail knows nothing.
+    before, and not have been reopened since; every version of the taxonomy must be as two people adopted it; nobody may
+    have judged an item twice before it was settled, or after reopening it; and nothing may stand in the tables of which
+    the trail knows nothing.
     """
     broken = verify_chain(connection, known)
     if broken is not None:
@@ -57,7 +59,15 @@ def verify_trail(connection: sa.Connection, known: Checkpoint | None = None) -> 
         connection, reopenings, ReviewAction.REOPENED, key, reopening_evidence, "reopening", "a reopening of item"
     )
     settled_faults, n_settled = _settled_faults(connection)
-    every = (*faults, *reopened, *_same_person_faults(connection), *settled_faults, *_reuse_faults(connection))
+    adopted = _taxonomy_faults(connection)
+    every = (
+        *faults,
+        *reopened,
+        *adopted,
+        *_same_person_faults(connection),
+        *settled_faults,
+        *_reuse_faults(connection),
+    )
     return Audit(checkpoint(connection), n_judgements, n_settled, every)
 
 
@@ -179,6 +189,30 @@ def _rests_on_nothing(row: sa.RowMapping, said: Mapping[str, Any], decided: Mapp
 
 def _decision(said: Mapping[str, Any]) -> tuple[str, str, int]:
     return said["label"], said["decided_by"], said["decided_at"]
+
+
+def _taxonomy_faults(connection: sa.Connection) -> list[ChainFault]:
+    """The versions of the taxonomy against the events that tell of their adoption."""
+    rows = {
+        (row["document_type"], row["version"]): (f"person:{row['adopted_by']}", adoption_evidence(row))
+        for row in connection.execute(sa.select(taxonomy)).mappings()
+    }
+    faults = []
+    told = sa.select(events).where(events.c.action == ReviewAction.CATEGORY_ADOPTED.value).order_by(events.c.seq)
+    for event in connection.execute(told).mappings():
+        said = json.loads(event["details"])
+        row = rows.pop((said["document_type"], said["version"]), None)
+        if row is None:
+            faults.append(ChainFault(event["seq"], "tells of an adopted category that is no longer in any table"))
+        elif row != (event["actor"], said):
+            faults.append(ChainFault(event["seq"], "tells of an adopted category that was changed in its table since"))
+        elif same_person(event["actor"].removeprefix("person:"), said["proposed_by"]):
+            faults.append(ChainFault(event["seq"], "tells of a category that one person proposed and adopted"))
+    end = checkpoint(connection).seq
+    return faults + [
+        ChainFault(end, f"the trail knows nothing of version {version} of the taxonomy of {document_type}")
+        for document_type, version in sorted(rows)
+    ]
 
 
 def _reuse_faults(connection: sa.Connection) -> list[ChainFault]:

@@ -1,67 +1,39 @@
-"""Publishes settled items as `resolutions/resolved_date=…/document_type=…/`, and the views of decisions over them.
-
-Partitions are published whole, and as the same bytes again.
-"""
+"""Publishes settled items as `resolutions/resolved_date=…/document_type=…/`, and the views of decisions over them."""
 
 from __future__ import annotations
 
+import bisect
 import datetime
-import io
-import json
-import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
-from escalation.clock import utc_day
+from escalation.categories.taxonomy import adoption_times
+from escalation.clock import utc_day, utc_time
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
+from escalation.outcomes.publishing import Partition, Publication, publish_table, published_files
 from escalation.people.rules import OPERATOR, person_key
 from escalation.tables import calls, items, judgements, reopenings, reused_decisions, reviews
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
-from warehouse.files import (
-    made_in,
-    made_like,
-    make_folder,
-    make_private_folder,
-    remove_folder,
-    sync_folder,
-    write_durably,
-)
-from warehouse.layout import SUCCESS_FILE, Warehouse
-from warehouse.locks import commit_lock
-from warehouse.replacement import replace_folder, scratch_folder, try_replacing
+from warehouse.files import write_durably
+from warehouse.layout import Warehouse
 
 VIEWS = ("decisions_history", "decisions")
-FILE = "resolutions.parquet"
-_NEW = "_new-"
 _NANOS = 1e9
 _CHUNK = 500
 _COPIED = (
     *("item_key", "document_id", "document_type", "bundle", "prompt_version", "parent_id", "content_hash"),
     "source_uri",
 )
-
-Partition = tuple[str, str]
-
-
-@dataclass(frozen=True)
-class Publication:
-    """Counts of a publication: rows of all partitions together, and the partitions that were not yet as they are."""
-
-    rows: int
-    partitions: int
-    replaced: int
 
 
 def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Publication:
@@ -72,28 +44,17 @@ def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Pu
         LockedError: a run has been publishing for over a minute.
         StorageError: a partition cannot be replaced where it lies; nothing was changed.
     """
-    root = warehouse.root / RESOLUTIONS.name
-    with commit_lock(warehouse):
-        make_folder(root)
-        for left in root.glob(f"{_NEW}*"):  # by a kill
-            remove_folder(left)
+
+    def read() -> dict[Partition, pa.Table]:
         with reading(engine) as connection:
             partitions = resolution_tables(connection)
-            _check_known(connection, root, partitions)
-        empty = RESOLUTIONS.schema().empty_table()
-        wanted: dict[Partition, pa.Table] = dict.fromkeys(_published(root), empty) | partitions
-        changed = {
-            place: content for place in sorted(wanted) if not _holds(root, place, content := _parquet(wanted[place]))
-        }
-        with scratch_folder(root / f"{_NEW}{secrets.token_hex(4)}") as scratch:
-            for place in changed:
-                try_replacing(_folder(root, place), scratch)
-        for place, content in changed.items():
-            _replace(root, place, content, len(wanted[place]))
-    published = Publication(sum(map(len, partitions.values())), len(wanted), len(changed))
-    if changed:
+            _check_known(connection, warehouse, partitions)
+        return partitions
+
+    published = publish_table(warehouse, RESOLUTIONS, read)
+    if published.replaced:
         with transaction(engine) as connection:
-            details = {"rows": published.rows, "replaced": len(changed)}
+            details = {"rows": published.rows, "replaced": published.replaced}
             append_event(connection, Event(OPERATOR, ReviewAction.RESOLUTIONS_PUBLISHED, None, details), now)
     return published
 
@@ -110,6 +71,7 @@ def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
     judged = _reasons(connection)
     reused = _reused(connection)
     costs = _costs(connection)
+    adopted_at = adoption_times(connection)
     # A day's last word on an item is the day's decision: the earlier ones come first and are replaced.
     rows: dict[Partition, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in (*_superseded(connection), *connection.execute(settled).mappings()):
@@ -118,7 +80,8 @@ def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
         source = place if earlier is None else (earlier["rests_on"], earlier["rests_on_cycle"])
         reasons = judged.get(source, []) if row["code"] != ItemCode.LLM_VOTE.value else []
         of_day = rows[utc_day(row["settled_at"]), row["document_type"]]
-        of_day[row["item_key"]] = _row(row, reasons, earlier, costs.get(row["item_key"]))
+        version = bisect.bisect_right(adopted_at.get(row["document_type"], ()), row["settled_at"])
+        of_day[row["item_key"]] = _row(row, reasons, earlier, costs.get(row["item_key"]), version)
     schema = RESOLUTIONS.schema()
     return {
         place: pa.Table.from_pylist([of_day[key] for key in sorted(of_day)], schema) for place, of_day in rows.items()
@@ -162,7 +125,11 @@ def _superseded(connection: sa.Connection) -> list[dict[str, Any]]:
 
 
 def _row(
-    row: Mapping[Any, Any], reasons: Sequence[str], earlier: sa.RowMapping | None, cost_nanos: int | None
+    row: Mapping[Any, Any],
+    reasons: Sequence[str],
+    earlier: sa.RowMapping | None,
+    cost_nanos: int | None,
+    taxonomy_version: int,
 ) -> dict[str, Any]:
     by_person = row["code"] != ItemCode.LLM_VOTE.value
     return {
@@ -171,9 +138,9 @@ def _row(
         "label": row["settled_label"],
         "resolved_by": "person" if by_person else "llm",
         "resolver": row["settled_by"].removeprefix("person:"),
-        "resolved_at": _time(row["settled_at"]),
+        "resolved_at": utc_time(row["settled_at"]),
         "rests_on": None if earlier is None else earlier["rests_on"],
-        "decided_at": _time(row["settled_at"] if earlier is None else earlier["decided_at"]),
+        "decided_at": utc_time(row["settled_at"] if earlier is None else earlier["decided_at"]),
         "reason": reasons[-1] if reasons else None,
         "judgements": len(reasons),
         "overrides": row["settled_label"] != row["label"],
@@ -182,11 +149,8 @@ def _row(
         "llm_backend": row["backend"],
         "llm_label": row["answer"],
         "cost": None if cost_nanos is None else cost_nanos / _NANOS,
+        "taxonomy_version": taxonomy_version,
     }
-
-
-def _time(micros: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=micros)
 
 
 def _reused(connection: sa.Connection) -> dict[tuple[str, int], sa.RowMapping]:
@@ -211,19 +175,10 @@ def _costs(connection: sa.Connection) -> dict[str, int]:
     return {key: int(nanos) for key, nanos in connection.execute(summed.group_by(calls.c.item_key))}
 
 
-def _published(root: Path) -> list[Partition]:
-    found = []
-    for folder in root.glob(f"{RESOLUTIONS.partition_date}=*/document_type=*"):
-        day, kind = (unquote(part.split("=", 1)[1]) for part in folder.parts[-2:])
-        found.append((day, kind))
-    return found
-
-
-def _check_known(connection: sa.Connection, root: Path, partitions: dict[Partition, pa.Table]) -> None:
+def _check_known(connection: sa.Connection, warehouse: Warehouse, partitions: dict[Partition, pa.Table]) -> None:
     """Rows of another queue would vanish with the partitions that are replaced."""
     wanted = {key for table in partitions.values() for key in table["item_key"].to_pylist()}
-    for place in _published(root):
-        path = _folder(root, place) / FILE
+    for path in published_files(warehouse, RESOLUTIONS):
         keys = set(pq.read_table(path, columns=["item_key"], partitioning=None)["item_key"].to_pylist()) - wanted
         known: set[str] = set()
         for start in range(0, len(keys), _CHUNK):
@@ -234,38 +189,3 @@ def _check_known(connection: sa.Connection, root: Path, partitions: dict[Partiti
                 f"{path}: holds {len(keys - known)} items of which this queue knows nothing; publish from the queue "
                 "that settled them, or move the table aside"
             )
-
-
-def _holds(root: Path, place: Partition, content: bytes) -> bool:
-    """True where a partition is in place already, byte for byte."""
-    folder = _folder(root, place)
-    return (folder / SUCCESS_FILE).is_file() and (folder / FILE).is_file() and (folder / FILE).read_bytes() == content
-
-
-def _replace(root: Path, place: Partition, content: bytes, n_rows: int) -> None:
-    """Puts a partition into place; its permissions follow the one it replaces, or the folder it will lie in."""
-    target = _folder(root, place)
-    new = root / f"{_NEW}{secrets.token_hex(4)}"
-    make_private_folder(new)
-    make_folder(target.parent)
-    if target.exists():
-        made_like(new, target)
-    else:
-        made_in(new, target.parent)
-    write_durably(new / FILE, content, follows=new)
-    write_durably(new / SUCCESS_FILE, json.dumps({"rows": n_rows}).encode(), follows=new)
-    replace_folder(new, target)
-    sync_folder(target.parent)
-    sync_folder(root)
-    remove_folder(new)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue()
-
-
-def _folder(root: Path, place: Partition) -> Path:
-    day, kind = place
-    return root / f"{RESOLUTIONS.partition_date}={quote(day, safe='')}" / f"document_type={quote(kind, safe='')}"

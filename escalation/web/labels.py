@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from escalation.categories.rerun import UNTOUCHED
-from escalation.clock import SECOND, iso_time
+from escalation.clock import SECOND, iso_time, utc_time
 from escalation.review.worklist import Order, View
 from models.explanation import Span
 from schemas.codes import ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
@@ -154,7 +153,7 @@ def span(micros: int) -> str:
 
 
 def clock(micros: int) -> str:
-    return f"{_utc(micros):%Y-%m-%d %H:%M} UTC"
+    return f"{utc_time(micros):%Y-%m-%d %H:%M} UTC"
 
 
 def plain(code: str) -> str:
@@ -257,14 +256,10 @@ def _detail(key: str, value: str) -> str:
     return words.get(value, plain(value) if key == "code" else value)
 
 
-def _utc(micros: int) -> datetime.datetime:
-    return datetime.datetime.fromtimestamp(0, datetime.UTC) + datetime.timedelta(microseconds=micros)
-
-
 FILTERS: dict[str, Callable[..., Any]] = {
     "span": span,
     "clock": clock,
-    "exact": lambda micros: f"{_utc(micros):%Y-%m-%d %H:%M:%S.%f} UTC",
+    "exact": lambda micros: f"{utc_time(micros):%Y-%m-%d %H:%M:%S.%f} UTC",
     "iso": iso_time,
     "percent": "{:.1%}".format,
     "number": "{:,}".format,

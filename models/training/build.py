@@ -18,6 +18,7 @@ import pandas as pd
 
 from models.bundle import ModelBundle, bundle_in_memory, put_into_place, write_bundle_manifest
 from models.classifier import Classifier
+from models.deferral import FILE_NAME as DEFERRAL_NAME
 from models.evaluation.measurement import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.scores import TOP_LABELS
@@ -26,6 +27,7 @@ from models.training.calibrate import choose_thresholds, fit_temperature, policy
 from models.training.card import describe_method, render_card
 from models.training.config import TrainingConfig
 from models.training.data import label_ids_of, read_labelled, soft_labels
+from models.training.deferral import deferral_file
 from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
 from models.training.first_tier import make_first_tier
@@ -229,17 +231,22 @@ class Job:
         temperature = fit_temperature(
             classifier.logits(calibration_rows["text"].tolist()), label_ids_of(calibration_rows, data.labels)
         )
+        calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(calibration_rows)}
+        files["calibration.json"] = _json(calibration)
+        if config.deferral.enabled:
+            files[DEFERRAL_NAME] = deferral_file(
+                self._in_memory(files), data.train, calibration_rows, config.deferral.buckets
+            )
+        calibrated = Classifier(self._in_memory(files))
         readable, strangers = (self._short_enough(bundle, rows) for rows in (policy_rows, data.train_strangers))
         thresholds = choose_thresholds(
-            classifier.logits(readable["text"].tolist()),
+            calibrated.classify(readable["text"].tolist()),
             label_ids_of(readable, data.labels),
-            classifier.logits(strangers["text"].tolist()),
-            temperature,
+            calibrated.classify(strangers["text"].tolist()),
             config.policy.escalation_budget,
             n_too_long=len(policy_rows) - len(readable),
             n_strangers_too_long=len(data.train_strangers) - len(strangers),
         )
-        calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(calibration_rows)}
         selection = {
             "chosen_on": self.created,
             "in_scope_rows": len(policy_rows),
@@ -247,7 +254,6 @@ class Job:
             "out_of_scope_rows": len(data.train_strangers),
             "out_of_scope_source": "training rows that belong to no label" if len(data.train_strangers) else "none",
         }
-        files["calibration.json"] = _json(calibration)
         files["policy.toml"] = policy_toml(thresholds, config.policy.max_windows, selection).encode()
         if config.first_tier.width:
             held_out = pd.concat([readable, strangers], ignore_index=True)

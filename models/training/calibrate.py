@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.intervals import exact_upper_bound
-from models.scores import score_logits
+from models.scores import Scores
 from schemas.errors import ConfigError
 
 _TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 200))
@@ -58,25 +58,23 @@ class Thresholds:
 
 
 def choose_thresholds(
-    in_scope: npt.NDArray[np.float32],
+    known: Scores,
     label_ids: npt.NDArray[np.int64],
-    out_of_scope: npt.NDArray[np.float32],
-    temperature: float,
+    strangers: Scores,
     escalation_budget: float,
     n_too_long: int = 0,
     n_strangers_too_long: int = 0,
 ) -> Thresholds:
     """Chooses the pair of guards that lets the fewest wrong answers through within a budget of escalations.
 
-    An accepted out-of-scope text counts as a wrong answer, like a wrong label. Softmax confidence tells mistakes,
-    the log-sum-exp of the logits tells strangers; each takes a part of the budget, every split of it is tried. Without
+    An accepted out-of-scope text counts as a wrong answer, like a wrong label. Confidence tells mistakes, familiarity
+    tells strangers; each takes a part of the budget, every split of it is tried. Without
     out-of-scope texts to try them on, each guard gets half of the budget.
 
     Args:
-        in_scope: (n_rows, n_labels) float32 logits of rows neither trained nor calibrated on.
-        label_ids: (n_rows,) int64, their labels.
-        out_of_scope: (n_strangers, n_labels) float32 logits of texts that belong to no label; perhaps none.
-        temperature: from `fit_temperature`.
+        known: the encoder's answers to n rows neither trained nor calibrated on.
+        label_ids: (n,) int64, their labels.
+        strangers: its answers to texts that belong to no label; perhaps none.
         escalation_budget: largest share of in-scope rows that may be escalated, in (0, 1).
         n_too_long: in-scope rows besides, which are escalated for their length, whatever the guards; they use the
             budget first.
@@ -85,17 +83,16 @@ def choose_thresholds(
     Raises:
         ConfigError: every in-scope row is too long.
     """
-    if not len(in_scope):
+    if not len(label_ids):
         raise ConfigError(
             "policy: every row it is chosen on is escalated for its length; set reading.window_overlap and raise "
             "policy.max_windows"
         )
-    budget_rows = max(0, int(escalation_budget * (len(in_scope) + n_too_long)) - n_too_long)
-    largest_share = budget_rows / len(in_scope)
-    known, strangers = score_logits(in_scope, temperature), score_logits(out_of_scope, temperature)
+    budget_rows = max(0, int(escalation_budget * (len(label_ids) + n_too_long)) - n_too_long)
+    largest_share = budget_rows / len(label_ids)
     right = known.label_ids == label_ids
     best: tuple[int, float, float] | None = None
-    shares = np.linspace(0.0, largest_share, 51) if len(out_of_scope) else [largest_share / 2]
+    shares = np.linspace(0.0, largest_share, 51) if len(strangers.confidence) else [largest_share / 2]
     for share in shares:
         min_familiarity = _floor(known.familiarity, share)
         familiar = known.familiarity >= min_familiarity

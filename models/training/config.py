@@ -259,6 +259,20 @@ class FirstTierTraining:
 
 
 @validated
+class DeferralTraining:
+    """The [confidence](bundles.md#the-confidence) from all signals."""
+
+    enabled: bool = True
+    """False for the softmax probability alone."""
+    buckets: Annotated[int, Within("[1, 1048576]")] = 4096
+    """Groups of words by hash that its word counts tell apart; a power of two."""
+
+    def __post_init__(self) -> None:
+        if self.buckets & (self.buckets - 1):
+            raise ValueError(f".buckets: expected a power of two, found {self.buckets}")
+
+
+@validated
 class Reading:
     """The bundle's demands on a run, besides the template of the data."""
 
@@ -309,6 +323,8 @@ class TrainingConfig:
     """Choice of the thresholds."""
     first_tier: FirstTierTraining = FirstTierTraining()
     """The model in front of the encoder."""
+    deferral: DeferralTraining = DeferralTraining()
+    """The confidence from all signals."""
     reading: Reading = Reading()
     """The bundle's demands on a run."""
 

@@ -76,7 +76,7 @@ def make_first_tier(
     temperature = fit_temperature(calibration_logits, label_ids_of(calibration, bundle.labels))
     held_out_texts, held_out_ids = held_out["text"].tolist(), label_ids_of(held_out, bundle.labels)
     own = score_logits(first_tier.logits(tokenizer.tokenize(held_out_texts).windows), temperature)
-    encoder = score_logits(classifier.logits(held_out_texts), bundle.temperature)
+    encoder = classifier.classify(held_out_texts, encoder_only=True)
     in_scope = held_out_ids >= 0
     thresholds = choose_first_tier(
         own.confidence,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from escalation.outcomes import resolutions
+from escalation.outcomes import publishing, resolutions
 from escalation.outcomes.resolutions import publish_resolutions
 from schemas.tables import RESOLUTIONS
 from tests.support.queue_databases import NOON, new_sqlite, opened
@@ -23,7 +23,8 @@ DAY = 24 * HOUR
 
 def _publish_and_die(folder: Path, step: str, turn: int) -> None:
     done = 0
-    real = getattr(resolutions, step)
+    module = resolutions if step == "append_event" else publishing
+    real = getattr(module, step)
 
     def dying(*values: object, **options: object) -> object:
         nonlocal done
@@ -32,7 +33,7 @@ def _publish_and_die(folder: Path, step: str, turn: int) -> None:
             os._exit(9)
         return real(*values, **options)
 
-    setattr(resolutions, step, dying)
+    setattr(module, step, dying)
     with opened(new_sqlite(folder)) as queue:
         publish_resolutions(queue, Warehouse(folder), NOON)
 

@@ -14,6 +14,7 @@ from models.bundle import load_bundle
 from pipelines.classify import prepare
 from pipelines.promotion import promote, register_state
 from schemas.codes import RegisterAction
+from schemas.run_config import InputConfig, RunConfig
 from tests.support.dying import dying_at
 from tests.support.small_runs import RUN_DATE, check_refused, config_of, documents, docyard, flip_byte, write_jsonl
 from tests.support.tiny_versions import tiny_version
@@ -58,6 +59,7 @@ def test_a_run_without_a_bundle_uses_the_one_that_stands_across_a_rollback(
 ) -> None:
     first, second = (load_bundle(folder) for folder in versions)
     check_refused(_run(tmp_path, warehouse), 2, "no bundle stands", "docyard promote")
+    config = RunConfig(RUN_DATE, str(warehouse), (InputConfig((str(tmp_path / "in.jsonl"),), "ticket"),))
     used, ends = [], []
     for decide in (
         lambda: _promote(versions[0], warehouse),
@@ -65,14 +67,18 @@ def test_a_run_without_a_bundle_uses_the_one_that_stands_across_a_rollback(
         lambda: docyard("rollback", "ticket", "--warehouse", warehouse, "--by", "bob"),
     ):
         assert decide().exit_code == 0
-        result = _run(tmp_path, warehouse)
-        assert result.exit_code == 0, result.stderr
-        manifest = json.loads(result.stdout)
-        used.append(manifest["bundles"]["ticket"]["digest"])
-        ends.append(manifest["register"])
+        planned = prepare(config)[0].manifest()
+        used.append(planned.bundles["ticket"]["digest"])
+        ends.append((planned.register.number, planned.register.sha256))
     assert used == [first.digest, second.digest, first.digest]
-    entries = _register(warehouse)["entries"]
-    assert ends == [{"number": entry["number"], "sha256": entry["sha256"]} for entry in entries]
+    assert ends == [(entry["number"], entry["sha256"]) for entry in _register(warehouse)["entries"]]
+    for folder in versions:
+        shutil.rmtree(folder)  # the warehouse has its own copies
+    result = _run(tmp_path, warehouse)
+    assert result.exit_code == 0, result.stderr
+    manifest = json.loads(result.stdout)
+    assert manifest["bundles"]["ticket"]["digest"] == first.digest
+    assert manifest["register"]["number"] == 3
     assert manifest["config"]["inputs"][0]["bundle"] == str(warehouse / "bundles" / first.reference)
 
 
@@ -95,6 +101,8 @@ def test_a_rollback_needs_a_bundle_to_return_to(versions: tuple[Path, Path], war
     check_refused(docyard(*arguments), 2, "no bundle stands")
     assert _promote(versions[0], warehouse).exit_code == 0
     check_refused(docyard(*arguments), 2, "no bundle stood", "earlier bundles: none")
+    assert docyard(*arguments, "--to", load_bundle(versions[0]).reference).exit_code == 0  # it stands already
+    assert len(_register(warehouse)["entries"]) == 1
     check_refused(docyard(*arguments, "--to", "tiny@000000000000"), 2, "did not stand")
 
 
@@ -113,6 +121,24 @@ def test_where_two_must_approve_the_proposer_cannot_be_the_second(
     check_refused(docyard("approve", "7", "--warehouse", warehouse, "--by", "bob"), 2, "no promotion that waits")
     assert _run(tmp_path, warehouse).exit_code == 0
     assert _register(warehouse)["pending"] == {}
+
+
+def test_a_rollback_withdraws_a_proposal_and_leaves_what_stands(versions: tuple[Path, Path], warehouse: Path) -> None:
+    arguments = ("rollback", "ticket", "--warehouse", warehouse, "--by", "bob")
+    (warehouse / "governance.toml").write_text("approvals = 2\n")
+    assert _promote(versions[0], warehouse).exit_code == 0
+    assert "nothing stands for ticket" in docyard(*arguments).stdout
+    (warehouse / "governance.toml").unlink()
+    assert _promote(versions[0], warehouse).exit_code == 0
+    (warehouse / "governance.toml").write_text("approvals = 2\n")
+    assert _promote(versions[1], warehouse).exit_code == 0
+    for _ in range(2):
+        assert docyard(*arguments).exit_code == 0
+    state = _register(warehouse)
+    assert state["pending"] == {}
+    assert state["standing"]["ticket"]["bundle"] == load_bundle(versions[0]).reference
+    assert len(state["entries"]) == 5
+    check_refused(docyard("approve", "4", "--warehouse", warehouse, "--by", "cyd"), 2, "no promotion that waits")
 
 
 def test_rules_that_cannot_be_read_stop_a_promotion(versions: tuple[Path, Path], warehouse: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
@@ -16,9 +18,12 @@ from escalation.categories.deciding import approve, edit, list_categories, rejec
 from escalation.categories.proposals import Proposed, propose_categories
 from escalation.categories.taxonomy import adopted_categories, known_labels, taxonomy_version
 from escalation.database import reading, transaction
+from escalation.evidence.audit import verify_trail
+from escalation.outcomes.categories import publish_categories, register_adoptions
+from escalation.outcomes.resolutions import publish_resolutions
 from escalation.people.rules import Person, RefusalCode
 from escalation.review.upkeep import run_upkeep
-from escalation.tables import calls, categories, category_members, events, items
+from escalation.tables import calls, categories, category_members, events, items, taxonomy
 from schemas.codes import CategoryStatus, JudgementKind, JudgementReason
 from tests.support.queue_databases import NOON, SECOND, call_row
 from tests.support.review_cases import (
@@ -40,6 +45,8 @@ from tests.support.review_cases import (
     review_row,
     says,
 )
+from warehouse.layout import Warehouse, open_warehouse
+from warehouse.register import read_register
 
 pytestmark = pytest.mark.databases("sqlite")  # or what a test says
 
@@ -388,6 +395,61 @@ def test_an_adopted_category_is_not_proposed_again(queue: sa.Engine) -> None:
     fill(queue, *misfits(0, range(20, 30)))
     again = propose(queue)
     assert (again.new, again.decided, again.unchanged) == (0, 1, 1)
+
+
+# Publishing
+
+
+def published(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
+    files = sorted((warehouse.root / name).glob("*/*/*.parquet"))
+    return [row for file in files for row in pq.read_table(file, partitioning=None).to_pylist()]
+
+
+def test_categories_and_the_versions_of_decisions_are_published_and_adoptions_registered(
+    queue: sa.Engine, tmp_path: Path
+) -> None:
+    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    furnish(queue)
+    says(queue, ANNA, "o0", label("delivery"))
+    propose(queue)
+    adopt(queue, LATER)
+    keep_up(queue)
+    says(queue, BEN, "a00", label("lost parcel"), LATER)
+    says(queue, ANNA, "o1", category("Card for a child"), LATER)
+    says(queue, CARO, "o1", category("Card for a child", "we need it"), LATER + SECOND)
+    for changed in (1, 0):
+        assert bool(publish_categories(queue, warehouse).replaced) is bool(changed)
+        assert publish_resolutions(queue, warehouse, LATER).rows == 3
+        assert register_adoptions(queue, warehouse) == 2 * changed
+    found = {row["name"]: row for row in published(warehouse, "categories")}
+    assert sorted(row["status"] for row in found.values()) == ["adopted", "adopted", "proposed"]
+    cluster, alone = found["lost parcel"], found["Card for a child"]
+    assert (cluster["volume"], cluster["asked_again"], cluster["taxonomy_version"]) == (6, 6, 1)
+    assert (cluster["proposed_by"], cluster["decided_by"]) == ("anna", "caro")
+    assert (alone["volume"], alone["taxonomy_version"], alone["decided_by"]) == (None, 2, "caro")
+    versions = {row["document_id"]: row["taxonomy_version"] for row in published(warehouse, "resolutions")}
+    assert versions == {"id-o0": 0, "id-a00": 1, "id-o1": 2}
+    entries = [(entry.action, entry.details["label"]) for entry in read_register(warehouse)]
+    assert entries == [("adopt", "lost parcel"), ("adopt", "Card for a child")]
+
+
+def test_the_trail_knows_every_version_of_the_taxonomy(queue: sa.Engine) -> None:
+    furnish(queue)
+    propose(queue)
+    adopt(queue)
+    keep_up(queue)
+    with reading(queue) as connection:
+        assert verify_trail(connection).faults == ()
+    with transaction(queue) as connection:
+        connection.execute(sa.update(taxonomy).values(description="Anything at all."))
+    with reading(queue) as connection:
+        (fault,) = verify_trail(connection).faults
+        assert "changed in its table" in fault.problem
+    with transaction(queue) as connection:
+        connection.execute(sa.delete(taxonomy))
+    with reading(queue) as connection:
+        (fault,) = verify_trail(connection).faults
+        assert "no longer in any table" in fault.problem
 
 
 def test_the_page_lists_what_waits_first_and_how_documents_were_asked_about_again(queue: sa.Engine) -> None:
