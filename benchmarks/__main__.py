@@ -10,6 +10,7 @@ import click
 from benchmarks.examples import examples
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
+from benchmarks.validity import validity
 from schemas.errors import DocyardError
 
 
@@ -31,7 +32,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness, examples):
+for command in (speed, robustness, validity, examples):
     main.add_command(command)
 
 if __name__ == "__main__":

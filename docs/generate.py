@@ -24,6 +24,7 @@ import click
 from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from models import bundle_manifest
+from models.certificate import Certificate
 from models.deferral import SIGNALS
 from models.drift import MEASURES
 from models.training import config as training
@@ -247,6 +248,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "queue-tables": queue_tables,
     "bundle-files": lambda: table(
         ("file", "content"), ((f"`{name}`", text) for name, text in bundle_manifest.BUNDLE_FILES.items())
+    ),
+    "certificate": lambda: table(
+        ("key", "meaning"), ((f"`{key}`", text) for key, text in _descriptions(Certificate).items())
     ),
     "signals": lambda: table(("signal", "meaning"), ((f"`{name}`", meaning) for name, meaning in SIGNALS.items())),
     "run-manifest": lambda: table(("key", "meaning"), ((f"`{k}`", v) for k, v in _descriptions(Manifest).items())),

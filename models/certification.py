@@ -225,7 +225,7 @@ def certify(
     _check_target(target, policy)
     tail = 1 - target.confidence
     first_tail = _FIRST_TIER_TAIL * tail if policy.first_tier else 0.0
-    scale = len(certifying.gold_ids) / max(1, len(choosing.gold_ids))
+    scale = int((certifying.gold_ids >= 0).sum()) / max(1, int((choosing.gold_ids >= 0).sum()))
     test = _Test(target, _design_effect(_view(policy, choosing, "off", target), choosing.clusters, target), scale)
     first_tier, proofs = _certify_first_tier(policy, choosing, certifying, test, first_tail)
     tail -= first_tail
@@ -388,10 +388,13 @@ def _thresholds(confidence: npt.NDArray[np.float32]) -> list[float]:
 def _design_effect(view: _View, clusters: npt.NDArray[np.integer] | None, target: Target) -> float:
     """The variance of the share of errors with the rows in clusters, over that of independent rows; at least 1.
 
-    Measured on the choosing rows that are likely to be accepted.
+    Measured on the choosing rows that are likely to be accepted, and enlarged for the few clusters that it is measured
+    on, by the square of Student's quantile over the normal one.
 
-    Source: L. Kish, "Survey Sampling", 1965, sections 6.3 and 8.2.
+    Sources: L. Kish, "Survey Sampling", 1965, sections 6.3 and 8.2; Korn and Graubard, as for `p_value`.
     """
+    from scipy.special import ndtri, stdtrit
+
     thresholds = _thresholds(view.confidence)
     if clusters is None or not thresholds:
         return 1.0
@@ -404,7 +407,8 @@ def _design_effect(view: _View, clusters: npt.NDArray[np.integer] | None, target
     independent = share * (1 - share) * len(accepted.wrong)
     if not independent or len(totals) < 2:
         return 1.0
-    return max(1.0, float((totals**2).sum() * len(totals) / (len(totals) - 1) / independent))
+    few = float(stdtrit(len(totals) - 1, target.confidence) / ndtri(target.confidence)) ** 2
+    return max(1.0, float((totals**2).sum() * len(totals) / (len(totals) - 1) / independent)) * few
 
 
 def _certify_first_tier(
