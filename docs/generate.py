@@ -53,6 +53,7 @@ KEYS = {
     "keys-budget-prices": drain_config.PriceConfig,
     "keys-masking": drain_config.MaskingConfig,
     "keys-priorities": drain_config.PriorityConfig,
+    "keys-audits": drain_config.AuditsConfig,
     "keys-examples": examples_config.ExamplesConfig,
     "keys-review": review_config.ReviewConfig,
     "keys-server": review_config.ServerConfig,
@@ -71,6 +72,7 @@ CODES: dict[str, tuple[str, type[codes.Code]]] = {
     "review-reasons": ("reason", codes.JudgementReason),
     "route-reasons": ("route_reason", codes.RouteReason),
     "register-actions": ("action", codes.RegisterAction),
+    "audit-statuses": ("status", codes.AuditStatus),
 }
 
 
