@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchmarks.drift import drift
 from benchmarks.examples import examples
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
@@ -32,7 +33,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness, validity, examples):
+for command in (speed, robustness, validity, examples, drift):
     main.add_command(command)
 
 if __name__ == "__main__":
