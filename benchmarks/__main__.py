@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchmarks.confidence import confidence
 from benchmarks.drift import drift
 from benchmarks.examples import examples
 from benchmarks.robustness import robustness
@@ -33,7 +34,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness, validity, examples, drift):
+for command in (confidence, drift, examples, robustness, speed, validity):
     main.add_command(command)
 
 if __name__ == "__main__":
