@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from benchmarks.confidence import confidence
+from benchmarks.drift import drift
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
 from benchmarks.validity import validity
@@ -31,7 +33,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness, validity):
+for command in (confidence, drift, robustness, speed, validity):
     main.add_command(command)
 
 if __name__ == "__main__":
