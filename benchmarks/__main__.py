@@ -9,6 +9,7 @@ import click
 
 from benchmarks.confidence import confidence
 from benchmarks.drift import drift
+from benchmarks.examples import examples
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
 from benchmarks.strangers import held_out_strangers
@@ -34,7 +35,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (confidence, drift, robustness, speed, validity):
+for command in (confidence, drift, examples, robustness, speed, validity):
     main.add_command(command)
 main.add_command(held_out_strangers, "strangers")
 
