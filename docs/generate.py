@@ -24,6 +24,7 @@ import click
 from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from models import bundle_manifest
+from models.bundle import load_bundle
 from models.certificate import Certificate
 from models.deferral import SIGNALS
 from models.drift import MEASURES
@@ -221,6 +222,22 @@ def _prose(part: str) -> str:
     return textwrap.fill(" ".join(part.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
+def certificates() -> str:
+    """The promises of the included bundles, and what they did on the certifying rows."""
+    rows = []
+    for folder in sorted((ROOT / "models/bundles").iterdir()):
+        one = load_bundle(folder).certificate
+        assert one is not None
+        promise, errors = f"at most {one.max_error:.0%} of the accepted are wrong", f"{one.errors} of {one.accepted:,}"
+        if one.positive_label:
+            promise = f"at most {one.max_error:.0%} of `{one.positive_label}` are accepted as something else"
+            errors = f"{one.errors} `{one.positive_label}` missed"
+        proven = sorted({proof.answers for proof in one.thresholds if proof.threshold is not None})
+        answers = ", ".join(f"`{name}`" if name in load_bundle(folder).labels else name for name in proven)
+        rows.append((f"`{folder.name}`", answers, promise, f"{one.coverage:.1%} of {one.rows:,} rows", errors))
+    return table(("bundle", "answers", "promise", "accepted", "wrong"), rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     **{name: lambda kind=kind: keys(kind) for name, kind in KEYS.items()},  # type: ignore[misc]
     **{
@@ -252,6 +269,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "bundle-files": lambda: table(
         ("file", "content"), ((f"`{name}`", text) for name, text in bundle_manifest.BUNDLE_FILES.items())
     ),
+    "certificates": certificates,
     "certificate": lambda: table(
         ("key", "meaning"), ((f"`{key}`", text) for key, text in _descriptions(Certificate).items())
     ),
