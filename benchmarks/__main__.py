@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from benchmarks.power import power
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
 from benchmarks.validity import validity
@@ -31,7 +32,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness, validity):
+for command in (speed, robustness, validity, power):
     main.add_command(command)
 
 if __name__ == "__main__":
