@@ -24,6 +24,7 @@ import click
 from escalation.evidence.audit import EXPORT_COLUMNS
 from escalation.tables import metadata
 from models import bundle_manifest
+from models.certificate import Certificate
 from models.deferral import SIGNALS
 from models.drift import MEASURES
 from models.training import config as training
@@ -52,6 +53,7 @@ KEYS = {
     "keys-budget-prices": drain_config.PriceConfig,
     "keys-masking": drain_config.MaskingConfig,
     "keys-priorities": drain_config.PriorityConfig,
+    "keys-audits": drain_config.AuditsConfig,
     "keys-examples": examples_config.ExamplesConfig,
     "keys-review": review_config.ReviewConfig,
     "keys-server": review_config.ServerConfig,
@@ -70,6 +72,7 @@ CODES: dict[str, tuple[str, type[codes.Code]]] = {
     "review-reasons": ("reason", codes.JudgementReason),
     "route-reasons": ("route_reason", codes.RouteReason),
     "register-actions": ("action", codes.RegisterAction),
+    "audit-statuses": ("status", codes.AuditStatus),
 }
 
 
@@ -247,6 +250,9 @@ TABLES: dict[str, Callable[[], str]] = {
     "queue-tables": queue_tables,
     "bundle-files": lambda: table(
         ("file", "content"), ((f"`{name}`", text) for name, text in bundle_manifest.BUNDLE_FILES.items())
+    ),
+    "certificate": lambda: table(
+        ("key", "meaning"), ((f"`{key}`", text) for key, text in _descriptions(Certificate).items())
     ),
     "signals": lambda: table(("signal", "meaning"), ((f"`{name}`", meaning) for name, meaning in SIGNALS.items())),
     "run-manifest": lambda: table(("key", "meaning"), ((f"`{k}`", v) for k, v in _descriptions(Manifest).items())),

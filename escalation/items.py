@@ -66,9 +66,11 @@ def item_key(document_type: str, document_id: str, content_hash: str, bundle: st
     return hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def insert_items(connection: sa.Connection, rows: Sequence[Mapping[str, Any]], now: int) -> None:
-    """Adds new items, pending from now on; `rows` hold the columns of the documents."""
-    new = {**_moved(ItemCode.LOADED, now), "not_before": now, "attempts": 0, "refusals": 0, "losses": 0}
+def insert_items(
+    connection: sa.Connection, rows: Sequence[Mapping[str, Any]], now: int, code: ItemCode = ItemCode.LOADED
+) -> None:
+    """Adds new items with a code, by default pending from now on; `rows` hold the columns of the documents."""
+    new = {**_moved(code, now), "not_before": now, "attempts": 0, "refusals": 0, "losses": 0}
     for start in range(0, len(rows), _CHUNK):
         connection.execute(sa.insert(items), [{**row, **new} for row in rows[start : start + _CHUNK]])
 

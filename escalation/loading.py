@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
@@ -22,10 +22,10 @@ from escalation.events import Event, append_events
 from escalation.items import OPEN_STATES, insert_items, item_key, move_item
 from escalation.review.decided_before import Precedents
 from escalation.tables import items, loads
-from schemas.codes import EventAction, ItemCode, ItemState
+from schemas.codes import EventAction, ItemCode, ItemOrigin, ItemState
 from schemas.drain_config import DrainConfig, PriorityConfig
 from schemas.errors import InputError, VerificationError
-from schemas.tables import ESCALATIONS
+from schemas.tables import ESCALATIONS, Table
 from warehouse.layout import Partition, Warehouse
 from warehouse.manifest import RunStatus, read_manifest
 from warehouse.publication import published_by
@@ -56,8 +56,13 @@ class Load:
 
 def escalation_partitions(warehouse: Warehouse) -> list[Partition]:
     """Every published partition of the escalations, by date and type."""
+    return published_partitions(warehouse, ESCALATIONS)
+
+
+def published_partitions(warehouse: Warehouse, table: Table) -> list[Partition]:
+    """Every published partition of a run's table, by date and type."""
     found = []
-    for folder in (warehouse.root / ESCALATIONS.name).glob("run_date=*/document_type=*"):
+    for folder in (warehouse.root / table.name).glob("run_date=*/document_type=*"):
         run_date, document_type = (part.split("=", 1)[1] for part in folder.parts[-2:])
         found.append(Partition(unquote(run_date), unquote(document_type)))
     return sorted(found)
@@ -112,10 +117,14 @@ def load_partition(
         return None
     run_id, rows = _read(warehouse, partition)
     priority = next((entry for entry in config.priorities if entry.document_type == partition.document_type), None)
-    wanted = {row["item_key"]: row for row in (_item_row(row, partition, run_id, priority, now) for row in rows)}
-    there = sa.select(items.c.item_key, items.c.code).where(*(items.c[name] == value for name, value in place.items()))
-    present = {row.item_key: row.code for row in connection.execute(there)}
-    fresh = [row for key, row in wanted.items() if key not in present]
+    wanted = {row["item_key"]: row for row in (item_row(row, partition, run_id, priority, now) for row in rows)}
+    there = sa.select(items.c.item_key, items.c.code, items.c.origin).where(
+        *(items.c[name] == value for name, value in place.items())
+    )
+    known = connection.execute(there).all()
+    fresh = [row for key, row in wanted.items() if key not in {row.item_key for row in known}]
+    # Audits and corrections are of accepted answers: no later run withdraws them.
+    present = {row.item_key: row.code for row in known if row.origin == ItemOrigin.ESCALATION.value}
     insert_items(connection, fresh, now)
     happened = []
     revived = sorted(key for key, code in present.items() if code == ItemCode.WITHDRAWN and key in wanted)
@@ -183,9 +192,15 @@ def _rows(folder: Any) -> Iterator[dict[str, Any]]:
                 yield from batch.to_pylist()
 
 
-def _item_row(
-    row: dict[str, Any], partition: Partition, run_id: str, priority: PriorityConfig | None, now: int
+def item_row(
+    row: Mapping[str, Any],
+    partition: Partition,
+    run_id: str,
+    priority: PriorityConfig | None,
+    now: int,
+    origin: ItemOrigin = ItemOrigin.ESCALATION,
 ) -> dict[str, Any]:
+    """The columns of an item, from a published row with its `text`."""
     document_type = partition.document_type
     key = item_key(document_type, row["document_id"], row["content_hash"], row["bundle"], partition.run_date)
     candidates = [[entry["label"], entry["confidence"]] for entry in row["top_labels"]]
@@ -198,6 +213,7 @@ def _item_row(
         "run_date": partition.run_date,
         "document_type": document_type,
         "run_id": run_id,
+        "origin": origin.value,
         "candidates": json.dumps(candidates, ensure_ascii=False, separators=(",", ":")),
         "received_at": None if received is None else round(received.timestamp() * 1_000_000),
         "loaded_at": now,

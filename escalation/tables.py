@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Double, ForeignKey, Integer, Table, Text
 from sqlalchemy.sql.elements import KeyedColumnElement
 
-VERSION = 2
+VERSION = 3
 
 metadata = sa.MetaData()
 
@@ -41,6 +41,7 @@ items = Table(
     metadata,
     Column("item_key", Text, primary_key=True),
     *_required(Text, "run_date", "document_type", "document_id", "content_hash", "bundle", "run_id"),
+    Column("origin", Text, nullable=False),  # escalation, audit, correction
     Column("text", Text),  # null once it was erased
     Column("label", Text, nullable=False),
     Column("confidence", Double, nullable=False),
@@ -72,7 +73,7 @@ items = Table(
     Column("settled_label", Text),
     Column("settled_by", Text),
     Column("settled_at", BigInteger),
-    info={"row": "an escalated document: what was published of it, its state, its lease, what was voted and decided"},
+    info={"row": "a document in the queue: what was published of it, its state, its lease, what was voted and decided"},
 )
 
 _index("items_by_turn", items.c.state, items.c.priority.desc(), items.c.item_key)
@@ -88,6 +89,41 @@ _index(
     "items_decided_by_people",
     *(items.c.document_type, items.c.document_id, items.c.content_hash),
     where="code IN ('person_decided', 'reopened')",
+)
+
+audit_draws = Table(
+    "audit_draws",
+    metadata,
+    Column("run_id", Text, primary_key=True),
+    Column("document_type", Text, primary_key=True),
+    *_required(Text, "run_date", "bundle"),
+    *_required(BigInteger, "n_accepted", "n_drawn"),
+    Column("n_labels", Integer, nullable=False),  # of the bundle: the bounds hold for all of them together
+    Column("max_error", Double),  # certified; null where the bundle has no certificate
+    Column("confidence", Double, nullable=False),
+    Column("drawn_at", BigInteger, nullable=False),
+    info={"row": "a partition of a run, from which accepted answers were drawn for audits"},
+)
+
+audit_items = Table(
+    "audit_items",
+    metadata,
+    Column("item_key", Text, ForeignKey("items.item_key"), primary_key=True),
+    *_required(Text, "run_id", "document_type"),
+    Column("turn", Text, nullable=False),  # the place in the draw, a hash
+    Column("at_random", Boolean, nullable=False),  # drawn among all accepted answers, not only among those of its label
+    Column("inclusion", Double, nullable=False),  # probability of being drawn, given its label
+    info={"row": "an accepted answer that was drawn for an audit"},
+)
+
+demotion_votes = Table(
+    "demotion_votes",
+    metadata,
+    Column("number", Integer, primary_key=True),  # of the demotion in the warehouse's register
+    Column("person", Text, primary_key=True),
+    *_required(Text, "verdict", "reason"),
+    Column("at", BigInteger, nullable=False),
+    info={"row": "one person's verdict on the demotion of a label"},
 )
 
 calls = Table(

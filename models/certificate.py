@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -190,6 +191,15 @@ def make_certificate(
         created=created,
         reference=dict(reference or {}),
     )
+
+
+def data_sha256(paths: Sequence[Path]) -> str:
+    """The hash of a file's bytes; of several files, that of their hashes one after the other."""
+    hashes = []
+    for path in paths:
+        with path.open("rb") as file:
+            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def parse_certificate(content: bytes, where: str) -> Certificate:

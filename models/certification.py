@@ -225,7 +225,7 @@ def certify(
     _check_target(target, policy)
     tail = 1 - target.confidence
     first_tail = _FIRST_TIER_TAIL * tail if policy.first_tier else 0.0
-    scale = len(certifying.gold_ids) / max(1, len(choosing.gold_ids))
+    scale = int((certifying.gold_ids >= 0).sum()) / max(1, int((choosing.gold_ids >= 0).sum()))
     test = _Test(target, _design_effect(_view(policy, choosing, "off", target), choosing.clusters, target), scale)
     first_tier, proofs = _certify_first_tier(policy, choosing, certifying, test, first_tail)
     tail -= first_tail

@@ -3,56 +3,97 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from types import MappingProxyType
+
+import numpy as np
+import numpy.typing as npt
 
 from models.bundle import ModelBundle
 from models.bundle_manifest import FileRecord
 from models.certificate import FILE_NAME, PAGE_NAME, Certificate, ValidFor, make_certificate
 from models.certificate_page import certificate_page
-from models.certification import Certification
+from models.certification import LabelledScores, Target, certify
+from models.classifier import Classifier
+from models.drift import drift_reference
 from models.policy import policy_toml
+from schemas.codes import FIRST_TIER_CRITERIA
 
 
-def certified_files(
+def prove(
     bundle: ModelBundle,
-    certification: Certification,
+    choosing: LabelledScores,
+    certifying: LabelledScores,
+    characters: npt.NDArray[np.integer],
+    target: Target,
     *,
     valid_for: ValidFor,
     data_sha256: str,
-    choosing_rows: int,
     created: str,
-    reference: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, bytes], Certificate]:
-    """Writes a proof and its policy down.
+    """Proves a target for a bundle, and writes the proof and its policy down.
 
     Args:
-        bundle: the one that was certified.
-        certification: the proof.
+        bundle: with the guards of its policy.
+        choosing: its answers to rows that trained nothing.
+        certifying: its answers to n rows that were used for nothing.
+        characters: (n,) length of the certifying texts.
+        target: the promise.
         valid_for: the documents it holds for.
         data_sha256: hash of the labelled rows' files.
-        choosing_rows: number of rows that fixed the order of the tests.
         created: ISO 8601 date.
-        reference: distributions of the certifying rows.
 
     Returns:
         Content by file name, and the certificate.
+
+    Raises:
+        CertificationError: the rows do not prove the target.
     """
-    selection = {"method": certification.method, "certified_on": created}
-    policy = policy_toml(replace(certification.policy, selection=selection)).encode()
-    record = FileRecord(hashlib.sha256(policy).hexdigest(), len(policy))
+    certification = certify(bundle.policy, label_groups(bundle), choosing, certifying, target)
+    policy = certification.policy
+    criterion = FIRST_TIER_CRITERIA[0]
+    reference = drift_reference(
+        certifying.answers(policy, criterion), policy, characters, certifying.clusters, criterion
+    )
+    content = policy_toml(replace(policy, selection={"method": certification.method, "certified_on": created})).encode()
     certificate = make_certificate(
         certification,
-        {**bundle.manifest.files, "policy.toml": record},
+        {**bundle.manifest.files, "policy.toml": FileRecord(hashlib.sha256(content).hexdigest(), len(content))},
         valid_for=valid_for,
         data_sha256=data_sha256,
-        choosing_rows=choosing_rows,
+        choosing_rows=len(choosing.gold_ids),
         created=created,
         reference=reference,
     )
     page = certificate_page(certificate, bundle.name).encode()
-    return {"policy.toml": policy, FILE_NAME: certificate.to_bytes(), PAGE_NAME: page}, certificate
+    return {"policy.toml": content, FILE_NAME: certificate.to_bytes(), PAGE_NAME: page}, certificate
+
+
+def labelled_scores(
+    classifier: Classifier,
+    texts: Sequence[str],
+    labels: Sequence[str],
+    clusters: Sequence[str] | None = None,
+    slices: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> LabelledScores:
+    """The bundle's answers to labelled texts.
+
+    Args:
+        classifier: of the bundle.
+        texts: (n,).
+        labels: (n,) the right ones; others than the bundle's mark strangers.
+        clusters: (n,) equal for rows that stand or fall together; None where rows are independent.
+        slices: column -> (n,) values.
+    """
+    position = {label: index for index, label in enumerate(classifier.bundle.labels)}
+    return LabelledScores(
+        classifier.classify(texts, encoder_only=True),
+        np.array([position.get(label, -1) for label in labels], dtype=np.int64),
+        classifier.first_tier_scores(texts) if classifier.has_first_tier else None,
+        None if clusters is None else np.unique(np.array(clusters), return_inverse=True)[1],
+        {name: np.array(values) for name, values in slices.items()},
+    )
 
 
 def label_groups(bundle: ModelBundle) -> dict[str, list[str]]:

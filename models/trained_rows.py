@@ -31,7 +31,7 @@ def unit_hash(value: str) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingRows:
+class TrainedRows:
     """The rows of a training, by hash.
 
     Attributes:
@@ -44,7 +44,7 @@ class TrainingRows:
     by_id: bool
 
     @classmethod
-    def of(cls, texts: Iterable[str], ids: Iterable[str] | None = None) -> TrainingRows:
+    def of(cls, texts: Iterable[str], ids: Iterable[str] | None = None) -> TrainedRows:
         """The rows with these texts, and these ids where rows of one text are meant to repeat."""
         keys = map(same_text, texts) if ids is None else map(_with_id, ids, texts)
         return cls(np.unique(_hashes(keys)), ids is not None)
@@ -60,7 +60,7 @@ class TrainingRows:
         return arrays_to_bytes({"steps": np.asfortranarray(steps), "by_id": np.array(self.by_id)})
 
 
-def parse_training_rows(content: bytes, where: str) -> TrainingRows:
+def parse_trained_rows(content: bytes, where: str) -> TrainedRows:
     """Reads the content of the file.
 
     Raises:
@@ -75,7 +75,7 @@ def parse_training_rows(content: bytes, where: str) -> TrainingRows:
         raise BundleError(f"{where}: not readable: {type(error).__name__}; build the bundle again") from None
     whole = np.zeros((len(steps), 8), dtype=np.uint8)
     whole[:, :_BYTES] = steps
-    return TrainingRows(np.cumsum(whole.view("<u8")[:, 0], dtype=np.uint64), by_id)
+    return TrainedRows(np.cumsum(whole.view("<u8")[:, 0], dtype=np.uint64), by_id)
 
 
 def _with_id(name: str, text: str) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import hashlib
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle import ModelBundle, load_bundle, put_into_place, write_bundle_manifest
-from models.certificate import Certificate, ValidFor
-from models.certification import LabelledScores, Target, certify
-from models.certified_files import certified_files, label_groups
+from models.certificate import Certificate, ValidFor, data_sha256
+from models.certification import Target
+from models.certified_files import labelled_scores, prove
 from models.classifier import Classifier
-from models.drift import drift_reference
 from models.labelled import Columns, EvaluationData, read_evaluation_data
 from models.trained_rows import FILE_NAME as ROWS_NAME
-from models.trained_rows import TrainingRows, parse_training_rows, same_text, unit_hash
-from schemas.codes import FIRST_TIER_CRITERIA
-from schemas.errors import BundleError, CertificationError, ConfigError, VerificationError, system_error
+from models.trained_rows import TrainedRows, parse_trained_rows, same_text, unit_hash
+from schemas.errors import BundleError, CertificationError, ConfigError, InputError, VerificationError, system_error
 from schemas.fields import parse_text_template
 
 CHOOSING_SHARE = 0.5
@@ -80,40 +77,34 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
     data = _read(bundle, rows, cluster)
     _refuse_training_rows(bundle, data, rows.id)
     choosing, certifying = _parted(bundle, data, rows, cluster)
-    scored = _scored(bundle, data, rows, cluster)
-    certification = certify(bundle.policy, label_groups(bundle), scored.take(choosing), scored.take(certifying), target)
-    answers = scored.take(certifying).answers(certification.policy, FIRST_TIER_CRITERIA[0])
-    characters = np.array([len(text) for text in data.texts])[certifying]
-    clusters = None if scored.clusters is None else scored.clusters[certifying]
-    dates = np.array(data.slices[rows.date])[certifying] if rows.date else np.array([""])
-    files, certificate = certified_files(
+    classifier = Classifier(bundle)
+    try:
+        clusters = data.slices[cluster] if cluster else None
+        slices = {name: data.slices[name] for name in rows.slices}
+        scored = labelled_scores(classifier, data.texts, data.labels, clusters, slices)
+    finally:
+        classifier.close()
+    dates = [date for date, taken in zip(_dates(data, rows), certifying, strict=True) if taken]
+    files, certificate = prove(
         bundle,
-        certification,
+        scored.take(choosing),
+        scored.take(certifying),
+        np.array([len(text) for text in data.texts])[certifying],
+        target,
         valid_for=ValidFor(
             bundle.document_type,
-            tuple("/".join(path.parts[-3:]) if path.is_absolute() else str(path) for path in rows.paths),
-            str(dates.min())[:10] or None,
-            str(dates.max())[:10] or None,
+            tuple("/".join(path.parts[-3:]) for path in rows.paths),  # no path of this machine
+            min(filter(None, dates), default=None),
+            max(filter(None, dates), default=None),
         ),
         data_sha256=data_sha256(rows.paths),
-        choosing_rows=int(choosing.sum()),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        reference=drift_reference(answers, certification.policy, characters, clusters, FIRST_TIER_CRITERIA[0]),
     )
     if check:
         _compare(bundle, certificate)
     else:
         _write(bundle, files)
     return certificate
-
-
-def data_sha256(paths: Sequence[Path]) -> str:
-    """The hash of a file's bytes; of several files, that of their hashes one after the other."""
-    hashes = []
-    for path in paths:
-        with path.open("rb") as file:
-            hashes.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def describe_certificate(certificate: Certificate) -> list[str]:
@@ -170,8 +161,8 @@ def _read(bundle: ModelBundle, rows: LabelledRows, cluster: str) -> EvaluationDa
     )
 
 
-def _training_rows(bundle: ModelBundle) -> TrainingRows:
-    return parse_training_rows(bundle.read(ROWS_NAME), str(bundle.folder / ROWS_NAME))
+def _training_rows(bundle: ModelBundle) -> TrainedRows:
+    return parse_trained_rows(bundle.read(ROWS_NAME), str(bundle.folder / ROWS_NAME))
 
 
 def _refuse_training_rows(bundle: ModelBundle, data: EvaluationData, id_column: str) -> None:
@@ -186,6 +177,19 @@ def _refuse_training_rows(bundle: ModelBundle, data: EvaluationData, id_column: 
         )
 
 
+def _dates(data: EvaluationData, rows: LabelledRows) -> list[str | None]:
+    """The date of each row; None where no column has it."""
+    if not rows.date:
+        return [None] * len(data.texts)
+    dates: list[str | None] = []
+    for number, value in enumerate(data.slices[rows.date]):
+        try:
+            dates.append(datetime.datetime.fromisoformat(value).date().isoformat())
+        except ValueError:
+            raise InputError(f"row {number}, {rows.date!r}: expected a date in ISO 8601; correct it") from None
+    return dates
+
+
 def _parted(
     bundle: ModelBundle, data: EvaluationData, rows: LabelledRows, cluster: str
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
@@ -195,25 +199,8 @@ def _parted(
     choosing = np.array([unit_hash(f"calibration:{key}") < share for key in keys], dtype=np.bool_)
     certifying = ~choosing
     if rows.since:
-        certifying &= np.array(data.slices[rows.date]) >= rows.since
+        certifying &= np.array([(date or "") >= rows.since for date in _dates(data, rows)], dtype=np.bool_)
     return choosing, certifying
-
-
-def _scored(bundle: ModelBundle, data: EvaluationData, rows: LabelledRows, cluster: str) -> LabelledScores:
-    classifier = Classifier(bundle)
-    try:
-        encoder = classifier.classify(data.texts, encoder_only=True)
-        first_tier = classifier.first_tier_scores(data.texts) if classifier.has_first_tier else None
-    finally:
-        classifier.close()
-    position = {label: index for index, label in enumerate(bundle.labels)}
-    return LabelledScores(
-        encoder,
-        np.array([position.get(label, -1) for label in data.labels], dtype=np.int64),
-        first_tier,
-        np.unique(data.slices[cluster], return_inverse=True)[1] if cluster else None,
-        {name: np.array(data.slices[name]) for name in rows.slices},
-    )
 
 
 def _compare(bundle: ModelBundle, found: Certificate) -> None:

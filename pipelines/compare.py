@@ -17,7 +17,7 @@ from models.classifier import Classifier
 from models.evaluation.comparison import Answers, compare_answers, routed
 from models.labelled import Columns, read_evaluation_data
 from models.trained_rows import FILE_NAME as TRAINING_ROWS
-from models.trained_rows import parse_training_rows
+from models.trained_rows import parse_trained_rows
 from pipelines.promotion import load_standing
 from pipelines.runs import existing_warehouse
 from schemas.configuration import read_values
@@ -104,7 +104,7 @@ def _trained_on(bundle: ModelBundle, texts: Sequence[str]) -> int | None:
     """Rows that trained the bundle; None where it does not know them, or not by their texts alone."""
     if TRAINING_ROWS not in bundle.manifest.files:
         return None
-    known = parse_training_rows(bundle.read(TRAINING_ROWS), str(bundle.folder / TRAINING_ROWS))
+    known = parse_trained_rows(bundle.read(TRAINING_ROWS), str(bundle.folder / TRAINING_ROWS))
     return None if known.by_id else int(known.holds(texts, None).sum())
 
 

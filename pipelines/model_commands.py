@@ -48,7 +48,7 @@ def train(config: Path, data: Path | None, work: Path | None, out: Path | None, 
 @_work
 @_out
 def bundle(config: Path, checkpoint: Path, data: Path | None, work: Path | None, out: Path | None) -> None:
-    """Make a bundle of the trained network in CHECKPOINT.
+    """Make a bundle of the trained network in CHECKPOINT, or certify a bundle there anew.
 
     Quantizes, calibrates, chooses a policy and measures.
     """

@@ -141,6 +141,19 @@ def to_people(**flags: Any) -> None:
 
 
 @_command(
+    "audit",
+    click.option("--touched", type=PATH, metavar="FILE", help="Write the answers that demotions touch, as Parquet."),
+)
+def audit(**flags: Any) -> None:
+    """Draw accepted answers for people to judge blind, and act on what they found.
+
+    Publishes the bounds on the error as the table `audits`, demotes labels that break theirs, and loads accepted
+    answers whose demotion two people confirmed. Run it after each run.
+    """
+    _run("audit", **flags)
+
+
+@_command(
     "propose-categories",
     click.option("--document-type", metavar="TYPE", help="Only of this type.  [default: each in the queue]"),
     click.option("--bundle", type=PATH, metavar="DIR", help="Compare texts by this bundle's embedding, not by words."),

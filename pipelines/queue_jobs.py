@@ -35,6 +35,7 @@ from escalation.tables import items
 from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.labelled import Columns, read_evaluation_data
+from pipelines.audit_jobs import audit_lines, read_audits, run_audits
 from pipelines.runs import existing_warehouse
 from pipelines.terminal import alongside
 from schemas.codes import EventAction, ItemCode, ItemState
@@ -188,6 +189,12 @@ def to_people(engine: sa.Engine, config: DrainConfig) -> Outcome:
     return _state(engine, config, loads)
 
 
+def audit(engine: sa.Engine, config: DrainConfig, touched: Path | None) -> Outcome:
+    """Draws accepted answers for people, and acts on what they found."""
+    lines, data, complaint = run_audits(engine, _warehouse(config), config, touched)
+    return Outcome("\n".join(lines) or "no run has accepted anything to audit", data, complaint=complaint)
+
+
 def propose_categories(
     engine: sa.Engine,
     config: DrainConfig,
@@ -247,7 +254,9 @@ def _embedding(bundle: Path | None) -> Iterator[tuple[proposals.Embed | None, st
 
 def report(engine: sa.Engine, config: DrainConfig) -> Outcome:
     """The state of the queue."""
-    return _state(engine, config)
+    state = _state(engine, config)
+    audits = read_audits(engine, _warehouse(config))
+    return Outcome("\n".join([state.text, *audit_lines(audits)]), state.data | audits)
 
 
 @contextlib.contextmanager

@@ -189,7 +189,16 @@ class RouteReason(Code):
     UNFAMILIAR = "unfamiliar", "Escalated: the text is unlike the texts the model was trained on."
     TOO_LONG = "too_long", "Escalated: the text needed more windows than the policy trusts."
     TRUNCATED = "truncated", "Escalated: the model could not read the whole text."
+    DEMOTED = "demoted", "Escalated: audits found this label wrong more often than was certified."
     STALE = "stale", "Escalated: the run's documents have drifted from those that certified the bundle."
+
+
+class ItemOrigin(Code):
+    """The reason a document is in the queue."""
+
+    ESCALATION = "escalation", "The model's policy escalated it."
+    AUDIT = "audit", "The model's answer was accepted, and drawn for people to judge without seeing it."
+    CORRECTION = "correction", "The model's answer was accepted, and its label was demoted afterwards."
 
 
 class DriftFigure(Code):
@@ -305,6 +314,7 @@ class ItemCode(Code):
         "The small model gave fewer than two candidates to choose from.",
     )
     NO_LLM = "no_llm", ItemState.IN_REVIEW, "An operator sent everything to people, without an LLM."
+    AUDIT = "audit", ItemState.IN_REVIEW, "An accepted answer was drawn for an audit; the model's answer is hidden."
     REOPENED = "reopened", ItemState.IN_REVIEW, "It was settled; an adjudicator wants it judged again."
     CATEGORY_ADOPTED = (
         "category_adopted",
@@ -327,7 +337,11 @@ class ItemCode(Code):
 # decision.
 REQUEUEABLE: tuple[ItemCode, ...] = (
     ItemCode.WORKERS_LOST,
-    *(code for code in ItemCode if code.state is ItemState.IN_REVIEW and code is not ItemCode.REOPENED),
+    *(
+        code
+        for code in ItemCode
+        if code.state is ItemState.IN_REVIEW and code not in (ItemCode.REOPENED, ItemCode.AUDIT)
+    ),
 )
 
 
@@ -357,6 +371,8 @@ class EventAction(Code):
     BATCH_EXPORTED = "batch_exported", "Calls were written to a batch file."
     BATCH_IMPORTED = "batch_imported", "A batch's answers were read."
     MASKING_OFF = "masking_off", "Texts are sent without masking."
+    AUDITS_DRAWN = "audits_drawn", "Accepted answers of a partition were drawn for audits."
+    CORRECTIONS_LOADED = "corrections_loaded", "Accepted answers with a demoted label were loaded to be decided again."
 
 
 class Role(Code):
@@ -428,6 +444,24 @@ class JudgementReason(Code):
     OTHER = "other", "Another reason, given in the comment"
 
 
+class AuditStatus(Code):
+    """What the audits of a label, or of all accepted answers, say of the error that was certified."""
+
+    NO_TARGET = "no_target", "The bundle has no certificate: the error is measured and compared with nothing."
+    OPEN = "open", "The certified error lies between the bounds: the audits do not tell yet."
+    HOLDS = "holds", "The upper bound is at most the certified error."
+    BROKEN = "broken", "The lower bound exceeds the certified error."
+    DEMOTED = "demoted", "It was broken, and its answers are escalated; two people have yet to confirm or revoke that."
+    CONFIRMED = "confirmed", "Two people confirmed the demotion; answers that were accepted are decided again."
+
+
+class DemotionVerdict(Code):
+    """One person's verdict on the demotion of a label."""
+
+    CONFIRM = "confirm", "The label stays demoted, and its accepted answers are decided again."
+    REVOKE = "revoke", "The label is trusted again; its audits start anew."
+
+
 class ReviewAction(Code):
     """Actions of people that events of the audit trail record."""
 
@@ -465,6 +499,7 @@ class ReviewAction(Code):
     NOTIFIED = "notified", "The notify hook was told of overdue items."
     NOTIFY_FAILED = "notify_failed", "The notify hook failed; it is called again."
     DOCUMENT_ERASED = "document_erased", "An item's text, metadata, comments and LLM answers were blanked."
+    DEMOTION_JUDGED = "demotion_judged", "A person confirmed or revoked the demotion of a label."
     RESOLUTIONS_PUBLISHED = "resolutions_published", "Settled items were published as Parquet."
     TRAINING_DATA_EXPORTED = "training_data_exported", "Settled items were written as labelled training data."
     EVIDENCE_EXPORTED = "evidence_exported", "The audit trail was exported."

@@ -216,6 +216,18 @@ class PriorityConfig:
 
 
 @validated
+class AuditsConfig:
+    """Accepted answers that are drawn from each run for people to judge."""
+
+    per_run: Annotated[int, Within("[0, 100000]")] = 50
+    """Answers drawn among all accepted ones of a run and document type."""
+    per_label: Annotated[int, Within("[0, 10000]")] = 2
+    """Fewest answers drawn with each accepted label, as far as there are so many."""
+    confidence: Annotated[float, Within("(0, 1)")] = 0.95
+    """Probability that all bounds of a bundle hold at every moment."""
+
+
+@validated
 class DrainConfig:
     """Everything that decides what a drain does."""
 
@@ -229,6 +241,8 @@ class DrainConfig:
     """Limits of spending."""
     masking: MaskingConfig = MaskingConfig()
     """Masking."""
+    audits: AuditsConfig = AuditsConfig()
+    """Audits of accepted answers."""
     priorities: tuple[PriorityConfig, ...] = ()
     """`[[priorities]]`: the cost of a mistake, by document type."""
     examples: tuple[ExamplesConfig, ...] = ()

@@ -66,8 +66,9 @@ def classify(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
 def route(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
     bundle = classifier_for(plan, shard.input_index).bundle
+    demoted = plan.demoted[shard.input_index] if plan.demoted else frozenset[str]()
     withheld = plan.config.inputs[shard.input_index].document_type in plan.withheld
-    table = route_documents(shard.table, bundle, plan.config.classification.first_tier, withheld)
+    table = route_documents(shard.table, bundle, plan.config.classification.first_tier, withheld, demoted)
     yield shard.with_table(table, "route", time.perf_counter() - started)
 
 

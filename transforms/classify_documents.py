@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -140,7 +140,11 @@ def _reject(table: pa.Table, failures: Mapping[int, str]) -> pa.Table:
 
 
 def route_documents(
-    table: pa.Table, bundle: ModelBundle, first_tier: str = "strict", withheld: bool = False
+    table: pa.Table,
+    bundle: ModelBundle,
+    first_tier: str = "strict",
+    withheld: bool = False,
+    demoted: Collection[str] = (),
 ) -> pa.Table:
     """Adds `route`, `route_reason` and `threshold` to every classified row; null on rejected rows.
 
@@ -149,6 +153,7 @@ def route_documents(
         bundle: the one that classified them.
         first_tier: the criterion by which its first tier answered.
         withheld: True to accept nothing, because its certificate is stale for these documents.
+        demoted: labels whose answers the warehouse's register lets no run accept.
     """
     rejected = pc.is_valid(table["reason_code"]).to_numpy(zero_copy_only=False)
     scores = Scores(
@@ -165,6 +170,9 @@ def route_documents(
     if withheld:
         reasons = np.where(accepted, RouteReason.STALE.value, reasons)
         accepted = np.zeros_like(accepted)
+    if demoted:
+        by_demotion = accepted & pc.is_in(table["label"], pa.array(sorted(demoted), pa.string())).to_numpy(False)
+        accepted, reasons = accepted & ~by_demotion, np.where(by_demotion, RouteReason.DEMOTED.value, reasons)
     routes = np.where(accepted, Route.ACCEPTED.value, Route.ESCALATED.value)
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))

@@ -23,6 +23,7 @@ MAX_LINKED = 5_000  # texts whose every distance is computed: 100 MB of them
 MAX_CHARS = 20_000  # of a text, from its beginning
 _BUCKETS = 2**15
 _MAX_SHARE = 0.5  # of all texts: words in more of them tell nothing apart
+_LIFT = 3.0
 _WORD = re.compile(r"[^\W\d_]{2,}(?:['’][^\W\d_]+)?")
 
 WORD_SIMILARITY = 0.25
@@ -126,22 +127,23 @@ def distinctive_words(
 ) -> list[list[str]]:
     """The words that set each cluster apart from the other texts, best first.
 
-    A word counts only where a quarter of the cluster's texts, and at least three, have it: so no name or number of a
-    single document becomes a word of its cluster.
+    A word counts only where a quarter of the cluster's texts, and at least three, have it, so that no name or number of
+    a single document becomes a word of its cluster; and where it is three times as common there as elsewhere.
     """
     words = [set(find_words(text)) for text in texts]
     everywhere = Counter(word for each in (*words, *(set(find_words(text)) for text in background)) for word in each)
     n_all = len(texts) + len(background)
     found = []
     for cluster in clusters:
-        inside = Counter(word for row in cluster.rows for word in words[row])
-        least = max(min(3, len(cluster.rows)), math.ceil(len(cluster.rows) / 4))
-        scored = [
-            (count / len(cluster.rows) * math.log(1.0 + n_all / everywhere[word]), word)
-            for word, count in inside.items()
-            if count >= least
-        ]
-        found.append([word for _, word in sorted(scored, key=lambda pair: (-pair[0], pair[1]))[:most]])
+        n_inside = len(cluster.rows)
+        inside = Counter(word for row in cluster.rows.tolist() for word in words[row])
+        least = max(min(3, n_inside), math.ceil(n_inside / 4))
+        scored = []
+        for word, count in inside.items():
+            outside = (everywhere[word] - count + 1) / (n_all - n_inside + 2)
+            if count >= least and count / n_inside >= _LIFT * outside:
+                scored.append((-count / n_inside * math.log(1.0 + n_all / everywhere[word]), word))
+        found.append([word for _, word in sorted(scored)[:most]])
     return found
 
 

@@ -320,7 +320,7 @@ def _rows(connection: sa.Connection) -> Iterator[dict[str, Any]]:
                 "stage": details.get("stage"),
                 "kind": details.get("kind"),
                 "label": label,
-                "overrides": None if "judgement_id" not in details or suggestion is None else label != suggestion,
+                "overrides": None if "judgement_id" not in details or not suggestion else label != suggestion,
                 "reason": details.get("reason"),
                 "comment": comment,
                 "details": row["details"],

@@ -27,7 +27,7 @@ from escalation.people.rules import OPERATOR, Person, Refusal, RefusalCode, pers
 from escalation.review.judging import Judgement, judge
 from escalation.review.worklist import claim, get_review
 from escalation.tables import items, judgements, people, reviews
-from schemas.codes import JudgementKind, JudgementReason, ReviewAction, ReviewStage
+from schemas.codes import ItemCode, JudgementKind, JudgementReason, ReviewAction, ReviewStage
 from schemas.errors import ConfigError, InputError
 from schemas.review_config import ReviewConfig
 from warehouse.files import write_durably
@@ -76,6 +76,7 @@ def export_tasks(engine: sa.Engine, path: Path, document_type: str, limit: int, 
             reviews.c.claimed_by.is_(None) | (reviews.c.claimed_until <= now),
             items.c.document_type == document_type,
             items.c.text.is_not(None),
+            items.c.code != ItemCode.AUDIT.value,  # judged on the page, which shows no answer
         )
         .order_by(reviews.c.urgency.desc(), items.c.item_key)
         .limit(limit)

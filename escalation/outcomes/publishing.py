@@ -42,8 +42,16 @@ class Publication:
     replaced: int
 
 
-def publish_table(warehouse: Warehouse, table: Table, read: Callable[[], dict[Partition, pa.Table]]) -> Publication:
+def publish_table(
+    warehouse: Warehouse,
+    table: Table,
+    read: Callable[[], dict[Partition, pa.Table]],
+    *,
+    keep_others: bool = False,
+) -> Publication:
     """Brings a table in line with what `read` gives under the lock; partitions that it does not give become empty.
+
+    With `keep_others` those stay as they are.
 
     Raises:
         LockedError: a run has been publishing for over a minute.
@@ -55,7 +63,8 @@ def publish_table(warehouse: Warehouse, table: Table, read: Callable[[], dict[Pa
         for left in root.glob(f"{_NEW}*"):  # by a kill
             remove_folder(left)
         partitions = read()
-        empty = dict.fromkeys(_published(root, table), table.schema().empty_table())
+        others = () if keep_others else _published(root, table)
+        empty = dict.fromkeys(others, table.schema().empty_table())
         wanted: dict[Partition, pa.Table] = empty | partitions
         paths = {place: _path(root, table, place) for place in sorted(wanted)}
         changed = {

@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
@@ -20,7 +21,7 @@ from escalation.review.decided_before import find_rests_on
 from escalation.review.judging import find_reopening, list_judgements
 from escalation.review.worklist import check_awaits, get_review, is_held_by_another
 from escalation.tables import calls, chain_head, events, items, judgements, reviews
-from schemas.codes import CallStatus, ItemCode, ItemState, JudgementKind, ReviewAction, ReviewStage, Role
+from schemas.codes import CallStatus, ItemCode, ItemOrigin, ItemState, JudgementKind, ReviewAction, ReviewStage, Role
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +31,9 @@ _MIN_SHARE = 0.1
 _WORD = re.compile(r"\w+")
 _MAX_CHARS = 20_000
 _EXCERPT_CHARS = 240
+_FEW_LABELS = 7  # as many as have a key of their own on the page
+_NOT_SAID: dict[str, Any] = {"label": "", "confidence": 0.0, "candidates": "[]", "threshold": 0.0, "familiarity": 0.0}
+_NOT_SAID |= {"vote_label": None, "vote_confidence": None}
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,9 @@ class Case:
     """An item, as one person may see it.
 
     Attributes:
-        candidates: labels with the small model's confidence, best first.
+        item: its columns; those of the model's answer are empty where the case is `blind`.
+        blind: True for an audit until it is settled: nobody who judges it may know what the model said.
+        candidates: labels with the small model's confidence, best first; of a blind case, all labels if they are few.
         labels: every label that may be given.
         proposals: categories that were proposed, for whoever may adopt them.
         judgements: those that the person may see.
@@ -106,7 +112,8 @@ class Case:
         holder: the other person who holds it, or "".
     """
 
-    item: sa.RowMapping
+    item: Mapping[str, Any]
+    blind: bool
     review: sa.RowMapping
     candidates: tuple[tuple[str, float], ...]
     answers: tuple[LlmAnswer, ...]
@@ -140,19 +147,23 @@ def read_case(connection: sa.Connection, person: Person, key: str, now: int) -> 
         obstacle = str(refusal)
     visible = _visible_judgements(connection, person, review)
     before, behind = find_neighbours(connection, item)
+    labels = tuple(known_labels(connection, item["document_type"]))
+    blind = item["origin"] == ItemOrigin.AUDIT.value and stage is not ReviewStage.CLOSED
+    candidates = tuple((label, confidence) for label, confidence in json.loads(item["candidates"]))
     proposals = [row["label"] for row in visible if row["kind"] == JudgementKind.NEW_CATEGORY.value]
     return Case(
-        item=item,
+        item={**item, **(_NOT_SAID if blind else {})},
+        blind=blind,
         review=review,
-        candidates=tuple((label, confidence) for label, confidence in json.loads(item["candidates"])),
-        answers=_answers(connection, item),
-        labels=tuple(known_labels(connection, item["document_type"])),
+        candidates=tuple((label, 0.0) for label in labels if len(labels) <= _FEW_LABELS) if blind else candidates,
+        answers=() if blind else _answers(connection, item),
+        labels=labels,
         proposals=tuple(dict.fromkeys(proposals)) if stage is ReviewStage.ADJUDICATION else (),
         judgements=visible,
         reopened=find_reopening(connection, key, review["cycle"]),
         rests_on=find_rests_on(connection, key),
         hidden=stage is ReviewStage.SECOND and not visible,
-        similar=tuple(find_similar(connection, item)),
+        similar=() if blind else tuple(find_similar(connection, item)),
         before=before,
         behind=behind,
         obstacle=obstacle,

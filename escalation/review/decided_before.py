@@ -124,7 +124,7 @@ class Precedents:
         other = _EARLIER.c.item_key != items.c.item_key
         waiting = sa.select(items.c.item_key).where(
             items.c.state.in_([state.value for state in _WAITING]),
-            items.c.code != ItemCode.REOPENED.value,
+            items.c.code.not_in([ItemCode.REOPENED.value, ItemCode.AUDIT.value]),
             sa.exists().select_from(_EARLIER).where(_BY_PEOPLE, *same, other),
         )
         return sorted(connection.scalars(waiting))
@@ -241,7 +241,11 @@ def list_resting_on(connection: sa.Connection, key: str) -> list[str]:
 
 def _waiting(connection: sa.Connection, keys: Sequence[str], *, reopened: bool = False) -> Sequence[sa.RowMapping]:
     """Those of the items that wait, in order; on PostgreSQL locked, those that somebody else has locked left out."""
-    waiting = sa.select(items).where(items.c.item_key.in_(keys), items.c.state.in_([state.value for state in _WAITING]))
+    waiting = sa.select(items).where(
+        items.c.item_key.in_(keys),
+        items.c.state.in_([state.value for state in _WAITING]),
+        items.c.code != ItemCode.AUDIT.value,  # an audit asks what people say who were shown no answer
+    )
     if not reopened:
         waiting = waiting.where(items.c.code != ItemCode.REOPENED.value)
     if is_postgresql(connection):

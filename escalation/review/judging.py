@@ -254,7 +254,9 @@ def _check_judgement(
     if judgement.kind is JudgementKind.NEW_CATEGORY and judgement.choice not in before:
         check_name(judgement.label, known)
     _check_length(judgement.comment)
-    differs = judgement.choice != (JudgementKind.LABEL, review["suggestion"])
+    # An audit has no suggestion, and must not betray by a question that the label is not the model's.
+    followed = JudgementKind.LABEL, review["suggestion"] or judgement.label
+    differs = judgement.choice != followed
     if (differs or judgement.reason is JudgementReason.OTHER) and not judgement.comment:
         raise Refusal(
             RefusalCode.COMMENT_MISSING, "Say why in a comment: this differs from the suggestion, or gives no reason."

@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from escalation.audits.upkeep import count_judged_audits, settle_audits
 from escalation.categories.rerun import rerun_members, suggested_categories
 from escalation.categories.taxonomy import learn_labels
 from escalation.clock import SECOND, now_micros
@@ -26,7 +27,9 @@ from escalation.review.worklist import closing_columns, new_review
 from escalation.tables import items, reviews
 from models.bundle import load_bundle
 from schemas.codes import ItemCode, ItemState, ReviewAction
+from schemas.errors import DocyardError
 from schemas.review_config import DueConfig, ReviewConfig
+from warehouse.layout import Warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +62,15 @@ def prepare(engine: sa.Engine, config: ReviewConfig) -> int:
 
 def run_upkeep_until(stop: threading.Event, engine: sa.Engine, config: ReviewConfig) -> None:
     """Runs the upkeep every `due.check_seconds` in the server's thread for it, and outlives a database that is away."""
+    audits_read = 0, 0
     while not stop.wait(config.due.check_seconds):
         try:
             run_upkeep(engine, config, now_micros())
+            if (audits := count_judged_audits(engine)) != audits_read:
+                settle_audits(engine, Warehouse(Path(config.warehouse).absolute()), now_micros())
+                audits_read = audits
+        except DocyardError as error:
+            logger.warning("the audits cannot be settled at the moment: %s", error)
         except sa.exc.DBAPIError as error:
             logger.warning("the queue's database cannot be used at the moment: %s", type(error).__name__)
 

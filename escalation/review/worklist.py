@@ -17,7 +17,7 @@ from escalation.database import is_postgresql
 from escalation.events import Event, append_event
 from escalation.people.rules import Person, Refusal, RefusalCode, check_may_judge, same_person
 from escalation.tables import items, reopenings, reviews
-from schemas.codes import ItemState, ReviewAction, ReviewStage, Role
+from schemas.codes import ItemOrigin, ItemState, ReviewAction, ReviewStage, Role
 from schemas.review_config import DueConfig
 
 PAGE_ROWS = 25
@@ -217,13 +217,14 @@ def get_review(connection: sa.Connection, key: str, *, lock: bool = False) -> sa
 def new_review(item: sa.RowMapping, cycle: int, **columns: Any) -> dict[str, Any]:
     """The columns of a review for an item, with those that differ from an ordinary one."""
     voted = item["vote_label"]
+    blind = item["origin"] == ItemOrigin.AUDIT.value
     return {
         "item_key": item["item_key"],
         "cycle": cycle,
         "document_type": item["document_type"],
         "code": item["code"],
-        "suggestion": voted or item["label"],
-        "confidence": item["vote_confidence"] if voted else item["confidence"],
+        "suggestion": "" if blind else voted or item["label"],
+        "confidence": 0.0 if blind else item["vote_confidence"] if voted else item["confidence"],
         "stage": ReviewStage.FIRST.value,
         "four_eyes": "",
         "urgency": item["priority"],

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from escalation.review.upkeep import prepare, run_upkeep_until
-from escalation.web import admin_pages, category_pages, pages
+from escalation.web import admin_pages, audit_pages, category_pages, pages
 from escalation.web.guard import Endpoint, Page, WithHeaders, log_in_page, log_out, refused_page
 from escalation.web.rendering import App
 from schemas.errors import ConfigError
@@ -74,6 +74,8 @@ def make_app(app: App) -> ASGIApp:
         "/items/{key}": pages.item_page,
         "/items/{key}/why": pages.why_page,
         "/find": pages.find_page,
+        "/audits": audit_pages.audits_page,
+        "/audits/{number}": audit_pages.demotion_page,
         "/categories": category_pages.categories_page,
         "/account": admin_pages.account_page,
         "/people": admin_pages.people_page,
@@ -87,6 +89,7 @@ def make_app(app: App) -> ASGIApp:
         ("/items/{key}/defer", pages.defer_item, "/items/{key}"),
         ("/items/{key}/judge", pages.judge_item, "/items/{key}"),
         ("/items/{key}/reopen", pages.reopen_item, "/items/{key}"),
+        ("/audits/{number}", audit_pages.judge_demotion, "/audits/{number}"),
         ("/categories", category_pages.decide_category, "/categories"),
         ("/account", admin_pages.change_password, "/account"),
         ("/people", admin_pages.change_account, "/people"),

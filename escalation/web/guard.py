@@ -91,7 +91,7 @@ _TURNS = [threading.Lock() for _ in range(64)]
 # Fields of a log-in in the middle of another form, which may have a name of its own.
 _INLINE_NAME = "log_in_name"
 _INLINE_PASSWORD = "log_in_password"
-_PAGE = re.compile(r"/(items/[0-9A-Za-z]+(?:/why)?|account|find|help|people|trail)?")
+_PAGE = re.compile(r"/(items/[0-9A-Za-z]+(?:/why)?|account|audits(?:/[0-9]+)?|find|help|people|trail)?")
 
 Fields = Mapping[str, str]
 Handler = Callable[[PageRequest], Response]

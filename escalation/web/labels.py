@@ -12,7 +12,7 @@ from escalation.categories.rerun import UNTOUCHED
 from escalation.clock import SECOND, iso_time, utc_time
 from escalation.review.worklist import Order, View
 from models.explanation import Span
-from schemas.codes import ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
+from schemas.codes import AuditStatus, ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
 
 CODE_WORDS: dict[str, str] = {
     ItemCode.LOADED: "new",
@@ -40,6 +40,7 @@ CODE_WORDS: dict[str, str] = {
     ItemCode.CANNOT_BE_SENT: "may not be sent to the LLM",
     ItemCode.TOO_FEW_CANDIDATES: "too few labels to ask the LLM about",
     ItemCode.NO_LLM: "for people, without the LLM",
+    ItemCode.AUDIT: "audit of an accepted answer",
     ItemCode.REOPENED: "reopened",
     ItemCode.CATEGORY_ADOPTED: "its category was adopted",
     ItemCode.LLM_VOTE: "settled by the models",
@@ -70,7 +71,16 @@ ROUTE_WORDS: dict[str, str] = {
     RouteReason.UNFAMILIAR: "The model has seen nothing like it",
     RouteReason.TOO_LONG: "The text is too long for the model to be trusted",
     RouteReason.TRUNCATED: "The model could not read all of it",
+    RouteReason.DEMOTED: "Its label is no longer trusted",
     RouteReason.STALE: "The documents of its run are unlike those the model was certified on",
+}
+AUDIT_WORDS: dict[str, str] = {
+    AuditStatus.NO_TARGET: "nothing certified",
+    AuditStatus.OPEN: "not yet known",
+    AuditStatus.HOLDS: "holds",
+    AuditStatus.BROKEN: "broken",
+    AuditStatus.DEMOTED: "demoted, to be confirmed",
+    AuditStatus.CONFIRMED: "demoted",
 }
 TIER_WORDS = {"encoder": "the full model", "first_tier": "the quick first model"}
 NOTES = {
@@ -88,6 +98,7 @@ NOTES = {
     "not_yours": "The form was not shown: somebody else filled it in, or it does not come from this server.",
     "password": "You have a new password. Your other sessions have ended.",
     "account": "Changed.",
+    "voted": "Your verdict is noted.",
     "category_approved": "Approved. Another person must approve it, too.",
     "category_adopted": "Adopted. Its documents are asked about again in a moment.",
     "category_edited": "Renamed. Nobody has approved it under this name.",
@@ -273,6 +284,8 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "stage_words": STAGE_WORDS.__getitem__,
     "state_words": lambda state: STATE_WORDS.get(state, plain(state)),
     "action_meaning": action_meaning,
+    "audit_words": AUDIT_WORDS.__getitem__,
+    "audit_meaning": lambda status: AuditStatus(status).description,
     "rerun_words": RERUN_WORDS.__getitem__,
     "tier_words": lambda tier: TIER_WORDS.get(tier, plain(tier)),
     "decider": decider,

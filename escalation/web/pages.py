@@ -121,14 +121,14 @@ def item_page(request: PageRequest) -> Response:
         done = last_judgement(connection, request.person, done_key) if done_key else None
     record_views(request.engine, request.session, case, request.now)
     today = datetime.datetime.fromtimestamp(request.now / SECOND, datetime.UTC).date()
-    offered = {label for label, _ in case.candidates} | {case.review["suggestion"]}
+    offered = {label for label, _ in case.candidates} | ({case.review["suggestion"]} - {""})
     return request.page(
         "item.html",
         case=case,
         item=case.item,
         review=case.review,
         done=done,
-        adopted=case.review["suggestion"] not in {label for label, _ in case.candidates},
+        adopted=case.review["suggestion"] not in {"", *(label for label, _ in case.candidates)},
         others=[label for label in case.labels if label not in offered],
         stage_meaning=ReviewStage(case.review["stage"]).description,
         reasons=JudgementReason,
@@ -148,6 +148,8 @@ def why_page(request: PageRequest) -> Response:
     shown: dict[str, Any] = {"explanation": None, "parts": [], "no_explanation": "", "nearest": [], "no_examples": ""}
     if item["text"] is None:
         shown |= dict.fromkeys(("no_explanation", "no_examples"), "The text was erased.")
+    elif case.blind:
+        shown |= dict.fromkeys(("no_explanation", "no_examples"), "Hidden until the audit is settled.")
     else:
         reasons, document = request.app.reasons, item["parent_id"] or item["document_id"]
         try:

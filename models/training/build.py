@@ -16,22 +16,28 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.bundle import ModelBundle, bundle_in_memory, put_into_place, write_bundle_manifest
+from models.bundle import ModelBundle, bundle_in_memory, load_bundle, put_into_place, write_bundle_manifest
+from models.certificate import ValidFor, data_sha256
+from models.certification import NEVER, Target
+from models.certified_files import labelled_scores, prove
 from models.classifier import Classifier
 from models.deferral import FILE_NAME as DEFERRAL_NAME
 from models.evaluation.measurement import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
+from models.policy import Policy, policy_toml
 from models.scores import TOP_LABELS
 from models.tokens import TextTokenizer
-from models.training.calibrate import choose_thresholds, fit_temperature, policy_toml
+from models.trained_rows import FILE_NAME as TRAINED_ROWS_NAME
+from models.trained_rows import TrainedRows
+from models.training.calibrate import fit_temperature, least_familiarity
 from models.training.card import describe_method, render_card
 from models.training.config import TrainingConfig
-from models.training.data import label_ids_of, read_labelled, soft_labels
+from models.training.data import certifying_files, label_ids_of, read_labelled, soft_labels, split_keys
 from models.training.deferral import deferral_file
 from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
 from models.training.first_tier import make_first_tier
-from models.training.hygiene import InspectedData, calibration_and_policy_rows, inspect_data
+from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
 from models.training.network import (
     TOKENIZER_NAME,
     TrainedNetwork,
@@ -45,7 +51,7 @@ from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import Training
 from models.training.work_folder import do_step, key_of
-from schemas.errors import ConfigError, InputError
+from schemas.errors import CertificationError, ConfigError, InputError
 
 logger = logging.getLogger(__name__)
 
@@ -170,30 +176,35 @@ class Job:
 
         Args:
             data: as `check_trainable` lets it pass.
-            network_folder: as `train` returns it, of this job or of another one with the same labels.
+            network_folder: as `train` returns it, of this job or of another one with the same labels; or the folder of
+                a bundle with these labels, whose graphs stay and are calibrated and certified anew.
 
         Returns:
             The bundle in its place, `evaluate` of it on the validation rows, and the cost of quantization.
 
         Raises:
             ConfigError: there is no such network, or it was trained for other labels.
-            BundleError: the int8 model does not decide as the float network.
+            BundleError: the bundle cannot be used, or the int8 model does not decide as the float network.
         """
         config = self.config
-        graphs = self._quantized(data, network_folder)
+        old = load_bundle(network_folder) if (network_folder / "bundle.json").is_file() else None
+        graphs = network_folder if old else self._quantized(data, network_folder)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.out.parent, prefix=f".{config.name}-") as scratch:
             folder = Path(scratch) / config.name
             folder.mkdir()
-            files = self._calibrated_files(data, graphs)
+            files = self._calibrated_files(data, graphs, self._first_tier_of(old, data))
             bundle = self._in_memory(files)
-            parity = measure_parity(
-                bundle,
-                graphs / "float.onnx",
-                data.validation["text"].tolist(),
-                label_ids_of(data.validation, data.labels),
-            )
-            check_parity(parity, config.parity)
+            if old:
+                parity = ParityReport.of(old.manifest.training["parity"])
+            else:
+                parity = measure_parity(
+                    bundle,
+                    graphs / "float.onnx",
+                    data.validation["text"].tolist(),
+                    label_ids_of(data.validation, data.labels),
+                )
+                check_parity(parity, config.parity)
             classifier = Classifier(bundle)
             results = self._measure(classifier, data)
             trained_here = network_folder == self.work / "training" / "network"
@@ -204,8 +215,9 @@ class Job:
             facts = {
                 "configuration": json.loads(json.dumps(dataclasses.asdict(config))),
                 "rows": data.report["rows"],
-                "versions": _versions(),
-                "network_sha256": folder_digest(network_folder),
+                "choosing_share": config.policy.choosing_share,
+                "versions": old.manifest.training["versions"] if old else _versions(),
+                "network_sha256": old.manifest.training["network_sha256"] if old else folder_digest(network_folder),
                 "parity": parity.figures(),
             }
             bundle = write_bundle_manifest(
@@ -218,51 +230,110 @@ class Job:
         result = results["all"] | {"bundle": bundle.reference}  # only now does the bundle have its digest
         return dataclasses.replace(bundle, folder=self.out), result, parity
 
-    def _calibrated_files(self, data: InspectedData, graphs: Path) -> dict[str, bytes]:
-        """All files of the bundle but its card and its manifest."""
+    def _calibrated_files(self, data: InspectedData, graphs: Path, first_tier: bytes | None = None) -> dict[str, bytes]:
+        """All files of the bundle but its card and its manifest.
+
+        Args:
+            data: the inspected rows.
+            graphs: folder of model.onnx and tokenizer.json.
+            first_tier: content of a trained first tier; None to train one.
+        """
         config = self.config
         sources = data.train.groupby("label")["source"].unique()
         labels = [{"name": label, "sources": sorted(sources.get(label, ["votes"]))} for label in data.labels]
         files = {name: (graphs / name).read_bytes() for name in ("model.onnx", TOKENIZER_NAME)}
         files[LABELS_NAME] = _json({"labels": labels})
-        bundle = self._in_memory(files)
-        classifier = Classifier(bundle)
-        calibration_rows, policy_rows = calibration_and_policy_rows(data.validation)
+        files[TRAINED_ROWS_NAME] = self._trained_rows(data).to_bytes()
+        choosing, certifying = choosing_and_certifying_rows(data.validation, config.policy.choosing_share)
         temperature = fit_temperature(
-            classifier.logits(calibration_rows["text"].tolist()), label_ids_of(calibration_rows, data.labels)
+            Classifier(self._in_memory(files)).logits(choosing["text"].tolist()), label_ids_of(choosing, data.labels)
         )
-        calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(calibration_rows)}
+        calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(choosing)}
         files["calibration.json"] = _json(calibration)
         if config.deferral.enabled:
-            files[DEFERRAL_NAME] = deferral_file(
-                self._in_memory(files), data.train, calibration_rows, config.deferral.buckets
-            )
-        calibrated = Classifier(self._in_memory(files))
-        readable, strangers = (self._short_enough(bundle, rows) for rows in (policy_rows, data.train_strangers))
-        thresholds = choose_thresholds(
-            calibrated.classify(readable["text"].tolist()),
-            label_ids_of(readable, data.labels),
-            calibrated.classify(strangers["text"].tolist()),
-            config.policy.escalation_budget,
-            n_too_long=len(policy_rows) - len(readable),
-            n_strangers_too_long=len(data.train_strangers) - len(strangers),
+            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), data.train, choosing, config.deferral.buckets)
+        familiarity = Classifier(self._in_memory(files)).classify(choosing["text"].tolist()).familiarity
+        policy = Policy(
+            labels=tuple(data.labels),
+            min_confidence=1 - config.policy.max_error,  # what is likely to be accepted, until the proof
+            min_familiarity=least_familiarity(familiarity, config.policy.false_alarms),
+            max_windows=config.policy.max_windows,
         )
-        selection = {
-            "chosen_on": self.created,
-            "in_scope_rows": len(policy_rows),
-            "in_scope_source": "validation rows that did not choose the temperature",
-            "out_of_scope_rows": len(data.train_strangers),
-            "out_of_scope_source": "training rows that belong to no label" if len(data.train_strangers) else "none",
-        }
-        files["policy.toml"] = policy_toml(thresholds, config.policy.max_windows, selection).encode()
+        files["policy.toml"] = policy_toml(policy).encode()
         if config.first_tier.width:
-            held_out = pd.concat([readable, strangers], ignore_index=True)
+            held_out = pd.concat(
+                [self._short_enough(files[TOKENIZER_NAME], choosing), data.train_strangers], ignore_index=True
+            )
+            classifier = Classifier(self._in_memory(files))
             files[FIRST_TIER_NAME], own_calibration, criteria = make_first_tier(
-                self.work, Classifier(self._in_memory(files)), data.train, calibration_rows, held_out, config.first_tier
+                self.work, classifier, data.train, choosing, held_out, config.first_tier, first_tier
             )
             files["calibration.json"] = _json({**calibration, "first_tier": own_calibration})
-            files["policy.toml"] = policy_toml(thresholds, config.policy.max_windows, selection, criteria).encode()
-        return files
+            thresholds = {criterion: found.min_confidence for criterion, found in criteria.items()}
+            files["policy.toml"] = policy_toml(dataclasses.replace(policy, first_tier=thresholds)).encode()
+        return files | self._proof(files, data, choosing, certifying)
+
+    def _trained_rows(self, data: InspectedData) -> TrainedRows:
+        rows = pd.concat([data.train, data.train_strangers], ignore_index=True)
+        ids = rows["id"].tolist() if self.config.hygiene.leaks == "keep" else None
+        return TrainedRows.of(rows["text"].tolist(), ids)
+
+    def _proof(
+        self, files: Mapping[str, bytes], data: InspectedData, choosing: pd.DataFrame, certifying: pd.DataFrame
+    ) -> dict[str, bytes]:
+        """Policy, certificate and page; a policy that accepts nothing, where the rows prove nothing."""
+        config, bundle = self.config, self._in_memory(files)
+        target = Target(
+            round(1 - config.policy.min_recall, 12) if config.policy.min_recall else config.policy.max_error,
+            config.policy.confidence,
+            config.policy.per,
+            config.card.none_label,
+            config.card.positive_label if config.policy.min_recall else "",
+        )
+        classifier, entries = Classifier(bundle), config.policy.certify_on
+        rows = [
+            frame[frame["entry"].isin(entries)] if entries else frame
+            for frame in (choosing, pd.concat([certifying, data.validation_strangers], ignore_index=True))
+        ]
+        choosing_scores, certifying_scores = (
+            labelled_scores(
+                classifier,
+                frame["text"].tolist(),
+                frame["label"].tolist(),
+                split_keys(frame).tolist() if config.data.group_column else None,
+            )
+            for frame in rows
+        )
+        paths = certifying_files(config.data, self.data, entries)
+        try:
+            proven, certificate = prove(
+                bundle,
+                choosing_scores,
+                certifying_scores,
+                rows[1]["text"].str.len().to_numpy(),
+                target,
+                valid_for=ValidFor(
+                    config.document_type, tuple("/".join(path.parts[-3:]) for path in paths), None, None
+                ),
+                data_sha256=data_sha256(paths),
+                created=self.created,
+            )
+        except CertificationError as error:
+            logger.warning("not certified, so that no answer is accepted: %s", error)
+            nothing = dataclasses.replace(bundle.policy, min_confidence=NEVER, first_tier={})
+            return {"policy.toml": policy_toml(nothing).encode()}
+        logger.info(
+            "certified: %.1f%% of %d rows accepted with %d errors",
+            *(100 * certificate.coverage, certificate.rows, certificate.errors),
+        )
+        return proven
+
+    def _first_tier_of(self, old: ModelBundle | None, data: InspectedData) -> bytes | None:
+        if old is None:
+            return None
+        if list(old.labels) != data.labels:
+            raise ConfigError(f"{old.folder}: has other labels than the data; train again, or give the data it had")
+        return old.read(FIRST_TIER_NAME) if FIRST_TIER_NAME in old.manifest.files else None
 
     def _in_memory(self, files: Mapping[str, bytes]) -> ModelBundle:
         config = self.config
@@ -317,10 +388,10 @@ class Job:
             for source, rows in [("all", validation), *validation.groupby("source")]
         }
 
-    def _short_enough(self, bundle: ModelBundle, rows: pd.DataFrame) -> pd.DataFrame:
+    def _short_enough(self, tokenizer_json: bytes, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows that the policy does not escalate for their length."""
-        overlap = bundle.manifest.reading.window_overlap
-        tokenizer = TextTokenizer(bundle.read(TOKENIZER_NAME), bundle.max_tokens, overlap, TOKENIZER_NAME)
+        overlap = self.config.reading.window_overlap
+        tokenizer = TextTokenizer(tokenizer_json, self.config.max_tokens, overlap, TOKENIZER_NAME)
         read = tokenizer.tokenize(rows["text"].tolist())
         return rows[~read.truncated & (read.n_windows <= self.config.policy.max_windows)].reset_index(drop=True)
 

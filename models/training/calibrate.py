@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from models.evaluation.intervals import exact_upper_bound
-from models.scores import Scores
-from schemas.errors import ConfigError
 
 _TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 200))
 _ERROR_TAIL = 0.05  # of the one-sided bound
@@ -38,84 +31,15 @@ def fit_temperature(logits: npt.NDArray[np.float32], label_ids: npt.NDArray[np.i
     return float(round(_TEMPERATURES[int(np.argmin(losses))], 4))
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """The two guards of a first policy, and what they did on the rows they were chosen on.
-
-    Attributes:
-        min_confidence: guards against mistakes, in [0, 1].
-        min_familiarity: guards against strangers, in nats.
-        in_scope_escalated: share of the in-scope rows they escalate.
-        out_of_scope_escalated: share of the out-of-scope rows they escalate; None without such rows.
-        accepted_accuracy: of the in-scope rows they accept.
-    """
-
-    min_confidence: float
-    min_familiarity: float
-    in_scope_escalated: float
-    out_of_scope_escalated: float | None
-    accepted_accuracy: float
-
-
-def choose_thresholds(
-    known: Scores,
-    label_ids: npt.NDArray[np.int64],
-    strangers: Scores,
-    escalation_budget: float,
-    n_too_long: int = 0,
-    n_strangers_too_long: int = 0,
-) -> Thresholds:
-    """Chooses the pair of guards that lets the fewest wrong answers through within a budget of escalations.
-
-    An accepted out-of-scope text counts as a wrong answer, like a wrong label. Confidence tells mistakes, familiarity
-    tells strangers; each takes a part of the budget, every split of it is tried. Without
-    out-of-scope texts to try them on, each guard gets half of the budget.
+def least_familiarity(familiarity: npt.NDArray[np.float32], false_alarms: float) -> float:
+    """The threshold of the guard against strangers: about `false_alarms` of these in-scope rows lie below it.
 
     Args:
-        known: the encoder's answers to n rows neither trained nor calibrated on.
-        label_ids: (n,) int64, their labels.
-        strangers: its answers to texts that belong to no label; perhaps none.
-        escalation_budget: largest share of in-scope rows that may be escalated, in (0, 1).
-        n_too_long: in-scope rows besides, which are escalated for their length, whatever the guards; they use the
-            budget first.
-        n_strangers_too_long: out-of-scope rows besides, likewise.
-
-    Raises:
-        ConfigError: every in-scope row is too long.
+        familiarity: (n,) float32 of rows in scope; NaN where the model failed.
+        false_alarms: in [0, 1); 0 for no guard.
     """
-    if not len(label_ids):
-        raise ConfigError(
-            "policy: every row it is chosen on is escalated for its length; set reading.window_overlap and raise "
-            "policy.max_windows"
-        )
-    budget_rows = max(0, int(escalation_budget * (len(label_ids) + n_too_long)) - n_too_long)
-    largest_share = budget_rows / len(label_ids)
-    right = known.label_ids == label_ids
-    best: tuple[int, float, float] | None = None
-    shares = np.linspace(0.0, largest_share, 51) if len(strangers.confidence) else [largest_share / 2]
-    for share in shares:
-        min_familiarity = _floor(known.familiarity, share)
-        familiar = known.familiarity >= min_familiarity
-        left = budget_rows - int((~familiar).sum())
-        ordered = np.sort(known.confidence[familiar])
-        min_confidence = _round_down(float(ordered[max(0, left)]), 4)
-        accepted = familiar & (known.confidence >= min_confidence)
-        let_in = (strangers.familiarity >= min_familiarity) & (strangers.confidence >= min_confidence)
-        wrong = int((accepted & ~right).sum() + let_in.sum())
-        if best is None or wrong < best[0]:
-            best = (wrong, min_confidence, min_familiarity)
-    assert best is not None
-    _, min_confidence, min_familiarity = best
-    accepted = (known.confidence >= min_confidence) & (known.familiarity >= min_familiarity)
-    let_in = (strangers.confidence >= min_confidence) & (strangers.familiarity >= min_familiarity)
-    n_strangers = len(let_in) + n_strangers_too_long
-    return Thresholds(
-        min_confidence=min_confidence,
-        min_familiarity=min_familiarity,
-        in_scope_escalated=round(float(1 - accepted.sum() / (len(accepted) + n_too_long)), 4),
-        out_of_scope_escalated=round(float(1 - let_in.sum() / n_strangers), 4) if n_strangers else None,
-        accepted_accuracy=round(float(right[accepted].mean()), 4),
-    )
+    known = np.sort(familiarity[np.isfinite(familiarity)])
+    return _round_down(float(known[int(false_alarms * len(known))]), 4) if false_alarms and len(known) else -np.inf
 
 
 @dataclass(frozen=True)
@@ -179,38 +103,6 @@ def choose_first_tier(
                 error_bound_95=round(exact_upper_bound(int(errors[last]), last + 1, _ERROR_TAIL), 5),
             )
     return chosen
-
-
-def policy_toml(
-    thresholds: Thresholds,
-    max_windows: int,
-    rows: dict[str, Any],
-    first_tier: Mapping[str, FirstTierThreshold] = MappingProxyType({}),
-) -> str:
-    """The content of a bundle's `policy.toml`.
-
-    Args:
-        thresholds: the guards, and what they did.
-        max_windows: most windows of an accepted text.
-        rows: on which rows and when they were chosen, as plain values.
-        first_tier: by criterion, when the first tier answers.
-    """
-    lines = ["[acceptance]"]
-    lines += [f"{key} = {getattr(thresholds, key)}" for key in ("min_confidence", "min_familiarity")]
-    lines += [f"max_windows = {max_windows}"]
-    for criterion, threshold in first_tier.items():
-        lines += ["", f"[first_tier.{criterion}]"]
-        lines += [f"{key} = {value}" for key, value in dataclasses.asdict(threshold).items()]
-    lines += ["", "[selection]", 'criterion = "fewest wrong answers accepted within the escalation budget"']
-    measured = ("in_scope_escalated", "out_of_scope_escalated", "accepted_accuracy")
-    facts = rows | {key: getattr(thresholds, key) for key in measured}
-    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items() if value is not None]
-    return "\n".join(lines) + "\n"
-
-
-def _floor(values: npt.NDArray[np.float32], share: float) -> float:
-    """A value below which about `share` of the values lie."""
-    return _round_down(float(np.sort(values)[int(share * len(values))]), 4)
 
 
 def _round_down(value: float, digits: int) -> float:

@@ -82,7 +82,7 @@ class Hygiene:
     min_rows_per_label: Count = 2
     """A label with fewer training rows is refused."""
     min_validation_rows: Annotated[int, Within("[4, inf)")] = 50
-    """Fewer validation rows are refused: half of them calibrate, half choose the policy."""
+    """Fewer validation rows are refused: half of them calibrate, half certify."""
     leaks: Literal["drop", "keep"] = "drop"
     """Treatment of training rows whose text or group validation has too."""
     max_leaked_share: Share = 0.2
@@ -221,11 +221,24 @@ class ParityLimits:
 
 @validated
 class PolicyChoice:
-    """Settings for the choice of the first policy."""
+    """The promise that the policy keeps, proven on rows that nothing else is done with."""
 
-    escalation_budget: ProperShare = 0.045
-    """Largest share of the in-scope rows that the policy may escalate. Those that are too long for it use it up
-    first."""
+    max_error: ProperShare = 0.02
+    """Largest share of wrong answers among the accepted ones."""
+    min_recall: Share = 0.0
+    """Instead, with `card.positive_label`: the least share of its documents that is escalated; 0 for `max_error`."""
+    confidence: ProperShare = 0.95
+    """Probability, over the draw of the certifying rows, that the promise holds."""
+    per: Literal["all", "label", "group"] = "all"
+    """The answers it holds for: all together, those of each label, or those of each group: `card.none_label` and the
+    others, else the labels of each data set."""
+    choosing_share: ProperShare = 0.5
+    """Share of the validation rows that calibrate and fix the order of the tests; the others certify."""
+    false_alarms: ShareBelow1 = 0.02
+    """Share of the documents in scope that the guard against strangers may escalate."""
+    certify_on: tuple[str, ...] = ()
+    """Entries of `data.validation`, else of `data.train`, whose rows certify: those that are like a run's documents; by
+    default all."""
     max_windows: Count = 1
     """A text that was read in more windows is escalated."""
 
@@ -320,7 +333,7 @@ class TrainingConfig:
     parity: ParityLimits = ParityLimits()
     """Limits of the quantization's effect."""
     policy: PolicyChoice = PolicyChoice()
-    """Choice of the thresholds."""
+    """The promise of the policy."""
     first_tier: FirstTierTraining = FirstTierTraining()
     """The model in front of the encoder."""
     deferral: DeferralTraining = DeferralTraining()
@@ -333,6 +346,8 @@ class TrainingConfig:
         distillation = self.distillation
         if self.data.votes and (distillation.teachers or distillation.train_teachers or distillation.linear_teacher):
             raise ValueError("data.votes and distillation: votes take the place of teachers; remove one of them")
+        if self.policy.min_recall and not self.card.positive_label:
+            raise ValueError("policy.min_recall: needs card.positive_label, the label that must not be missed")
         files = dict.fromkeys(REQUIRED_FILES, FileRecord("0" * 64, 1))
         try:
             manifest = BundleManifest(

@@ -18,7 +18,7 @@ from schemas.errors import ConfigError, InputError
 from schemas.fields import field_value, parse_text_template
 
 UNLABELLED = -100  # as torch ignores it
-COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "same_text")
+COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "entry", "same_text")
 
 _ADVICE = "correct the path, or the folder it starts from with --data"
 
@@ -61,6 +61,18 @@ def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -
         return LabelledData(_with_reviewed(train, config, root), validation, False, votes)
     kept, held_out = hold_out(train, config.validation_share, min_rows_per_label)
     return LabelledData(_with_reviewed(kept, config, root), held_out, True, votes)
+
+
+def certifying_files(config: DataConfig, root: Path, certify_on: tuple[str, ...]) -> list[Path]:
+    """The files that the certifying rows are read from, in the order of the configuration.
+
+    Raises:
+        ConfigError: `certify_on` names something else than the data of the configuration.
+    """
+    files = _validation_files(config, root) or [(entry, _file(root / entry, "train")) for entry in config.train]
+    if unknown := [entry for entry in certify_on if entry not in dict(files)]:
+        raise ConfigError(f"policy.certify_on: {unknown[0]!r} is none of the data to validate on; correct it")
+    return [path for entry, path in files if not certify_on or entry in certify_on]
 
 
 def hold_out(rows: pd.DataFrame, share: float, min_rows_per_label: int) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -183,6 +195,7 @@ def _read_file(path: Path, entry: str, config: DataConfig, voted: set[str]) -> p
                 field_value(record, config.labels_column) if config.labels_column else None,
                 f"{path}: {ids[place]}: {config.labels_column!r}",
             ),
+            entry,
         )
         for place, record in enumerate(records)
     ]

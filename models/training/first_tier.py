@@ -35,6 +35,7 @@ def make_first_tier(
     calibration: pd.DataFrame,
     held_out: pd.DataFrame,
     config: FirstTierTraining,
+    trained: bytes | None = None,
 ) -> tuple[bytes, dict[str, Any], dict[str, FirstTierThreshold]]:
     """Makes a first tier for a bundle that is finished but for it.
 
@@ -43,8 +44,9 @@ def make_first_tier(
         classifier: of the bundle, the encoder alone.
         train: `text` and `label` of the training rows.
         calibration: rows for the temperature.
-        held_out: other rows, for the thresholds; those that belong to no label among them.
+        held_out: rows for the thresholds; those that belong to no label among them.
         config: settings of its training.
+        trained: content of the file of a first tier of this encoder; None to train one.
 
     Returns:
         The content of its file, its part of calibration.json, and its thresholds by criterion.
@@ -65,7 +67,7 @@ def make_first_tier(
         )
         (folder / FILE_NAME).write_bytes(weights.to_bytes())
 
-    content = (do_step(work, "first-tier", key, make) / FILE_NAME).read_bytes()
+    content = trained or (do_step(work, "first-tier", key, make) / FILE_NAME).read_bytes()
     first_tier = FirstTier(parse_first_tier(content, n_labels, FILE_NAME))
 
     # A first tier is asked only about texts that fit into one window.

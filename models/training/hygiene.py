@@ -129,9 +129,9 @@ def inspect_data(
     return InspectedData(train, validation, train_strangers, validation_strangers, votes, labels, report, refused)
 
 
-def calibration_and_policy_rows(validation: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Halves the validation rows by hash: no row both sets the temperature and chooses the policy."""
-    first = hash_below(split_keys(validation), 0.5, "calibration")
+def choosing_and_certifying_rows(validation: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Parts the validation rows by hash: about `share` of them calibrate and choose, none of these certifies."""
+    first = hash_below(split_keys(validation), share, "calibration")
     return validation[first].reset_index(drop=True), validation[~first].reset_index(drop=True)
 
 
@@ -263,7 +263,7 @@ def _refusals(
             "label more rows, or raise data.validation_share"
         )
     else:
-        smaller = min(len(half) for half in calibration_and_policy_rows(validation))
+        smaller = min(len(half) for half in choosing_and_certifying_rows(validation, 0.5))
         if smaller < rules.min_validation_rows // 4:
             refused.append(
                 f"the validation rows belong to so few groups that only {smaller} of {len(validation)} would be left "

@@ -7,7 +7,7 @@ label, its acceptance, and the number that are right.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.bundle import ModelBundle, bundle_in_memory
+from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.classifier import Classifier
 from models.evaluation.intervals import paired_loss_interval
 from models.scores import Scores
@@ -59,6 +60,13 @@ class ParityReport:
     batch_differences: int
     int8_products: int
 
+    @classmethod
+    def of(cls, figures: Mapping[str, Any]) -> ParityReport:
+        """The report whose `figures` these are."""
+        values = {item.name: figures[item.name] for item in dataclasses.fields(cls)}
+        interval = values["accuracy_loss_interval_95"]
+        return cls(**values | {"accuracy_loss_interval_95": tuple(interval) if interval else None})
+
     def figures(self) -> dict[str, Any]:
         """The report as JSON values, with the flips as shares as well."""
         values = dataclasses.asdict(self)
@@ -87,7 +95,8 @@ def measure_parity(
     Raises:
         BundleError: the bundle or the float graph cannot be run.
     """
-    files = {name: bundle.read(name) for name in bundle.manifest.files} | {"model.onnx": float_model.read_bytes()}
+    files = {name: bundle.read(name) for name in bundle.manifest.files if name != CERTIFICATE_NAME}
+    files["model.onnx"] = float_model.read_bytes()
     unquantized = bundle_in_memory(
         files, name=bundle.name, created=bundle.manifest.created, document_type=bundle.document_type,
         max_tokens=bundle.max_tokens, reading=bundle.reading,

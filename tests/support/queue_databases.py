@@ -67,7 +67,13 @@ def opened(url: str) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-_DOCUMENT = {"run_date": "2026-11-22", "document_type": "ticket", "bundle": "tickets@0123456789ab", "label": "delivery"}
+_DOCUMENT = {
+    "origin": "escalation",
+    "run_date": "2026-11-22",
+    "document_type": "ticket",
+    "bundle": "tickets@0123456789ab",
+    "label": "delivery",
+}
 _DOCUMENT |= {"run_id": "20261122-120000-abcdef", "route_reason": "low_confidence", "tier": "encoder"}
 _DOCUMENT |= {"candidates": '[["delivery",0.5],["billing",0.3],["account",0.2]]', "source_uri": "tickets.jsonl"}
 _NUMBERS = {"confidence": 0.5, "threshold": 0.9, "familiarity": 3.0, "priority": 1.0, "n_tokens": 5, "source_offset": 0}

@@ -116,14 +116,16 @@ def furnish(engine: sa.Engine) -> None:
 
 
 @contextlib.contextmanager
-def server(folder: Path) -> Iterator[str]:
+def server(folder: Path, fill_queue: Callable[[sa.Engine], None] = furnish) -> Iterator[str]:
     """`docyard review` on a furnished queue; gives its address."""
     (folder / "runs").mkdir()
     with opened(new_sqlite(folder)) as engine:
-        furnish(engine)
+        fill_queue(engine)
     config = folder / "review.toml"
     config.write_text(
-        f"warehouse = '{folder}'\n[server]\nport = 0\n[four_eyes]\nlabels = ['pending_transfer']\n", encoding="utf-8"
+        f"warehouse = '{folder}'\n[server]\nport = 0\n[four_eyes]\nlabels = ['pending_transfer']\n"
+        "[due]\ncheck_seconds = 1\n",
+        encoding="utf-8",
     )
     command = [sys.executable, "-m", "pipelines.cli", "review", "serve", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

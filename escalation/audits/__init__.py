@@ -1,0 +1,1 @@
+"""Audits: accepted answers that people judge blind, the bounds on their error, and the labels that are demoted."""
