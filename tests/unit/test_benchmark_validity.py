@@ -118,7 +118,7 @@ def test_the_whole_job_certifies_one_half_and_reads_the_tables_of_the_other(cert
     assert 0 < found.coverage <= 1
     wrong = table.set_column(2, "label", pa.array(["technical"] * 600))
     assert not validity.run_job(certifiable, wrong, corpora.LabelledSet(), 0.05, 0).certified
-    with pytest.raises(RunFailedError, match="docyard certify failed: error: .*no column 'text'"):
+    with pytest.raises(RunFailedError, match=r"docyard certify failed: error: .*no column 'text'"):
         validity.run_job(certifiable, table.drop(["text"]), corpora.LabelledSet(), 0.05, 0)
 
 
