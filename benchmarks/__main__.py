@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from benchmarks.confidence import confidence
+from benchmarks.drift import drift
 from benchmarks.power import power
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
@@ -32,7 +34,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (speed, robustness, validity, power):
+for command in (confidence, drift, power, robustness, speed, validity):
     main.add_command(command)
 
 if __name__ == "__main__":

@@ -18,6 +18,8 @@ from models.deferral import FILE_NAME as DEFERRAL_NAME
 from models.deferral import parse_deferral
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
+from models.guard import FILE_NAME as GUARD_NAME
+from models.guard import THRESHOLD, Guard, parse_guard
 from models.machine import OUTPUTS, check_label_count, open_session, run_session, usable_cores
 from models.scores import Scores, score_logits
 from models.signals import Signals, token_ids_read
@@ -98,6 +100,7 @@ class Classifier:
         self._check_longest_text()
         self._first_tier = self._open_first_tier() if first_tier in bundle.policy.first_tier else None
         self._first_tier_threshold = np.float32(bundle.policy.first_tier.get(first_tier, np.inf))
+        self._guard = self._open_guard() if GUARD_NAME in bundle.manifest.files else None
         self._deferral = None
         if DEFERRAL_NAME in bundle.manifest.files:
             where = str(bundle.folder / DEFERRAL_NAME)
@@ -122,11 +125,15 @@ class Classifier:
         """
         tokenized = self._tokenizer.tokenize(texts)
         easy, easy_scores = self._easy(tokenized, encoder_only)
-        logits, failures = self._run(tokenized, easy, ("logits",))
+        results, failures = self._run(tokenized, easy, ("logits",) if self._guard is None else OUTPUTS)
+        logits = results[:, : len(self.bundle.labels)]
         scored = score_logits(logits, self.bundle.temperature)
-        if self._deferral is not None:
-            signals = self._signals(texts, tokenized, logits)
-            scored.confidence[:] = self._deferral.confidence(signals, self.bundle.temperature)
+        if self._deferral is not None or self._guard is not None:
+            signals = self._signals(texts, tokenized, results)
+            if self._deferral is not None:
+                scored.confidence[:] = self._deferral.confidence(signals, self.bundle.temperature)
+            if self._guard is not None:
+                scored.familiarity[:] = self._guard.familiarity(signals.token_ids, logits, signals.embedding)
         for name in ("top_label_ids", "top_confidences", "confidence", "familiarity"):
             getattr(scored, name)[easy] = getattr(easy_scores, name)[easy]
         for row in np.flatnonzero(scored.failed).tolist():
@@ -159,6 +166,25 @@ class Classifier:
         """The encoder's raw scores, for calibration: (n_documents, n_labels) float32; NaN where the model failed."""
         return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ("logits",))[0]
 
+    def first_tier_logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """The first tier's raw scores, whatever the guard says: (n, n_labels) float32; NaN for texts that are too long.
+
+        Raises:
+            ConfigError: the bundle has no first tier, or it is off.
+        """
+        if self._first_tier is None:
+            raise ConfigError(f"{self.bundle.reference}: has no first tier, or it is off")
+        return self._first_tier_logits(self._first_tier, self._tokenizer.tokenize(texts))
+
+    def token_ids(self, texts: Sequence[str]) -> list[npt.NDArray[np.int32]]:
+        """The word pieces that the model reads of each text, each once, without special tokens."""
+        return self._token_ids(self._tokenizer.tokenize(texts))
+
+    @property
+    def n_pieces(self) -> int:
+        """The number of word pieces of the tokenizer: their ids lie below it."""
+        return self._tokenizer.highest_id + 1
+
     def signals(self, texts: Sequence[str]) -> Signals:
         """The signals of the encoder's answers, from which a deferral or a guard is learned."""
         tokenized, none = self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_)
@@ -180,7 +206,7 @@ class Classifier:
         n_labels = len(self.bundle.labels)
         return Signals(
             texts=texts,
-            token_ids=token_ids_read(tokenized, self.bundle.reading.window_overlap or 0),
+            token_ids=self._token_ids(tokenized),
             unknown_id=self._tokenizer.unknown_id,
             logits=results[:, :n_labels],
             embedding=results[:, n_labels:],
@@ -190,14 +216,30 @@ class Classifier:
         )
 
     def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], Scores]:
-        """Flags the texts that the first tier answers, and its scores of all those that it was asked about."""
-        logits = np.full((len(tokenized.n_tokens), len(self.bundle.labels)), np.nan, dtype=np.float32)
-        if self._first_tier is not None and not encoder_only:
-            whole = np.flatnonzero((tokenized.n_windows == 1) & ~tokenized.truncated)
-            first_windows = np.cumsum(tokenized.n_windows) - tokenized.n_windows
-            logits[whole] = self._first_tier.logits([tokenized.windows[window] for window in first_windows[whole]])
-        scores = score_logits(logits, self.bundle.first_tier_temperature)
+        """Flags the texts that the first tier answers, and its scores of all those that it may answer."""
+        none = np.full((len(tokenized.n_tokens), len(self.bundle.labels)), np.nan, dtype=np.float32)
+        if self._first_tier is None or encoder_only:
+            return np.zeros(len(none), dtype=np.bool_), score_logits(none, self.bundle.first_tier_temperature)
+        logits = self._first_tier_logits(self._first_tier, tokenized)
+        if self._guard is None:
+            scores = score_logits(logits, self.bundle.first_tier_temperature)
+        else:
+            familiarity = self._guard.familiarity(self._token_ids(tokenized), logits)
+            logits[~(familiarity >= THRESHOLD)] = np.nan  # the encoder is asked about what the first tier hardly knows
+            scores = score_logits(logits, self.bundle.first_tier_temperature)
+            scores.familiarity[:] = familiarity
         return scores.confidence >= self._first_tier_threshold, scores
+
+    def _first_tier_logits(self, first_tier: FirstTier, tokenized: TokenizedTexts) -> npt.NDArray[np.float32]:
+        """Its logits of the texts of one window; NaN for the others."""
+        logits = np.full((len(tokenized.n_tokens), len(self.bundle.labels)), np.nan, dtype=np.float32)
+        whole = np.flatnonzero((tokenized.n_windows == 1) & ~tokenized.truncated)
+        first_windows = np.cumsum(tokenized.n_windows) - tokenized.n_windows
+        logits[whole] = first_tier.logits([tokenized.windows[window] for window in first_windows[whole]])
+        return logits
+
+    def _token_ids(self, tokenized: TokenizedTexts) -> list[npt.NDArray[np.int32]]:
+        return token_ids_read(tokenized, self.bundle.reading.window_overlap or 0)
 
     def _run(
         self, tokenized: TokenizedTexts, without: npt.NDArray[np.bool_], outputs: Sequence[str]
@@ -293,6 +335,12 @@ class Classifier:
                 f"{self._tokenizer.highest_id}: they do not belong together; build the bundle again"
             )
         return first_tier
+
+    def _open_guard(self) -> Guard:
+        path = str(self.bundle.folder / GUARD_NAME)
+        n_tiers = 2 if self.bundle.policy.first_tier else 1
+        weights = parse_guard(self.bundle.read(GUARD_NAME), self.n_pieces, self._width, n_tiers, path)
+        return Guard(weights, self.n_pieces)
 
     def _longest_text(self) -> npt.NDArray[np.int64]:
         """A text as long as the model reads, of the tokenizer's highest id: no document asks for more."""

@@ -7,7 +7,7 @@ their documents into the same cells, so that a run is compared by sums and no st
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -23,9 +23,9 @@ from schemas.errors import BundleError
 
 FALSE_ALARMS = 0.01  # of a run like the reference, over all figures together
 _BINS = 40
-_DRAWS = 1999
+_DRAWS = 999
 _SEED = 20261128
-_MOST_ROWS = 10**8  # the draws know no more; a limit hardly depends on so many
+_MOST_ROWS = 10**8  # the draws hold no more; a limit hardly depends on so many
 _LABELS = "labels"
 
 _Count = Annotated[int, Within("[0, inf)")]
@@ -201,11 +201,12 @@ def compare(
 ) -> tuple[Drift, ...]:
     """The distances of a run from the reference; none for a run that classified nothing.
 
-    A distance passes its limit only where it is both large and beyond chance. Large is a floor by custom. Chance is the
-    distance between two random parts, of the sizes of run and reference, of all their documents together: a permutation
-    test. The figures share `false_alarms` evenly (Bonferroni), so that a run like the reference is flagged by any of
-    them no more often; a run of few documents must differ the more. Clustered rows make chance larger by their design
-    effect. The draws are seeded: the same counts give the same limits.
+    A distance passes its limit only where it is both large and beyond chance. Chance is the distance between two random
+    parts, of the sizes of run and reference, of all their documents together: a permutation test. Large is a floor by
+    custom, on top of the median chance, since few documents are never spread quite alike. The figures share
+    `false_alarms` evenly (Bonferroni), so that a run like the reference is flagged by any of them no more often. Where
+    rows come in clusters, both sides count as so many times fewer as their design effect says. The draws are seeded:
+    the same counts give the same limits.
 
     Args:
         reference: of the bundle that answered.
@@ -220,16 +221,18 @@ def compare(
     """
     figures = [figure for figure in MEASURES if _applies(figure, reference, criterion)]
     rank = max(1, int((_DRAWS + 1) * false_alarms / len(figures)))
+    n_documents = sum(observed.get(_LABELS, {}).values())
+    drawn: dict[str, tuple[_Cells, _Cells]] = {}
     found = []
-    for figure in figures:
+    for figure in figures if n_documents else ():
         measure = MEASURES[figure]
-        known, seen, effect = _paired(reference, observed, measure.distribution)
-        if not seen.sum():
-            return ()
+        known, seen = _paired(reference, observed, measure.distribution)
+        if measure.distribution not in drawn:
+            drawn[measure.distribution] = _reshuffled(known, seen)
         value = float(measure.distance(known, seen)[0])
-        chance = np.sort(measure.distance(*_reshuffled(known, seen)))[-rank] * effect**measure.power
-        limit = max(measure.floor, float(chance))
-        found.append(Drift(figure, round(value, 6), round(limit, 6), int(seen.sum()), reference.rows))
+        chance = np.sort(measure.distance(*drawn[measure.distribution]))
+        limit = max(float(chance[-rank]), float(np.median(chance)) + measure.floor)
+        found.append(Drift(figure, round(value, 6), round(limit, 6), n_documents, reference.rows))
     return tuple(found)
 
 
@@ -241,8 +244,8 @@ def _applies(figure: DriftFigure, reference: Reference, criterion: str) -> bool:
     return name in reference.values and (criterion == reference.criterion or not scored)
 
 
-def _paired(reference: Reference, observed: Counts, name: str) -> tuple[_Cells, _Cells, float]:
-    """The reference's and the run's count of each cell, (1, k) each, and the reference's design effect."""
+def _paired(reference: Reference, observed: Counts, name: str) -> tuple[_Cells, _Cells]:
+    """The reference's and the run's count of each cell, as of independent rows: (1, k) each."""
     seen = observed.get(name, {})
     if name == _LABELS:
         cells = sorted(reference.labels.keys() | seen.keys())
@@ -251,14 +254,19 @@ def _paired(reference: Reference, observed: Counts, name: str) -> tuple[_Cells, 
         spread = reference.values[name]  # type: ignore[index]
         cells = [str(cell) for cell in range(len(spread.counts))]
         known, effect = list(spread.counts), spread.design_effect
-    pair = np.array([known, [seen.get(cell, 0) for cell in cells]], dtype=np.int64)
-    return pair[:1], pair[1:], effect
+    return _thinned(known, effect), _thinned([seen.get(cell, 0) for cell in cells], effect)
+
+
+def _thinned(counts: Sequence[int], effect: float) -> _Cells:
+    """Counts of so many times fewer documents, one at least, and of no more than the draws can hold: (1, k)."""
+    sums = np.cumsum(counts)
+    fewer = max(1, min(round(sums[-1] / effect), _MOST_ROWS))
+    thinned = np.rint(sums * (fewer / sums[-1])).astype(np.int64)
+    return np.asarray(np.diff(thinned, prepend=np.int64(0)))[None]
 
 
 def _reshuffled(known: _Cells, seen: _Cells) -> tuple[_Cells, _Cells]:
     """Random parts of all documents together, of the same sizes: (draws, k) each."""
-    if (surplus := -(-int(seen.sum()) // _MOST_ROWS)) > 1:
-        seen = seen // surplus
     pool = (known + seen)[0]
     generator = np.random.default_rng(_SEED)
     drawn = generator.multivariate_hypergeometric(pool, int(seen.sum()), size=_DRAWS, method="marginals")
@@ -300,24 +308,22 @@ class _Measure(NamedTuple):
     Attributes:
         distribution: that it compares.
         distance: of the reference's cells, (n, k), from a run's, (n, k): (n,).
-        floor: what is less is of no consequence, however certain.
-        power: of the design effect by which clusters enlarge the distance.
+        floor: what is less, beyond the median chance, is of no consequence, however certain.
     """
 
     distribution: str
     distance: Callable[[_Cells, _Cells], _Values]
     floor: float
-    power: float
 
 
 MEASURES = {
-    DriftFigure.LABEL_PSI: _Measure(_LABELS, _stability_index, 0.2, 1.0),
-    DriftFigure.LABEL_JS: _Measure(_LABELS, _jensen_shannon, 0.05, 1.0),
-    DriftFigure.CONFIDENCE: _Measure("confidence", _kolmogorov_smirnov, 0.1, 0.5),
-    DriftFigure.FAMILIARITY: _Measure("familiarity", _kolmogorov_smirnov, 0.1, 0.5),
-    DriftFigure.LENGTH: _Measure("length", _kolmogorov_smirnov, 0.1, 0.5),
-    DriftFigure.VOCABULARY: _Measure("vocabulary", _kolmogorov_smirnov, 0.1, 0.5),
-    DriftFigure.STRANGERS: _Measure("strangers", _excess, 0.05, 0.5),
+    DriftFigure.LABEL_PSI: _Measure(_LABELS, _stability_index, 0.2),
+    DriftFigure.LABEL_JS: _Measure(_LABELS, _jensen_shannon, 0.05),
+    DriftFigure.CONFIDENCE: _Measure("confidence", _kolmogorov_smirnov, 0.1),
+    DriftFigure.FAMILIARITY: _Measure("familiarity", _kolmogorov_smirnov, 0.1),
+    DriftFigure.LENGTH: _Measure("length", _kolmogorov_smirnov, 0.1),
+    DriftFigure.VOCABULARY: _Measure("vocabulary", _kolmogorov_smirnov, 0.1),
+    DriftFigure.STRANGERS: _Measure("strangers", _excess, 0.05),
 }
 
 

@@ -103,7 +103,7 @@ _LABEL = Column("label", pa.string(), "The label the model gives; on an escalate
 _CONFIDENCE = Column(
     "confidence",
     pa.float32(),
-    "Calibrated probability that the label is right.",
+    "Calibrated probability that the label is right, from all signals where the bundle weighs them.",
     unit="probability",
     minimum=0.0,
     maximum=1.0,
@@ -128,7 +128,9 @@ _THRESHOLD = Column(
     minimum=0.0,
     maximum=1.0,
 )
-_TOP_LABELS = Column("top_labels", TOP_LABELS_TYPE, "The most probable labels with their confidence, best first.")
+_TOP_LABELS = Column(
+    "top_labels", TOP_LABELS_TYPE, "The most probable labels with their softmax probability, best first."
+)
 _TIER = Column("tier", pa.string(), "Which model of the bundle answered.", values=("encoder", "first_tier"))
 _BUNDLE = Column(
     "bundle", pa.string(), "The ModelBundle that answered: its name, an @, the first 12 digits of its digest."
