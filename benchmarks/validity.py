@@ -157,9 +157,9 @@ def draw(rows: LabelledScores, size: int, rng: np.random.Generator) -> LabelledS
     if rows.clusters is None:
         return rows.take(rng.integers(len(rows.gold_ids), size=size))
     members = np.split(np.argsort(rows.clusters, kind="stable"), np.cumsum(np.bincount(rows.clusters))[:-1])
-    taken: list[npt.NDArray[np.intp]] = []
-    while sum(map(len, taken)) < size:
-        taken.append(members[int(rng.integers(len(members)))])
+    drawn_clusters = rng.integers(len(members), size=size)  # enough, since none is empty
+    sizes = np.array([len(each) for each in members])[drawn_clusters]
+    taken = [members[place] for place in drawn_clusters[: int(np.searchsorted(np.cumsum(sizes), size)) + 1]]
     # A cluster that is drawn twice is two clusters of the sample.
     clusters = np.repeat(np.arange(len(taken)), [len(each) for each in taken])
     return replace(rows.take(np.concatenate(taken)), clusters=clusters)
