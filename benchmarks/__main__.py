@@ -9,6 +9,7 @@ import click
 
 from benchmarks.confidence import confidence
 from benchmarks.drift import drift
+from benchmarks.examples import examples
 from benchmarks.power import power
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
@@ -34,7 +35,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (confidence, drift, power, robustness, speed, validity):
+for command in (confidence, drift, examples, power, robustness, speed, validity):
     main.add_command(command)
 
 if __name__ == "__main__":
