@@ -13,6 +13,7 @@ from benchmarks.examples import examples
 from benchmarks.power import power
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
+from benchmarks.strangers import held_out_strangers
 from benchmarks.validity import validity
 from schemas.errors import DocyardError
 
@@ -37,6 +38,7 @@ def main() -> None:
 
 for command in (confidence, drift, examples, power, robustness, speed, validity):
     main.add_command(command)
+main.add_command(held_out_strangers, "strangers")
 
 if __name__ == "__main__":
     main()
