@@ -9,8 +9,10 @@ import click
 
 from benchmarks.confidence import confidence
 from benchmarks.drift import drift
+from benchmarks.examples import examples
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
+from benchmarks.strangers import held_out_strangers
 from benchmarks.validity import validity
 from schemas.errors import DocyardError
 
@@ -33,8 +35,9 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (confidence, drift, robustness, speed, validity):
+for command in (confidence, drift, examples, robustness, speed, validity):
     main.add_command(command)
+main.add_command(held_out_strangers, "strangers")
 
 if __name__ == "__main__":
     main()

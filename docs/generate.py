@@ -27,6 +27,7 @@ from models import bundle_manifest
 from models.certificate import Certificate
 from models.deferral import SIGNALS
 from models.drift import MEASURES
+from models.guard import FEATURES
 from models.training import config as training
 from pipelines.cli import main as docyard
 from schemas import codes, drain_config, examples_config, governance, review_config, run_config
@@ -253,6 +254,9 @@ TABLES: dict[str, Callable[[], str]] = {
     ),
     "certificate": lambda: table(
         ("key", "meaning"), ((f"`{key}`", text) for key, text in _descriptions(Certificate).items())
+    ),
+    "guard-features": lambda: table(
+        ("feature", "meaning"), ((f"`{name}`", meaning) for name, meaning in FEATURES.items())
     ),
     "signals": lambda: table(("signal", "meaning"), ((f"`{name}`", meaning) for name, meaning in SIGNALS.items())),
     "run-manifest": lambda: table(("key", "meaning"), ((f"`{k}`", v) for k, v in _descriptions(Manifest).items())),

@@ -18,10 +18,18 @@ from schemas.errors import BundleError
 
 FILE_NAME = "guard.npz"
 THRESHOLD = 0.0  # a text below it is unfamiliar
-FEATURES = (
-    "pieces known", "pairs known", "odds of pieces", "odds of pairs", "log-sum-exp", "log of best probability",
-    "direction of the embedding", "length",
-)  # fmt: skip
+# The features of a text, in the order of the weights' columns.
+FEATURES = {
+    "pieces": "mean log-frequency, in the training texts, of the text's word pieces",
+    "pairs": "the same of its pairs of neighbouring word pieces",
+    "odds_of_pieces": "sum over the pieces of the log of that frequency over the one among strangers, by the root of "
+    "their number",
+    "odds_of_pairs": "the same of the pairs",
+    "energy": "log-sum-exp of the logits",
+    "lead": "log-probability of the best label",
+    "embedding": "how far the embedding lies on the familiar side of a linear discriminant",
+    "length": "how much shorter or longer the text is than nearly all familiar ones",
+}
 ENCODER, FIRST_TIER = 0, 1  # rows of the weights: which model's scores they are for
 _LEFT, _RIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd, of random bits
 _LIMITS = (-8.0, 4.0)  # of a feature, in standard deviations: no single one decides alone that a text is familiar

@@ -145,10 +145,11 @@ def to_people(**flags: Any) -> None:
     click.option("--touched", type=PATH, metavar="FILE", help="Write the answers that demotions touch, as Parquet."),
 )
 def audit(**flags: Any) -> None:
-    """Draw accepted answers for people to judge blind, and act on what they found.
+    """Draw accepted answers for people; demote and correct.
 
-    Publishes the bounds on the error as the table `audits`, demotes labels that break theirs, and loads accepted
-    answers whose demotion two people confirmed. Run it after each run.
+    People judge what is drawn without seeing the answer. Publishes the bounds on the error as the table audits,
+    demotes labels that break theirs, and loads accepted answers whose demotion two people confirmed. Run it after each
+    run.
     """
     _run("audit", **flags)
 

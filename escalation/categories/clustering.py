@@ -24,10 +24,11 @@ MAX_CHARS = 20_000  # of a text, from its beginning
 _BUCKETS = 2**15
 _MAX_SHARE = 0.5  # of all texts: words in more of them tell nothing apart
 _LIFT = 3.0
+_MIN_REFERENCES = 50
 _WORD = re.compile(r"[^\W\d_]{2,}(?:['’][^\W\d_]+)?")
 
 WORD_SIMILARITY = 0.25
-EMBEDDING_SIMILARITY = 0.4
+EMBEDDING_SIMILARITY = 0.35
 """Mean cosines from which two groups are one, for vectors of words and of a bundle (`docs/categories.md`)."""
 
 Vectors: TypeAlias = Any
@@ -77,6 +78,20 @@ def word_vectors(texts: Sequence[str], background: Sequence[str] = ()) -> Vector
     length = np.sqrt(np.bincount(rows, values**2, minlength=len(texts)))[rows]
     values = np.divide(values, length, out=np.zeros_like(values), where=length > 0)
     return csr_matrix((values, (rows, columns)), shape=(len(texts), _BUCKETS))
+
+
+def centred(embeddings: npt.NDArray[np.floating], references: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Embeddings as directions from the mean direction of ordinary texts; rows of length 1.
+
+    Embeddings of most encoders lie in a narrow cone, in which everything is alike (Ethayarajh 2019, "How contextual
+    are contextualized word representations?"). Fewer than 50 references tell no mean, and leave the directions as
+    they are.
+    """
+    directions = unit_rows(embeddings)
+    if len(references) < _MIN_REFERENCES:
+        return directions
+    answered = directions.any(axis=1, keepdims=True)
+    return unit_rows(np.where(answered, directions - unit_rows(references).mean(axis=0), 0.0))
 
 
 def unit_rows(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:

@@ -22,9 +22,9 @@ from escalation.categories.clustering import (
     MAX_CHARS,
     WORD_SIMILARITY,
     Cluster,
+    centred,
     distinctive_words,
     find_clusters,
-    unit_rows,
     word_vectors,
 )
 from escalation.categories.taxonomy import is_name, known_labels
@@ -36,6 +36,7 @@ from escalation.tables import categories, category_members, items, judgements, r
 from schemas.codes import (
     CategoryStatus,
     ItemCode,
+    ItemOrigin,
     ItemState,
     JudgementKind,
     JudgementReason,
@@ -47,6 +48,7 @@ Embed = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
 MAX_ITEMS = 20_000  # of those that no label fits, and of the others that tell which words are common
 N_EXAMPLES = 5
+N_REFERENCES = 500  # of the other items, for the middle of a bundle's embeddings
 _CHUNK = 500
 _OVERLAP = 0.5
 _LOCK = 0x63617465
@@ -154,6 +156,8 @@ def find_fitless(
     if none_label:
         settled_as_none |= items.c.settled_label == none_label
     which = (is_open if include_uncertain else is_open & unfit_open) | (was_decided & settled_as_none)
+    # An audit is judged blind, and to reopen one would change what it has shown.
+    which &= items.c.origin != ItemOrigin.AUDIT.value
     return _texts(connection, document_type, which)
 
 
@@ -190,7 +194,7 @@ def _cluster(
     keys = [row.item_key for row in rows]
     if len(rows) < 2:
         return []
-    vectors = word_vectors(texts, others) if embed is None else unit_rows(embed(texts))
+    vectors = word_vectors(texts, others) if embed is None else centred(embed(texts), embed(others[:N_REFERENCES]))
     clusters = find_clusters(vectors, keys, min_size, WORD_SIMILARITY if embed is None else EMBEDDING_SIMILARITY)
     wanted, anchored = {row.item_key for row in fitless}, {row.item_key for row in anchors}
     found = []

@@ -69,7 +69,7 @@ def run_upkeep_until(stop: threading.Event, engine: sa.Engine, config: ReviewCon
             if (audits := count_judged_audits(engine)) != audits_read:
                 settle_audits(engine, Warehouse(Path(config.warehouse).absolute()), now_micros())
                 audits_read = audits
-        except DocyardError as error:
+        except (DocyardError, OSError) as error:  # the warehouse may lie elsewhere, or be locked
             logger.warning("the audits cannot be settled at the moment: %s", error)
         except sa.exc.DBAPIError as error:
             logger.warning("the queue's database cannot be used at the moment: %s", type(error).__name__)

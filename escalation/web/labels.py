@@ -284,6 +284,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "stage_words": STAGE_WORDS.__getitem__,
     "state_words": lambda state: STATE_WORDS.get(state, plain(state)),
     "action_meaning": action_meaning,
+    "register_time": lambda at: f"{at[:10]} {at[11:16]} UTC",
     "audit_words": AUDIT_WORDS.__getitem__,
     "audit_meaning": lambda status: AuditStatus(status).description,
     "rerun_words": RERUN_WORDS.__getitem__,

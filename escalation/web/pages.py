@@ -146,8 +146,9 @@ def why_page(request: PageRequest) -> Response:
         item = case.item
         decided = find_decided(connection, item["document_type"])
     shown: dict[str, Any] = {"explanation": None, "parts": [], "no_explanation": "", "nearest": [], "no_examples": ""}
-    if item["text"] is None:
-        shown |= dict.fromkeys(("no_explanation", "no_examples"), "The text was erased.")
+    nothing = "The text was erased." if item["text"] is None else "It is shown once the item is settled."
+    if case.blind or item["text"] is None:
+        shown |= dict.fromkeys(("no_explanation", "no_examples"), nothing)
     elif case.blind:
         shown |= dict.fromkeys(("no_explanation", "no_examples"), "Hidden until the audit is settled.")
     else:

@@ -24,6 +24,8 @@ from models.classifier import Classifier
 from models.deferral import FILE_NAME as DEFERRAL_NAME
 from models.evaluation.measurement import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
+from models.guard import FILE_NAME as GUARD_NAME
+from models.guard import THRESHOLD
 from models.policy import Policy, policy_toml
 from models.scores import TOP_LABELS
 from models.tokens import TextTokenizer
@@ -32,11 +34,12 @@ from models.trained_rows import TrainedRows
 from models.training.calibrate import fit_temperature, least_familiarity
 from models.training.card import describe_method, render_card
 from models.training.config import TrainingConfig
-from models.training.data import certifying_files, label_ids_of, read_labelled, soft_labels, split_keys
+from models.training.data import certifying_files, label_ids_of, read_labelled, read_strangers, soft_labels, split_keys
 from models.training.deferral import deferral_file
 from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
 from models.training.first_tier import make_first_tier
+from models.training.guard import LEAST_TEXTS, guard_file
 from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
 from models.training.network import (
     TOKENIZER_NAME,
@@ -271,7 +274,25 @@ class Job:
             files["calibration.json"] = _json({**calibration, "first_tier": own_calibration})
             thresholds = {criterion: found.min_confidence for criterion, found in criteria.items()}
             files["policy.toml"] = policy_toml(dataclasses.replace(policy, first_tier=thresholds)).encode()
+        if config.guard.enabled:
+            files[GUARD_NAME] = guard_file(
+                self._in_memory(files),
+                data.train["text"].tolist(),
+                choosing["text"].tolist(),
+                self._strangers(data),
+                config.policy.false_alarms,
+                config.guard.pairs,
+            )
+            policy = dataclasses.replace(self._in_memory(files).policy, min_familiarity=THRESHOLD)
+            files["policy.toml"] = policy_toml(policy).encode()
         return files | self._proof(files, data, choosing, certifying)
+
+    def _strangers(self, data: InspectedData) -> dict[str, list[str]]:
+        """Texts of other sorts by their source."""
+        sources = read_strangers(self.config.guard.strangers, self.data)
+        if len(data.train_strangers) >= LEAST_TEXTS:
+            sources["out of scope"] = data.train_strangers["text"].tolist()
+        return sources
 
     def _trained_rows(self, data: InspectedData) -> TrainedRows:
         rows = pd.concat([data.train, data.train_strangers], ignore_index=True)

@@ -234,7 +234,7 @@ class PolicyChoice:
     others, else the labels of each data set."""
     choosing_share: ProperShare = 0.5
     """Share of the validation rows that calibrate and fix the order of the tests; the others certify."""
-    false_alarms: ShareBelow1 = 0.02
+    false_alarms: ShareBelow1 = 0.05
     """Share of the documents in scope that the guard against strangers may escalate."""
     certify_on: tuple[str, ...] = ()
     """Entries of `data.validation`, else of `data.train`, whose rows certify: those that are like a run's documents; by
@@ -283,6 +283,24 @@ class DeferralTraining:
     def __post_init__(self) -> None:
         if self.buckets & (self.buckets - 1):
             raise ValueError(f".buckets: expected a power of two, found {self.buckets}")
+
+
+@validated
+class GuardTraining:
+    """The guard against strangers, which gives the [familiarity](bundles.md#the-familiarity)."""
+
+    enabled: bool = True
+    """False for the log-sum-exp of the label scores alone."""
+    strangers: tuple[PathText, ...] = ()
+    """Files, or folders with a `train` file, of documents of other sorts, with a column `text`; each is a source. Rows
+    with `data.out_of_scope_label` are one more. Made-up ones are always added: other languages, plain English, letters
+    without sense."""
+    pairs: Annotated[int, Within("[1, 1048576]")] = 16384
+    """Groups of pairs of word pieces, by hash; a power of two."""
+
+    def __post_init__(self) -> None:
+        if self.pairs & (self.pairs - 1):
+            raise ValueError(f".pairs: expected a power of two, found {self.pairs}")
 
 
 @validated
@@ -338,6 +356,8 @@ class TrainingConfig:
     """The model in front of the encoder."""
     deferral: DeferralTraining = DeferralTraining()
     """The confidence from all signals."""
+    guard: GuardTraining = GuardTraining()
+    """The guard against strangers."""
     reading: Reading = Reading()
     """The bundle's demands on a run."""
 

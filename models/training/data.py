@@ -75,6 +75,20 @@ def certifying_files(config: DataConfig, root: Path, certify_on: tuple[str, ...]
     return [path for entry, path in files if not certify_on or entry in certify_on]
 
 
+def read_strangers(entries: Sequence[str], root: Path) -> dict[str, list[str]]:
+    """The texts of each file, or of the file `train` of each folder, that are not empty.
+
+    Raises:
+        ConfigError: a file has no column `text`.
+        InputError: a file is missing or unreadable.
+    """
+    found = {}
+    for entry in entries:
+        texts = [record["text"] for record in read_records(_file(root / entry, "train"), ["text"], advice=_ADVICE)]
+        found[entry] = [text for text in texts if isinstance(text, str) and text.strip()]
+    return found
+
+
 def hold_out(rows: pd.DataFrame, share: float, min_rows_per_label: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Takes out about `share` of the rows, by a hash of their group or text: rows that are alike stay together.
 

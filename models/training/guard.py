@@ -12,7 +12,6 @@ from models.bundle import ModelBundle
 from models.classifier import Classifier
 from models.guard import (
     ENCODER,
-    FEATURES,
     GuardWeights,
     log_lengths,
     odd_lengths,
@@ -30,11 +29,11 @@ _STEPS = 8.0  # of the int8 values, per nat
 _LEAST_SHARE = 1e-5  # what never occurs counts as this frequent: one stranger's word is no proof
 _RIDGE = 5.0
 _MASS = 1000.0  # weight of all familiar texts together, and of all strangers
-_MOST_TEXTS = 400  # of each source of strangers
-_EMBEDDING_RIDGE = 3e-3
+MOST_TEXTS = 400  # of each source of strangers
+_EMBEDDING_RIDGE = 1e-3
 _LEAST_LENGTH_SPREAD = 0.1  # nearly all familiar texts lie within the bounds
 _FOLDS = 5
-_LEAST_TEXTS = 8  # in a source, and among the familiar
+LEAST_TEXTS = 8  # in a source, and among the familiar
 
 _Moments = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
@@ -77,19 +76,18 @@ def guard_file(
         ConfigError: there are too few learning texts, or a source has too few texts.
     """
     for source, texts in strangers.items():
-        if len(texts) < _LEAST_TEXTS:
+        if len(texts) < LEAST_TEXTS:
             raise ConfigError(
-                f"strangers: expected at least {_LEAST_TEXTS} texts of a source, found {len(texts)} of {source}; add "
+                f"strangers: expected at least {LEAST_TEXTS} texts of a source, found {len(texts)} of {source}; add "
                 "texts or leave it out"
             )
     classifier = Classifier(bundle, check_fingerprint=False)
     try:
-        sources = {**strangers, **made_up_strangers(train_texts, _MOST_TEXTS)}
-        answered = {source: _answers(classifier, _spread(texts, _MOST_TEXTS)) for source, texts in sources.items()}
+        sources = answered_sources(classifier, {**strangers, **made_up_strangers(train_texts, MOST_TEXTS)})
         weights = fit_guard(
             classifier.token_ids(train_texts),
-            _answers(classifier, learning_texts),
-            answered,
+            answered(classifier, learning_texts),
+            sources,
             classifier.n_pieces,
             false_alarms,
             n_pairs,
@@ -97,6 +95,24 @@ def guard_file(
     finally:
         classifier.close()
     return weights.to_bytes()
+
+
+def answered_sources(classifier: Classifier, sources: Mapping[str, Sequence[str]]) -> dict[str, Answered]:
+    """At most MOST_TEXTS texts of each source, evenly spread over it, with the answers to them."""
+    found = {}
+    for source, texts in sources.items():
+        places = np.unique(np.linspace(0, len(texts) - 1, min(MOST_TEXTS, len(texts))).astype(int))
+        found[source] = answered(classifier, [texts[place] for place in places])
+    return found
+
+
+def answered(classifier: Classifier, texts: Sequence[str]) -> Answered:
+    """Texts with what each tier of a bundle makes of them."""
+    signals = classifier.signals(texts)
+    logits = [signals.logits]
+    if classifier.has_first_tier:
+        logits.append(classifier.first_tier_logits(texts))
+    return Answered(signals.token_ids, logits, signals.embedding)
 
 
 def fit_guard(
@@ -124,9 +140,9 @@ def fit_guard(
     Raises:
         ConfigError: there are too few familiar texts, or no strangers.
     """
-    if len(familiar.token_ids) < _LEAST_TEXTS or not strangers:
+    if len(familiar.token_ids) < LEAST_TEXTS or not strangers:
         raise ConfigError(
-            f"guard: expected at least {_LEAST_TEXTS} validation rows for it and a source of strangers, found "
+            f"guard: expected at least {LEAST_TEXTS} validation rows for it and a source of strangers, found "
             f"{len(familiar.token_ids)} and {len(strangers)}; label more rows, or set guard.enabled = false"
         )
     own_shares = _shares(train_token_ids, n_pieces, n_pairs)
@@ -219,7 +235,7 @@ def _regression(
     bounds = [(0.0, None)] * n_features + [(None, None)]
     found = minimize(loss, np.full(n_features + 1, 0.1), jac=True, method="L-BFGS-B", bounds=bounds)
     weights: npt.NDArray[np.float64] = found.x[:-1]
-    return weights if weights.any() else np.full(n_features, 1.0 / len(FEATURES))
+    return weights if weights.any() else np.full(n_features, 1.0 / n_features)
 
 
 def _shares(token_ids: Sequence[npt.NDArray[np.int32]], n_pieces: int, n_pairs: int) -> npt.NDArray[np.float64]:
@@ -265,17 +281,3 @@ def _folded_sides(familiar: Answered, strangers: Sequence[_Moments]) -> npt.NDAr
         direction = _direction(_moments(familiar.embedding[folds != fold], 1.0), strangers)
         sides[folds == fold] = side(familiar.embedding[folds == fold], direction, int((folds == fold).sum()))
     return sides
-
-
-def _answers(classifier: Classifier, texts: Sequence[str]) -> Answered:
-    signals = classifier.signals(texts)
-    logits = [signals.logits]
-    if classifier.has_first_tier:
-        logits.append(classifier.first_tier_logits(texts))
-    return Answered(signals.token_ids, logits, signals.embedding)
-
-
-def _spread(texts: Sequence[str], most: int) -> list[str]:
-    """At most so many, evenly spread over them."""
-    places = np.unique(np.linspace(0, len(texts) - 1, min(most, len(texts))).astype(int))
-    return [texts[place] for place in places]

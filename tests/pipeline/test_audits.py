@@ -35,7 +35,7 @@ from tests.support.small_runs import (
     write_jsonl,
 )
 from warehouse.layout import Warehouse
-from warehouse.register import demoted_labels, read_register
+from warehouse.register import demoted_labels, read_register, verify_register
 
 LABELS = ("account", "billing", "delivery", "technical")
 BROKEN = "billing"
@@ -209,6 +209,22 @@ def test_a_revoked_demotion_lifts_and_the_label_is_counted_anew(audited: tuple[P
     (row,) = [row for row in audit(warehouse)["audits"] if row["label"] == BROKEN]
     assert (row["audited"], row["status"]) == (0, "open")
     assert len(read_register(Warehouse(warehouse))) == 2
+
+
+def test_verdicts_that_a_kill_kept_from_the_register_are_recorded_by_the_next_call_once(
+    audited: tuple[Path, sa.Engine],
+) -> None:
+    warehouse, engine = audited
+    (demotion,) = find_demotions(read_register(Warehouse(warehouse)))
+    for person in (ANNA, BEN):
+        with transaction(engine) as connection:
+            vote(connection, person, demotion, DemotionVerdict.CONFIRM, "read again", now_micros())
+    with refusal(RefusalCode.NOT_OPEN), transaction(engine) as connection:
+        vote(connection, CARO, demotion, DemotionVerdict.REVOKE, "too late", now_micros())
+    for _ in range(2):
+        audit(warehouse)
+        assert [entry.action for entry in read_register(Warehouse(warehouse))] == ["demote", "confirm"]
+    assert verify_register(Warehouse(warehouse))
 
 
 def test_the_table_of_audits_holds_the_bounds_of_the_day(audited: tuple[Path, sa.Engine]) -> None:

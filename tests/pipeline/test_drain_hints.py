@@ -17,6 +17,7 @@ from escalation.categories.taxonomy import adopt_category
 from escalation.database import reading, transaction
 from escalation.examples import LabelledExamples, open_examples
 from escalation.llm.backends import backend_name
+from escalation.llm.batches import export_batch
 from escalation.llm.calls import DrainContext
 from escalation.llm.drain import Drain
 from escalation.llm.endpoint import Endpoint
@@ -108,6 +109,18 @@ def test_the_nearest_examples_are_asked_with_masked_and_logged(
     assert json.loads(logged["masked_counts"]) == {"card": 1, "email": 1, "phone": 1}
     assert logged["body_bytes"] == len(request.body)
     assert set(json.loads(logged["examples"])) == {content_of(row["text"]) for row in ROWS[:2]}
+
+
+def test_a_batch_holds_them_masked_as_well(
+    queue: sa.Engine, config: DrainConfig, examples: Mapping[str, LabelledExamples], tmp_path: Path
+) -> None:
+    put_items(queue, 1, text=TEXT)
+    context = DrainContext.configured(queue, config, "batch", examples=examples)
+    [file] = export_batch(context, tmp_path / "out").files
+    written = file.read_bytes()
+    assert written.count(b"=== example ") == 2
+    assert not any(secret in written for secret in SECRETS)
+    assert len(json.loads(rows_of(queue, egress)[0]["examples"])) == 2
 
 
 def test_no_example_is_the_document_itself_or_another_of_its_letter(

@@ -103,6 +103,20 @@ def test_the_page_says_what_is_not_there(office: sa.Engine, config: ReviewConfig
     assert client.get("/items/nothing/why").status_code == 404
 
 
+def test_an_audit_that_is_judged_blind_is_explained_only_once_it_is_settled(
+    office: sa.Engine, config: ReviewConfig
+) -> None:
+    with transaction(office) as connection:
+        connection.execute(sa.update(items).where(items.c.item_key == "a").values(origin="audit"))
+    client = logged_in(office, "ben", config)
+    assert "/items/a/why" not in client.get("/items/a").text
+    page = client.get("/items/a/why").text
+    assert "It is shown once the item is settled." in page
+    assert "delivery" not in page
+    says(office, ANNA, "a", label("delivery"))
+    assert '<mark class="for-3">courier</mark>' in client.get("/items/a/why").text
+
+
 def test_an_explanation_is_worked_out_once(config: ReviewConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     reasons, reference = Reasons(config), load_bundle(Path(config.bundles[0])).reference
     first = reasons.explanation(reference, TEXT, "delivery")

@@ -20,9 +20,11 @@ import sqlalchemy as sa
 from escalation.clock import SECOND, now_micros
 from escalation.database import transaction
 from escalation.tables import calls
+from models.bundle import load_bundle
 from tests.support.chromium import CONTROL, ENTER, Chromium, browsers
 from tests.support.queue_databases import call_row, new_sqlite, opened
 from tests.support.review_cases import DAN, EVERYBODY, PASSWORD, fill, hire, in_review, label, says
+from tests.support.small_runs import write_jsonl
 
 HOUR = 3600 * SECOND
 TICKETS = {
@@ -60,6 +62,16 @@ SETTLED = {
 }
 
 
+BUNDLE = Path(__file__).parents[2] / "models/bundles/tickets"
+LABELLED = {
+    "The person I sent money to says that nothing has arrived.": "transfer_not_received_by_recipient",
+    "My transfer has been pending for two days now.": "pending_transfer",
+    "Please cancel the transfer that I made this morning.": "cancel_transfer",
+    "Why was there a fee when I took out cash?": "cash_withdrawal_charge",
+    "How long until money from abroad is in my account?": "transfer_timing",
+}
+
+
 def candidates(scores: dict[str, float]) -> dict[str, Any]:
     best, confidence = next(iter(scores.items()))
     return {"label": best, "confidence": confidence, "candidates": json.dumps(list(scores.items()))}
@@ -67,7 +79,7 @@ def candidates(scores: dict[str, float]) -> dict[str, Any]:
 
 def furnish(engine: sa.Engine) -> None:
     """People, items in every state, and what an LLM said of one."""
-    now = now_micros()
+    now, reference = now_micros(), load_bundle(BUNDLE).reference
     hire(engine, *EVERYBODY, with_password=True)
     scores = TICKETS["t-1048"][1]
     for number, (document_id, text) in enumerate(SETTLED.items()):
@@ -82,6 +94,7 @@ def furnish(engine: sa.Engine) -> None:
             "document_id": document_id,
             "text": text,
             "code": codes[number],
+            "bundle": reference,
             "state_at": now - (50, 30, 21, 3, 1)[number] * HOUR,
             "priority": float(5 - number),
             "metadata": json.dumps({"channel": "app", "language": "en"}),
@@ -121,10 +134,11 @@ def server(folder: Path, fill_queue: Callable[[sa.Engine], None] = furnish) -> I
     (folder / "runs").mkdir()
     with opened(new_sqlite(folder)) as engine:
         fill_queue(engine)
+    labelled = write_jsonl(folder / "labelled.jsonl", [{"text": text, "label": LABELLED[text]} for text in LABELLED])
     config = folder / "review.toml"
     config.write_text(
         f"warehouse = '{folder}'\n[server]\nport = 0\n[four_eyes]\nlabels = ['pending_transfer']\n"
-        "[due]\ncheck_seconds = 1\n",
+        f"[due]\ncheck_seconds = 1\n[[examples]]\nbundle = '{BUNDLE}'\npath = '{labelled}'\n",
         encoding="utf-8",
     )
     command = [sys.executable, "-m", "pipelines.cli", "review", "serve", "--config", str(config)]
@@ -151,6 +165,7 @@ def walk(url: str, another: Callable[[], Chromium], pictures: Path) -> list[str]
     anna, ben, caro = another(), another(), another()
     list_and_filters(anna, url, pictures)
     first_and_second_look(anna, ben, url, pictures)
+    reasons(anna, url, pictures)
     adjudication(caro, url, pictures)
     new_category(anna, caro, url, pictures)
     reopening(caro, url, pictures)
@@ -238,6 +253,17 @@ def first_and_second_look(anna: Chromium, ben: Chromium, url: str, pictures: Pat
     choose(ben, "1", "text_says_so")
     ben.click("#judge [value=list]")
     ben.wait_for("An adjudicator decides")
+
+
+def reasons(anna: Chromium, url: str, pictures: Path) -> None:
+    anna.open(f"{url}/items/{16:064x}")
+    anna.click("#why .button")
+    anna.wait_for("neither a proof nor the cause")  # exchanged in place
+    assert anna.url.endswith(f"{16:064x}")
+    assert anna.run("return document.querySelectorAll('#why mark').length") > 0
+    assert anna.run("return document.querySelectorAll('#why .like').length") == 5
+    anna.run("document.querySelector('#why').scrollIntoView()")
+    anna.picture(pictures / "review-why.png")
 
 
 def adjudication(caro: Chromium, url: str, pictures: Path) -> None:

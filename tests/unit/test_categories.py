@@ -184,6 +184,8 @@ def test_a_label_for_none_of_these_and_uncertain_items_count_where_asked_for(que
     assert propose(queue).documents == 0
     assert propose(queue, none_label="account").documents == 3
     assert propose(queue, include_uncertain=True).documents == 1
+    fill(queue, in_review("d", text="gluten menu kitchen 9", origin="audit", code="audit"))
+    assert propose(queue, include_uncertain=True).documents == 1  # an audit stays blind
 
 
 def test_by_words_alone_planted_topics_are_found_too(queue: sa.Engine) -> None:

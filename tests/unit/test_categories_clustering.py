@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from escalation.categories import clustering
-from escalation.categories.clustering import distinctive_words, find_clusters, unit_rows, word_vectors
+from escalation.categories.clustering import centred, distinctive_words, find_clusters, unit_rows, word_vectors
 
 PLANTED = {
     "parcel": ("parcel courier missing doorstep neighbour", 14),
@@ -70,3 +70,22 @@ def test_texts_without_words_or_with_a_failed_embedding_belong_nowhere() -> None
     vectors = unit_rows(np.array([[1.0, 0.0], [2.0, 0.01], [np.nan, 1.0], [0.0, 0.0], [0.0, 0.0]]))
     (only,) = find_clusters(vectors, list("abcde"), 2, 0.4)
     assert sorted(only.rows) == [0, 1]
+
+
+def test_in_a_narrow_cone_groups_are_told_apart_by_their_directions_from_ordinary_texts() -> None:
+    rng = np.random.default_rng(0)
+    cone = np.eye(1, 20)[0] * 5
+    ordinary = cone + rng.normal(size=(200, 20))
+    topics = np.concatenate([cone + 3 * np.eye(20)[axis] + 0.3 * rng.normal(size=(6, 20)) for axis in (3, 7)])
+    noise = cone + rng.normal(size=(15, 20))
+    embeddings = np.concatenate([topics, noise, np.full((3, 20), np.nan)])
+    keys = [f"{row:02}" for row in range(len(embeddings))]
+
+    def groups(references: np.ndarray) -> list[set[int]]:
+        clusters = find_clusters(centred(embeddings, references), keys, 5, clustering.EMBEDDING_SIMILARITY)
+        return [set(cluster.rows.tolist()) for cluster in clusters]
+
+    assert groups(ordinary[:10]) == [set(range(27))]  # too few to know the cone: all are alike
+    first, second = groups(ordinary)
+    assert sorted([first & set(range(12)), second & set(range(12))], key=min) == [set(range(6)), set(range(6, 12))]
+    assert len(first | second) < 20
