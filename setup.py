@@ -87,6 +87,7 @@ setup(
         "pandas>=2.2,<4",
         "pyarrow>=18,<27",
         "pydantic>=2.10,<3",
+        "scipy>=1.13,<2",
         "tokenizers>=0.21,<1",
         "tqdm>=4.66,<5",
     ],

@@ -48,9 +48,9 @@ def train(config: Path, data: Path | None, work: Path | None, out: Path | None, 
 @_work
 @_out
 def bundle(config: Path, checkpoint: Path, data: Path | None, work: Path | None, out: Path | None) -> None:
-    """Make a bundle of the trained network in CHECKPOINT, or certify a bundle there anew.
+    """Make a bundle of the network, or bundle, in CHECKPOINT.
 
-    Quantizes, calibrates, chooses a policy and measures.
+    Quantizes a network; calibrates, certifies and measures. A bundle keeps its int8 model.
     """
     from pipelines.train import train as make
 
@@ -140,7 +140,13 @@ def explain(bundle: Path, text_file: Path, label: str | None, as_json: bool) -> 
     help="Prove it for all answers together, each label, each group of labels, or each slice of the rows.",
 )
 @click.option(
-    "--json", "json_path", type=PATH, metavar="OUT", help="Also write the certificate here; - for the terminal."
+    "--json",
+    "json_path",
+    type=PATH,
+    is_flag=False,
+    flag_value=Path("-"),
+    metavar="[OUT]",
+    help="Write the certificate to this file as well; without one, print it instead of its summary.",
 )
 @click.option("--text-column", metavar="NAME", help="With the text.  [default: text, or as the bundle's template says]")
 @click.option("--label-column", default="label", show_default=True, metavar="NAME", help="With the right label.")
@@ -175,7 +181,7 @@ def certify(
     positive_label: str | None,
     check: bool,
 ) -> None:
-    """Prove on labelled rows that what BUNDLE accepts keeps a bound on its error.
+    """Prove a bound on the error of what BUNDLE accepts.
 
     Writes the policy that keeps it and the certificate into the bundle, or refuses and says how many rows would do.
     """

@@ -331,4 +331,4 @@ def test_show_names_the_dates_there_are_when_it_is_asked_for_another(warehouse: 
 
 
 def test_every_error_has_its_own_exit_code() -> None:
-    assert [error.exit_code for error in ERRORS] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]
+    assert [error.exit_code for error in ERRORS] == [2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks import drift, tiers
 from benchmarks import job as whole_job
-from benchmarks import tiers
 from benchmarks.contenders import Job, Measured, run_rounds
 from benchmarks.encoder import operator_seconds, operators_markdown
 from benchmarks.repeat_tickets import write_tickets
@@ -200,3 +200,16 @@ def test_every_contender_is_in_the_picture_with_its_speed(tmp_path: Path) -> Non
     assert picture == (tmp_path / "b.svg").read_text()
     for words in ("docyard", "somebody else", "1,234", "50,000, bar cut", "tickets: 17 tokens per text, cores: 1"):
         assert f"<!-- {words} -->" in picture
+
+
+def test_the_growth_of_the_error_is_that_of_weighted_least_squares() -> None:
+    accepted, errors = np.array([400, 100, 250, 300]), np.array([40, 13, 30, 45])
+    periods = [
+        {"months": float(number), "accepted": int(accepted[number]), "errors": int(errors[number])}
+        for number in range(4)
+    ]
+    found = drift.slope(periods)
+    assert found["growth"] == pytest.approx(np.polyfit(range(4), errors / accepted, 1, w=np.sqrt(accepted))[0])
+    low, high = found["interval"]
+    assert low < found["growth"] < high
+    assert drift.slope([{**one, "errors": one["accepted"] // 10} for one in periods])["growth"] == pytest.approx(0)
