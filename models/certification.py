@@ -203,7 +203,8 @@ def certify(
     other, looser each time, until the first that fails; the last that passed is taken. As the sequence was fixed
     before, trying many costs nothing. The first tier's threshold is tested first, with a tenth of the allowed tail. The
     encoder's is tested together with what the first tier accepted, for every criterion of the first tier and without
-    it, since a run may use any; several thresholds share the rest of the tail evenly. Guards of the policy against
+    it, since a run may use any; several thresholds share the rest of the tail evenly. A promise for each label or group
+    leaves the first tier out, since its threshold is one for all. Guards of the policy against
     strangers, long and truncated texts stay as they are: the promise is about in-scope rows, strangers are counted
     beside it.
 
@@ -223,6 +224,8 @@ def certify(
     "Selective Classification for Deep Neural Networks", 2017 (the risk).
     """
     _check_target(target, policy)
+    if target.per in ("label", "group"):
+        policy = replace(policy, first_tier={})  # its one threshold would let answers of unproven labels through
     tail = 1 - target.confidence
     first_tail = _FIRST_TIER_TAIL * tail if policy.first_tier else 0.0
     scale = int((certifying.gold_ids >= 0).sum()) / max(1, int((choosing.gold_ids >= 0).sum()))

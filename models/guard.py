@@ -79,7 +79,8 @@ def parse_guard(content: bytes, n_pieces: int, width: int, n_tiers: int, where: 
         content: the file's bytes.
         n_pieces: number of word pieces of the bundle's tokenizer.
         width: of the encoder's embeddings.
-        n_tiers: number of models that answer: 2 for a bundle with a first tier, else 1.
+        n_tiers: number of models that answer: 2 for a bundle with a first tier, else 1. The file may be for more: a
+            policy may do without the first tier.
         where: names the file in errors.
 
     Raises:
@@ -91,7 +92,7 @@ def parse_guard(content: bytes, n_pieces: int, width: int, n_tiers: int, where: 
         n_pairs = len(weights.known) - n_pieces
     except Exception as error:  # numpy and zipfile raise a dozen kinds
         raise BundleError(f"{where}: not readable: {type(error).__name__}; build the bundle again") from None
-    n_features = len(FEATURES)
+    n_features, n_tiers = len(FEATURES), max(n_tiers, len(weights.scale))
     expected = {
         "known": ((n_pieces + n_pairs,), np.int8),
         "odds": ((n_pieces + n_pairs,), np.int8),

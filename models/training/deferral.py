@@ -21,7 +21,8 @@ from models.word_counts import WordCounts, bucket_values, count_buckets
 
 _WORDS_PENALTY = 1e-6  # half of it times the squared weights, per row; tried from 1e-4 to 1e-6
 _WORDS_STEPS = 40
-_SIGNALS_PENALTY = 10.0  # likewise for all rows together and signals of variance 1: few rows stay near to none
+_SIGNALS_PENALTY = 10.0  # likewise for all rows together and signals of variance 1: few rows correct little
+_BIAS_PENALTY = 1.0
 _FOLDS = 5
 _PRIOR_ROWS = 5.0  # as many rows with the mean rightness are added to those of each label
 # A signal may only speak for an answer, or only against it, where one of the two would be chance. Others may do both.
@@ -160,24 +161,32 @@ def _out_of_fold_label_odds(
 def _fit_logistic(
     values: npt.NDArray[np.float64], right: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.float64], float]:
-    """Coefficients and bias for `values` as they are, (n, n_signals); a signal that never varies gets 0."""
+    """Coefficients and bias for `values` as they are, (n, n_signals).
+
+    What is learned and penalised is a correction of the softmax probability: rows that tell nothing leave it as it is.
+    """
     from scipy.optimize import minimize
 
     n_right = int(right.sum())
     targets = np.where(right, (n_right + 1) / (n_right + 2), 1 / (len(right) - n_right + 2))
+    odds = list(SIGNALS).index("odds")
     mean, deviation = values.mean(axis=0), values.std(axis=0)
     varies = deviation > 1e-9
-    scaled = np.where(varies, (values - mean) / np.where(varies, deviation, 1), 0)
+    scale = np.where(varies, deviation, 1)
+    scaled = np.where(varies, (values - mean) / scale, 0)
 
     def loss(parameters: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
         weights, bias = parameters[:-1], parameters[-1]
-        scores = scaled @ weights + bias
-        value = (np.logaddexp(0, scores) - targets * scores).sum() + _SIGNALS_PENALTY / 2 * (weights**2).sum()
+        scores = values[:, odds] + scaled @ weights + bias
+        penalty = _SIGNALS_PENALTY * (weights**2).sum() + _BIAS_PENALTY * bias**2
         residuals = 1 / (1 + np.exp(-scores)) - targets
-        return float(value), np.append(scaled.T @ residuals + _SIGNALS_PENALTY * weights, residuals.sum())
+        slope = np.append(scaled.T @ residuals + _SIGNALS_PENALTY * weights, residuals.sum() + _BIAS_PENALTY * bias)
+        return float((np.logaddexp(0, scores) - targets * scores).sum() + penalty / 2), slope
 
     bounds: list[Any] = [(0 if name in _FOR else None, 0 if name in _AGAINST else None) for name in SIGNALS]
+    bounds[odds] = (-scale[odds], None)
     start = np.zeros(len(SIGNALS) + 1)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[*bounds, (None, None)])
-    coefficients = np.where(varies, found.x[:-1] / np.where(varies, deviation, 1), 0)
-    return coefficients, float(found.x[-1] - coefficients @ mean)
+    corrections = found.x[:-1] / scale
+    coefficients = corrections + (np.arange(len(SIGNALS)) == odds)
+    return coefficients, float(found.x[-1] - corrections @ mean)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -16,6 +18,8 @@ from click.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from models.classifier import Classifier
+from models.deferral import FILE_NAME as DEFERRAL_NAME
+from models.evaluation.figures import risk_coverage
 from models.training.build import put_into_place
 from models.training.quantize import quantize
 from pipelines.cli import main
@@ -83,6 +87,28 @@ def test_the_bundle_answers_and_says_how_it_came_about(place: Path) -> None:
     texts, labels = made_up_rows(90, seed=99)
     answers = [bundle.labels[label_id] for label_id in classifier.classify(texts).label_ids]
     assert sum(answer == label for answer, label in zip(answers, labels, strict=True)) > 80
+
+
+def test_the_confidence_orders_answers_to_fresh_rows_no_worse_than_softmax(place: Path) -> None:
+    classifier = Classifier(load_bundle(place / "bundles/mail"))
+    assert DEFERRAL_NAME in classifier.bundle.manifest.files
+    mixed, labels = hard_rows(400)
+    scores = classifier.classify(mixed, encoder_only=True)
+    classifier.close()
+    right = np.array(classifier.bundle.labels)[scores.label_ids] == labels
+    by_signals, by_softmax = (
+        risk_coverage(values, right) for values in (scores.confidence, scores.top_confidences[:, 0])
+    )
+    assert by_signals
+    assert by_softmax
+    assert 0.3 < right.mean() < 0.98
+    assert by_signals["area"] <= by_softmax["area"] + 0.01
+
+
+def hard_rows(n: int) -> tuple[list[str], list[str]]:
+    """Rows of which some words belong to the next row, of another label."""
+    texts, labels = made_up_rows(n + 1, seed=98)
+    return [f"{text} {' '.join(other.split()[:4])}" for text, other in pairwise(texts)], labels[:n]
 
 
 def test_nothing_of_the_data_is_in_the_bundle_but_labels_and_counts(place: Path) -> None:

@@ -15,6 +15,7 @@ from models.bundle import ModelBundle, load_bundle
 from models.classifier import Classifier
 from models.deferral import FILE_NAME, SIGNALS, parse_deferral
 from models.evaluation.figures import risk_coverage
+from models.scores import score_logits
 from models.signals import Signals
 from models.training.deferral import deferral_file
 from models.word_counts import WordCounts, count_buckets
@@ -134,13 +135,17 @@ def test_a_surer_encoder_never_lowers_the_confidence(content: bytes) -> None:
     assert confidence[-1] > confidence[0]
 
 
-def test_few_learning_rows_of_one_kind_give_no_certainty(tiny_bundle_unchanged: Path) -> None:
+def test_learning_rows_without_an_error_leave_the_softmax_order(tiny_bundle_unchanged: Path) -> None:
     bundle = load_bundle(tiny_bundle_unchanged)
-    easy = pd.DataFrame({"text": ["refund my payment", "parcel late", "password reset"] * 3, "label": 0})
-    easy["label"] = ["billing", "delivery", "account"] * 3
+    easy = pd.DataFrame({"text": ["refund my payment", "parcel late", "password reset", "app crash"] * 5})
+    easy["label"] = ["billing", "delivery", "account", "technical"] * 5
     deferral = parse_deferral(deferral_file(bundle, labelled_rows(60, 1), easy, BUCKETS), len(LABELS), "here")
-    confidence = deferral.confidence(made_up_signals(np.array([[9, 0, 0, 0]], dtype=np.float32)), 1.0)
-    assert 0.5 < confidence[0] < 0.99
+    rows = labelled_rows(400, 6)
+    signals = Classifier(bundle).signals(rows["text"].tolist())
+    confidence, softmax = deferral.confidence(signals, 1.25), score_logits(signals.logits, 1.25)
+    right = np.array(bundle.labels)[softmax.label_ids] == rows["label"].to_numpy()
+    areas = [risk_coverage(values, right) for values in (confidence, softmax.confidence)]
+    assert areas[0]["area"] == pytest.approx(areas[1]["area"], rel=0.1)
 
 
 def test_words_that_stand_otherwise_are_other_words_and_counts_add_up() -> None:

@@ -130,6 +130,16 @@ def test_a_file_that_does_not_fit_is_refused(changes: dict[str, npt.NDArray[np.g
         parse_guard(content, N_PIECES, WIDTH, 1, "here")
 
 
+def test_a_guard_of_two_tiers_serves_a_policy_without_the_first_but_not_the_other_way_round() -> None:
+    own, others = made_up(0, 50), {"1": made_up(1, 50)}
+    both = fit_guard(own.token_ids, dataclasses.replace(own, logits=own.logits * 2), {
+        name: dataclasses.replace(group, logits=group.logits * 2) for name, group in others.items()
+    }, N_PIECES, n_pairs=PAIRS)  # fmt: skip
+    assert len(parse_guard(both.to_bytes(), N_PIECES, WIDTH, 1, "here").scale) == 2
+    with pytest.raises(BundleError, match="expected 'usual'"):
+        parse_guard(fitted().to_bytes(), N_PIECES, WIDTH, 2, "here")
+
+
 def test_a_spoilt_file_is_refused() -> None:
     content = fitted().to_bytes()
     for spoilt in (b"", b"not a zip", content[:-100], content[:200] + bytes(50) + content[250:]):
