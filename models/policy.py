@@ -39,7 +39,7 @@ class Routing(NamedTuple):
     Attributes:
         accepted: (n,) bool, False where the text is escalated.
         reasons: (n,) str, values of `RouteReason`; "failed" where there is no answer.
-        thresholds: (n,) float32, the least confidence that was accepted.
+        thresholds: (n,) float32, the least confidence that was accepted; 1 where none was.
     """
 
     accepted: npt.NDArray[np.bool_]
@@ -156,7 +156,7 @@ class Policy:
             [6, 0, 2, 5, 4, 3, 2, 1],
             default=0,
         )
-        return Routing(codes == 0, _REASONS[codes], thresholds)
+        return Routing(codes == 0, _REASONS[codes], np.minimum(thresholds, np.float32(1.0)))
 
 
 def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:

@@ -123,7 +123,7 @@ _ROUTE_REASON = Column(
 _THRESHOLD = Column(
     "threshold",
     pa.float32(),
-    "The least confidence the policy accepts for this label.",
+    "The least confidence the policy accepts for this label; 1, with the reason `uncertified`, where it accepts none.",
     unit="probability",
     minimum=0.0,
     maximum=1.0,
