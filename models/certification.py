@@ -209,8 +209,8 @@ def certify(
     beside it.
 
     Args:
-        policy: with its guards; its thresholds of confidence are replaced, and those of the first tier, which are the
-            loosest that are tried, are raised where they must be.
+        policy: with its guards; its thresholds of confidence are replaced, and those of the first tier that are not
+            proven are left out.
         label_groups: name -> labels, for per = "group".
         choosing: rows that trained nothing.
         certifying: rows that were used for nothing at all.
@@ -230,20 +230,21 @@ def certify(
     first_tail = _FIRST_TIER_TAIL * tail if policy.first_tier else 0.0
     scale = int((certifying.gold_ids >= 0).sum()) / max(1, int((choosing.gold_ids >= 0).sum()))
     test = _Test(target, _design_effect(_view(policy, choosing, "off", target), choosing.clusters, target), scale)
-    first_tier, proofs = _certify_first_tier(policy, choosing, certifying, test, first_tail)
+    first_tier, proofs = _certify_first_tier(policy, certifying, test, first_tail)
     tail -= first_tail
-    policy = replace(policy, first_tier=first_tier)
     chosen = _view(policy, choosing, "off", target)
-    seen = [_view(policy, certifying, mode, target) for mode in ("off", *first_tier)]
+    # Also with a first tier that failed, so that the tests do not depend on its outcome.
+    seen = {mode: _view(policy, certifying, mode, target) for mode in ("off", *policy.first_tier)}
+    policy = replace(policy, first_tier=first_tier)
     parts = _parts(policy.labels, label_groups, target)
     hopeful = _hopeful({name: chosen.of(ids) for name, ids in parts.items()}, test, tail)
     own: dict[str, float] = {}
     for name, label_ids in parts.items():
         share = tail / max(1, len(hopeful))
-        views = [view.of(label_ids) for view in seen]
-        tested = [part for view in views for part in view.slices(target)]
+        views = {mode: view.of(label_ids) for mode, view in seen.items()}
+        tested = [part for view in views.values() for part in view.slices(target)]
         threshold = test.loosest(chosen.of(label_ids), tested, share) if name in hopeful else NEVER
-        proofs.append(test.proof(ENCODER, name, threshold, views[-1], share))
+        proofs.append(test.proof(ENCODER, name, threshold, views[list(("off", *first_tier))[-1]], share))
         own |= {policy.labels[label_id]: threshold for label_id in label_ids}
     if target.positive_label:
         own[target.positive_label] = NEVER
@@ -358,10 +359,9 @@ class _Test(NamedTuple):
         worth = self.scale / self.design_effect
         return [float(value) for value in p_values((errors + _DOUBT) * worth, rows * worth, self.target.max_error)]
 
-    def loosest(self, chosen: _View, tested: Sequence[_View], tail: float, floor: float = -math.inf) -> float:
+    def loosest(self, chosen: _View, tested: Sequence[_View], tail: float) -> float:
         """The last threshold of the sequence that all of `tested` pass; NEVER where the first fails."""
-        sequence = [threshold for threshold in _thresholds(chosen.confidence) if threshold > floor]
-        sequence += [floor] if math.isfinite(floor) else []
+        sequence = _thresholds(chosen.confidence)
         if not sequence:
             return NEVER
         candidates = sequence[int(np.argmin(self.expected(chosen, sequence))) :]
@@ -415,17 +415,17 @@ def _design_effect(view: _View, clusters: npt.NDArray[np.integer] | None, target
 
 
 def _certify_first_tier(
-    policy: Policy, choosing: LabelledScores, certifying: LabelledScores, test: _Test, tail: float
+    policy: Policy, certifying: LabelledScores, test: _Test, tail: float
 ) -> tuple[dict[str, float], list[Proof]]:
-    """The first tier's threshold for each criterion, never looser than the policy's; those that fail are left out."""
-    thresholds, proofs = {}, []
-    for criterion, floor in policy.first_tier.items():
-        chosen, seen = (_view(policy, rows, criterion, test.target, FIRST_TIER) for rows in (choosing, certifying))
-        threshold = test.loosest(chosen, seen.slices(test.target), tail, floor)
-        proofs.append(test.proof(f"{FIRST_TIER}.{criterion}", "all", threshold, seen, tail))
-        if threshold < NEVER:
-            thresholds[criterion] = threshold
-    return thresholds, proofs
+    """The thresholds of the first tier that pass, by criterion; each is tested as it is, and no other in its place."""
+    passed, proofs = {}, []
+    for criterion, threshold in policy.first_tier.items():
+        seen = _view(policy, certifying, criterion, test.target, FIRST_TIER)
+        proven = all(test.p_value(*view.counted(threshold)) <= tail for view in seen.slices(test.target))
+        proofs.append(test.proof(f"{FIRST_TIER}.{criterion}", "all", threshold if proven else NEVER, seen, tail))
+        if proven:
+            passed[criterion] = threshold
+    return passed, proofs
 
 
 def _parts(labels: Sequence[str], label_groups: Mapping[str, Sequence[str]], target: Target) -> dict[str, list[int]]:
