@@ -244,7 +244,7 @@ def certify(
         views = {mode: view.of(label_ids) for mode, view in seen.items()}
         tested = [part for view in views.values() for part in view.slices(target)]
         threshold = test.loosest(chosen.of(label_ids), tested, share) if name in hopeful else NEVER
-        proofs.append(test.proof(ENCODER, name, threshold, views[list(("off", *first_tier))[-1]], share))
+        proofs.append(test.proof(ENCODER, name, threshold, views[["off", *first_tier][-1]], share))
         own |= {policy.labels[label_id]: threshold for label_id in label_ids}
     if target.positive_label:
         own[target.positive_label] = NEVER
@@ -359,6 +359,10 @@ class _Test(NamedTuple):
         worth = self.scale / self.design_effect
         return [float(value) for value in p_values((errors + _DOUBT) * worth, rows * worth, self.target.max_error)]
 
+    def passes(self, errors: int, rows: int, tail: float) -> bool:
+        """True where so few errors prove the target."""
+        return p_value(errors / self.design_effect, rows / self.design_effect, self.target.max_error) <= tail
+
     def loosest(self, chosen: _View, tested: Sequence[_View], tail: float) -> float:
         """The last threshold of the sequence that all of `tested` pass; NEVER where the first fails."""
         sequence = _thresholds(chosen.confidence)
@@ -421,7 +425,7 @@ def _certify_first_tier(
     passed, proofs = {}, []
     for criterion, threshold in policy.first_tier.items():
         seen = _view(policy, certifying, criterion, test.target, FIRST_TIER)
-        proven = all(test.p_value(*view.counted(threshold)) <= tail for view in seen.slices(test.target))
+        proven = all(test.passes(*view.counted(threshold), tail) for view in seen.slices(test.target))
         proofs.append(test.proof(f"{FIRST_TIER}.{criterion}", "all", threshold if proven else NEVER, seen, tail))
         if proven:
             passed[criterion] = threshold
