@@ -68,7 +68,7 @@ TABLES = """
 max_tokens = 32             # most tickets have fewer than 20
 label_smoothing = 0.1
 [policy]
-escalation_budget = 0.3     # what a bundle of a dozen rows a label cannot do without
+max_error = 0.1             # of which few rows prove more than of 2%
 [parity]                    # a few hundred rows to measure with, many of them near a threshold
 max_label_flips = 0.02
 max_route_flips = 0.05

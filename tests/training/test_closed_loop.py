@@ -18,7 +18,7 @@ epochs = 8
 max_tokens = 32
 encoder_learning_rate = 2e-3
 [policy]
-escalation_budget = 0.3
+max_error = 0.1
 """
     + COARSE_PARITY
 )

@@ -42,6 +42,9 @@ epochs = {epochs}
 max_tokens = 32
 encoder_learning_rate = 2e-3
 
+[policy]
+max_error = 0.15
+
 """
     + COARSE_PARITY
 )
@@ -82,7 +85,9 @@ def test_the_bundle_answers_and_says_how_it_came_about(place: Path) -> None:
     assert bundle.manifest.training["rows"]["out_of_scope_train"] + len(bundle.fingerprint) > 30
     assert bundle.manifest.training["configuration"]["fine_tuning"]["epochs"] == 6
     assert bundle.manifest.training["parity"]["batch_differences"] == 0
-    assert bundle.policy.selection["out_of_scope_rows"] > 0
+    assert bundle.certificate is not None
+    assert bundle.certificate.coverage > 0.5
+    assert bundle.policy.certified
     classifier = Classifier(bundle)
     texts, labels = made_up_rows(90, seed=99)
     answers = [bundle.labels[label_id] for label_id in classifier.classify(texts).label_ids]
