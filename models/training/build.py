@@ -314,7 +314,14 @@ class Job:
         classifier, entries = Classifier(bundle), config.policy.certify_on
         rows = [
             frame[frame["entry"].isin(entries)] if entries else frame
-            for frame in (choosing, pd.concat([certifying, data.validation_strangers], ignore_index=True))
+            for frame in (
+                pd.concat(parts, ignore_index=True)
+                for parts in zip(
+                    (choosing, certifying),
+                    choosing_and_certifying_rows(data.validation_strangers, config.policy.choosing_share),
+                    strict=True,
+                )
+            )
         ]
         choosing_scores, certifying_scores = (
             labelled_scores(
