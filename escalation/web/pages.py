@@ -149,8 +149,6 @@ def why_page(request: PageRequest) -> Response:
     nothing = "The text was erased." if item["text"] is None else "It is shown once the item is settled."
     if case.blind or item["text"] is None:
         shown |= dict.fromkeys(("no_explanation", "no_examples"), nothing)
-    elif case.blind:
-        shown |= dict.fromkeys(("no_explanation", "no_examples"), "Hidden until the audit is settled.")
     else:
         reasons, document = request.app.reasons, item["parent_id"] or item["document_id"]
         try:

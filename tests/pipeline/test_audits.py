@@ -111,7 +111,7 @@ def test_whoever_judges_an_audit_is_shown_neither_label_nor_confidence(warehouse
         client, key = logged_in(engine, "anna", clock=now_micros), row["item_key"]
         send(client, f"/items/{key}/claim")
         page, listed, why = (client.get(path).text for path in (f"/items/{key}", "/", f"/items/{key}/why"))
-        assert "Hidden until the audit is settled" in why
+        assert "It is shown once the item is settled" in why
         assert row["text"].split()[0] in page
         assert all(f'value="label:{label}"' in page for label in LABELS)
         for shown in (page, listed):

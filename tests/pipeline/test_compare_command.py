@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from models.bundle import load_bundle
-from models.trained_rows import FILE_NAME, TrainingRows
+from models.trained_rows import FILE_NAME, TrainedRows
 from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
@@ -117,7 +117,7 @@ def test_rows_that_trained_or_certified_a_bundle_are_told(
     tiny_bundle_unchanged: Path, tmp_path: Path, labelled: Path
 ) -> None:
     texts = [json.loads(line)["text"] for line in labelled.read_text().splitlines()]
-    trained = {FILE_NAME: TrainingRows.of(texts[:2]).to_bytes()}
+    trained = {FILE_NAME: TrainedRows.of(texts[:2]).to_bytes()}
     knows = tiny_version(tiny_bundle_unchanged, tmp_path / "knows", extra=trained)
     found = _compared(tiny_bundle_unchanged, knows, "--data", labelled)
     assert found["rows_trained_on"] == {"old": None, "new": 2}

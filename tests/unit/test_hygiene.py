@@ -12,7 +12,7 @@ import pytest
 
 from models.training.config import Hygiene
 from models.training.data import COLUMNS, LabelledData, same_text
-from models.training.hygiene import InspectedData, calibration_and_policy_rows, inspect_data
+from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
 from schemas.errors import ConfigError
 
 NO_SEARCH = {"find_mislabelled": False}
@@ -186,9 +186,9 @@ def test_a_label_that_only_votes_know_is_learned() -> None:
     assert seen.votes["id"].tolist() == ["t3"]
 
 
-def test_no_row_both_calibrates_and_chooses_the_policy() -> None:
+def test_no_row_both_chooses_and_certifies() -> None:
     rows = frame(clean(200, "v"))
-    one, other = calibration_and_policy_rows(rows)
+    one, other = choosing_and_certifying_rows(rows, 0.5)
     assert sorted([*one["id"], *other["id"]]) == sorted(rows["id"])
     assert min(len(one), len(other)) > 70
 
