@@ -230,6 +230,7 @@ def certify(
     first_tail = _FIRST_TIER_TAIL * tail if policy.first_tier else 0.0
     scale = int((certifying.gold_ids >= 0).sum()) / max(1, int((choosing.gold_ids >= 0).sum()))
     test = _Test(target, _design_effect(_view(policy, choosing, "off", target), choosing.clusters, target), scale)
+    policy = replace(policy, first_tier=_hopeful_first_tier(policy, choosing, test, first_tail))
     first_tier, proofs = _certify_first_tier(policy, certifying, test, first_tail)
     tail -= first_tail
     chosen = _view(policy, choosing, "off", target)
@@ -416,6 +417,16 @@ def _design_effect(view: _View, clusters: npt.NDArray[np.integer] | None, target
         return 1.0
     few = float(stdtrit(len(totals) - 1, target.confidence) / ndtri(target.confidence)) ** 2
     return max(1.0, float((totals**2).sum() * len(totals) / (len(totals) - 1) / independent)) * few
+
+
+def _hopeful_first_tier(policy: Policy, choosing: LabelledScores, test: _Test, tail: float) -> dict[str, float]:
+    """The thresholds of the first tier that the choosing rows promise a proof for; the others are not tried."""
+    hopeful = {}
+    for criterion, threshold in policy.first_tier.items():
+        view = _view(policy, choosing, criterion, test.target, FIRST_TIER)
+        if test.expected(view, [threshold])[0] <= tail:
+            hopeful[criterion] = threshold
+    return hopeful
 
 
 def _certify_first_tier(
