@@ -154,7 +154,12 @@ class FirstTier:
 def feature_rows(token_ids: npt.NDArray[np.int32], n_pieces: int, n_pairs: int) -> npt.NDArray[np.int64]:
     """See `FirstTier.features`."""
     ids = token_ids.astype(np.uint64)
-    with np.errstate(over="ignore"):  # the product is meant to wrap around
-        mixed = (ids[:, :-1] * _LEFT) ^ (ids[:, 1:] * _RIGHT)
-    pairs = ((mixed >> np.uint64(32)) & np.uint64(n_pairs - 1)).astype(np.int64) + n_pieces
+    pairs = pair_groups(ids[:, :-1], ids[:, 1:], n_pairs) + n_pieces
     return np.concatenate([token_ids[:, 1:-1].astype(np.int64), pairs], axis=1)
+
+
+def pair_groups(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], n_pairs: int) -> npt.NDArray[np.int64]:
+    """The group of each pair of word pieces, by hash: from 0 to n_pairs - 1, a power of two less one."""
+    with np.errstate(over="ignore"):  # the product is meant to wrap around
+        mixed = (left * _LEFT) ^ (right * _RIGHT)
+    return ((mixed >> np.uint64(32)) & np.uint64(n_pairs - 1)).astype(np.int64)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from models.first_tier import pair_groups
 from schemas.errors import BundleError
 
 FILE_NAME = "guard.npz"
@@ -31,7 +32,6 @@ FEATURES = {
     "length": "how much shorter or longer the text is than nearly all familiar ones",
 }
 ENCODER, FIRST_TIER = 0, 1  # rows of the weights: which model's scores they are for
-_LEFT, _RIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd, of random bits
 _LIMITS = (-8.0, 4.0)  # of a feature, in standard deviations: no single one decides alone that a text is familiar
 
 
@@ -258,10 +258,8 @@ def pair_rows(
     """
     end = np.array([n_pieces], dtype=np.uint64)
     joined = np.concatenate([end, *(part for ids in token_ids for part in (ids.astype(np.uint64), end))])
-    with np.errstate(over="ignore"):  # the product is meant to wrap around
-        mixed = (joined[:-1] * _LEFT) ^ (joined[1:] * _RIGHT)
     counts = np.array([len(ids) + 1 for ids in token_ids], dtype=np.int64)
-    return ((mixed >> np.uint64(32)) & np.uint64(n_pairs - 1)).astype(np.int64) + n_pieces, counts
+    return pair_groups(joined[:-1], joined[1:], n_pairs) + n_pieces, counts
 
 
 def _joined(token_ids: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
