@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -138,10 +138,9 @@ class TrainedNetwork:
 
 def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> MeanPooledClassifier:
     """Reads a network, of whichever kind its config.json names, in evaluation mode."""
-    network: MeanPooledClassifier = MeanPooledClassifier.from_pretrained(
-        folder, config=AutoConfig.from_pretrained(folder), dtype=dtype
-    )
-    return network.eval()
+    network = MeanPooledClassifier.from_pretrained(folder, config=AutoConfig.from_pretrained(folder), dtype=dtype)
+    network.eval()
+    return cast(MeanPooledClassifier, network)
 
 
 def training_device() -> torch.device:
