@@ -63,6 +63,7 @@ def prove(
         valid_for=valid_for,
         data_sha256=data_sha256,
         choosing_rows=len(choosing.gold_ids),
+        any_right_label=certifying.also_right is not None,
         created=created,
         reference=reference,
     )
@@ -76,6 +77,7 @@ def labelled_scores(
     labels: Sequence[str],
     clusters: Sequence[str] | None = None,
     slices: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    right_labels: Sequence[Sequence[str]] | None = None,
 ) -> LabelledScores:
     """The bundle's answers to labelled texts.
 
@@ -85,6 +87,8 @@ def labelled_scores(
         labels: (n,) the right ones; others than the bundle's mark strangers.
         clusters: (n,) equal for rows that stand or fall together; None where rows are independent.
         slices: column -> (n,) values.
+        right_labels: (n,) all right labels of each row: an answer that is any of them is right. None where only its
+            label is.
     """
     position = {label: index for index, label in enumerate(classifier.bundle.labels)}
     return LabelledScores(
@@ -93,7 +97,15 @@ def labelled_scores(
         classifier.first_tier_scores(texts) if classifier.has_first_tier else None,
         None if clusters is None else np.unique(np.array(clusters), return_inverse=True)[1],
         {name: np.array(values) for name, values in slices.items()},
+        None if right_labels is None else _flags(right_labels, position),
     )
+
+
+def _flags(right_labels: Sequence[Sequence[str]], position: Mapping[str, int]) -> npt.NDArray[np.bool_]:
+    flags = np.zeros((len(right_labels), len(position)), dtype=np.bool_)
+    for row, right in enumerate(right_labels):
+        flags[row, [position[label] for label in right if label in position]] = True
+    return flags
 
 
 def label_groups(bundle: ModelBundle) -> dict[str, list[str]]:
