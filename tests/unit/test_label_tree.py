@@ -27,6 +27,8 @@ def with_tree(folder: Path, separator: str = "/", names: dict[str, str] = RENAME
     for label in values["labels"]:
         label["name"] = names[label["name"]]
     path.write_text(json.dumps(values | {"tree_separator": separator}))
+    policy = folder / "policy.toml"
+    policy.write_text(policy.read_text().replace('"billing"', json.dumps(names["billing"])))
     write_certified_manifest(folder, **FACTS)
     return folder
 
