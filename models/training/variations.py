@@ -14,12 +14,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from models.training.config import Variations
 
+NO_VARIATIONS = Variations()
 PHRASES = Path(__file__).with_name("variations.toml")
 _SLOT = re.compile(r"\{(\w+)\}")
 _WORD = re.compile(r"[A-Za-z]{4,}")
@@ -41,12 +40,6 @@ def with_variations(rows: pd.DataFrame, config: Variations) -> pd.DataFrame:
         return rows
     varied = rows.loc[rows.index.repeat(config.each)].assign(text=vary(rows["text"].tolist(), config))
     return pd.concat([rows, varied], ignore_index=True)
-
-
-def origins(n_rows: int, config: Variations) -> npt.NDArray[np.int64]:
-    """(n_rows * (1 + each),) The row that each row of `with_variations` is, or is a variation of."""
-    own = np.arange(n_rows, dtype=np.int64)
-    return np.concatenate([own, np.repeat(own, config.each)])
 
 
 def vary(texts: Sequence[str], config: Variations) -> list[str]:
@@ -144,16 +137,13 @@ def _typed_in_a_hurry(text: str, random: Random) -> str:
 
 
 def _contracted(text: str, random: Random) -> str:
-    """One or two of the pairs in the phrases, in the other form."""
-    pairs = [tuple(pair if random.random() < 0.7 else reversed(pair)) for pair in _phrases()["contractions"]]
-    random.shuffle(pairs)
-    left = random.choice((1, 2))
-    for old, new in pairs:
-        text, found = re.subn(rf"(?<![\w']){re.escape(old)}(?![\w'])", new, text, count=1, flags=re.IGNORECASE)
-        left -= found
-        if not left:
-            break
-    return text
+    """One of the pairs in the phrases that the text has, in its other form."""
+    pattern, other_forms = _contractions()
+    found = list(pattern.finditer(text))
+    if not found:
+        return text
+    match = random.choice(found)
+    return text[: match.start()] + other_forms[match[0].lower()] + text[match.end() :]
 
 
 def _slipped(text: str, random: Random) -> str:
@@ -196,7 +186,9 @@ def _value(slot: str, random: Random) -> str:
     day, month = random.randint(1, 28), str(random.choice(values["month"]))
     computed = {
         "date": random.choice((f"{day} {month}", f"{month} {day}", f"{day}/{random.randint(1, 12)}", f"the {day}th")),
-        "hour": random.choice((f"{random.randint(1, 12)} pm", f"{random.randint(7, 18)}:30", str(random.randint(7, 20)))),
+        "hour": random.choice(
+            (f"{random.randint(1, 12)} pm", f"{random.randint(7, 18)}:30", str(random.randint(7, 20)))
+        ),
         "year": str(random.randint(1998, 2025)),
         "number": random.choice((str(random.randint(100, 9_999_999)), f"0{random.randint(10**9, 10**10 - 1)}")),
     }
@@ -206,3 +198,12 @@ def _value(slot: str, random: Random) -> str:
 @functools.cache
 def _phrases() -> dict[str, Any]:
     return tomllib.loads(PHRASES.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _contractions() -> tuple[re.Pattern[str], dict[str, str]]:
+    pairs: list[tuple[str, str]] = [(long, short) for long, short in _phrases()["contractions"]]
+    other_forms = {long.lower(): short for long, short in pairs} | {short.lower(): long for long, short in pairs}
+    longest_first = sorted(other_forms, key=len, reverse=True)
+    forms = "|".join(map(re.escape, longest_first))
+    return re.compile(rf"(?<![\w'])(?:{forms})(?![\w'])", re.IGNORECASE), other_forms
