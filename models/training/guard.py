@@ -227,7 +227,7 @@ def _fit_tier(
         targets.append(np.full(len(rows[-1]), 0.0 if source else 1.0))
         masses.append(np.full(len(rows[-1]), _MASS / len(rows[-1]) / (n_sources if source else 1)))
     weights = _regression(np.concatenate(rows), np.concatenate(targets), np.concatenate(masses))
-    real = own[: answered[""][:n_real].sum()]
+    real = own[: np.count_nonzero(answered[""][:n_real])]
     sums = (standardised(real, own_lengths[: len(real)], bounds, usual, spread) * weights).sum(axis=1)
     low, middle = np.quantile(sums, [false_alarms, 0.5])
     scale = np.array([low, 1.0 / max(float(middle - low), 1e-6)], dtype=np.float64)
