@@ -31,6 +31,7 @@ _STEPS = 8.0  # of the int8 values, per nat
 _LEAST_SHARE = 1e-5  # what never occurs counts as this frequent: one stranger's word is no proof
 _RIDGE = 5.0
 _MASS = 1000.0  # weight of all familiar texts together, and of all strangers
+_REAL_SHARE = 0.8  # of the mass of all familiar texts, where there are variations of them
 MOST_TEXTS = 400  # of each source of strangers
 _EMBEDDING_RIDGE = 1e-3
 _LEAST_LENGTH_SPREAD = 0.1  # nearly all familiar texts lie within the bounds
@@ -211,11 +212,19 @@ def _fit_tier(
     n_real: int | None,
 ) -> tuple[npt.NDArray[np.float64], ...]:
     """`usual`, `spread`, `weights` and `scale` of one tier; the source "" is the familiar texts."""
-    answered = {source: np.isfinite(values).all(axis=1) for source, values in features.items()}
+    answered: dict[str, npt.NDArray[np.bool_]] = {
+        source: np.asarray(np.isfinite(values).all(axis=1)) for source, values in features.items()
+    }
     own, own_lengths = features[""][answered[""]], np.clip(lengths[""][answered[""]], *bounds)
+    n_own, n_own_real = len(own), int(answered[""][:n_real].sum())
+    own_shares = np.full(n_own, 1.0 / n_own)  # of the mass of all familiar texts
+    if 0 < n_own_real < n_own:
+        own_shares[:n_own_real] = _REAL_SHARE / n_own_real
+        own_shares[n_own_real:] = (1 - _REAL_SHARE) / (n_own - n_own_real)
     powers = np.stack([np.ones_like(own_lengths), own_lengths, own_lengths**2], axis=1)
-    usual: npt.NDArray[np.float64] = np.linalg.lstsq(powers, own, rcond=None)[0].astype(np.float64)
-    spread: npt.NDArray[np.float64] = (own - powers @ usual).std(axis=0).astype(np.float64) + 1e-6
+    roots = np.sqrt(own_shares)[:, None]
+    usual: npt.NDArray[np.float64] = np.linalg.lstsq(powers * roots, own * roots, rcond=None)[0].astype(np.float64)
+    spread: npt.NDArray[np.float64] = np.sqrt(own_shares @ (own - powers @ usual) ** 2).astype(np.float64) + 1e-6
     spread[-1] = max(spread[-1], _LEAST_LENGTH_SPREAD)
     rows, targets, masses = [], [], []
     n_sources = sum(bool(answered[source].any()) for source in features if source)
@@ -225,10 +234,9 @@ def _fit_tier(
             continue
         rows.append(standardised(values[kept], lengths[source][kept], bounds, usual, spread))
         targets.append(np.full(len(rows[-1]), 0.0 if source else 1.0))
-        masses.append(np.full(len(rows[-1]), _MASS / len(rows[-1]) / (n_sources if source else 1)))
+        masses.append(_MASS * (np.full(len(rows[-1]), 1 / len(rows[-1]) / n_sources) if source else own_shares))
     weights = _regression(np.concatenate(rows), np.concatenate(targets), np.concatenate(masses))
-    real = own[: np.count_nonzero(answered[""][:n_real])]
-    sums = (standardised(real, own_lengths[: len(real)], bounds, usual, spread) * weights).sum(axis=1)
+    sums = (standardised(own[:n_own_real], own_lengths[:n_own_real], bounds, usual, spread) * weights).sum(axis=1)
     low, middle = np.quantile(sums, [false_alarms, 0.5])
     scale = np.array([low, 1.0 / max(float(middle - low), 1e-6)], dtype=np.float64)
     return usual, spread, weights, scale
