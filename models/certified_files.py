@@ -17,6 +17,7 @@ from models.certificate_page import certificate_page
 from models.certification import LabelledScores, Target, certify
 from models.classifier import Classifier
 from models.drift import drift_reference
+from models.label_sets import right_flags
 from models.policy import policy_toml
 from schemas.codes import FIRST_TIER_CRITERIA
 
@@ -97,15 +98,8 @@ def labelled_scores(
         classifier.first_tier_scores(texts) if classifier.has_first_tier else None,
         None if clusters is None else np.unique(np.array(clusters), return_inverse=True)[1],
         {name: np.array(values) for name, values in slices.items()},
-        None if right_labels is None else _flags(right_labels, position),
+        None if right_labels is None else right_flags(right_labels, classifier.bundle.labels),
     )
-
-
-def _flags(right_labels: Sequence[Sequence[str]], position: Mapping[str, int]) -> npt.NDArray[np.bool_]:
-    flags = np.zeros((len(right_labels), len(position)), dtype=np.bool_)
-    for row, right in enumerate(right_labels):
-        flags[row, [position[label] for label in right if label in position]] = True
-    return flags
 
 
 def label_groups(bundle: ModelBundle) -> dict[str, list[str]]:

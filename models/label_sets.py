@@ -57,3 +57,12 @@ def given_labels(scores: Scores, labels: Sequence[str], further: FurtherLabels |
             given &= ~is_none & ~is_none[:, :1]
     given[:, 0] = True
     return given & ~scores.failed[:, None]
+
+
+def right_flags(right_labels: Sequence[Sequence[str]], labels: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """(n, n_labels) bool, True for the labels of the bundle that are right for a row."""
+    position = {label: index for index, label in enumerate(labels)}
+    flags = np.zeros((len(right_labels), len(position)), dtype=np.bool_)
+    for row, right in enumerate(right_labels):
+        flags[row, [position[label] for label in right if label in position]] = True
+    return flags

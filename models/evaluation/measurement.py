@@ -26,7 +26,7 @@ from models.evaluation.figures import (
     risk_coverage,
 )
 from models.evaluation.intervals import bootstrap_interval, wilson_interval
-from models.label_sets import given_labels
+from models.label_sets import given_labels, right_flags
 from models.label_tree import all_parents, below
 from models.scores import Scores
 from schemas.errors import ConfigError
@@ -209,14 +209,10 @@ def _several_labels(
     """
     if none_id is None and bundle.further_labels is not None:
         none_id = _label_id(bundle.further_labels.none_label, bundle)
-    position = {label: index for index, label in enumerate(bundle.labels)}
-    n_rows, n_labels = len(gold_ids), len(bundle.labels)
-    right = np.zeros((n_rows, n_labels), dtype=np.bool_)
+    n_rows, known = len(gold_ids), set(bundle.labels)
+    right = right_flags(right_labels, bundle.labels)
     right[np.arange(n_rows), gold_ids] = True
-    unknown = np.zeros(n_rows, dtype=np.int64)
-    for row, also in enumerate(right_labels):
-        right[row, [position[label] for label in also if label in position]] = True
-        unknown[row] = len({label for label in also if label not in position})
+    unknown = np.array([len({*also} - known) for also in right_labels], dtype=np.int64)
     given, top = np.zeros_like(right), np.zeros_like(right)
     answered = ~scores.failed
     for matrix, flags in (
