@@ -128,7 +128,7 @@ class ReadingConfig:
 class ClassificationConfig:
     """Settings of the model's work."""
 
-    batch_tokens: Count = 1024
+    batch_tokens: Count = 512
     """Approximate number of tokens that go through the model at once; changes no answer."""
     threads: Annotated[int, Within("[0, inf)")] = 0
     """Batches in flight per process; 0 for one per core; changes no answer."""

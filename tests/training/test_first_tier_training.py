@@ -49,7 +49,7 @@ def test_a_first_tier_learns_what_the_encoder_answers() -> None:
 def test_what_was_never_seen_says_nothing() -> None:
     texts, label_ids = made_up(200, 1)
     weights = train_first_tier(texts, label_ids, teach, N_PIECES, N_LABELS, CONFIG)
-    seen = np.unique(np.concatenate([feature_rows(text[None], N_PIECES, CONFIG.pairs)[0] for text in texts]))
+    seen = np.unique(feature_rows(texts, N_PIECES, CONFIG.pairs)[0])
     assert not weights.pieces[50:].any()
     assert not weights.pieces[:5].any()
     assert weights.pieces[seen[seen < N_PIECES]].any(axis=1).all()
