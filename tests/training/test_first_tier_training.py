@@ -82,6 +82,18 @@ def test_each_criterion_takes_the_least_threshold_it_allows() -> None:
     assert 0.5 < average.error_bound_95 < 0.8  # one in four, of which little can be said
 
 
+def test_near_the_average_three_more_errors_in_a_thousand_rows_are_allowed() -> None:
+    n = 2000
+    confidence = np.linspace(1, 0, n, dtype=np.float32)
+    right, flawless = np.ones(n, dtype=bool), np.ones(n, dtype=bool)
+    right[::100] = False  # an error in each hundred rows
+    right[0] = True
+    chosen = choose_first_tier(confidence, right, confidence, flawless, flawless, flawless)
+    assert chosen["equal_average"].answered == 0.05
+    near = chosen["near_average"]
+    assert (near.answered, near.errors, near.encoder_errors) == (0.35, 6, 0)
+
+
 def test_a_text_of_no_label_is_an_error_of_the_first_tier_and_of_an_encoder_that_accepts_it() -> None:
     confidence = np.array([0.9, 0.8], dtype=np.float32)
     right = np.array([False, True])

@@ -109,7 +109,9 @@ def test_a_criterion_the_policy_does_not_have_leaves_the_encoder_alone(tiny_bund
     classifier = Classifier(bundle, threads=1, first_tier="equal_average")
     assert not classifier.classify(TEXTS).first_tier.any()
     classifier.close()
-    with pytest.raises(ConfigError, match="first_tier: expected strict, equal_average or off, found 'lax'"):
+    with pytest.raises(
+        ConfigError, match="first_tier: expected strict, equal_average, near_average or off, found 'lax'"
+    ):
         Classifier(bundle, first_tier="lax")
 
 
