@@ -83,8 +83,8 @@ def _job(text_set: TextSet, data: Path, out: Path, cores: int) -> Job:
     n_labels = len(json.loads((network / "config.json").read_bytes()).get("id2label", range(2)))
     if n_labels != len(bundle.labels):
         raise ConfigError(
-            f"{network}: a network of {n_labels} labels, {text_set.bundle} has {len(bundle.labels)}: they do not belong "
-            "together; name the network that the bundle's configuration trained"
+            f"{network}: a network of {n_labels} labels, {text_set.bundle} has {len(bundle.labels)}; they do not "
+            "belong together; name the network that the bundle's configuration trained"
         )
     graphs = out / "graphs" / text_set.name
     export_graphs(network, graphs)
