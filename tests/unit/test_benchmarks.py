@@ -182,12 +182,13 @@ def test_what_the_first_tier_loses_is_told_apart_from_what_it_accepts_wrongly(
         "strict": tiers.Answers(row(1, 1, 0, 0, 0), row(1, 1, 1, 0, 0), row(1, 1, 1, 0, 0)),
         "equal_average": tiers.Answers(row(1, 1, 1, 0, 0), row(1, 1, 1, 0, 1), row(1, 0, 0, 0, 1)),
     }
+    made_up["near_average"] = made_up["equal_average"]
     monkeypatch.setattr(tiers, "answers", lambda bundle, criterion, texts, labels: made_up[criterion])
     bundle = load_bundle(tiny_bundle_unchanged)
     label = bundle.labels[0]
     table = tiers.tiers_markdown(bundle, ["a"] * 5, [*[label] * 4, "stranger"]).splitlines()
     assert table[0].startswith("4 rows in scope, 1 strangers")
-    strict, equal_average = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table[-2:])
+    strict, equal_average = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table[-3:-1])
     assert strict[:4] == ["strict", "75.0%", "50.00%", "75.00%"]
     assert strict[4].startswith("25.00 [")
     assert strict[5:7] == ["20.00%", "0.00%"]
