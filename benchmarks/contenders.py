@@ -82,10 +82,10 @@ def transformers_pipeline(job: Job, *, by_length: bool = False, bf16: bool = Fal
     import torch
     from transformers import PreTrainedTokenizerFast, pipeline
 
-    from models.training.network import MeanPooledClassifier
+    from models.training.network import load_network
 
     torch.set_num_threads(job.cores)
-    network = MeanPooledClassifier.from_pretrained(job.network, dtype=torch.bfloat16 if bf16 else torch.float32).eval()
+    network = load_network(Path(job.network), torch.bfloat16 if bf16 else torch.float32)
     network.config.id2label = dict(enumerate(job.labels))
     tokenizer = PreTrainedTokenizerFast(tokenizer_file=f"{job.network}/tokenizer.json", pad_token="[PAD]")
     tokenizer.model_input_names = ["input_ids", "attention_mask"]

@@ -1,4 +1,4 @@
-"""The network that is trained: a BERT encoder, the mean of its token vectors, one linear layer, and its tokenizer."""
+"""The network that is trained: an encoder, the mean of its token vectors, one linear layer, and its tokenizer."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 from tokenizers import Regex, Tokenizer
 from tokenizers.pre_tokenizers import Sequence, Split
-from transformers import BertConfig, BertModel, BertPreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from models.training.config import Lora
@@ -25,25 +25,28 @@ from schemas.errors import ConfigError
 
 TOKENIZER_NAME = "tokenizer.json"
 _BASE_FILES = ("config.json", TOKENIZER_NAME)
+ENCODER_KINDS = ("bert", "mpnet")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
-class MeanPooledClassifier(BertPreTrainedModel):  # type: ignore[misc]
+class MeanPooledClassifier(PreTrainedModel):  # type: ignore[misc]
     """Classifies a text from the mean of its token vectors.
 
     `forward` returns `logits` (n_documents, n_labels) and `embedding` (n_documents, hidden_size), both float32.
     """
 
-    def __init__(self, config: BertConfig) -> None:
+    base_model_prefix = "encoder"
+
+    def __init__(self, config: PretrainedConfig) -> None:
         super().__init__(config)
-        self.bert = BertModel(config, add_pooling_layer=False)
+        self.encoder = AutoModel.from_config(config, add_pooling_layer=False)
         self.dropout = torch.nn.Dropout(config.hidden_dropout_prob)
         self.head = torch.nn.Linear(config.hidden_size, config.num_labels)
         self.post_init()
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **_: Any) -> ModelOutput:
         """Scores a batch of (n_documents, n_tokens) int64 ids and mask; without a mask, texts of equal length."""
-        tokens = self.bert(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        tokens = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         if attention_mask is None:
             embedding = tokens.mean(dim=1)
         else:
@@ -92,11 +95,11 @@ class MeanPooledClassifier(BertPreTrainedModel):  # type: ignore[misc]
         torch.manual_seed(seed)
         modules = ["query", "key", "value", "dense"]
         config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=modules)
-        self.bert = get_peft_model(self.bert, config)
+        self.encoder = get_peft_model(self.encoder, config)
 
     def merge_lora(self) -> None:
         """Adds the low-rank matrices to the weights they belong to: the same answers, and a plain network again."""
-        self.bert = self.bert.merge_and_unload()
+        self.encoder = self.encoder.merge_and_unload()
         for parameter in self.parameters():
             parameter.requires_grad = True
 
@@ -127,10 +130,17 @@ class TrainedNetwork:
         """
         if not (folder / "config.json").is_file() or not (folder / TOKENIZER_NAME).is_file():
             raise ConfigError(f"{folder}: expected a trained network with config.json and {TOKENIZER_NAME}, found none")
-        return cls(MeanPooledClassifier.from_pretrained(folder).eval(), (folder / TOKENIZER_NAME).read_bytes())
+        return cls(load_network(folder), (folder / TOKENIZER_NAME).read_bytes())
 
     def encode(self, texts: list[str], max_tokens: int) -> list[list[int]]:
         return encode(load_tokenizer(self.tokenizer, max_tokens), texts)
+
+
+def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> MeanPooledClassifier:
+    """Reads a network, of whichever kind its config.json names, in evaluation mode."""
+    network = MeanPooledClassifier.from_pretrained(folder, config=AutoConfig.from_pretrained(folder), dtype=dtype)
+    network.eval()
+    return cast(MeanPooledClassifier, network)
 
 
 def training_device() -> torch.device:
@@ -225,7 +235,7 @@ def prune_vocabulary(tokenizer_json: bytes, texts: list[str], size: int) -> tupl
 def prune_weights(
     weights: dict[str, torch.Tensor], layers: tuple[int, ...], token_ids: list[int] | None
 ) -> dict[str, torch.Tensor]:
-    """The state of a BertModel with only these layers, renumbered, and only these rows of the word embeddings.
+    """The state of an encoder with only these layers, renumbered, and only these rows of the word embeddings.
 
     () and None stand for all.
 
@@ -251,14 +261,14 @@ def prune_weights(
 
 
 def find_base_model(name: str, max_tokens: int) -> Path:
-    """Returns the folder of a BERT encoder with its tokenizer.
+    """Returns the folder of an encoder with its tokenizer.
 
     Args:
         name: an importable package with a folder model/, else a folder, else a name on the hub, in this order.
         max_tokens: the longest text it will have to read, special tokens included.
 
     Raises:
-        ConfigError: it is not found, not complete, not a BERT, or does not read texts of that length.
+        ConfigError: it is not found, not complete, of an unknown kind, or does not read texts of that length.
     """
     spec = importlib.util.find_spec(name) if name.isidentifier() else None
     folder = Path(spec.origin).parent / "model" if spec and spec.origin else None
@@ -274,8 +284,8 @@ def find_base_model(name: str, max_tokens: int) -> Path:
         kind, longest = values["model_type"], int(values["max_position_embeddings"])
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"base_model: {folder / 'config.json'} is not the configuration of an encoder") from None
-    if kind != "bert":
-        raise ConfigError(f"base_model: {name} is of the kind {kind!r}; expected an encoder of the kind 'bert'")
+    if kind not in ENCODER_KINDS:
+        raise ConfigError(f"base_model: {name} is of the kind {kind!r}; expected one of {', '.join(ENCODER_KINDS)}")
     if longest < max_tokens:
         raise ConfigError(f"base_model: {name} reads {longest} tokens, max_tokens asks for {max_tokens}; lower it")
     return folder

@@ -69,7 +69,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     torch.manual_seed(20261122)
     base = write_tiny_base(folder / "base", layers=LAYERS)
     network = MeanPooledClassifier(BertConfig.from_pretrained(base, num_labels=len(LABELS))).eval()
-    network.bert.load_state_dict(BertModel.from_pretrained(base, add_pooling_layer=False).state_dict())
+    network.encoder.load_state_dict(BertModel.from_pretrained(base, add_pooling_layer=False).state_dict())
     tokenizer = (base / "tokenizer.json").read_bytes()
     token_ids = encode(load_tokenizer(tokenizer, MAX_TOKENS), TEXTS)
     embeddings, _ = network.infer(token_ids)
@@ -172,9 +172,9 @@ def test_a_channel_that_outgrows_the_rest_costs_less_when_channels_are_equalised
     for seed in range(5):
         torch.manual_seed(seed)
         network = copy.deepcopy(exported.network)
-        network.bert.load_state_dict(BertModel(network.config, add_pooling_layer=False).state_dict())
+        network.encoder.load_state_dict(BertModel(network.config, add_pooling_layer=False).state_dict())
         with torch.no_grad():
-            for layer in network.bert.encoder.layer:
+            for layer in network.encoder.encoder.layer:
                 layer.attention.output.LayerNorm.weight[3] *= 30
                 layer.intermediate.dense.weight[:, 3] /= 30
         export_float(network, tmp_path / "float.onnx")

@@ -20,9 +20,9 @@ from models.training.config import Distillation, FineTuning, Lora, Pruning, Reci
 from models.training.data import UNLABELLED  # noqa: E402
 from models.training.fine_tuning import Targets, fine_tune, length_bucketed  # noqa: E402
 from models.training.network import (  # noqa: E402
-    MeanPooledClassifier,
     TrainedNetwork,
     cut_long_words,
+    load_network,
     load_tokenizer,
     prune_vocabulary,
 )
@@ -71,6 +71,27 @@ def test_full_fine_tuning_learns_the_labels(trained: tuple[TrainedNetwork, Path]
     assert right_share(trained[0]) > 0.95
 
 
+def test_further_right_labels_come_second_and_cost_the_first_answer_nothing(base: Path, tmp_path: Path) -> None:
+    """Every document of the first label has the second as well."""
+    both = LABEL_IDS == 0
+    shares = np.eye(len(LABELS), dtype=np.float32)[LABEL_IDS]
+    shares[both, 0], shares[both, 1] = 0.7, 0.3
+    full = Recipe(fine_tuning=TUNING)
+    network = Training(full, base, TEXTS, LABEL_IDS, len(LABELS), tmp_path, shares=shares).run()
+    order = np.argsort(-answers(network), axis=1)
+    assert (order[:, 0] == LABEL_IDS).mean() > 0.95
+    assert (order[both, 1] == 1).mean() > 0.95
+
+
+def test_shares_change_nothing_where_every_row_has_one_label(
+    trained: tuple[TrainedNetwork, Path], base: Path, tmp_path: Path
+) -> None:
+    shares = np.eye(len(LABELS), dtype=np.float32)[LABEL_IDS]
+    full = Recipe(fine_tuning=TUNING)
+    network = Training(full, base, TEXTS, LABEL_IDS, len(LABELS), tmp_path, shares=shares).run()
+    np.testing.assert_allclose(answers(network), answers(trained[0]), atol=0.05)
+
+
 def test_a_finished_training_is_used_again_and_not_repeated(
     trained: tuple[TrainedNetwork, Path], base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,7 +127,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_weights(
 def test_lora_trains_few_weights_and_merging_changes_no_answer(
     base: Path, trained: tuple[TrainedNetwork, Path]
 ) -> None:
-    network = MeanPooledClassifier.from_pretrained(trained[1] / "network")
+    network = load_network(trained[1] / "network")
     network.add_lora(Lora(rank=4, dropout=0.0), seed=1)
     trainable = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     assert trainable < 0.5 * sum(parameter.numel() for parameter in network.parameters())
