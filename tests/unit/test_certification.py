@@ -185,7 +185,7 @@ def test_rows_that_stand_or_fall_together_prove_less() -> None:
 
 def test_the_first_tier_and_the_encoder_keep_the_promise_together_and_whatever_the_criterion() -> None:
     rng = np.random.default_rng(7)
-    policy = replace(POLICY, first_tier={"strict": 0.9, "equal_average": 0.8})
+    policy = replace(POLICY, first_tier={"strict": 0.9, "equal_average": 0.8, "near_average": 0.7})
     rows = [replace(made_up(3000, rng), first_tier=made_up(3000, rng, power=3.0).encoder) for _ in range(2)]
     for one in rows:
         one.first_tier.top_label_ids[:] = np.where(  # type: ignore[union-attr]
@@ -194,10 +194,10 @@ def test_the_first_tier_and_the_encoder_keep_the_promise_together_and_whatever_t
             one.gold_ids,
         )[:, None]
     found = certify(policy, {}, *rows, Target(0.02))
-    assert set(found.policy.first_tier) == {"strict", "equal_average"}
+    assert set(found.policy.first_tier) == {"strict", "equal_average", "near_average"}
     assert all(found.policy.first_tier[name] >= policy.first_tier[name] for name in policy.first_tier)
     certified = replace(found.policy, certified=True)
-    for criterion in ("strict", "equal_average", "off"):
+    for criterion in ("strict", "equal_average", "near_average", "off"):
         scores = rows[1].answers(certified, criterion)
         accepted = certified.route(scores, criterion).accepted
         assert (scores.label_ids != rows[1].gold_ids)[accepted].mean() < 0.02
