@@ -71,7 +71,10 @@ def export_float(network: MeanPooledClassifier, path: Path) -> None:
         fused.save_model_to_file(str(path))
     n_fused = fused.get_fused_operator_statistics()["MultiHeadAttention"]
     if n_fused != network.config.num_hidden_layers:  # the same answers, but slower
-        logger.warning("attention was fused in %d of %d layers", n_fused, network.config.num_hidden_layers)
+        logger.warning(
+            "attention was fused in %d of %d layers: the answers are right, but slower than they could be",
+            *(n_fused, network.config.num_hidden_layers),
+        )
     _check_export(network, path)
 
 
