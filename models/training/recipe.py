@@ -145,7 +145,8 @@ class Training:
             linear = ask_linear_teacher(self.texts, self.label_ids, self.n_labels, distillation.temperature, seed)
             if mean is None:
                 return linear
-            mean = np.where(np.isnan(linear), mean, (mean + linear) / 2)  # the networks stand alone where it is silent
+            both = np.where(np.isnan(linear), mean, (mean + linear) / 2)  # the networks stand alone where it is silent
+            mean = both.astype(np.float32)
         return mean
 
     def _ask(self, folder: Path, cache: Path) -> npt.NDArray[np.float32]:
