@@ -48,6 +48,8 @@ class Training:
             without.
         shares: (n_rows, n_labels) float32 targets of rows with several right labels, as `label_shares` makes them; or
             None.
+        n_real: number of rows that are real; those behind them are as many variations of each, row after row. None
+            where all are real.
         unlabelled: texts besides the rows, which the student learns as its teachers answer them.
     """
 
@@ -59,6 +61,7 @@ class Training:
     work: Path
     soft_labels: npt.NDArray[np.float32] | None = None
     shares: npt.NDArray[np.float32] | None = None
+    n_real: int | None = None
     unlabelled: list[str] = field(default_factory=list)
 
     def run(self) -> TrainedNetwork:
@@ -78,8 +81,8 @@ class Training:
         if distillation.train_teachers:  # what the student cannot be is refused now, not after the teachers' hours
             self._starting_network(None)
         teachers = [Path(name) for name in distillation.teachers] + self._train_teachers(targets)
+        soft = self._teach(teachers)
         student = self._with_unlabelled()
-        soft = student._teach(teachers)
         if soft is not None:
             targets = Targets(student.label_ids, soft, distillation.weight, distillation.temperature, student.shares)
         trained = student._train(self._start(teachers), targets, self.work / "progress.pt")
@@ -130,27 +133,38 @@ class Training:
         return None
 
     def _teach(self, teachers: list[Path]) -> npt.NDArray[np.float32] | None:
-        """The teachers' mean probabilities at the recipe's temperature: (n_rows, n_labels), NaN where none answers.
+        """The teachers' mean probabilities at the recipe's temperature of the rows, then of the texts without labels.
 
         Returns:
-            None where there are no teachers.
+            (n_texts, n_labels), NaN where none answers; None where there are no teachers.
         """
-        distillation = self.recipe.distillation
         mean: npt.NDArray[np.float32] | None = None
         for number, folder in enumerate(teachers, start=1):
-            answers = self._ask(folder, self.work / f"taught-{number}.npy")
-            mean = answers / len(teachers) if mean is None else mean + answers / len(teachers)
-        if distillation.linear_teacher:
-            seed = self.recipe.fine_tuning.seed
-            linear = ask_linear_teacher(self.texts, self.label_ids, self.n_labels, distillation.temperature, seed)
+            answers = self._ask(folder, self.work / f"taught-{number}.npy") / len(teachers)
+            mean = answers if mean is None else mean + answers
+        if self.recipe.distillation.linear_teacher:
+            linear = self._ask_linear_teacher()
             if mean is None:
                 return linear
             both = np.where(np.isnan(linear), mean, (mean + linear) / 2)  # the networks stand alone where it is silent
             mean = both.astype(np.float32)
         return mean
 
+    def _ask_linear_teacher(self) -> npt.NDArray[np.float32]:
+        """Its probabilities, (n_texts, n_labels); a variation gets those of its row, or it would repeat what it saw."""
+        n_real = self.n_real or len(self.texts)
+        taught = ask_linear_teacher(
+            self.texts[:n_real],
+            self.label_ids[:n_real],
+            self.n_labels,
+            self.recipe.distillation.temperature,
+            self.recipe.fine_tuning.seed,
+        )
+        silent = np.full((len(self.unlabelled), self.n_labels), np.nan, dtype=np.float32)
+        return np.concatenate([taught, np.repeat(taught, len(self.texts) // n_real - 1, axis=0), silent])
+
     def _ask(self, folder: Path, cache: Path) -> npt.NDArray[np.float32]:
-        """One teacher's probabilities at the recipe's temperature: (n_rows, n_labels)."""
+        """One teacher's probabilities at the recipe's temperature: (n_texts, n_labels)."""
         if cache.is_file():
             return np.asarray(np.load(cache))
         teacher = TrainedNetwork.load(folder)
@@ -158,9 +172,10 @@ class Training:
             raise ConfigError(
                 f"{folder}: the teacher has {teacher.network.config.num_labels} labels, the data {self.n_labels}"
             )
-        logger.info("asking the teacher in %s about %d texts", folder, len(self.texts))
+        texts = [*self.texts, *self.unlabelled]
+        logger.info("asking the teacher in %s about %d texts", folder, len(texts))
         device = training_device()
-        token_ids = teacher.encode(self.texts, self.recipe.fine_tuning.max_tokens)
+        token_ids = teacher.encode(texts, self.recipe.fine_tuning.max_tokens)
         with mixed_precision(device):
             _, logits = teacher.network.to(device).infer(token_ids)
         answers: npt.NDArray[np.float32] = torch.softmax(
