@@ -140,8 +140,9 @@ class Training:
         """
         mean: npt.NDArray[np.float32] | None = None
         for number, folder in enumerate(teachers, start=1):
-            answers = self._ask(folder, self.work / f"taught-{number}.npy") / len(teachers)
-            mean = answers if mean is None else mean + answers
+            answers = self._ask(folder, self.work / f"taught-{number}.npy")
+            answers /= len(teachers)
+            mean = answers if mean is None else np.add(mean, answers, out=mean)
         if self.recipe.distillation.linear_teacher:
             linear = self._ask_linear_teacher()
             if mean is None:
