@@ -25,6 +25,7 @@ BUNDLE_FILES = {
     "labels.json": "The labels in the order of the model's outputs, each with the data sets of its training rows.",
     "policy.toml": "The thresholds above which an answer stands.",
     "first_tier.npz": "Optional: the first tier.",
+    "words.npz": "Optional: the linear model of word pieces and pairs, whose scores are added to the encoder's.",
     "deferral.npz": "Optional: the model of the confidence, from all signals that tell right from wrong.",
     "guard.npz": "Optional: the model of the familiarity.",
     "calibration.json": "The temperature that makes confidences honest, and its origin.",

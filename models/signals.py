@@ -19,8 +19,10 @@ class Signals:
         texts: (n,), as the model was given them.
         token_ids: (n,) arrays int32, the word pieces that the model read, each once, without special tokens.
         unknown_id: the word piece that stands for what the vocabulary does not hold; None where it has none.
-        logits: (n, n_labels) float32, the mean over a text's windows; NaN where the encoder failed or was not asked.
-        embedding: (n, width) float32, likewise; not normalised; of width 0 where nobody asked for it.
+        logits: (n, n_labels) float32, the mean over a text's windows plus the words' part; NaN where the encoder
+            failed or was not asked.
+        embedding: (n, width) float32, the mean over a text's windows, NaN likewise; not normalised; of width 0 where
+            nobody asked for it.
         n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where unknown.
         n_windows: (n,) int32, how many windows of it the model read; 0 where tokenizing failed.
         truncated: (n,) bool, True where the model read less than the text.

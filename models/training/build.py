@@ -61,7 +61,9 @@ from models.training.network import (
 from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import Training
+from models.training.words import words_file
 from models.training.work_folder import do_step, key_of
+from models.words import FILE_NAME as WORDS_NAME
 from schemas.errors import CertificationError, ConfigError, InputError
 
 logger = logging.getLogger(__name__)
@@ -258,6 +260,8 @@ class Job:
         files[LABELS_NAME] = _json({"labels": labels})
         files[TRAINED_ROWS_NAME] = self._trained_rows(data).to_bytes()
         choosing, certifying = choosing_and_certifying_rows(data.validation, config.policy.choosing_share)
+        if config.words.buckets:
+            files[WORDS_NAME] = words_file(self._in_memory(files), data.train, choosing, config.words)
         temperature = fit_temperature(
             Classifier(self._in_memory(files)).logits(choosing["text"].tolist()), label_ids_of(choosing, data.labels)
         )

@@ -275,6 +275,25 @@ class FirstTierTraining:
 
 
 @validated
+class WordsTraining:
+    """The [words](bundles.md#the-words), a linear model of word pieces and pairs beside the encoder."""
+
+    buckets: Annotated[int, Within("[0, 1048576]")] = 16384
+    """Groups of word pieces and pairs, by hash; a power of two, or 0 for no words. The file has a byte per group and
+    label, less what its compression saves."""
+    all_pairs_up_to: Annotated[int, Within("[0, 64]")] = 0
+    """In a text of at most so many different word pieces, each two of them count as a pair wherever they stand: worth a
+    try on texts made of columns. 0 for neighbours only."""
+    recency: Annotated[float, Within("[0, inf)")] = 0.0
+    """The last training row counts as much as e to this power times the first one: for rows in the order of time whose
+    labels drift. 0 for all alike."""
+
+    def __post_init__(self) -> None:
+        if self.buckets & (self.buckets - 1):
+            raise ValueError(f".buckets: expected a power of two, or 0, found {self.buckets}")
+
+
+@validated
 class DeferralTraining:
     """The [confidence](bundles.md#the-confidence) from all signals."""
 
@@ -358,6 +377,8 @@ class TrainingConfig:
     """The promise of the policy."""
     first_tier: FirstTierTraining = FirstTierTraining()
     """The model in front of the encoder."""
+    words: WordsTraining = WordsTraining()
+    """The linear model beside the encoder."""
     deferral: DeferralTraining = DeferralTraining()
     """The confidence from all signals."""
     guard: GuardTraining = GuardTraining()
