@@ -21,18 +21,15 @@ from schemas.errors import BundleError
 
 FILE_NAME = "words.npz"
 RARITY_STEPS = 16.0  # per nat
-MOST_PIECES_OF_ALL_PAIRS = 64
 _MOST_BUCKETS = 2**20
 _FEATURES_AT_ONCE = 2**14  # bounds the memory of their rows of weights
 _FIRST, _SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd, of random bits
-# Stand for the second of a pair in a word piece by itself, and in place of nothing where two pieces are neighbours.
-_NO_PIECE, _ANYWHERE = np.uint64(0xFFFFFFFF), np.uint64(0xFFFFFFFE)
+_NO_PIECE = np.uint64(0xFFFFFFFF)  # stands for the second of a pair in a word piece by itself
 _ARRAYS = {
     "weights": (2, np.int8),
     "scale": (1, np.float32),
     "bias": (1, np.float32),
     "rarity": (1, np.uint8),
-    "all_pairs_up_to": (0, np.int64),
     "weight": (0, np.float64),
     "temperature": (0, np.float64),
 }
@@ -48,8 +45,6 @@ class Words:
         bias: (n_labels,) float32, what is added then.
         rarity: (n_buckets,) uint8, log of the training texts per training text that has the bucket, plus 1, in steps
             of 1 / RARITY_STEPS.
-        all_pairs_up_to: in a text of at most so many different word pieces, each two of them count as a pair wherever
-            they stand; 0 for neighbours only.
         weight: of its scores in the sum with the encoder's, >= 0.
         temperature: divisor of its scores before a softmax of their own, > 0.
     """
@@ -58,7 +53,6 @@ class Words:
     scale: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
     rarity: npt.NDArray[np.uint8]
-    all_pairs_up_to: int = 0
     weight: float = 0.0
     temperature: float = 1.0
 
@@ -68,7 +62,7 @@ class Words:
         Args:
             token_ids: (n,) the word pieces of each text, without special tokens.
         """
-        buckets, counts = text_buckets(token_ids, len(self.rarity), self.all_pairs_up_to)
+        buckets, counts = text_buckets(token_ids, len(self.rarity))
         rarity = self.rarity[buckets].astype(np.int64)
         lengths = np.sqrt(np.maximum(_sums(rarity**2, counts), 1).astype(np.float64)) / RARITY_STEPS
         sums = self._sums_of_weights(buckets, counts)
@@ -127,66 +121,40 @@ def parse_words(content: bytes, n_labels: int, where: str) -> Words:
             f"{where}: expected a power of two of buckets up to {_MOST_BUCKETS}, found {n_buckets}; build the bundle "
             "again"
         )
-    all_pairs_up_to, weight, temperature = (arrays[key].item() for key in ("all_pairs_up_to", "weight", "temperature"))
-    if not 0 <= all_pairs_up_to <= MOST_PIECES_OF_ALL_PAIRS or weight < 0 or temperature <= 0:
+    weight, temperature = arrays["weight"].item(), arrays["temperature"].item()
+    if weight < 0 or temperature <= 0:
         raise BundleError(
-            f"{where}: expected all pairs up to 0 to {MOST_PIECES_OF_ALL_PAIRS} pieces, a weight from 0 and a "
-            f"temperature above 0, found {all_pairs_up_to}, {weight} and {temperature}; build the bundle again"
+            f"{where}: expected a weight from 0 and a temperature above 0, found {weight} and {temperature}; build the "
+            "bundle again"
         )
-    given = (arrays[name] for name in ("weights", "scale", "bias", "rarity"))
-    return Words(*given, all_pairs_up_to, weight, temperature)
+    return Words(*(arrays[name] for name in ("weights", "scale", "bias", "rarity")), weight, temperature)
 
 
 def text_buckets(
-    token_ids: Sequence[npt.NDArray[np.int32]], n_buckets: int, all_pairs_up_to: int = 0
+    token_ids: Sequence[npt.NDArray[np.int32]], n_buckets: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The different buckets of each text, text after text, in rising order within one, and the number of each text's.
 
     Args:
         token_ids: (n,) the word pieces of each text, without special tokens.
         n_buckets: a power of two.
-        all_pairs_up_to: see `Words`.
     """
     n_pieces = np.array([len(ids) for ids in token_ids], dtype=np.int64)
     ids = np.concatenate([np.empty(0, dtype=np.int32), *token_ids]).astype(np.uint64)
     texts = np.repeat(np.arange(len(n_pieces)), n_pieces)
     neighbours = np.flatnonzero(texts[1:] == texts[:-1])
-    features = [
-        (texts, _hashed(ids, _NO_PIECE)),
-        (texts[neighbours], _hashed(ids[neighbours], ids[neighbours + 1])),
-    ]
-    if all_pairs_up_to:
-        features.append(_all_pairs(texts, ids, all_pairs_up_to))
-    owners = np.concatenate([owner for owner, _ in features])
-    buckets = (np.concatenate([hashes for _, hashes in features]) >> np.uint64(33)) & np.uint64(n_buckets - 1)
-    different = np.unique(owners * n_buckets + buckets.astype(np.int64))
+    owners = np.concatenate([texts, texts[neighbours]])
+    first = np.concatenate([ids, ids[neighbours]])
+    second = np.concatenate([np.full(len(ids), _NO_PIECE), ids[neighbours + 1]])
+    different = np.unique(owners * n_buckets + _hashed(first, second, n_buckets))
     return different % n_buckets, np.bincount(different // n_buckets, minlength=len(n_pieces)).astype(np.int64)
 
 
-def _all_pairs(
-    texts: npt.NDArray[np.int64], ids: npt.NDArray[np.uint64], at_most: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint64]]:
-    """Texts and hashes of each two different word pieces of the short texts, in whatever order they stand there."""
-    different = np.unique((texts.astype(np.uint64) << np.uint64(32)) | ids)
-    owners, pieces = (different >> np.uint64(32)).astype(np.int64), different & np.uint64(0xFFFFFFFF)
-    counts = np.bincount(owners)
-    short = counts[owners] <= at_most
-    owners, pieces = owners[short], pieces[short]
-    found_owners, hashes = [owners[:0]], [pieces[:0]]
-    for distance in range(1, at_most):  # in the sorted list of a text's pieces
-        first = np.flatnonzero(owners[distance:] == owners[:-distance])
-        if not len(first):
-            break
-        found_owners.append(owners[first])
-        hashes.append(_hashed(_hashed(pieces[first], _ANYWHERE), pieces[first + distance]))
-    return np.concatenate(found_owners), np.concatenate(hashes)
-
-
-def _hashed(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64] | np.uint64) -> npt.NDArray[np.uint64]:
+def _hashed(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64], n_buckets: int) -> npt.NDArray[np.int64]:
     with np.errstate(over="ignore"):  # the products are meant to wrap around
         mixed = (first * _FIRST) ^ (second * _SECOND)
-        result: npt.NDArray[np.uint64] = (mixed ^ (mixed >> np.uint64(29))) * _FIRST
-    return result
+        mixed = (mixed ^ (mixed >> np.uint64(29))) * _FIRST
+    return ((mixed >> np.uint64(33)) & np.uint64(n_buckets - 1)).astype(np.int64)
 
 
 def _sums(values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

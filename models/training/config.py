@@ -281,9 +281,6 @@ class WordsTraining:
     buckets: Annotated[int, Within("[0, 1048576]")] = 16384
     """Groups of word pieces and pairs, by hash; a power of two, or 0 for no words. The file has a byte per group and
     label, less what its compression saves."""
-    all_pairs_up_to: Annotated[int, Within("[0, 64]")] = 0
-    """In a text of at most so many different word pieces, each two of them count as a pair wherever they stand: worth a
-    try on texts made of columns. 0 for neighbours only."""
     recency: Annotated[float, Within("[0, inf)")] = 0.0
     """The last training row counts as much as e to this power times the first one: for rows in the order of time whose
     labels drift. 0 for all alike."""

@@ -73,7 +73,7 @@ def fit_words(
     from sklearn.svm import LinearSVC
 
     n = len(token_ids)
-    buckets, counts = text_buckets(token_ids, config.buckets, config.all_pairs_up_to)
+    buckets, counts = text_buckets(token_ids, config.buckets)
     texts_with = np.bincount(buckets, minlength=config.buckets)
     rarity = np.rint((np.log((1 + n) / (1 + texts_with)) + 1) * RARITY_STEPS).clip(1, 255).astype(np.uint8)
     values = rarity[buckets] / RARITY_STEPS
@@ -96,7 +96,6 @@ def fit_words(
         scale=scale.astype(np.float32),
         bias=biases.astype(np.float32),
         rarity=rarity,
-        all_pairs_up_to=config.all_pairs_up_to,
     )
 
 

@@ -52,9 +52,8 @@ def test_a_text_without_a_word_scores_the_bias() -> None:
     assert made_up().read([]).logits.shape == (0, N_LABELS)
 
 
-@pytest.mark.parametrize("all_pairs_up_to", [0, 4])
-def test_a_score_depends_on_its_own_text_only(all_pairs_up_to: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = made_up(all_pairs_up_to=all_pairs_up_to)
+def test_a_score_depends_on_its_own_text_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = made_up()
     together = words.read(TEXTS)
     alone = [words.read([text]) for text in TEXTS]
     np.testing.assert_array_equal(together.logits, np.concatenate([found.logits for found in alone]))
@@ -63,20 +62,12 @@ def test_a_score_depends_on_its_own_text_only(all_pairs_up_to: int, monkeypatch:
     np.testing.assert_array_equal(together.logits, words.read(TEXTS).logits)
 
 
-def test_all_pairs_of_a_short_text_count_in_whatever_order_and_distance() -> None:
-    one, other = (np.array(ids, dtype=np.int32) for ids in ([3, 5, 7], [7, 5, 3]))
-    buckets, counts = text_buckets([one, other], 2**20, 3)
-    assert counts.tolist() == [8, 8]  # 3 word pieces, 2 pairs of neighbours, 3 pairs
-    assert len(set(buckets[:8]) & set(buckets[8:])) == 6  # all but the neighbours
-    assert text_buckets([one], 2**20, 2)[1].tolist() == [5]  # too long for all pairs
-
-
 def test_the_file_holds_the_words_and_is_the_same_for_the_same_words() -> None:
-    words = made_up(weight=0.5, temperature=0.2, all_pairs_up_to=7)
+    words = made_up(weight=0.5, temperature=0.2)
     content = words.to_bytes()
     assert content == words.to_bytes()
     read = parse_words(content, N_LABELS, "here")
-    assert (read.weight, read.temperature, read.all_pairs_up_to) == (0.5, 0.2, 7)
+    assert (read.weight, read.temperature) == (0.5, 0.2)
     np.testing.assert_array_equal(read.read(TEXTS).logits, words.read(TEXTS).logits)
 
 
@@ -88,7 +79,6 @@ def test_the_file_holds_the_words_and_is_the_same_for_the_same_words() -> None:
         {"weight": np.array(-1.0)},
         {"weight": np.array(np.nan)},
         {"temperature": np.array(0.0)},
-        {"all_pairs_up_to": np.array(1000)},
         {"bias": np.zeros(N_LABELS)},
     ],
 )
@@ -101,24 +91,6 @@ def test_a_file_whose_arrays_do_not_fit_is_refused(changes: dict[str, np.ndarray
 def test_any_other_bytes_are_refused() -> None:
     with pytest.raises(BundleError, match="here: not readable"):
         parse_words(b"PK\x03\x04 no archive", N_LABELS, "here")
-
-
-def rows_of_pairs(n: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """Texts of four word pieces whose label is told by a pair that are not neighbours."""
-    rng = np.random.default_rng(seed)
-    first, last = rng.integers(0, 4, n), rng.integers(0, 4, n)
-    texts = [np.array([10 + a, 50, 60, 20 + b], dtype=np.int32) for a, b in zip(first, last, strict=True)]
-    return texts, (first + last) % 3
-
-
-def test_all_pairs_learn_what_neighbours_cannot() -> None:
-    learned, judged = rows_of_pairs(400, 1), rows_of_pairs(200, 2)
-    right = {}
-    for up_to in (0, 8):
-        words = fit_words(*learned, 3, WordsTraining(buckets=4096, all_pairs_up_to=up_to))
-        right[up_to] = (words.read(judged[0]).logits.argmax(axis=1) == judged[1]).mean()
-    assert right[8] == 1
-    assert right[0] < 0.8
 
 
 def test_recent_rows_count_more_where_labels_drift() -> None:
