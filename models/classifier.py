@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
 from models.deferral import FILE_NAME as DEFERRAL_NAME
-from models.deferral import parse_deferral
+from models.deferral import parse_deferral, words_of_older_deferral
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
 from models.guard import FILE_NAME as GUARD_NAME
@@ -25,7 +25,7 @@ from models.scores import Scores, score_logits
 from models.signals import Signals, token_ids_read
 from models.tokens import TextTokenizer, TokenizedTexts, plan_batches
 from models.words import FILE_NAME as WORDS_NAME
-from models.words import parse_words
+from models.words import Words, WordScores, parse_words
 from schemas.codes import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 
@@ -104,10 +104,7 @@ class Classifier:
         self._first_tier = self._open_first_tier() if first_tier in bundle.policy.first_tier else None
         self._first_tier_threshold = np.float32(bundle.policy.first_tier.get(first_tier, np.inf))
         self._guard = self._open_guard() if GUARD_NAME in bundle.manifest.files else None
-        self._words = None
-        if WORDS_NAME in bundle.manifest.files:
-            where = str(bundle.folder / WORDS_NAME)
-            self._words = parse_words(bundle.read(WORDS_NAME), len(bundle.labels), where)
+        self._words = self._open_words()
         self._deferral = None
         if DEFERRAL_NAME in bundle.manifest.files:
             where = str(bundle.folder / DEFERRAL_NAME)
@@ -204,7 +201,8 @@ class Classifier:
         Args:
             windows: token ids, one special token at each end.
         """
-        return self._with_words(self._run_windows(windows, ("logits",))[0], [window[1:-1] for window in windows])
+        logits = self._run_windows(windows, ("logits",))[0]
+        return self._with_words(logits, [window[1:-1] for window in windows])[0]
 
     def embeddings(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The encoder's embedding of each text: (n_texts, width) float32, not normalised; NaN where the model failed.
@@ -219,12 +217,15 @@ class Classifier:
         """The signals of the answers, and why some texts have none; the `outputs` are the logits and what follows."""
         results, failures = self._run(tokenized, without, outputs)
         token_ids, n_labels = self._token_ids(tokenized), len(self.bundle.labels)
+        logits, words = self._with_words(results[:, :n_labels], token_ids)
         signals = Signals(
             texts=texts,
             token_ids=token_ids,
             unknown_id=self._tokenizer.unknown_id,
-            logits=self._with_words(results[:, :n_labels], token_ids),
+            logits=logits,
             embedding=results[:, n_labels:],
+            word_logits=words.logits,
+            rarity=words.rarity,
             n_tokens=tokenized.n_tokens,
             n_windows=tokenized.n_windows,
             truncated=tokenized.truncated,
@@ -233,15 +234,15 @@ class Classifier:
 
     def _with_words(
         self, logits: npt.NDArray[np.float32], token_ids: Sequence[npt.NDArray[np.int32]]
-    ) -> npt.NDArray[np.float32]:
-        """The encoder's logits plus the words' part; what is not finite stays so."""
-        if self._words is None or not self._words.weight:
-            return logits
-        result = logits.copy()
+    ) -> tuple[npt.NDArray[np.float32], WordScores]:
+        """The encoder's logits plus the words' part, and the words' own; where the encoder's are NaN, NaN and 0."""
+        found = WordScores(np.zeros(logits.shape), np.zeros(len(logits)))
+        if self._words is None:
+            return logits, found
         rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
-        added = self._words.weight * self._words.read([token_ids[row] for row in rows]).logits
-        result[rows] = logits[rows] + added
-        return result
+        own = self._words.read([token_ids[row] for row in rows])
+        found.logits[rows], found.rarity[rows] = own.logits, own.rarity
+        return (logits + self._words.weight * found.logits).astype(np.float32), found
 
     def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], Scores]:
         """Flags the texts that the first tier answers, and its scores of all those that it may answer."""
@@ -363,6 +364,12 @@ class Classifier:
                 f"{self._tokenizer.highest_id}: they do not belong together; build the bundle again"
             )
         return first_tier
+
+    def _open_words(self) -> Words | None:
+        for name, parse in ((WORDS_NAME, parse_words), (DEFERRAL_NAME, words_of_older_deferral)):
+            if name in self.bundle.manifest.files:
+                return parse(self.bundle.read(name), len(self.bundle.labels), str(self.bundle.folder / name))
+        return None
 
     def _open_guard(self) -> Guard:
         path = str(self.bundle.folder / GUARD_NAME)

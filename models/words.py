@@ -31,7 +31,6 @@ _ARRAYS = {
     "bias": (1, np.float32),
     "rarity": (1, np.uint8),
     "weight": (0, np.float64),
-    "temperature": (0, np.float64),
 }
 
 
@@ -45,8 +44,7 @@ class Words:
         bias: (n_labels,) float32, what is added then.
         rarity: (n_buckets,) uint8, log of the training texts per training text that has the bucket, plus 1, in steps
             of 1 / RARITY_STEPS.
-        weight: of its scores in the sum with the encoder's, >= 0.
-        temperature: divisor of its scores before a softmax of their own, > 0.
+        weight: of its scores in the sum with the encoder's, >= 0; at 0 they only tell how sure the encoder can be.
     """
 
     weights: npt.NDArray[np.int8]
@@ -54,7 +52,14 @@ class Words:
     bias: npt.NDArray[np.float32]
     rarity: npt.NDArray[np.uint8]
     weight: float = 0.0
-    temperature: float = 1.0
+
+    @classmethod
+    def of(
+        cls, weights: npt.NDArray[np.floating], bias: npt.NDArray[np.floating], rarity: npt.NDArray[np.uint8]
+    ) -> Words:
+        """Rounds weights, (n_buckets, n_labels), to int8."""
+        scale = np.maximum(np.abs(weights).max(axis=0) / 127, 1e-12)
+        return cls(np.rint(weights / scale).astype(np.int8), scale.astype(np.float32), bias.astype(np.float32), rarity)
 
     def read(self, token_ids: Sequence[npt.NDArray[np.int32]]) -> WordScores:
         """Scores n texts; a row depends only on its own text, to the last bit.
@@ -121,13 +126,10 @@ def parse_words(content: bytes, n_labels: int, where: str) -> Words:
             f"{where}: expected a power of two of buckets up to {_MOST_BUCKETS}, found {n_buckets}; build the bundle "
             "again"
         )
-    weight, temperature = arrays["weight"].item(), arrays["temperature"].item()
-    if weight < 0 or temperature <= 0:
-        raise BundleError(
-            f"{where}: expected a weight from 0 and a temperature above 0, found {weight} and {temperature}; build the "
-            "bundle again"
-        )
-    return Words(*(arrays[name] for name in ("weights", "scale", "bias", "rarity")), weight, temperature)
+    weight = arrays["weight"].item()
+    if weight < 0:
+        raise BundleError(f"{where}: expected a weight from 0, found {weight}; build the bundle again")
+    return Words(*(arrays[name] for name in ("weights", "scale", "bias", "rarity")), weight)
 
 
 def text_buckets(

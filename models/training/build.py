@@ -268,7 +268,7 @@ class Job:
         calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(choosing)}
         files["calibration.json"] = _json(calibration)
         if config.deferral.enabled:
-            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), data.train, choosing, config.deferral.buckets)
+            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), choosing)
         familiarity = Classifier(self._in_memory(files)).classify(choosing["text"].tolist()).familiarity
         policy = Policy(
             labels=tuple(data.labels),

@@ -296,12 +296,6 @@ class DeferralTraining:
 
     enabled: bool = True
     """False for the softmax probability alone."""
-    buckets: Annotated[int, Within("[1, 1048576]")] = 4096
-    """Groups of words by hash that its word counts tell apart; a power of two."""
-
-    def __post_init__(self) -> None:
-        if self.buckets & (self.buckets - 1):
-            raise ValueError(f".buckets: expected a power of two, found {self.buckets}")
 
 
 @validated

@@ -12,14 +12,13 @@ import pandas as pd
 
 from models.bundle import ModelBundle
 from models.classifier import Classifier
-from models.training.calibrate import fit_temperature
 from models.training.config import WordsTraining
 from models.training.data import label_ids_of
 from models.words import RARITY_STEPS, Words, text_buckets
 
 logger = logging.getLogger(__name__)
 
-_PENALTY = 0.3  # C of the support vector machine: tried 0.3, 1 and 3, which differ by chance
+_PENALTY = 0.3  # C of the support vector machine: tried 0.3, 1 and 3; they differ by chance
 _WEIGHTS = np.concatenate([[0.0], np.geomspace(0.05, 20.0, 32)])
 _TEMPERATURES = np.geomspace(0.3, 4.0, 16)
 
@@ -49,9 +48,8 @@ def words_file(
         classifier.close()
     answered = np.isfinite(encoder_logits).all(axis=1)
     weight = choose_weight(encoder_logits[answered], word_logits[answered], label_ids[answered])
-    temperature = fit_temperature(word_logits.astype(np.float32), label_ids)
     logger.info("words: added to the encoder's scores with weight %.3g", weight)
-    return dataclasses.replace(words, weight=weight, temperature=temperature).to_bytes()
+    return dataclasses.replace(words, weight=weight).to_bytes()
 
 
 def fit_words(
@@ -90,38 +88,35 @@ def fit_words(
     weights[:, machine.classes_] = found.T * (rarity / RARITY_STEPS)[:, None]
     biases = np.full(n_labels, -1.0)  # a machine's answer to what is surely not its label
     biases[machine.classes_] = bias
-    scale = np.maximum(np.abs(weights).max(axis=0) / 127, 1e-12)
-    return Words(
-        weights=np.rint(weights / scale).astype(np.int8),
-        scale=scale.astype(np.float32),
-        bias=biases.astype(np.float32),
-        rarity=rarity,
-    )
+    return Words.of(weights, biases, rarity)
 
 
 def choose_weight(
     encoder_logits: npt.NDArray[np.float32], word_logits: npt.NDArray[np.float64], label_ids: npt.NDArray[np.int64]
 ) -> float:
-    """The weight of the words' scores with the least negative log-likelihood of the sum, each at its best temperature.
+    """The least weight of the words' scores whose sum with the encoder's is about as likely as the likeliest.
 
-    0 where the words do not help: where the sum is right less often than the encoder, or its likelihood is higher by
-    less than a standard error of the difference.
+    The likelihoods are each at its best temperature; "about" is one standard error of the paired differences, so that
+    few rows choose a small weight. 0 as well where the sum is right less often than the encoder.
 
     Args:
         encoder_logits: (n, n_labels) of rows that trained neither model.
         word_logits: (n, n_labels), the words' own.
         label_ids: (n,) the right labels.
+
+    Source of the rule: Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3.
     """
     exact = encoder_logits.astype(np.float64)
     losses = [_losses(exact + weight * word_logits, label_ids) for weight in _WEIGHTS]
-    best = int(np.argmin([each.mean() for each in losses]))
-    gains = losses[0] - losses[best]
-    right, right_before = (
-        np.count_nonzero((exact + weight * word_logits).argmax(axis=1) == label_ids) for weight in (_WEIGHTS[best], 0.0)
+    least = min(losses, key=lambda each: float(each.mean()))
+    behind = [each - least for each in losses]
+    chosen = next(
+        weight
+        for weight, each in zip(_WEIGHTS.tolist(), behind, strict=True)
+        if each.mean() <= each.std() / np.sqrt(len(each))
     )
-    if right < right_before or gains.mean() <= gains.std() / np.sqrt(len(gains)):
-        return 0.0
-    return float(_WEIGHTS[best])
+    before, after = (np.count_nonzero((exact + w * word_logits).argmax(axis=1) == label_ids) for w in (0.0, chosen))
+    return chosen if after >= before else 0.0
 
 
 def _losses(scores: npt.NDArray[np.float64], label_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -63,11 +63,11 @@ def test_a_score_depends_on_its_own_text_only(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_file_holds_the_words_and_is_the_same_for_the_same_words() -> None:
-    words = made_up(weight=0.5, temperature=0.2)
+    words = made_up(weight=0.5)
     content = words.to_bytes()
     assert content == words.to_bytes()
     read = parse_words(content, N_LABELS, "here")
-    assert (read.weight, read.temperature) == (0.5, 0.2)
+    assert read.weight == 0.5
     np.testing.assert_array_equal(read.read(TEXTS).logits, words.read(TEXTS).logits)
 
 
@@ -78,7 +78,6 @@ def test_the_file_holds_the_words_and_is_the_same_for_the_same_words() -> None:
         {"rarity": np.ones(500, dtype=np.uint8), "weights": np.ones((500, N_LABELS), dtype=np.int8)},
         {"weight": np.array(-1.0)},
         {"weight": np.array(np.nan)},
-        {"temperature": np.array(0.0)},
         {"bias": np.zeros(N_LABELS)},
     ],
 )
