@@ -240,7 +240,7 @@ class Classifier:
         if self._words is None:
             return logits, found
         rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
-        own = self._words.read([token_ids[row] for row in rows])
+        own = self._words.read([token_ids[row] for row in rows.tolist()])
         found.logits[rows], found.rarity[rows] = own.logits, own.rarity
         return (logits + self._words.weight * found.logits).astype(np.float32), found
 
@@ -295,7 +295,7 @@ class Classifier:
         failures: dict[int, str] = {}
 
         def answer(rows: npt.NDArray[np.intp]) -> None:
-            input_ids = np.stack([windows[row] for row in rows]).astype(np.int64)
+            input_ids = np.stack([windows[row] for row in rows.tolist()]).astype(np.int64)
             self._answer(input_ids, rows, list(outputs), results, failures)
 
         lengths = np.array([len(window) for window in windows], dtype=np.int32)

@@ -35,14 +35,14 @@ SIGNALS = {
     "unknown": "share of word pieces that the vocabulary does not hold",
 }
 _LARGEST_ODDS = 15.0  # of a single signal; float32 probabilities tell no more apart
-_ARRAYS = {
+_ARRAYS: dict[str, tuple[int, type]] = {
     "words_temperature": (0, np.float64),
     "label_odds": (1, np.float64),
     "coefficients": (1, np.float64),
     "bias": (0, np.float64),
 }
 # Besides them in a file of before the words had one of their own.
-_WORDS_ARRAYS = {
+_WORDS_ARRAYS: dict[str, tuple[int, type]] = {
     "words": (2, np.int8),
     "words_scale": (1, np.float32),
     "words_bias": (1, np.float32),

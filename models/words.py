@@ -129,7 +129,7 @@ def parse_words(content: bytes, n_labels: int, where: str) -> Words:
     weight = arrays["weight"].item()
     if weight < 0:
         raise BundleError(f"{where}: expected a weight from 0, found {weight}; build the bundle again")
-    return Words(*(arrays[name] for name in ("weights", "scale", "bias", "rarity")), weight)
+    return Words(arrays["weights"], arrays["scale"], arrays["bias"], arrays["rarity"], weight)
 
 
 def text_buckets(
@@ -156,7 +156,8 @@ def _hashed(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64], n_buc
     with np.errstate(over="ignore"):  # the products are meant to wrap around
         mixed = (first * _FIRST) ^ (second * _SECOND)
         mixed = (mixed ^ (mixed >> np.uint64(29))) * _FIRST
-    return ((mixed >> np.uint64(33)) & np.uint64(n_buckets - 1)).astype(np.int64)
+        result: npt.NDArray[np.int64] = ((mixed >> np.uint64(33)) & np.uint64(n_buckets - 1)).astype(np.int64)
+    return result
 
 
 def _sums(values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
