@@ -61,6 +61,7 @@ from models.training.network import (
 from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import Training
+from models.training.variations import with_variations
 from models.training.words import words_file
 from models.training.work_folder import do_step, key_of
 from models.words import FILE_NAME as WORDS_NAME
@@ -164,11 +165,12 @@ class Job:
     def train(self, data: InspectedData) -> Path:
         """Trains the network, or takes it from the work folder; returns its folder."""
         config, base = self.config, self._base()
-        soft = soft_labels(data.votes, data.train["id"], data.labels)
-        shares = label_shares(data.train, data.labels, config.data.further_labels_share)
+        rows = with_variations(data.train, config.variations)
+        soft = soft_labels(data.votes, rows["id"], data.labels)
+        shares = label_shares(rows, data.labels, config.data.further_labels_share)
         key = key_of(
             folder_digest(base),
-            data.train[["id", "text", "label"]].to_dict("list"),
+            rows[["id", "text", "label"]].to_dict("list"),
             data.labels,
             None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
             [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
@@ -178,8 +180,9 @@ class Job:
         )
 
         def make(folder: Path) -> None:
-            texts, label_ids = data.train["text"].tolist(), label_ids_of(data.train, data.labels)
-            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares).run()
+            texts, label_ids = rows["text"].tolist(), label_ids_of(rows, data.labels)
+            n_real = len(data.train)
+            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, n_real).run()
             (folder / "network" / LABELS_NAME).write_bytes(_json({"labels": data.labels}))
 
         return do_step(self.work, "training", key, make) / "network"
@@ -283,7 +286,14 @@ class Job:
             )
             classifier = Classifier(self._in_memory(files))
             files[FIRST_TIER_NAME], own_calibration, criteria = make_first_tier(
-                self.work, classifier, data.train, choosing, held_out, config.first_tier, first_tier
+                self.work,
+                classifier,
+                with_variations(data.train, config.variations),
+                choosing,
+                held_out,
+                config.first_tier,
+                first_tier,
+                len(data.train),
             )
             files["calibration.json"] = _json({**calibration, "first_tier": own_calibration})
             thresholds = {criterion: found.min_confidence for criterion, found in criteria.items()}
@@ -296,6 +306,7 @@ class Job:
                 self._strangers(data),
                 config.policy.false_alarms,
                 config.guard.pairs,
+                config.variations,
             )
             policy = dataclasses.replace(self._in_memory(files).policy, min_familiarity=THRESHOLD)
             files["policy.toml"] = policy_toml(policy).encode()
@@ -375,7 +386,12 @@ class Job:
             return None
         if list(old.labels) != data.labels:
             raise ConfigError(f"{old.folder}: has other labels than the data; train again, or give the data it had")
-        return old.read(FIRST_TIER_NAME) if FIRST_TIER_NAME in old.manifest.files else None
+        if FIRST_TIER_NAME not in old.manifest.files:
+            return None
+        made_with = old.manifest.training["configuration"]
+        wanted = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        is_same = all(made_with.get(key) == wanted[key] for key in ("first_tier", "variations"))
+        return old.read(FIRST_TIER_NAME) if is_same else None
 
     def _in_memory(self, files: Mapping[str, bytes]) -> ModelBundle:
         config = self.config
@@ -394,8 +410,9 @@ class Job:
                 f"{network_folder}: trained for {n_labels} labels, which are not the {len(data.labels)} of the data; "
                 "train again, or give the data it was trained on"
             )
-        n_texts = min(config.export.calibration_texts, len(data.train))
-        texts = data.train["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
+        rows = with_variations(data.train, config.variations)
+        n_texts = min(config.export.calibration_texts, len(rows))
+        texts = rows["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
         key = key_of(
             folder_digest(network_folder),
             texts,

@@ -247,6 +247,26 @@ class PolicyChoice:
 
 
 @validated
+class Variations:
+    """Variations of the training texts: in a letter, a mail or a chat, and typed in a hurry. English only.
+
+    The network, the first tier and the guard learn from them beside the rows themselves; temperature, confidence and
+    policy are fitted on real rows only.
+    """
+
+    each: AtLeast0 = 0
+    """Variations of each training row, with its label; 0 for none. Where documents are letters and training rows single
+    sentences, 1 keeps courtesy from making strangers."""
+    wrapped: Share = 0.8
+    """Share of them that gets greetings, names, quoted replies or sentences without a label around it; the others are
+    only typed in a hurry."""
+    slips: Share = 0.3
+    """Share of the wrapped ones that is typed in a hurry as well."""
+    seed: AtLeast0 = 20261122
+    """Of all choices. A variation depends only on this, its text and its number."""
+
+
+@validated
 class FirstTierTraining:
     """Settings of a first tier's size and of its training."""
 
@@ -366,6 +386,8 @@ class TrainingConfig:
     """Limits of the quantization's effect."""
     policy: PolicyChoice = PolicyChoice()
     """The promise of the policy."""
+    variations: Variations = Variations()
+    """Variations of the training texts."""
     first_tier: FirstTierTraining = FirstTierTraining()
     """The model in front of the encoder."""
     words: WordsTraining = WordsTraining()

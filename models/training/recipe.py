@@ -46,6 +46,8 @@ class Training:
             without.
         shares: (n_rows, n_labels) float32 targets of rows with several right labels, as `label_shares` makes them; or
             None.
+        n_real: number of rows that are real; those behind them are as many variations of each, row after row. None
+            where all are real.
     """
 
     recipe: Recipe
@@ -56,6 +58,7 @@ class Training:
     work: Path
     soft_labels: npt.NDArray[np.float32] | None = None
     shares: npt.NDArray[np.float32] | None = None
+    n_real: int | None = None
 
     def run(self) -> TrainedNetwork:
         """Trains the network that the recipe describes.
@@ -77,8 +80,7 @@ class Training:
         teachers += [self._train_teacher(number, targets) for number in range(1, distillation.train_teachers + 1)]
         soft = [self._ask(teachers)] if teachers else []
         if distillation.linear_teacher:
-            seed = self.recipe.fine_tuning.seed
-            soft.append(ask_linear_teacher(self.texts, self.label_ids, self.n_labels, distillation.temperature, seed))
+            soft.append(self._ask_linear_teacher())
         if soft:  # where the linear model has no opinion, the other teachers stand alone
             mean = np.mean([np.where(np.isnan(each), soft[0], each) for each in soft], axis=0)
             targets = replace(targets, soft=mean, temperature=distillation.temperature)
@@ -87,6 +89,18 @@ class Training:
         trained.save(folder)
         logger.info("trained on %d rows in %.0f s", len(self.texts), time.monotonic() - started)
         return trained
+
+    def _ask_linear_teacher(self) -> npt.NDArray[np.float32]:
+        """Its probabilities, (n_rows, n_labels); a variation gets those of its row, or it would repeat what it saw."""
+        n_real = self.n_real or len(self.texts)
+        taught = ask_linear_teacher(
+            self.texts[:n_real],
+            self.label_ids[:n_real],
+            self.n_labels,
+            self.recipe.distillation.temperature,
+            self.recipe.fine_tuning.seed,
+        )
+        return np.concatenate([taught, np.repeat(taught, len(self.texts) // n_real - 1, axis=0)])
 
     def _train_teacher(self, number: int, targets: Targets) -> Path:
         """Trains the whole encoder once more, unless that is done; returns the folder."""

@@ -97,7 +97,7 @@ def choose_weight(
     """The least weight of the words' scores whose sum with the encoder's is about as likely as the likeliest.
 
     The likelihoods are each at its best temperature; "about" is one standard error of the paired differences, so that
-    few rows choose a small weight. 0 as well where the sum is right less often than the encoder.
+    few rows choose a small weight. 0 as well where the sum is right less often than the encoder by more than chance.
 
     Args:
         encoder_logits: (n, n_labels) of rows that trained neither model.
@@ -115,8 +115,9 @@ def choose_weight(
         for weight, each in zip(_WEIGHTS.tolist(), behind, strict=True)
         if each.mean() <= each.std() / np.sqrt(len(each))
     )
-    before, after = (np.count_nonzero((exact + w * word_logits).argmax(axis=1) == label_ids) for w in (0.0, chosen))
-    return chosen if after >= before else 0.0
+    before, after = ((exact + weight * word_logits).argmax(axis=1) == label_ids for weight in (0.0, chosen))
+    lost, gained = np.count_nonzero(before & ~after), np.count_nonzero(after & ~before)
+    return chosen if lost - gained <= np.sqrt(lost + gained) else 0.0
 
 
 def _losses(scores: npt.NDArray[np.float64], label_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
