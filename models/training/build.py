@@ -66,7 +66,9 @@ from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import Training
 from models.training.variations import with_variations
+from models.training.words import words_file
 from models.training.work_folder import do_step, key_of
+from models.words import FILE_NAME as WORDS_NAME
 from schemas.errors import CertificationError, ConfigError, InputError
 
 logger = logging.getLogger(__name__)
@@ -274,6 +276,8 @@ class Job:
         files[LABELS_NAME] = _json({"labels": labels, **tree})
         files[TRAINED_ROWS_NAME] = self._trained_rows(data).to_bytes()
         choosing, certifying = choosing_and_certifying_rows(data.validation, config.policy.choosing_share)
+        if config.words.buckets:
+            files[WORDS_NAME] = words_file(self._in_memory(files), data.train, choosing, config.words)
         temperature = fit_temperature(
             Classifier(self._in_memory(files)).logits(choosing["text"].tolist()), label_ids_of(choosing, data.labels)
         )
@@ -284,7 +288,7 @@ class Job:
         }
         files["calibration.json"] = _json(calibration)
         if config.deferral.enabled:
-            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), data.train, choosing, config.deferral.buckets)
+            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), choosing)
         scores = Classifier(self._in_memory(files)).classify(choosing["text"].tolist())
         if config.data.labels_column:
             right = [{label, *also} for label, also in zip(choosing["label"], choosing["right_labels"], strict=True)]
