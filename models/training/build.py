@@ -26,6 +26,7 @@ from models.evaluation.measurement import evaluate
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.guard import FILE_NAME as GUARD_NAME
 from models.guard import THRESHOLD
+from models.label_tree import tree_fault
 from models.policy import Policy, policy_toml
 from models.scores import TOP_LABELS
 from models.tokens import TextTokenizer
@@ -49,6 +50,7 @@ from models.training.deferral import deferral_file
 from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
 from models.training.first_tier import make_first_tier
+from models.training.further_labels import fit_further_labels
 from models.training.guard import LEAST_TEXTS, guard_file
 from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
 from models.training.network import (
@@ -161,6 +163,8 @@ class Job:
                     f"distillation.teachers: {teacher} was trained for {len(taught)} labels, which are not the "
                     f"{len(data.labels)} of the data; train it on the same ones"
                 )
+        if fault := tree_fault(data.labels, self.config.data.tree_separator):
+            raise ConfigError(f"data.tree_separator: {fault}; rename the label, or leave the separator out")
         if data.refused:
             raise InputError("this data cannot be trained on: " + "; ".join(data.refused))
 
@@ -265,21 +269,34 @@ class Job:
         sources = data.train.groupby("label")["source"].unique()
         labels = [{"name": label, "sources": sorted(sources.get(label, ["votes"]))} for label in data.labels]
         files = {name: (graphs / name).read_bytes() for name in ("model.onnx", TOKENIZER_NAME)}
-        files[LABELS_NAME] = _json({"labels": labels})
+        tree = {"tree_separator": config.data.tree_separator} if config.data.tree_separator else {}
+        files[LABELS_NAME] = _json({"labels": labels, **tree})
         files[TRAINED_ROWS_NAME] = self._trained_rows(data).to_bytes()
         choosing, certifying = choosing_and_certifying_rows(data.validation, config.policy.choosing_share)
         temperature = fit_temperature(
             Classifier(self._in_memory(files)).logits(choosing["text"].tolist()), label_ids_of(choosing, data.labels)
         )
-        calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(choosing)}
+        calibration: dict[str, Any] = {
+            "temperature": temperature,
+            "method": "temperature scaling",
+            "rows": len(choosing),
+        }
         files["calibration.json"] = _json(calibration)
         if config.deferral.enabled:
             files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), data.train, choosing, config.deferral.buckets)
-        familiarity = Classifier(self._in_memory(files)).classify(choosing["text"].tolist()).familiarity
+        scores = Classifier(self._in_memory(files)).classify(choosing["text"].tolist())
+        if config.data.labels_column:
+            right = [{label, *also} for label, also in zip(choosing["label"], choosing["right_labels"], strict=True)]
+            further = fit_further_labels(scores, right, data.labels, config.card.none_label)
+            if further is None:
+                logger.warning("%s: too few further labels to learn when to give them", config.data.labels_column)
+            else:
+                calibration["further_labels"] = dataclasses.asdict(further)
+                files["calibration.json"] = _json(calibration)
         policy = Policy(
             labels=tuple(data.labels),
             min_confidence=1 - config.policy.max_error,  # what is likely to be accepted, until the proof
-            min_familiarity=least_familiarity(familiarity, config.policy.false_alarms),
+            min_familiarity=least_familiarity(scores.familiarity, config.policy.false_alarms),
             max_windows=config.policy.max_windows,
         )
         files["policy.toml"] = policy_toml(policy).encode()
@@ -357,6 +374,7 @@ class Job:
                 frame["text"].tolist(),
                 frame["label"].tolist(),
                 split_keys(frame).tolist() if config.data.group_column else None,
+                right_labels=frame["right_labels"].tolist() if config.data.labels_column else None,
             )
             for frame in rows
         )

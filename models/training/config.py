@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from models.bundle_manifest import REQUIRED_FILES, BundleManifest, FileRecord, ReadingRules, parse_bundle_manifest
-from schemas.configuration import PathText, Within, read_toml, read_values, validated
+from schemas.configuration import Matching, PathText, Within, read_toml, read_values, validated
 from schemas.errors import BundleError, ConfigError
 from schemas.run_config import Count, Split, Template
 
@@ -37,6 +37,9 @@ class DataConfig:
     further_labels_share: Annotated[float, Within("[0, 0.5)")] = 0.3
     """Share of a row's target that its further right labels get in equal parts. Below one half, so that
     `label_column` stays the first answer."""
+    tree_separator: Annotated[str, Matching(r"|[^\w\s]{1,3}", "at most three signs")] = ""
+    """Text between the names of a tree of labels, such as `/` in `Travel/Taxi`: signs, no letters, digits or spaces. By
+    default, labels are no tree."""
     id_column: str = DEFAULT_ID_COLUMN
     """Column that names a row, different for every row of a file. Without a column `id`, rows are numbered."""
     group_column: str = ""

@@ -150,9 +150,10 @@ def train_first_tier(
     texts = [*windows, *variations(windows[:n_real], config.variations, rng)]
     taught = torch.from_numpy(teach(texts))
     own = torch.from_numpy(np.concatenate([label_ids, np.full(len(texts) - len(windows), -1, dtype=np.int64)]))
-    features = [feature_rows(text[None], n_pieces, config.pairs)[0] for text in texts]
+    rows, counts = feature_rows(texts, n_pieces, config.pairs)
+    features = np.split(rows, np.cumsum(counts)[:-1])
     network = PieceSumClassifier(n_pieces, n_labels, config)
-    never_seen = np.setdiff1d(np.arange(n_pieces + config.pairs), np.concatenate(features))
+    never_seen = np.setdiff1d(np.arange(n_pieces + config.pairs), rows)
     with torch.no_grad():  # they say nothing, then, instead of what chance gave them
         network.vectors.weight[torch.from_numpy(never_seen)] = 0.0
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
