@@ -66,6 +66,7 @@ KEYS = {
     "keys-bundle-reading": bundle_manifest.ReadingRules,
     "keys-training": training.TrainingConfig,
     "keys-data-sources": data_sheet.DataSource,
+    "keys-training-teachers": training.TeacherTraining,
 }
 CODES: dict[str, tuple[str, type[codes.Code]]] = {
     "item-states": ("state", codes.ItemState),

@@ -41,6 +41,7 @@ from models.training.data import (
     label_shares,
     read_labelled,
     read_strangers,
+    read_unlabelled,
     soft_labels,
     split_keys,
 )
@@ -53,6 +54,7 @@ from models.training.first_tier import make_first_tier
 from models.training.further_labels import fit_further_labels
 from models.training.guard import LEAST_TEXTS, guard_file
 from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
+from models.training.mixtures import mixtures
 from models.training.network import (
     TOKENIZER_NAME,
     TrainedNetwork,
@@ -66,7 +68,9 @@ from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import Training
 from models.training.variations import with_variations
+from models.training.words import words_file
 from models.training.work_folder import do_step, key_of
+from models.words import FILE_NAME as WORDS_NAME
 from schemas.errors import CertificationError, ConfigError, InputError
 
 logger = logging.getLogger(__name__)
@@ -163,6 +167,7 @@ class Job:
                     f"distillation.teachers: {teacher} was trained for {len(taught)} labels, which are not the "
                     f"{len(data.labels)} of the data; train it on the same ones"
                 )
+        self._teacher_bases()
         if fault := tree_fault(data.labels, self.config.data.tree_separator):
             raise ConfigError(f"data.tree_separator: {fault}; rename the label, or leave the separator out")
         if data.refused:
@@ -174,12 +179,15 @@ class Job:
         rows = with_variations(data.train, config.variations)
         soft = soft_labels(data.votes, rows["id"], data.labels)
         shares = label_shares(rows, data.labels, config.data.further_labels_share)
+        taught = self._unlabelled(data)
         key = key_of(
             folder_digest(base),
             rows[["id", "text", "label"]].to_dict("list"),
             data.labels,
             None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
             [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
+            [folder_digest(folder) for folder in self._teacher_bases()],
+            taught,
             dataclasses.asdict(config.recipe),
             NETWORK_RECIPE,
             *([] if shares is None else [shares.tolist()]),
@@ -188,7 +196,9 @@ class Job:
         def make(folder: Path) -> None:
             texts, label_ids = rows["text"].tolist(), label_ids_of(rows, data.labels)
             n_real = len(data.train)
-            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, n_real).run()
+            Training(
+                config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, n_real, taught
+            ).run()
             (folder / "network" / LABELS_NAME).write_bytes(_json({"labels": data.labels}))
 
         return do_step(self.work, "training", key, make) / "network"
@@ -273,6 +283,8 @@ class Job:
         files[LABELS_NAME] = _json({"labels": labels, **tree})
         files[TRAINED_ROWS_NAME] = self._trained_rows(data).to_bytes()
         choosing, certifying = choosing_and_certifying_rows(data.validation, config.policy.choosing_share)
+        if config.words.buckets:
+            files[WORDS_NAME] = words_file(self._in_memory(files), data.train, choosing, config.words)
         temperature = fit_temperature(
             Classifier(self._in_memory(files)).logits(choosing["text"].tolist()), label_ids_of(choosing, data.labels)
         )
@@ -283,7 +295,7 @@ class Job:
         }
         files["calibration.json"] = _json(calibration)
         if config.deferral.enabled:
-            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), data.train, choosing, config.deferral.buckets)
+            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), choosing)
         scores = Classifier(self._in_memory(files)).classify(choosing["text"].tolist())
         if config.data.labels_column:
             right = [{label, *also} for label, also in zip(choosing["label"], choosing["right_labels"], strict=True)]
@@ -482,6 +494,21 @@ class Job:
             f"# Model card: {self.config.name}\n\nAn int8 classifier for documents of the type "
             f"`{self.config.document_type}`. Nobody has written down yet what it is meant for and where it fails.\n"
         )
+
+    def _unlabelled(self, data: InspectedData) -> list[str]:
+        """Texts that only teachers label."""
+        config = self.config.distillation
+        validation = pd.concat([data.validation, data.validation_strangers], ignore_index=True)
+        texts = read_unlabelled(config.unlabelled, self.config.data, self.data, data.train, validation)
+        seed = self.config.fine_tuning.seed
+        return texts + mixtures([*data.train["text"], *texts], config.mixtures, seed)
+
+    def _teacher_bases(self) -> list[Path]:
+        return [
+            find_base_model(teacher.base_model, teacher.max_tokens or self.config.fine_tuning.max_tokens)
+            for teacher in self.config.distillation.train_teachers
+            if teacher.base_model
+        ]
 
     def _base(self) -> Path:
         return find_base_model(self.config.base_model, max(self.config.max_tokens, self.config.fine_tuning.max_tokens))

@@ -28,7 +28,7 @@ class DataSource:
     origin: NotEmpty
     """Its address, or the people and system it comes from."""
     files: tuple[PathText, ...]
-    """Entries of `data` or `guard.strangers` that hold rows of it, or folders of them."""
+    """Entries of `data`, `distillation.unlabelled` or `guard.strangers` that hold rows of it, or folders of them."""
     by: str = ""
     """Its makers, where the licence asks for their names."""
     note: str = ""
@@ -60,6 +60,7 @@ def entries_by_use(config: TrainingConfig) -> dict[str, list[str]]:
         "validation": data.validation or data.train,  # rows held out, or the folders' files for it
         "votes": data.votes,
         "reviewed": data.reviewed,
+        "unlabelled": config.distillation.unlabelled,
         "strangers": config.guard.strangers if config.guard.enabled else (),
     }
     found: dict[str, list[str]] = {}
