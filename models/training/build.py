@@ -22,7 +22,7 @@ from models.certification import NEVER, Target
 from models.certified_files import labelled_scores, prove
 from models.classifier import Classifier
 from models.deferral import FILE_NAME as DEFERRAL_NAME
-from models.evaluation.measurement import evaluate
+from models.evaluation.measurement import evaluate_scores
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.guard import FILE_NAME as GUARD_NAME
 from models.guard import THRESHOLD
@@ -54,6 +54,7 @@ from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import Training
 from models.training.work_folder import do_step, key_of
+from models.training.yardstick import compare_with_word_counts, warn_of_word_counts, word_counts_answers
 from schemas.errors import CertificationError, ConfigError, InputError
 
 logger = logging.getLogger(__name__)
@@ -402,19 +403,32 @@ class Job:
         return do_step(self.work, "int8", key, make)
 
     def _measure(self, classifier: Classifier, data: InspectedData) -> dict[str, dict[str, Any]]:
-        """`evaluate` of all validation rows, and of those of each source."""
+        """`evaluate` of all validation rows, with word counts beside it, and of those of each source."""
         validation = pd.concat([data.validation, data.validation_strangers], ignore_index=True)
-        return {
-            source: evaluate(
-                classifier,
-                rows["text"].tolist(),
+        scores = classifier.classify(validation["text"].tolist())
+        results = {
+            source: evaluate_scores(
+                classifier.bundle,
+                scores.take(rows.index.to_numpy()),
                 rows["label"].tolist(),
                 right_labels=rows["right_labels"].tolist() if self.config.data.labels_column else None,
                 none_label=self.config.card.none_label,
                 positive_label=self.config.card.positive_label,
+                has_first_tier=classifier.has_first_tier,
             )
             for source, rows in [("all", validation), *validation.groupby("source")]
         }
+        n_known = len(data.validation)
+        results["all"]["word_counts"] = comparison = compare_with_word_counts(
+            scores.label_ids[:n_known],
+            word_counts_answers(
+                data.train["text"].tolist(), label_ids_of(data.train, data.labels), data.validation["text"].tolist()
+            ),
+            label_ids_of(data.validation, data.labels),
+        )
+        if comparison and (warning := warn_of_word_counts(comparison)):
+            logger.warning(warning)
+        return results
 
     def _short_enough(self, tokenizer_json: bytes, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows that the policy does not escalate for their length."""

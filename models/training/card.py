@@ -41,6 +41,7 @@ def render_card(
         "cell": lambda text: text.replace("|", r"\|").replace("\n", " "),
         "code": _code,
         "decimal": _decimal,
+        "gain": _gain,
         "interval": _with_interval,
         "percent": _percent,
         "value": _value,
@@ -164,6 +165,11 @@ def _percent(share: float | None) -> str:
 
 def _decimal(value: float | None) -> str:
     return decimal(value, 3)
+
+
+def _gain(comparison: Mapping[str, Any]) -> str:
+    low, high = comparison["gain_interval_95"]
+    return f"{100 * comparison['gain']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _with_interval(figures: Mapping[str, Any], key: str) -> str:

@@ -65,6 +65,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     assert "bundles/mail: mail, 3 labels" in result.output
     assert "GiB of memory" in result.output
+    assert "word counts" in result.output
     return folder
 
 
