@@ -34,7 +34,15 @@ from models.trained_rows import TrainedRows
 from models.training.calibrate import fit_temperature, least_familiarity
 from models.training.card import describe_method, render_card
 from models.training.config import TrainingConfig
-from models.training.data import certifying_files, label_ids_of, read_labelled, read_strangers, soft_labels, split_keys
+from models.training.data import (
+    certifying_files,
+    label_ids_of,
+    label_shares,
+    read_labelled,
+    read_strangers,
+    soft_labels,
+    split_keys,
+)
 from models.training.deferral import deferral_file
 from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
@@ -156,6 +164,7 @@ class Job:
         """Trains the network, or takes it from the work folder; returns its folder."""
         config, base = self.config, self._base()
         soft = soft_labels(data.votes, data.train["id"], data.labels)
+        shares = label_shares(data.train, data.labels, config.data.further_labels_share)
         key = key_of(
             folder_digest(base),
             data.train[["id", "text", "label"]].to_dict("list"),
@@ -164,11 +173,12 @@ class Job:
             [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
             dataclasses.asdict(config.recipe),
             NETWORK_RECIPE,
+            *([] if shares is None else [shares.tolist()]),
         )
 
         def make(folder: Path) -> None:
             texts, label_ids = data.train["text"].tolist(), label_ids_of(data.train, data.labels)
-            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft).run()
+            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares).run()
             (folder / "network" / LABELS_NAME).write_bytes(_json({"labels": data.labels}))
 
         return do_step(self.work, "training", key, make) / "network"

@@ -32,8 +32,11 @@ class DataConfig:
     label_column: str = "label"
     """Column with the right label: text or whole numbers."""
     labels_column: str = ""
-    """Column with all right labels of a row, as a list or its JSON. They are measured for the card; only `label_column`
-    is learned."""
+    """Column with all right labels of a row, as a list or its JSON. The row's own `label_column` is learned as the
+    first of them, the others as further labels."""
+    further_labels_share: Annotated[float, Within("[0, 0.5)")] = 0.3
+    """Share of a row's target that its further right labels get in equal parts. Below one half, so that
+    `label_column` stays the first answer."""
     id_column: str = DEFAULT_ID_COLUMN
     """Column that names a row, different for every row of a file. Without a column `id`, rows are numbered."""
     group_column: str = ""

@@ -118,6 +118,26 @@ def label_ids_of(rows: pd.DataFrame, labels: Sequence[str]) -> npt.NDArray[np.in
     return np.array([places.get(label, UNLABELLED) for label in rows["label"]], dtype=np.int64)
 
 
+def label_shares(rows: pd.DataFrame, labels: Sequence[str], further_share: float) -> npt.NDArray[np.float32] | None:
+    """Targets of rows with several right labels: each row's label first, `further_share` for its further ones together.
+
+    Returns:
+        (n_rows, n_labels) float32 that sum to 1, or to 0 in rows without a label of `labels`; None where no row has a
+        further label.
+    """
+    places = {label: index for index, label in enumerate(labels)}
+    shares = np.zeros((len(rows), len(labels)), dtype=np.float32)
+    has_further = False
+    for row, (label, right) in enumerate(zip(rows["label"], rows["right_labels"], strict=True)):
+        if label not in places:
+            continue
+        further = [places[other] for other in dict.fromkeys(right) if other != label and other in places]
+        shares[row, places[label]] = 1 - further_share if further else 1
+        shares[row, further] = further_share / max(1, len(further))
+        has_further |= bool(further)
+    return shares if has_further else None
+
+
 def soft_labels(votes: pd.DataFrame, ids: pd.Series, labels: list[str]) -> npt.NDArray[np.float32] | None:
     """The votes as probabilities, (n_rows, n_labels) float32 in the order of `ids`; NaN rows have none.
 

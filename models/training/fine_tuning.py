@@ -32,12 +32,15 @@ class Targets:
         soft: (n_rows, n_labels) float32 probabilities of a teacher at `temperature`; NaN rows have none. Or None.
         soft_weight: share of the loss that comes from `soft`, in [0, 1], on rows that have both.
         temperature: divisor of the network's logits before they are compared with `soft`.
+        shares: (n_rows, n_labels) float32, what each right label of a row gets of its target, in place of `label_ids`
+            alone; a row's own label gets most. None where every row has one right label.
     """
 
     label_ids: np.ndarray
     soft: np.ndarray | None = None
     soft_weight: float = 0.5
     temperature: float = 1.0
+    shares: np.ndarray | None = None
 
     def likeliest_labels(self) -> np.ndarray:
         """(n_rows,) The labels; of rows without one, the likeliest by the soft labels, if there are any."""
@@ -135,9 +138,15 @@ class _Loss:
 
     def __call__(self, logits: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
         label_ids = self._label_ids[rows].to(self._device)
-        hard = torch.nn.functional.cross_entropy(
-            logits, label_ids, ignore_index=UNLABELLED, label_smoothing=self._smoothing, reduction="none"
-        )
+        if self._targets.shares is None:
+            hard = torch.nn.functional.cross_entropy(
+                logits, label_ids, ignore_index=UNLABELLED, label_smoothing=self._smoothing, reduction="none"
+            )
+        else:
+            shares = torch.tensor(self._targets.shares[rows], device=self._device)
+            hard = torch.nn.functional.cross_entropy(
+                logits, shares, label_smoothing=self._smoothing, reduction="none"
+            ).masked_fill(label_ids == UNLABELLED, 0.0)
         hard = hard * self._weights[label_ids.clamp(min=0)]
         if self._targets.soft is None:
             return hard.mean()

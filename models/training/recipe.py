@@ -44,6 +44,8 @@ class Training:
         work: folder for what the training keeps.
         soft_labels: (n_rows, n_labels) float32 probabilities that take the teachers' place in the loss, NaN in rows
             without.
+        shares: (n_rows, n_labels) float32 targets of rows with several right labels, as `label_shares` makes them; or
+            None.
     """
 
     recipe: Recipe
@@ -53,6 +55,7 @@ class Training:
     n_labels: int
     work: Path
     soft_labels: npt.NDArray[np.float32] | None = None
+    shares: npt.NDArray[np.float32] | None = None
 
     def run(self) -> TrainedNetwork:
         """Trains the network that the recipe describes.
@@ -67,7 +70,7 @@ class Training:
         self.work.mkdir(parents=True, exist_ok=True)
         started = time.monotonic()
         distillation = self.recipe.distillation
-        targets = Targets(self.label_ids, self.soft_labels, distillation.weight)
+        targets = Targets(self.label_ids, self.soft_labels, distillation.weight, shares=self.shares)
         teachers = [Path(name) for name in distillation.teachers]
         if distillation.train_teachers:  # what the student cannot be is refused now, not after the teachers' hours
             self._starting_network(None)
@@ -78,7 +81,7 @@ class Training:
             soft.append(ask_linear_teacher(self.texts, self.label_ids, self.n_labels, distillation.temperature, seed))
         if soft:  # where the linear model has no opinion, the other teachers stand alone
             mean = np.mean([np.where(np.isnan(each), soft[0], each) for each in soft], axis=0)
-            targets = Targets(self.label_ids, mean, distillation.weight, distillation.temperature)
+            targets = replace(targets, soft=mean, temperature=distillation.temperature)
         start = teachers[0] if teachers and self.recipe.pruning.layers else None
         trained = self._train(start, targets, self.work / "progress.pt")
         trained.save(folder)

@@ -71,6 +71,27 @@ def test_full_fine_tuning_learns_the_labels(trained: tuple[TrainedNetwork, Path]
     assert right_share(trained[0]) > 0.95
 
 
+def test_further_right_labels_come_second_and_cost_the_first_answer_nothing(base: Path, tmp_path: Path) -> None:
+    """Every document of the first label has the second as well."""
+    both = LABEL_IDS == 0
+    shares = np.eye(len(LABELS), dtype=np.float32)[LABEL_IDS]
+    shares[both, 0], shares[both, 1] = 0.7, 0.3
+    full = Recipe(fine_tuning=TUNING)
+    network = Training(full, base, TEXTS, LABEL_IDS, len(LABELS), tmp_path, shares=shares).run()
+    order = np.argsort(-answers(network), axis=1)
+    assert (order[:, 0] == LABEL_IDS).mean() > 0.95
+    assert (order[both, 1] == 1).mean() > 0.95
+
+
+def test_shares_change_nothing_where_every_row_has_one_label(
+    trained: tuple[TrainedNetwork, Path], base: Path, tmp_path: Path
+) -> None:
+    shares = np.eye(len(LABELS), dtype=np.float32)[LABEL_IDS]
+    full = Recipe(fine_tuning=TUNING)
+    network = Training(full, base, TEXTS, LABEL_IDS, len(LABELS), tmp_path, shares=shares).run()
+    np.testing.assert_allclose(answers(network), answers(trained[0]), atol=0.05)
+
+
 def test_a_finished_training_is_used_again_and_not_repeated(
     trained: tuple[TrainedNetwork, Path], base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

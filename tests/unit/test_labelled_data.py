@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from models.training.config import DataConfig
-from models.training.data import read_labelled, same_text, soft_labels
+from models.training.data import label_shares, read_labelled, same_text, soft_labels
 from schemas.errors import ConfigError, DocyardError, InputError
 
 ROWS = [
@@ -140,6 +141,19 @@ def test_all_right_labels_are_kept_beside_the_one_to_learn(tmp_path: Path) -> No
     data = read_labelled(config, tmp_path)
     assert data.validation["right_labels"].tolist() == [("a", "b"), ("b", "a"), (), ()]
     assert data.train["label"].tolist() == [row["label"] for row in ROWS]
+
+
+def test_a_rows_further_right_labels_share_its_target_and_its_own_label_keeps_most() -> None:
+    rows = pd.DataFrame(
+        {
+            "label": ["a", "b", "c", None, "b"],
+            "right_labels": [("b", "a", "c"), ("b",), (), ("a", "b"), ("unknown", "a", "a")],
+        }
+    )
+    shares = label_shares(rows, ["a", "b", "c"], 0.3)
+    assert shares is not None
+    np.testing.assert_allclose(shares, [[0.7, 0.15, 0.15], [0, 1, 0], [0, 0, 1], [0, 0, 0], [0.3, 0.7, 0]], atol=1e-6)
+    assert label_shares(rows[1:3], ["a", "b", "c"], 0.3) is None
 
 
 def test_what_people_settled_is_learned_from_under_its_own_columns_and_never_held_out(tmp_path: Path) -> None:
