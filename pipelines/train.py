@@ -74,6 +74,8 @@ def describe_hygiene(report: dict[str, Any]) -> list[str]:
     """The report on the data in a few lines; rows are counted, hygiene.json names them."""
     rows = report["rows"]
     origin = "held out" if rows["validation_held_out"] else "given"
+    if report["cross_fitted"]:
+        origin = "too few to calibrate with: cross-fitting does" if rows["validation"] else "cross-fitting instead"
     lines = [
         f"{rows['train']:,} rows to learn from, {rows['validation']:,} to validate with ({origin}), "
         f"{len(report['labels'])} labels, {rows['out_of_scope_train'] + rows['out_of_scope_validation']:,} out of scope"
@@ -109,7 +111,7 @@ def _describe(bundle: Any, result: dict[str, Any], parity: Any, seconds: float) 
     flips = f"{parity.label_flips} labels and {parity.route_flips} routes of {parity.rows:,} changed"
     return [
         f"{bundle.folder}: {bundle.name}, {len(bundle.labels)} labels, {megabytes:.1f} MB, digest {bundle.digest[:12]}",
-        "on the validation rows, " + describe_evaluation(result),
+        ("by cross-fitting, " if result["cross_fitted"] else "on the validation rows, ") + describe_evaluation(result),
         f"  int8 against float    {flips}",
         f"done in {seconds:.0f} s, at most {peak / 2**30:.1f} GiB of memory",
     ]

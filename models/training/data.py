@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from schemas.fields import field_value, parse_text_template
 UNLABELLED = -100  # as torch ignores it
 COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "entry", "same_text")
 
+_DESCRIPTION = "description of "  # begins the id of a label's description
 _ADVICE = "correct the path, or the folder it starts from with --data"
 
 
@@ -40,16 +41,20 @@ class LabelledData:
     votes: pd.DataFrame
 
 
-def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -> LabelledData:
+def read_labelled(
+    config: DataConfig, root: Path, min_rows_per_label: int = 1, keep_all: Callable[[int], bool] | None = None
+) -> LabelledData:
     """Reads all rows of both splits, and holds some out where there is no validation data.
 
     Args:
         config: the files and columns to read.
         root: folder that relative paths start from.
         min_rows_per_label: least rows of a label that holding out leaves to learn from.
+        keep_all: number of labelled rows -> True where none of them is to be held out.
 
     Raises:
-        ConfigError: a file has no such column, or not every folder has a file for validation.
+        ConfigError: a file has no such column, a description is of no label, or not every folder has a file for
+            validation.
         InputError: a file is missing or unreadable, an id occurs twice, or a label is missing.
     """
     votes = _read_votes(config, root)
@@ -58,9 +63,11 @@ def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -
     validation_files = _validation_files(config, root)
     if validation_files:
         validation = _read_split(validation_files, config, set())
-        return LabelledData(_with_reviewed(train, config, root), validation, False, votes)
+        return LabelledData(_with_others(train, config, root), validation, False, votes)
+    if keep_all is not None and keep_all(int(train["label"].notna().sum())):
+        return LabelledData(_with_others(train, config, root), train.iloc[:0].reset_index(drop=True), True, votes)
     kept, held_out = hold_out(train, config.validation_share, min_rows_per_label)
-    return LabelledData(_with_reviewed(kept, config, root), held_out, True, votes)
+    return LabelledData(_with_others(kept, config, root), held_out, True, votes)
 
 
 def certifying_files(config: DataConfig, root: Path, certify_on: tuple[str, ...]) -> list[Path]:
@@ -154,11 +161,30 @@ def soft_labels(votes: pd.DataFrame, ids: pd.Series, labels: list[str]) -> npt.N
     return np.asarray(values / values.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def _with_reviewed(train: pd.DataFrame, config: DataConfig, root: Path) -> pd.DataFrame:
-    """The rows to learn from, with those that people settled, on texts that a model was unsure of.
+def is_description(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """(n_rows,) True for rows that are a label's description: they are learned, and measure nothing."""
+    return np.asarray(rows["id"].str.startswith(_DESCRIPTION), dtype=np.bool_)
 
-    These are not a sample of all texts, so that they neither calibrate nor choose the policy.
+
+def _with_others(train: pd.DataFrame, config: DataConfig, root: Path) -> pd.DataFrame:
+    """The rows to learn from, with those that people settled and those that describe labels.
+
+    Neither are a sample of all texts, so that they neither calibrate nor choose the policy.
     """
+    train = _with_reviewed(train, config, root)
+    if not config.descriptions:
+        return train
+    known = train.drop_duplicates("label").set_index("label")
+    if unknown := sorted(set(config.descriptions) - set(known.index)):
+        raise ConfigError(f"data.descriptions: {unknown[0]!r} is not a label of the training rows; correct it")
+    rows = [
+        (f"{_DESCRIPTION}{label}", text, label, None, known.at[label, "source"], (), "", same_text(text))
+        for label, text in config.descriptions.items()
+    ]
+    return pd.concat([train, pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)], ignore_index=True)
+
+
+def _with_reviewed(train: pd.DataFrame, config: DataConfig, root: Path) -> pd.DataFrame:
     if not config.reviewed:
         return train
     as_exported = DataConfig(train=config.reviewed, group_column="group", source_column="source")

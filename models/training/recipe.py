@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,9 +14,10 @@ import numpy.typing as npt
 import torch
 from transformers import AutoConfig, AutoModel
 
-from models.training.config import Recipe
+from models.training.config import FineTuning, Recipe
 from models.training.data import UNLABELLED
 from models.training.fine_tuning import Targets, fine_tune
+from models.training.head import count_right, cross_fit, cross_fit_head, fit_head, is_better
 from models.training.hygiene import MIN_JUDGED_ROWS, out_of_sample_probabilities
 from models.training.network import (
     TOKENIZER_NAME,
@@ -29,6 +32,9 @@ from models.training.network import (
 from schemas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+OUT_OF_FOLD_NAME, CHOICE_NAME = "out_of_fold.npy", "few_rows.json"
+FROZEN, FINE_TUNED = "frozen encoder", "fine-tuned encoder"
+_FEW_ROWS_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +52,8 @@ class Training:
             without.
         shares: (n_rows, n_labels) float32 targets of rows with several right labels, as `label_shares` makes them; or
             None.
+        folds: (n_rows,) as `part_into_folds` gives them, for a training on few rows; None for any other. It leaves
+            OUT_OF_FOLD_NAME in the work folder: the scores of each row by a network that did not learn it.
     """
 
     recipe: Recipe
@@ -56,6 +64,7 @@ class Training:
     work: Path
     soft_labels: npt.NDArray[np.float32] | None = None
     shares: npt.NDArray[np.float32] | None = None
+    folds: npt.NDArray[np.intp] | None = None
 
     def run(self) -> TrainedNetwork:
         """Trains the network that the recipe describes.
@@ -83,10 +92,64 @@ class Training:
             mean = np.mean([np.where(np.isnan(each), soft[0], each) for each in soft], axis=0)
             targets = replace(targets, soft=mean, temperature=distillation.temperature)
         start = teachers[0] if teachers and self.recipe.pruning.layers else None
-        trained = self._train(start, targets, self.work / "progress.pt")
+        if self.folds is not None:
+            trained = self._train_on_few_rows(targets, self.folds)
+        else:
+            trained = self._train(start, targets, self.work / "progress.pt")
         trained.save(folder)
         logger.info("trained on %d rows in %.0f s", len(self.texts), time.monotonic() - started)
         return trained
+
+    def _train_on_few_rows(self, targets: Targets, folds: npt.NDArray[np.intp]) -> TrainedNetwork:
+        """Trains the last layer or everything, whatever answers more rows rightly that it did not learn.
+
+        The scores of each row by a network that did not learn it stay in the work folder.
+        """
+        few = self.recipe.few_rows
+        frozen, embeddings = self._with_fitted_head(targets.label_ids)
+        scores = cross_fit_head(embeddings, targets.label_ids, self.n_labels, folds)
+        rows_per_label = len(self.texts) / self.n_labels
+        trained, right = frozen, {FROZEN: count_right(scores, targets.label_ids)}
+        if few.encoder == "train" or (few.encoder == "auto" and rows_per_label >= few.try_training_from):
+            tuned_scores = cross_fit(folds, self._answer_of_fold)
+            right[FINE_TUNED] = count_right(tuned_scores, targets.label_ids)
+            if few.encoder == "train" or is_better(tuned_scores, scores, targets.label_ids):
+                scores = tuned_scores
+                trained = self._train(None, targets, self.work / "progress.pt")
+        chosen = FROZEN if trained is frozen else FINE_TUNED
+        logger.info("rows answered rightly by what did not learn them: %s; taken: %s", right, chosen)
+        _save_array(self.work / OUT_OF_FOLD_NAME, scores)
+        choice = {"taken": chosen, "rows": int((folds >= 0).sum()), "right_when_not_learned": right}
+        (self.work / CHOICE_NAME).write_text(json.dumps(choice), encoding="utf-8")
+        return trained
+
+    def _answer_of_fold(
+        self, fold: int, learned: npt.NDArray[np.intp], asked: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float32]:
+        """The scores of `asked` by a network that is fine-tuned on `learned`; from the work folder if there."""
+        cache = self.work / f"fold-{fold}.npy"
+        if not cache.is_file():
+            logger.info("fine-tuning without fold %d, of %d rows", fold + 1, len(asked))
+            shares = None if self.shares is None else self.shares[learned]
+            part = replace(self, texts=[self.texts[row] for row in learned], label_ids=self.label_ids[learned])
+            trained = part._train(None, Targets(part.label_ids, shares=shares), self.work / f"fold-{fold}.pt")
+            token_ids = trained.encode([self.texts[row] for row in asked], self.recipe.fine_tuning.max_tokens)
+            with mixed_precision(training_device()):
+                _save_array(cache, trained.network.to(training_device()).infer(token_ids)[1])
+        return np.asarray(np.load(cache))
+
+    def _with_fitted_head(self, label_ids: npt.NDArray[np.int64]) -> tuple[TrainedNetwork, npt.NDArray[np.float32]]:
+        """The starting network with a logistic regression as its last layer, and its embeddings of all texts."""
+        trained = self._starting_network(None)
+        network, token_ids = trained.network, trained.encode(self.texts, self.recipe.fine_tuning.max_tokens)
+        with mixed_precision(training_device()):
+            embeddings, _ = network.to(training_device()).infer(token_ids)
+        network.to("cpu").eval()
+        head = fit_head(embeddings, label_ids, self.n_labels)
+        with torch.no_grad():
+            network.head.weight.copy_(torch.from_numpy(head.weights))
+            network.head.bias.copy_(torch.from_numpy(head.bias))
+        return trained, embeddings
 
     def _train_teacher(self, number: int, targets: Targets) -> Path:
         """Trains the whole encoder once more, unless that is done; returns the folder."""
@@ -120,16 +183,18 @@ class Training:
             flattened = torch.from_numpy(logits).double() / self.recipe.distillation.temperature
             total += torch.softmax(flattened, dim=1).numpy()
         mean: npt.NDArray[np.float32] = (total / len(teachers)).astype(np.float32)
-        with cache.with_suffix(".draft").open("wb") as file:
-            np.save(file, mean)
-        cache.with_suffix(".draft").replace(cache)
+        _save_array(cache, mean)
         return mean
 
     def _train(self, start: Path | None, targets: Targets, progress: Path) -> TrainedNetwork:
         tuning, lora = self.recipe.fine_tuning, self.recipe.lora
-        trained = self._starting_network(start)
+        if self.folds is not None:
+            tuning = with_enough_steps(tuning, len(self.texts), self.recipe.few_rows.min_steps)
+            trained, _ = self._with_fitted_head(targets.label_ids)
+        else:
+            trained = self._starting_network(start)
         network, token_ids = trained.network, trained.encode(self.texts, tuning.max_tokens)
-        if start is None:
+        if start is None and self.folds is None:
             label_ids = targets.likeliest_labels()
             labelled = _first_rows_of_each_label(label_ids)
             with mixed_precision(training_device()):
@@ -176,6 +241,29 @@ class Training:
         head = head or {f"head.{name}": value for name, value in network.head.state_dict().items()}
         network.load_state_dict({f"encoder.{name}": value for name, value in weights.items()} | head)
         return TrainedNetwork(network, str(load_tokenizer(tokenizer).to_str()).encode())
+
+
+def embed(base: Path, texts: list[str], max_tokens: int) -> npt.NDArray[np.float32]:
+    """The base encoder's embeddings of texts, as its last layer would read them: (n_texts, width) float32."""
+    training = Training(Recipe(), base, texts, np.zeros(len(texts), dtype=np.int64), 2, Path())
+    trained = training._starting_network(None)
+    with mixed_precision(training_device()):
+        embeddings, _ = trained.network.to(training_device()).infer(trained.encode(texts, max_tokens))
+    return embeddings
+
+
+def with_enough_steps(tuning: FineTuning, n_rows: int, min_steps: int) -> FineTuning:
+    """The settings for few rows: smaller batches, and so many epochs that `min_steps` are taken."""
+    batch_documents = min(tuning.batch_documents, _FEW_ROWS_BATCH)
+    epochs = max(tuning.epochs, math.ceil(min_steps / math.ceil(n_rows / batch_documents)))
+    return replace(tuning, batch_documents=batch_documents, epochs=epochs)
+
+
+def _save_array(path: Path, values: npt.NDArray[np.float32]) -> None:
+    """Writes the file whole or not at all."""
+    with path.with_suffix(".draft").open("wb") as file:
+        np.save(file, values)
+    path.with_suffix(".draft").replace(path)
 
 
 def ask_linear_teacher(

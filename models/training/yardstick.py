@@ -55,7 +55,7 @@ def word_counts_answers(
     Returns:
         (n,) label ids; -1 where the training rows have fewer than two labels.
     """
-    known = np.flatnonzero(train_ids >= 0)
+    known = np.flatnonzero(train_ids >= 0).tolist()
     if len(np.unique(train_ids[known])) < 2 or not len(texts):
         return np.full(len(texts), -1, dtype=np.int64)
     started = time.monotonic()
