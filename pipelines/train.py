@@ -89,6 +89,7 @@ def describe_hygiene(report: dict[str, Any]) -> list[str]:
         "texts with several labels": len(report["conflicting_labels"]),
         f"training rows that validation has too, {'left out' if leaks['dropped'] else 'kept'}": len(leaks["train_ids"]),
         "training rows that validation has too but for figures and punctuation, kept": report["near_leaks"],
+        "of them names or descriptions of labels": rows["descriptions"],
         "votes on rows that are learned from": report["votes"]["used"],
         "votes that name no row, left out": report["votes"]["unknown"],
         "labels with few training rows": len(report["small_labels"]),

@@ -137,7 +137,11 @@ class Job:
             return np.array([len(ids) for ids in encode(tokenizer, list(texts))], dtype=np.int64)
 
         labelled = read_labelled(
-            config.data, self.data, config.hygiene.min_rows_per_label, keep_all=self._too_few_to_hold_out
+            config.data,
+            self.data,
+            config.hygiene.min_rows_per_label,
+            keep_all=self._too_few_to_hold_out,
+            names_up_to=config.few_rows.rows_per_label if config.is_plain else 0,
         )
         data = inspect_data(
             labelled,
@@ -224,12 +228,13 @@ class Job:
     def _folds(self, data: InspectedData) -> npt.NDArray[np.intp] | None:
         """The fold of each row for a training on few rows; None for any other."""
         few = self.config.few_rows
-        rows_per_label = len(data.train) / max(1, len(data.labels))
+        described = is_description(data.train)
+        rows_per_label = (~described).sum() / max(1, len(data.labels))
         is_few = few.encoder != "train" and self.config.is_plain and rows_per_label <= few.rows_per_label
         if not (is_few or data.cross_fitted or few.encoder == "freeze"):
             return None
         folds = part_into_folds(label_ids_of(data.train, data.labels), split_keys(data.train).tolist(), few.folds)
-        folds[is_description(data.train)] = -1
+        folds[described] = -1
         return folds
 
     def build_bundle(

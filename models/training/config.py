@@ -64,7 +64,7 @@ class DataConfig:
 
     descriptions: Mapping[str, str] = field(default_factory=dict)
     """Label -> a sentence that says what belongs to it. It is learned from as one more row of the label, which helps
-    where rows are few."""
+    where rows are few. There, a label without one is described by its name, if that has a word."""
 
     def __post_init__(self) -> None:
         if not self.train:
@@ -404,10 +404,13 @@ class TrainingConfig:
         distillation = self.distillation
         if self.data.votes and (distillation.teachers or distillation.train_teachers or distillation.linear_teacher):
             raise ValueError("data.votes and distillation: votes take the place of teachers; remove one of them")
-        if self.few_rows.cross_fit == "always" and not self.is_plain:
-            raise ValueError(
-                "few_rows.cross_fit: works without votes, teachers, LoRA and pruned layers only; remove them, or this"
-            )
+        few = self.few_rows
+        for key, is_asked in (("cross_fit", few.cross_fit == "always"), ("encoder", few.encoder == "freeze")):
+            if is_asked and not self.is_plain:
+                raise ValueError(
+                    f"few_rows.{key}: {getattr(few, key)!r} works only without votes, teachers, LoRA and pruned "
+                    "layers; remove one of them"
+                )
         if self.policy.min_recall and not self.card.positive_label:
             raise ValueError("policy.min_recall: needs card.positive_label, the label that must not be missed")
         files = dict.fromkeys(REQUIRED_FILES, FileRecord("0" * 64, 1))

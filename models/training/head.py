@@ -11,7 +11,7 @@ import numpy.typing as npt
 from models.training.calibrate import fit_temperature
 from models.training.data import UNLABELLED
 
-_STRENGTH = 10.0  # the inverse of the penalty, for embeddings of length 1 on average
+_STRENGTH = 10.0  # the inverse of the penalty, for embeddings of length 1
 _NEVER_LEARNED = -30.0  # log-odds of a label without a row
 Floats = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -46,9 +46,10 @@ def fit_head(embeddings: Floats, label_ids: Ids, n_labels: int) -> LinearHead:
 
     known = label_ids != UNLABELLED
     embeddings, label_ids = embeddings[known], label_ids[known]
-    scale = 1.0 / max(float(np.linalg.norm(embeddings, axis=1).mean()), 1e-9)
-    model = LogisticRegression(C=_STRENGTH, max_iter=500).fit(embeddings * scale, label_ids)
-    learned, bias = model.coef_ * scale, model.intercept_
+    lengths = np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-9)
+    # Learned from directions, which tell more than lengths; a network's last layer reads embeddings as they are.
+    model = LogisticRegression(C=_STRENGTH, max_iter=500).fit(embeddings / lengths, label_ids)
+    learned, bias = model.coef_ / lengths.mean(), model.intercept_
     if len(model.classes_) == 2:  # one score, for the second against the first
         learned, bias = np.concatenate([-learned, learned]) / 2, np.concatenate([-bias, bias]) / 2
     weights = np.zeros((n_labels, embeddings.shape[1]), dtype=np.float32)

@@ -15,7 +15,7 @@ import pandas as pd
 
 from models.trained_rows import unit_hash
 from models.training.config import Hygiene
-from models.training.data import LabelledData, hash_below, split_keys
+from models.training.data import LabelledData, hash_below, is_description, split_keys
 
 logger = logging.getLogger(__name__)
 
@@ -88,12 +88,14 @@ def inspect_data(
     known_ids = {*data.train["id"], *data.validation["id"]}
     near = {split: rows["same_text"].map(_near) for split, rows in (("train", train), ("validation", validation))}
     counts = {split: rows["label"].value_counts() for split, rows in (("train", train), ("validation", validation))}
-    labelled = train[train["label"].notna()]
+    described = is_description(train)
+    labelled = train[train["label"].notna() & ~described]
     report = {
         "rows": {
             "train": len(train),
             "validation": len(validation),
             "validation_held_out": data.is_held_out,
+            "descriptions": int(described.sum()),
             "out_of_scope_train": len(train_strangers),
             "out_of_scope_validation": len(validation_strangers),
         },

@@ -101,14 +101,14 @@ class Training:
         return trained
 
     def _train_on_few_rows(self, targets: Targets, folds: npt.NDArray[np.intp]) -> TrainedNetwork:
-        """Trains the last layer or everything, whatever answers more rows rightly that it did not learn.
+        """Trains the last layer, or everything where that answers more rows rightly that were not learned.
 
         The scores of each row by a network that did not learn it stay in the work folder.
         """
         few = self.recipe.few_rows
         frozen, embeddings = self._with_fitted_head(targets.label_ids)
         scores = cross_fit_head(embeddings, targets.label_ids, self.n_labels, folds)
-        rows_per_label = len(self.texts) / self.n_labels
+        rows_per_label = (folds >= 0).sum() / self.n_labels
         trained, right = frozen, {FROZEN: count_right(scores, targets.label_ids)}
         if few.encoder == "train" or (few.encoder == "auto" and rows_per_label >= few.try_training_from):
             tuned_scores = cross_fit(folds, self._answer_of_fold)

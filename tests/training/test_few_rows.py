@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from models.bundle import load_bundle
 from models.classifier import Classifier
-from models.training.config import FineTuning
+from models.training.config import DataConfig, FineTuning
+from models.training.data import is_description, read_labelled
 from models.training.recipe import with_enough_steps
 from pipelines.cli import main
 from tests.support.tiny_base import COARSE_PARITY, made_up_rows, write_tiny_base
@@ -75,7 +76,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
 def test_twelve_rows_per_label_all_teach_and_make_a_bundle(trained: tuple[Path, Result]) -> None:
     folder, result = trained
     assert result.exit_code == 0, result.output
-    assert "36 rows to learn from, 0 to validate with (cross-fitting instead)" in result.output
+    assert "39 rows to learn from, 0 to validate with (cross-fitting instead)" in result.output
     assert "by cross-fitting, 36 rows, 36 of them in scope" in result.output
     bundle = load_bundle(folder / "bundles/mail")
     assert set(bundle.manifest.training["few_rows"]["right_when_not_learned"]) == {
@@ -134,13 +135,19 @@ def test_without_cross_fitting_too_few_rows_are_refused(tmp_path: Path) -> None:
     assert "expected at least 50 validation rows" in result.output
 
 
-def test_a_description_is_one_more_row_that_measures_nothing(tmp_path: Path) -> None:
-    described = '[data.descriptions]\ninvoice = "bills and what is to be paid"'
-    write_case(tmp_path, described, 'encoder = "freeze"')
-    result = train(tmp_path)
-    assert result.exit_code == 0, result.output
-    assert "37 rows to learn from" in result.output
-    assert "by cross-fitting, 36 rows" in result.output
+def test_a_description_or_else_the_name_of_a_label_is_one_more_row_to_learn(tmp_path: Path) -> None:
+    write_rows(tmp_path / "mail.csv", 36)
+    config = DataConfig(train=("mail.csv",), descriptions={"staff": "who works here"})
+    rows = read_labelled(config, tmp_path, keep_all=lambda _: True, names_up_to=12).train
+    assert rows["text"][is_description(rows)].tolist() == ["invoice", "travel", "who works here"]
+    only = read_labelled(config, tmp_path, keep_all=lambda _: True, names_up_to=11).train
+    assert only["text"][is_description(only)].tolist() == ["who works here"]
+
+
+def test_a_label_without_a_word_in_its_name_is_not_described_by_it(tmp_path: Path) -> None:
+    (tmp_path / "mail.csv").write_text("text,label\none,7\ntwo,card_lost\nthree,A1\n", encoding="utf-8")
+    rows = read_labelled(DataConfig(train=("mail.csv",)), tmp_path, keep_all=lambda _: True, names_up_to=12).train
+    assert rows["text"][is_description(rows)].tolist() == ["card lost"]
 
 
 def test_a_description_of_no_label_is_refused(tmp_path: Path) -> None:
