@@ -189,7 +189,7 @@ def _with_others(train: pd.DataFrame, config: DataConfig, root: Path, names_up_t
         raise ConfigError(f"data.descriptions: {unknown[0]!r} is not a label of the training rows; correct it")
     rows = [
         (f"description of {label}", text, label, None, known.at[label, "source"], (), "", same_text(text))
-        for label, text in descriptions.items()
+        for label, text in sorted(descriptions.items())
     ]
     if not rows:
         return train

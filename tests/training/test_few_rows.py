@@ -139,7 +139,7 @@ def test_a_description_or_else_the_name_of_a_label_is_one_more_row_to_learn(tmp_
     write_rows(tmp_path / "mail.csv", 36)
     config = DataConfig(train=("mail.csv",), descriptions={"staff": "who works here"})
     rows = read_labelled(config, tmp_path, keep_all=lambda _: True, names_up_to=12).train
-    assert rows["text"][is_description(rows)].tolist() == ["invoice", "travel", "who works here"]
+    assert rows["text"][is_description(rows)].tolist() == ["invoice", "who works here", "travel"]
     only = read_labelled(config, tmp_path, keep_all=lambda _: True, names_up_to=11).train
     assert only["text"][is_description(only)].tolist() == ["who works here"]
 
