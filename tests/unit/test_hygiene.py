@@ -207,7 +207,7 @@ def test_no_row_both_chooses_and_certifies() -> None:
         ({"min_rows_per_label": 0}, "min_rows_per_label"),
         ({"min_validation_rows": 3}, "min_validation_rows"),
         ({"max_leaked_share": 1.1}, "max_leaked_share"),
-        ({"max_rows_per_label": 1}, "max_rows_per_label"),
+        ({"max_rows_per_label": 1, "min_rows_per_label": 2}, "max_rows_per_label"),
     ],
 )
 def test_rules_that_cannot_be_used_are_refused(rules: dict[str, Any], key: str) -> None:
