@@ -7,6 +7,7 @@ Each imports what it needs only when it is opened.
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import multiprocessing
@@ -29,7 +30,11 @@ logger = logging.getLogger(__name__)
 Labeller = Callable[[Sequence[str]], list[str]]
 _LIMIT_S = 1800.0  # of one contender's turn
 BATCH = 32  # texts in a padded batch
-DISTILLED = "distilled"  # in the name of who runs the bundle of fewer layers
+ONE_CORE = ", one core"  # ends the name of who has one core where the others have several
+_NEEDED_CRITERION = {
+    "docyard, first tier by equal average": "equal_average",
+    "docyard, first tier by near average": "near_average",
+}
 
 
 @dataclass(frozen=True)
@@ -38,13 +43,13 @@ class Job:
 
     Attributes:
         bundle: folder of the bundle.
-        network: folder of the PyTorch checkpoint.
+        network: folder of the PyTorch checkpoint of the full float network.
         graphs: folder with what `export_graphs` wrote.
         labels: the network's labels in its order.
         max_tokens: length at which a text is cut.
         cores: number of cores it runs on.
         train: training rows for the linear model, "" without.
-        distilled: folder of a bundle with fewer layers, taught by the network; "" without.
+        criteria: those by which the bundle's first tier may answer; none without a first tier.
     """
 
     bundle: str
@@ -54,22 +59,21 @@ class Job:
     max_tokens: int
     cores: int
     train: str = ""
-    distilled: str = ""
+    criteria: tuple[str, ...] = ()
 
     def has(self, contender: str) -> bool:
         """True where the contender has what it needs."""
-        return bool(
-            self.train if contender.startswith("scikit-learn") else DISTILLED not in contender or self.distilled
-        )
+        if contender.startswith("scikit-learn"):
+            return bool(self.train)
+        return _NEEDED_CRITERION.get(contender, "strict") in (*self.criteria, "strict")
 
 
-def docyard(job: Job, *, first_tier: str = "strict", distilled: bool = False) -> Labeller:
-    """The bundle, or the one of fewer layers, as a run classifies with it."""
+def docyard(job: Job, *, first_tier: str = "strict") -> Labeller:
+    """The bundle as a run classifies with it."""
     from models.bundle import load_bundle
     from models.classifier import Classifier
 
-    bundle = load_bundle(Path(job.distilled if distilled else job.bundle))
-    classifier = Classifier(bundle, threads=job.cores, first_tier=first_tier)
+    classifier = Classifier(load_bundle(Path(job.bundle)), threads=job.cores, first_tier=first_tier)
     return lambda texts: [job.labels[label_id] for label_id in classifier.classify(texts).label_ids.tolist()]
 
 
@@ -192,12 +196,8 @@ def _by_exact_length(job: Job, logits_of: Callable[[np.ndarray], np.ndarray]) ->
 
 CONTENDERS: dict[str, Callable[[Job], Labeller]] = {
     "docyard": docyard,
-    "docyard, first tier by equal average": lambda job: docyard(job, first_tier="equal_average"),
+    **{name: functools.partial(docyard, first_tier=criterion) for name, criterion in _NEEDED_CRITERION.items()},
     "docyard, encoder alone": lambda job: docyard(job, first_tier="off"),
-    f"docyard, {DISTILLED}, first tier by equal average": lambda job: docyard(
-        job, first_tier="equal_average", distilled=True
-    ),
-    f"docyard, {DISTILLED}, encoder alone": lambda job: docyard(job, first_tier="off", distilled=True),
     "transformers pipeline, fp32": transformers_pipeline,
     "transformers pipeline, fp32, by length": lambda job: transformers_pipeline(job, by_length=True),
     "transformers pipeline, bf16": lambda job: transformers_pipeline(job, bf16=True),
@@ -230,10 +230,10 @@ def run_rounds(jobs: Mapping[str, Job], texts: Sequence[str], rounds: int, cores
     """Lets every contender label the texts once unmeasured and then `rounds` times, in turns.
 
     Args:
-        jobs: by contender.
+        jobs: by contender; one whose name ends in ONE_CORE is that contender on one core.
         texts: (n,).
         rounds: number of rounds.
-        cores: the processor's cores to run on, the same for all.
+        cores: the processor's cores to run on, of which each job gets as many of the last ones as it names.
 
     Raises:
         RunFailedError: a contender fails, or does not answer the same in every round.
@@ -246,7 +246,9 @@ def run_rounds(jobs: Mapping[str, Job], texts: Sequence[str], rounds: int, cores
     try:
         for name, job in jobs.items():
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(name, job, tuple(texts), tuple(cores), theirs), daemon=True)
+            process = context.Process(
+                target=_work, args=(name, job, tuple(texts), cores[-job.cores :], theirs), daemon=True
+            )
             process.start()
             workers[name] = process, ours
             labels[name] = _answer(name, process, ours)[1]
@@ -274,13 +276,13 @@ def _answer(name: str, process: Any, pipe: Connection) -> tuple[float, tuple[str
     return answer
 
 
-def _work(name: str, job: Job, texts: tuple[str, ...], cores: tuple[int, ...], pipe: Connection) -> None:
+def _work(name: str, job: Job, texts: tuple[str, ...], cores: Sequence[int], pipe: Connection) -> None:
     """In the contender's process: opens it, runs it once, and then whenever told to."""
     import psutil
 
     os.sched_setaffinity(0, cores)
     os.environ["OMP_NUM_THREADS"] = str(len(cores))
-    label = CONTENDERS[name](job)
+    label = CONTENDERS[name.removesuffix(ONE_CORE)](job)
     while True:
         started = time.perf_counter()
         labels = tuple(label(texts))

@@ -78,7 +78,7 @@ def measure(scored: ScoredSet) -> dict[str, Any]:
     policy = scored.bundle.policy
     scores = rows.answers(replace(policy, first_tier={}), "off")
     in_scope = rows.gold_ids >= 0
-    right = (scores.label_ids == rows.gold_ids)[in_scope]
+    right = ~rows.wrong(scores.label_ids)[in_scope]
     passes = _passes_guards(replace(policy, first_tier={}), rows)[in_scope]
     softmax = np.nan_to_num(scores.top_confidences[:, 0])
     orders = {
@@ -142,7 +142,7 @@ def _accepted(
     n_accepted = int((accepted & in_scope).sum())
     return {
         "accepted": n_accepted,
-        "errors": int((accepted & in_scope & (label_ids != rows.gold_ids)).sum()),
+        "errors": int((accepted & in_scope & rows.wrong(label_ids)).sum()),
         "coverage": n_accepted / max(1, int(in_scope.sum())),
         "strangers_deferred": float((~accepted[~in_scope]).mean()) if (~in_scope).any() else None,
     }

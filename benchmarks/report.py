@@ -21,6 +21,8 @@ REFERENCES = (
     "ONNX Runtime, fp32, exact length",
     "OpenVINO, bf16, exact length",
     "docyard, encoder alone",
+    "docyard, one core",
+    "docyard, encoder alone, one core",
 )
 LIBRARIES = (
     "apache-beam", "onnxruntime", "openvino", "optimum", "optimum-onnx", "scikit-learn", "tokenizers", "torch",
@@ -108,6 +110,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     lines = [f"{about['processor']} ({', '.join(about['features'])}), {about['date']}; {versions}.", ""]
     for name, figures in result["sets"].items():
         measured = [row["contender"] for row in figures["contenders"]]
+        best = max((row["accuracy"] for row in figures["contenders"] if row["accuracy"] is not None), default=0.0)
         references = [reference for reference in REFERENCES if reference in measured]
         rows = []
         for row in figures["contenders"]:
@@ -119,10 +122,18 @@ def markdown(result: Mapping[str, Any]) -> str:
                     f"{row['texts_per_second']:,.0f} [{low:,.0f}, {high:,.0f}]",
                     *("" if each is None else f"{each[0]:.2f} [{each[1]:.2f}, {each[2]:.2f}]" for each in ratios),
                     "" if row["accuracy"] is None else f"{row['accuracy']:.2%}",
+                    "" if row["accuracy"] is None else f"{100 * (best - row['accuracy']):.2f}",
                     f"{row['same_label_as_docyard']:.2%}",
                 ]
             )
-        head = ["contender", "texts/s", *(f"times {name}" for name in references), "accuracy", "same label"]
+        head = [
+            "contender",
+            "texts/s",
+            *(f"times {name}" for name in references),
+            "accuracy",
+            "points below the best",
+            "same label",
+        ]
         lines += [
             f"### {name}",
             "",

@@ -17,6 +17,7 @@ from benchmarks.corpora import OWN_SETS, Corpus, read_corpus
 from models.bundle import ModelBundle, load_bundle
 from models.certification import LabelledScores
 from models.classifier import Classifier
+from models.label_sets import right_flags
 from models.scores import Scores
 from models.trained_rows import same_text, unit_hash
 
@@ -80,6 +81,7 @@ def scored_sets(
             np.array([position.get(label, -1) for label in corpus.labels], dtype=np.int64),
             first_tier,
             None if corpus.clusters is None else np.unique(np.array(corpus.clusters), return_inverse=True)[1],
+            also_right=right_flags(corpus.right_labels, bundle.labels),
         )
         keys = corpus.clusters or [same_text(text) for text in corpus.texts]
         choosing = np.array([unit_hash(f"calibration:{key}") < 0.5 for key in keys], dtype=np.bool_)

@@ -26,12 +26,12 @@ class TextSet:
         name: of the set.
         data: Parquet file with `text` and `label`, from the folder of the labelled data.
         bundle: folder of the bundle, from the current folder.
-        network: folder of the trained network it was made of, from the current folder.
+        network: folder of the full float network that the other contenders run, trained by the bundle's configuration
+            for the same labels, from the current folder.
         max_tokens: number of tokens every contender reads of a text.
         rows: number of rows to take, evenly spread over the file; 0 for all.
         piece_tokens: cut the texts into pieces of so many tokens, which have no label; 0 to leave them whole.
         train: Parquet file of training rows, for the contender that learns from words.
-        distilled: folder of a bundle with the same labels and fewer layers, taught by the network.
     """
 
     name: str
@@ -42,7 +42,6 @@ class TextSet:
     rows: Annotated[int, Within("[0, inf)")] = 0
     piece_tokens: Annotated[int, Within("[0, inf)")] = 0
     train: str = ""
-    distilled: str = ""
 
 
 @validated

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -11,11 +12,12 @@ import click
 import numpy as np
 from tokenizers import Tokenizer
 
-from benchmarks.contenders import CONTENDERS, Job, export_graphs, run_rounds
+from benchmarks.contenders import CONTENDERS, ONE_CORE, Job, export_graphs, run_rounds
 from benchmarks.report import markdown, plot_speeds, summary, surroundings
 from benchmarks.settings import DEFAULT, TextSet, network_folder, read_settings, read_texts
 from models.bundle import load_bundle
 from models.machine import usable_cores
+from schemas.errors import ConfigError
 
 
 @click.command(context_settings={"show_default": True})
@@ -57,8 +59,11 @@ def _measure(
         jobs = {
             name: job
             for name in CONTENDERS
-            if (not contenders or name in (*contenders, "docyard", "docyard, encoder alone")) and job.has(name)
+            if (not contenders or name in contenders or name.startswith("docyard")) and job.has(name)
         }
+        if n_cores > 1:
+            alone = dataclasses.replace(job, cores=1)
+            jobs |= {name + ONE_CORE: alone for name in jobs if name.startswith("docyard")}
         measured = run_rounds(jobs, texts.texts, rounds or settings.rounds, cores)
         gold = [label if label in job.labels else "" for label in texts.labels]
         tokenizer = Tokenizer.from_file(f"{job.network}/tokenizer.json")
@@ -74,15 +79,22 @@ def _measure(
 def _job(text_set: TextSet, data: Path, out: Path, cores: int) -> Job:
     """The input of every contender."""
     network = network_folder(text_set)
+    bundle = load_bundle(Path(text_set.bundle))
+    n_labels = len(json.loads((network / "config.json").read_bytes()).get("id2label", range(2)))
+    if n_labels != len(bundle.labels):
+        raise ConfigError(
+            f"{network}: a network of {n_labels} labels, {text_set.bundle} has {len(bundle.labels)}; they do not "
+            "belong together; name the network that the bundle's configuration trained"
+        )
     graphs = out / "graphs" / text_set.name
     export_graphs(network, graphs)
     return Job(
         bundle=text_set.bundle,
         network=str(network),
         graphs=str(graphs),
-        labels=load_bundle(Path(text_set.bundle)).labels,
+        labels=bundle.labels,
         max_tokens=text_set.max_tokens,
         cores=cores,
         train=str(data / text_set.train) if text_set.train else "",
-        distilled=text_set.distilled,
+        criteria=tuple(bundle.policy.first_tier),
     )

@@ -179,7 +179,7 @@ def _measured(policy: Policy, rows: LabelledScores, target: Target) -> Split:
     scores = rows.answers(policy, CRITERION)
     in_scope = rows.gold_ids >= 0
     accepted = replace(policy, certified=True).route(scores, CRITERION).accepted & in_scope
-    wrong = accepted & (scores.label_ids != rows.gold_ids)
+    wrong = accepted & rows.wrong(scores.label_ids)
     if target.per == "label":
         n_labels = len(policy.labels)
         n_accepted = np.bincount(scores.label_ids[accepted], minlength=n_labels)

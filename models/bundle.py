@@ -26,6 +26,8 @@ from models.bundle_manifest import (
 )
 from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.certificate import Certificate, check_certificate, parse_certificate
+from models.label_sets import FurtherLabels
+from models.label_tree import tree_fault
 from models.policy import Policy, parse_policy
 from schemas.configuration import Within, validated
 from schemas.errors import BundleError
@@ -56,6 +58,7 @@ class _Label:
 @validated
 class _Labels:
     labels: tuple[_Label, ...]
+    tree_separator: str = ""
 
     def __post_init__(self) -> None:
         names = [label.name for label in self.labels]
@@ -63,6 +66,8 @@ class _Labels:
             raise ValueError(f"expected at least two labels, found {len(names)}; a classifier needs a choice")
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f".labels: {repeated[0]!r} occurs twice; give every label its own name")
+        if fault := tree_fault(names, self.tree_separator):
+            raise ValueError(f".labels: {fault}; give every part a name, or leave tree_separator out")
 
 
 @validated
@@ -75,6 +80,7 @@ class _FirstTierCalibration:
 class _Calibration:
     temperature: Annotated[float, Within("(0, inf)")]
     first_tier: _FirstTierCalibration | None = None
+    further_labels: FurtherLabels | None = None
 
 
 @dataclass(frozen=True)
@@ -88,8 +94,10 @@ class ModelBundle:
         labels: names in the order of the model's outputs.
         calibration: the whole of calibration.json.
         label_sources: label -> the data sets of its training rows.
+        tree_separator: text between the names of a tree of labels; "" where labels are no tree.
         policy: decides on the answers that hold by themselves.
         certificate: proves the policy; None where nothing does, so that no answer holds by itself.
+        further_labels: which labels it gives a document besides the first; None for a bundle that gives one.
         contents: name -> content of the files of a bundle that does not lie in a folder yet.
     """
 
@@ -99,8 +107,10 @@ class ModelBundle:
     labels: tuple[str, ...]
     calibration: Mapping[str, Any]
     label_sources: Mapping[str, tuple[str, ...]]
+    tree_separator: str
     policy: Policy
     certificate: Certificate | None = None
+    further_labels: FurtherLabels | None = None
     contents: Mapping[str, bytes] = field(default_factory=dict, repr=False)
 
     @property
@@ -215,10 +225,14 @@ def bundle_in_memory(
 
 def _parse_files(folder: Path, content: bytes, manifest: BundleManifest, files: Mapping[str, bytes]) -> ModelBundle:
     check_opset(files["model.onnx"], str(folder / "model.onnx"))
-    sources = _parse_labels(files["labels.json"], str(folder / "labels.json"))
+    where = str(folder / "labels.json")
+    named = read_json(_Labels, parse_json(files["labels.json"], where), where)
+    sources = {label.name: label.sources for label in named.labels}
     labels = tuple(sources)
     policy = parse_policy(files["policy.toml"], labels, str(folder / "policy.toml"))
-    calibration = _parse_calibration(files["calibration.json"], str(folder / "calibration.json"))
+    calibration, further_labels = _parse_calibration(
+        files["calibration.json"], labels, str(folder / "calibration.json")
+    )
     certificate = None
     if CERTIFICATE_NAME in files:
         where = str(folder / CERTIFICATE_NAME)
@@ -231,8 +245,10 @@ def _parse_files(folder: Path, content: bytes, manifest: BundleManifest, files: 
         labels=labels,
         calibration=calibration,
         label_sources=sources,
+        tree_separator=named.tree_separator,
         policy=replace(policy, certified=certificate is not None),
         certificate=certificate,
+        further_labels=further_labels,
     )
 
 
@@ -307,16 +323,18 @@ def put_into_place(folder: Path, out: Path, replaced: Path) -> None:
         raise
 
 
-def _parse_labels(content: bytes, where: str) -> dict[str, tuple[str, ...]]:
-    labels = read_json(_Labels, parse_json(content, where), where).labels
-    return {label.name: label.sources for label in labels}
-
-
-def _parse_calibration(content: bytes, where: str) -> dict[str, Any]:
+def _parse_calibration(
+    content: bytes, labels: tuple[str, ...], where: str
+) -> tuple[dict[str, Any], FurtherLabels | None]:
     values = parse_json(content, where)
-    known = {key: values[key] for key in ("temperature", "first_tier") if key in values}
-    read_json(_Calibration, known if isinstance(values, dict) else values, where)
-    return dict(values)
+    known = {key: values[key] for key in ("temperature", "first_tier", "further_labels") if key in values}
+    further = read_json(_Calibration, known if isinstance(values, dict) else values, where).further_labels
+    if further is not None and further.none_label and further.none_label not in labels:
+        raise BundleError(
+            f"{where}: 'further_labels' names {further.none_label!r}, which labels.json does not hold; build the "
+            "bundle again"
+        )
+    return dict(values), further
 
 
 def check_opset(model: bytes, where: str) -> None:

@@ -22,12 +22,13 @@ BUNDLE_FILES = {
     MANIFEST_NAME: "Name, document type, size and SHA-256 of every other file, origin, fingerprint.",
     "model.onnx": "The int8 graph: `input_ids` in, `logits` and `embedding` out.",
     "tokenizer.json": "The tokenizer, with one special token before the text and one after it.",
-    "labels.json": "The labels in the order of the model's outputs, each with the data sets of its training rows.",
+    "labels.json": "The labels in the order of the model's outputs, each with the data sets of its training rows; the "
+    "separator of their names, where they are a tree.",
     "policy.toml": "The thresholds above which an answer stands.",
     "first_tier.npz": "Optional: the first tier.",
     "deferral.npz": "Optional: the model of the confidence, from all signals that tell right from wrong.",
     "guard.npz": "Optional: the model of the familiarity.",
-    "calibration.json": "The temperature that makes confidences honest, and its origin.",
+    "calibration.json": "The temperature that makes confidences honest, its origin, and when further labels are given.",
     "certificate.json": "Optional: the proof of the policy, and the hashes of the files it holds for. Without it no "
     "answer is accepted.",
     "certificate.html": "Optional: the certificate for people.",

@@ -110,6 +110,8 @@ class Certificate:
     """SHA-256 of every file of the bundle that its answers depend on."""
     created: IsoDate
     """Date of the proof."""
+    any_right_label: bool = False
+    """Whether an answer counts as right where it is any of a row's several right labels, not only its first."""
     reference: Mapping[str, Any] = field(default_factory=dict)
     """Distributions of the certifying rows, which a run's are compared with."""
 
@@ -152,6 +154,7 @@ def make_certificate(
     data_sha256: str,
     choosing_rows: int,
     created: str,
+    any_right_label: bool = False,
     reference: Mapping[str, Any] | None = None,
 ) -> Certificate:
     """Writes a proof down.
@@ -163,6 +166,7 @@ def make_certificate(
         data_sha256: hash of the labelled rows' files.
         choosing_rows: number of rows that fixed the order of the tests.
         created: ISO 8601 date.
+        any_right_label: True where any of a row's right labels counted as right.
         reference: distributions of the certifying rows.
     """
     target: Target = certification.target
@@ -189,6 +193,7 @@ def make_certificate(
         curve=certification.curve,
         files={name: record.sha256 for name, record in sorted(files.items()) if name in PINNED},
         created=created,
+        any_right_label=any_right_label,
         reference=dict(reference or {}),
     )
 

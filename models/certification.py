@@ -59,6 +59,7 @@ class LabelledScores:
         first_tier: the first tier's, NaN where it may not answer; None for a bundle without one.
         clusters: (n,) int, equal for rows that stand or fall together; None where rows are independent.
         slices: column -> (n,) values as text.
+        also_right: (n, n_labels) bool, the labels that are right as well; None where a row has one right label.
     """
 
     encoder: Scores
@@ -66,6 +67,7 @@ class LabelledScores:
     first_tier: Scores | None = None
     clusters: npt.NDArray[np.integer] | None = None
     slices: Mapping[str, npt.NDArray[np.str_]] = field(default_factory=dict)
+    also_right: npt.NDArray[np.bool_] | None = None
 
     def take(self, rows: npt.NDArray[Any]) -> LabelledScores:
         """Those rows only; `rows` are numbers or flags."""
@@ -75,7 +77,15 @@ class LabelledScores:
             None if self.first_tier is None else self.first_tier.take(rows),
             None if self.clusters is None else self.clusters[rows],
             {name: values[rows] for name, values in self.slices.items()},
+            None if self.also_right is None else self.also_right[rows],
         )
+
+    def wrong(self, label_ids: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+        """(n,) bool, True where an answer is none of the row's right labels; `label_ids` are (n,), -1 for none."""
+        wrong = label_ids != self.gold_ids
+        if self.also_right is not None:
+            wrong &= ~self.also_right[np.arange(len(label_ids)), label_ids] | (label_ids < 0)
+        return np.asarray(wrong, dtype=np.bool_)
 
     def answers(self, policy: Policy, criterion: str) -> Scores:
         """The answers that a run gives: the first tier's where `policy` lets it answer by `criterion`."""
@@ -351,7 +361,7 @@ def _view(policy: Policy, rows: LabelledScores, mode: str, target: Target, door:
         confidence = np.where(scores.first_tier, np.float32(NEVER), scores.confidence)  # reaches every threshold
     in_scope = rows.gold_ids >= 0
     seen = in_scope & passed
-    wrong, n_fixed = scores.label_ids != rows.gold_ids, None
+    wrong, n_fixed = rows.wrong(scores.label_ids), None
     if target.positive_label:
         positive_id = policy.labels.index(target.positive_label)
         wrong, n_fixed = rows.gold_ids == positive_id, int((rows.gold_ids == positive_id).sum())
@@ -502,7 +512,7 @@ def _measured(policy: Policy, test: _Test, proofs: tuple[Proof, ...], certifying
     scores = certifying.answers(policy, FIRST_TIER_CRITERIA[0])
     accepted = replace(policy, certified=True).route(scores, FIRST_TIER_CRITERIA[0]).accepted
     in_scope = gold_ids >= 0
-    wrong = in_scope & (scores.label_ids != gold_ids)
+    wrong = in_scope & certifying.wrong(scores.label_ids)
     if target.positive_label:
         wrong = gold_ids == policy.labels.index(target.positive_label)
     return Certification(

@@ -17,6 +17,7 @@ from models.certificate_page import certificate_page
 from models.certification import LabelledScores, Target, certify
 from models.classifier import Classifier
 from models.drift import drift_reference
+from models.label_sets import right_flags
 from models.policy import policy_toml
 from schemas.codes import FIRST_TIER_CRITERIA
 
@@ -63,6 +64,7 @@ def prove(
         valid_for=valid_for,
         data_sha256=data_sha256,
         choosing_rows=len(choosing.gold_ids),
+        any_right_label=certifying.also_right is not None,
         created=created,
         reference=reference,
     )
@@ -76,6 +78,7 @@ def labelled_scores(
     labels: Sequence[str],
     clusters: Sequence[str] | None = None,
     slices: Mapping[str, Sequence[str]] = MappingProxyType({}),
+    right_labels: Sequence[Sequence[str]] | None = None,
 ) -> LabelledScores:
     """The bundle's answers to labelled texts.
 
@@ -85,6 +88,8 @@ def labelled_scores(
         labels: (n,) the right ones; others than the bundle's mark strangers.
         clusters: (n,) equal for rows that stand or fall together; None where rows are independent.
         slices: column -> (n,) values.
+        right_labels: (n,) all right labels of each row: an answer that is any of them is right. None where only its
+            label is.
     """
     position = {label: index for index, label in enumerate(classifier.bundle.labels)}
     return LabelledScores(
@@ -93,6 +98,7 @@ def labelled_scores(
         classifier.first_tier_scores(texts) if classifier.has_first_tier else None,
         None if clusters is None else np.unique(np.array(clusters), return_inverse=True)[1],
         {name: np.array(values) for name, values in slices.items()},
+        None if right_labels is None else right_flags(right_labels, classifier.bundle.labels),
     )
 
 

@@ -78,7 +78,7 @@ class Classifier:
     def __init__(
         self,
         bundle: ModelBundle,
-        batch_tokens: int = 1024,
+        batch_tokens: int = 512,
         threads: int = 0,
         first_tier: str = "strict",
         check_fingerprint: bool = True,

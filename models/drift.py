@@ -57,7 +57,7 @@ class Distribution:
 class Reference:
     """The spread of the certifying rows, strangers among them."""
 
-    criterion: Literal["strict", "equal_average", "off"]
+    criterion: Literal["strict", "equal_average", "near_average", "off"]
     """By which the first tier answered; a run by another one is not compared by confidence and familiarity."""
     rows: Annotated[int, Within("[1, inf)")]
     """Rows that the model answered."""

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models.arrays import arrays_to_bytes
-from models.tokens import plan_batches
+from models.signals import joined
 from schemas.errors import BundleError
 
 FILE_NAME = "first_tier.npz"
 MAX_WIDTH = 1024  # sums of so many products of two int8 are exact in float32
-_TOKENS_AT_ONCE = 2048  # their vectors stay in the processor's cache
+_TEXTS_AT_ONCE = 1024  # bounds the float64 copies
 _LEFT, _RIGHT = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xC2B2AE3D27D4EB4F)  # odd, of random bits
 
 
@@ -99,6 +99,9 @@ class FirstTier:
     """
 
     def __init__(self, weights: FirstTierWeights) -> None:
+        from scipy.sparse import csr_array  # takes a noticeable part of a second to load, and few bundles need it
+
+        self._sparse = csr_array
         self._n_pieces = len(weights.pieces)
         self._n_pairs = len(weights.pairs)
         # As float32, in which these whole numbers and their sums are exact: faster than int8 by far.
@@ -121,23 +124,13 @@ class FirstTier:
             (n_texts, n_labels) float32; a row depends only on its own text, to the last bit.
         """
         results = np.empty((len(windows), self._head.shape[1]), dtype=np.float32)
-        lengths = np.array([len(window) for window in windows], dtype=np.int32)
-        for rows in plan_batches(lengths, _TOKENS_AT_ONCE):
-            token_ids = np.stack([windows[row] for row in rows])
-            sums = self._vectors[self.features(token_ids)].sum(axis=1)
-            results[rows] = self._score(sums)
+        for start in range(0, len(windows), _TEXTS_AT_ONCE):
+            rows, counts = feature_rows(windows[start : start + _TEXTS_AT_ONCE], self._n_pieces, self._n_pairs)
+            starts = np.concatenate([[0], np.cumsum(counts)])
+            shape = (len(counts), len(self._vectors))
+            sums = self._sparse((np.ones(len(rows), dtype=np.float32), rows, starts), shape) @ self._vectors
+            results[start : start + len(counts)] = self._score(sums)
         return results
-
-    def features(self, token_ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """Rows of the vectors: those of the word pieces, then those of the pairs, special tokens in pairs only.
-
-        Args:
-            token_ids: (n_texts, n_tokens).
-
-        Returns:
-            (n_texts, 2 * n_tokens - 3) int64.
-        """
-        return feature_rows(token_ids, self._n_pieces, self._n_pairs)
 
     def _score(self, sums: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         exact = sums.astype(np.float64)
@@ -151,11 +144,28 @@ class FirstTier:
         return logits
 
 
-def feature_rows(token_ids: npt.NDArray[np.int32], n_pieces: int, n_pairs: int) -> npt.NDArray[np.int64]:
-    """See `FirstTier.features`."""
-    ids = token_ids.astype(np.uint64)
-    pairs = pair_groups(ids[:, :-1], ids[:, 1:], n_pairs) + n_pieces
-    return np.concatenate([token_ids[:, 1:-1].astype(np.int64), pairs], axis=1)
+def feature_rows(
+    windows: Sequence[npt.NDArray[np.int32]], n_pieces: int, n_pairs: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows of the vectors of each text, one text after the other: of its word pieces, and of its pairs of neighbours.
+
+    Special tokens count in pairs only. Pairs come behind the word pieces of all vectors, not of each text.
+
+    Args:
+        windows: token ids of n texts, one special token at each end.
+        n_pieces: number of word pieces.
+        n_pairs: groups of pairs, a power of two.
+
+    Returns:
+        The rows, and how many each text has, (n,): for t tokens 2 * t - 3. Their order within a text does not matter.
+    """
+    ids, counts = joined(windows)
+    stops = np.cumsum(counts)
+    pairs = pair_groups(ids[:-1].astype(np.uint64), ids[1:].astype(np.uint64), n_pairs) + n_pieces
+    rows = np.stack([ids, np.append(pairs, 0)], axis=1)  # each token, and its pair with the next
+    taken = np.ones(rows.shape, dtype=np.bool_)
+    taken[stops - counts, 0] = taken[stops - 1] = False
+    return rows[taken], 2 * counts - 3
 
 
 def pair_groups(left: npt.NDArray[np.uint64], right: npt.NDArray[np.uint64], n_pairs: int) -> npt.NDArray[np.int64]:

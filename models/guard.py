@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from models.first_tier import pair_groups
+from models.scores import exponentials
+from models.signals import joined, sums_of_texts
 from schemas.errors import BundleError
 
 FILE_NAME = "guard.npz"
@@ -183,15 +185,15 @@ def text_features(
 ) -> npt.NDArray[np.float64]:
     """(n, 4): the means of `known` over a text's pieces and over its pairs, and the sums of `odds` by the root of
     their number: a text twice as long as another holds more evidence, but its neighbours say the same again."""
-    pieces, n_own = _joined(token_ids)
+    pieces, n_own = joined(token_ids)
     pairs, n_pairs = pair_rows(token_ids, n_pieces, len(known) - n_pieces)
     least = np.maximum(n_own, 1)
     return np.stack(
         [
-            _sums(known[pieces], n_own) / least,
-            _sums(known[pairs], n_pairs) / n_pairs,
-            _sums(odds[pieces], n_own) / np.sqrt(least),
-            _sums(odds[pairs], n_pairs) / np.sqrt(n_pairs),
+            sums_of_texts(known[pieces], n_own) / least,
+            sums_of_texts(known[pairs], n_pairs) / n_pairs,
+            sums_of_texts(odds[pieces], n_own) / np.sqrt(least),
+            sums_of_texts(odds[pairs], n_pairs) / np.sqrt(n_pairs),
         ],
         axis=1,
     )
@@ -202,7 +204,7 @@ def score_features(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     exact = logits.astype(np.float64)
     best = exact.max(axis=1)
     with np.errstate(invalid="ignore"):  # a failed row is not finite, and neither is its result
-        rest = np.log(np.exp(exact - best[:, None]).sum(axis=1))
+        rest = np.log(exponentials(exact - best[:, None]).sum(axis=1, dtype=np.float64))
     return np.stack([best + rest, -rest], axis=1)
 
 
@@ -256,20 +258,8 @@ def pair_rows(
 
     Both ends of a text count as a neighbour.
     """
-    end = np.array([n_pieces], dtype=np.uint64)
-    joined = np.concatenate([end, *(part for ids in token_ids for part in (ids.astype(np.uint64), end))])
-    counts = np.array([len(ids) + 1 for ids in token_ids], dtype=np.int64)
-    return pair_groups(joined[:-1], joined[1:], n_pairs) + n_pieces, counts
-
-
-def _joined(token_ids: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    counts = np.array([len(ids) for ids in token_ids], dtype=np.int64)
-    return np.concatenate([np.empty(0, dtype=np.int64), *token_ids]).astype(np.int64), counts
-
-
-def _sums(values: npt.NDArray[np.int8], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """The sum of each text's values, whole numbers: (n,)."""
-    totals: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    stops = np.cumsum(counts)
-    sums: npt.NDArray[np.float64] = (totals[stops] - totals[stops - counts]).astype(np.float64)
-    return sums
+    pieces, n_own = joined(token_ids)
+    texts = np.arange(1, len(n_own) + 1)
+    with_ends = np.full(len(pieces) + len(n_own) + 1, n_pieces, dtype=np.uint64)
+    with_ends[np.arange(len(pieces)) + np.repeat(texts, n_own)] = pieces  # an end before each text and behind the last
+    return pair_groups(with_ends[:-1], with_ends[1:], n_pairs) + n_pieces, n_own + 1

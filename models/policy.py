@@ -86,7 +86,7 @@ class _PolicyFile:
     acceptance: _Acceptance
     labels: Mapping[str, _LabelThreshold] = field(default_factory=dict)
     first_tier: Mapping[
-        Literal["strict", "equal_average"], Annotated[dict[str, Any], AfterValidator(_with_confidence)]
+        Literal["strict", "equal_average", "near_average"], Annotated[dict[str, Any], AfterValidator(_with_confidence)]
     ] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
 

@@ -83,24 +83,29 @@ def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> Scores:
     answered = np.flatnonzero(np.isfinite(logits).all(axis=1))
     for start in range(0, len(answered), _ROWS_AT_ONCE):
         rows = answered[start : start + _ROWS_AT_ONCE]
+        top = _top_labels(logits[rows], k)
         exact = logits[rows].astype(np.float64)
-        top = _top_labels(exact, k)
         best = np.take_along_axis(exact, top[:, :1], axis=1)
-        scores.familiarity[rows] = best[:, 0] + np.log(np.exp(exact - best).sum(axis=1))
-        exponentials = np.exp((exact - best) / temperature)
+        scores.familiarity[rows] = best[:, 0] + np.log(exponentials(exact - best).sum(axis=1, dtype=np.float64))
+        chances = exponentials((exact - best) / temperature)
+        total = chances.sum(axis=1, dtype=np.float64, keepdims=True)
         scores.top_label_ids[rows] = top
-        scores.top_confidences[rows] = np.take_along_axis(exponentials, top, axis=1) / exponentials.sum(
-            axis=1, keepdims=True
-        )
+        scores.top_confidences[rows] = np.take_along_axis(chances, top, axis=1) / total
     scores.confidence[:] = scores.top_confidences[:, 0]
     return scores
 
 
-def _top_labels(logits: npt.NDArray[np.float64], k: int) -> npt.NDArray[np.intp]:
+def exponentials(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """exp of each value, none above 0: computed in float32, several times as fast, to seven digits."""
+    result: npt.NDArray[np.float32] = np.exp(values.astype(np.float32))
+    return result
+
+
+def _top_labels(logits: npt.NDArray[np.float32], k: int) -> npt.NDArray[np.intp]:
     """The columns of the k largest values, best first, equals in column order: (n, k). k is small: no full sort."""
-    left = logits.copy()
+    left, rows = logits.copy(), np.arange(len(logits))
     top = np.empty((len(left), k), dtype=np.intp)
     for place in range(k):
         top[:, place] = left.argmax(axis=1)
-        np.put_along_axis(left, top[:, place, None], -np.inf, axis=1)
+        left[rows, top[:, place]] = -np.inf
     return top

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,8 +52,8 @@ class Signals:
     @property
     def unknown_share(self) -> npt.NDArray[np.float64]:
         """(n,) in [0, 1], the share of a text's word pieces that the vocabulary does not hold; 0 for an empty text."""
-        shares = [(ids == self.unknown_id).mean() if len(ids) else 0.0 for ids in self.token_ids]
-        return np.array(shares, dtype=np.float64).reshape(len(self.token_ids))
+        pieces, counts = joined(self.token_ids)
+        return sums_of_texts(pieces == self.unknown_id, counts) / np.maximum(counts, 1)
 
 
 def token_ids_read(tokenized: TokenizedTexts, window_overlap: int) -> list[npt.NDArray[np.int32]]:
@@ -62,6 +63,8 @@ def token_ids_read(tokenized: TokenizedTexts, window_overlap: int) -> list[npt.N
         tokenized: n texts.
         window_overlap: tokens that neighbouring windows share.
     """
+    if (tokenized.n_windows == 1).all():
+        return [window[1:-1] for window in tokenized.windows]
     texts = []
     stop = 0
     for n_windows in tokenized.n_windows.tolist():
@@ -70,3 +73,17 @@ def token_ids_read(tokenized: TokenizedTexts, window_overlap: int) -> list[npt.N
         parts[1:] = [part[window_overlap:] for part in parts[1:]]
         texts.append(np.concatenate(parts) if parts else np.empty(0, dtype=np.int32))
     return texts
+
+
+def joined(token_ids: Sequence[npt.NDArray[np.int32]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The word pieces of all texts, one text after the other, and how many each has."""
+    counts = np.fromiter(map(len, token_ids), dtype=np.int64, count=len(token_ids))
+    return np.concatenate([np.empty(0, dtype=np.int32), *token_ids]).astype(np.int64), counts
+
+
+def sums_of_texts(values: npt.NDArray[Any], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """The sum of each text's values, whole numbers, of which `counts` are its own: (n,)."""
+    totals: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    stops = np.cumsum(counts)
+    sums: npt.NDArray[np.float64] = (totals[stops] - totals[stops - counts]).astype(np.float64)
+    return sums

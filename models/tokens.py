@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from models.word_pieces import WordPieces
 from schemas.errors import BundleError
 
 _CHARACTERS_AT_ONCE = 2**20  # bounds the memory of the tokenizer's own, much larger, description of the tokens
@@ -64,37 +65,37 @@ class TextTokenizer:
                 "empty text; set the tokenizer's post-processor and build the bundle again"
             )
         self.highest_id = max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+        self._word_pieces = WordPieces.of(content, self._tokenizer, self.frame)
         unknown = getattr(self._tokenizer.model, "unk_token", None)
         self.unknown_id = self._tokenizer.token_to_id(unknown) if unknown else None
 
     def tokenize(self, texts: Sequence[str]) -> TokenizedTexts:
         """Tokenizes every text once. A text that cannot be tokenized is a failure of its own."""
+        read: list[npt.NDArray[np.int32] | str] = []
+        for chunk in _chunks(texts):
+            found = self._word_pieces.read(chunk) if self._word_pieces else [None] * len(chunk)
+            others = self._encode([text for text, ids in zip(chunk, found, strict=True) if ids is None])
+            read += [next(others) if ids is None else ids for ids in found]
+        failures = {row: ids for row, ids in enumerate(read) if isinstance(ids, str)}
         windows: list[npt.NDArray[np.int32]] = []
         n_windows: list[int] = []
         lengths: list[int] = []
-        failures: dict[int, str] = {}
-        for chunk in _chunks(texts):
-            for ids in self._encode(chunk):
-                if isinstance(ids, str):
-                    failures[len(lengths)] = ids
-                    ids = []
-                own = self._windows(np.array(ids, dtype=np.int32)) if ids else []
-                windows += own
-                n_windows.append(len(own))
-                lengths.append(len(ids))
+        for ids in read:
+            own = [] if isinstance(ids, str) else [ids] if len(ids) <= self._max_tokens else self._windows(ids)
+            windows += own
+            n_windows.append(len(own))
+            lengths.append(0 if isinstance(ids, str) else len(ids))
         counts, n_tokens = np.array(n_windows, dtype=np.int32), np.array(lengths, dtype=np.int32)
         return TokenizedTexts(windows, counts, n_tokens, (n_tokens > self._max_tokens) & (counts == 1), failures)
 
     def _windows(self, ids: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:
-        if len(ids) <= self._max_tokens:
-            return [ids]
         if self._window_overlap is None:
             return [np.append(ids[: self._max_tokens - 1], ids[-1:])]
         first, content, last = ids[:1], ids[1:-1], ids[-1:]
         bounds = window_bounds(len(content), self._max_tokens - 2, self._window_overlap)
         return [np.concatenate([first, content[start:stop], last]) for start, stop in bounds]
 
-    def _encode(self, texts: list[str]) -> Iterator[list[int] | str]:
+    def _encode(self, texts: list[str]) -> Iterator[npt.NDArray[np.int32] | str]:
         """Yields the ids of each text, or what went wrong with it."""
         try:
             encodings = self._tokenizer.encode_batch_fast(texts)
@@ -108,7 +109,7 @@ class TextTokenizer:
                 yield f"tokenizer: {type(error).__name__}"
             return
         for encoding in encodings:
-            yield encoding.ids
+            yield np.array(encoding.ids, dtype=np.int32)
 
 
 def window_bounds(n_tokens: int, most: int, overlap: int) -> list[tuple[int, int]]:

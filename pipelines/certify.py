@@ -40,6 +40,8 @@ class LabelledRows:
         date: with the date, in ISO 8601.
         since: first date that certifies; earlier rows may choose.
         slices: to certify by.
+        labels: with all right labels of a row; any of them counts as right. "" counts only `label`, None takes the
+            column of the training.
     """
 
     paths: tuple[Path, ...]
@@ -50,6 +52,7 @@ class LabelledRows:
     date: str = ""
     since: str = ""
     slices: tuple[str, ...] = ()
+    labels: str | None = None
 
 
 def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool = False) -> Certificate:
@@ -74,6 +77,8 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
     if target.per == "group" and not target.none_label:
         target = dataclasses.replace(target, none_label=_trained_with(bundle, "card", "none_label"))
     cluster = rows.cluster or _trained_with(bundle, "data", "group_column")
+    if rows.labels is None:
+        rows = dataclasses.replace(rows, labels=_trained_with(bundle, "data", "labels_column"))
     data = _read(bundle, rows, cluster)
     _refuse_training_rows(bundle, data, rows.id)
     choosing, certifying = _parted(bundle, data, rows, cluster)
@@ -81,7 +86,7 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
     try:
         clusters = data.slices[cluster] if cluster else None
         slices = {name: data.slices[name] for name in rows.slices}
-        scored = labelled_scores(classifier, data.texts, data.labels, clusters, slices)
+        scored = labelled_scores(classifier, data.texts, data.labels, clusters, slices, data.right_labels)
     finally:
         classifier.close()
     dates = [date for date, taken in zip(_dates(data, rows), certifying, strict=True) if taken]
@@ -114,6 +119,8 @@ def describe_certificate(certificate: Certificate) -> list[str]:
         promise = f"of documents that are {one.positive_label!r}, at most {one.max_error:.1%} are accepted as another"
     else:
         promise = f"of the documents nobody looks at, at most {one.max_error:.1%} are wrong"
+    if one.any_right_label:
+        promise += " (right is any of a document's right labels)"
     lines = [
         f"certified: {promise}, {100 * one.confidence:g} times in 100",
         f"  accepted    {one.coverage:.1%} of {one.rows:,} rows in scope, {one.errors:,} errors",
@@ -150,6 +157,7 @@ def _read(bundle: ModelBundle, rows: LabelledRows, cluster: str) -> EvaluationDa
     columns = Columns(
         rows.text or ("" if template else "text"),
         rows.label,
+        rows.labels or "",
         slices=tuple(dict.fromkeys(names)),
         template=parse_text_template(template) if template and not rows.text else None,
     )
@@ -157,6 +165,7 @@ def _read(bundle: ModelBundle, rows: LabelledRows, cluster: str) -> EvaluationDa
     return EvaluationData(
         tuple(text for part in parts for text in part.texts),
         tuple(label for part in parts for label in part.labels),
+        tuple(right for part in parts for right in part.right_labels or ()) if rows.labels else None,
         slices={name: tuple(value for part in parts for value in part.slices[name]) for name in columns.slices},
     )
 

@@ -299,6 +299,7 @@ def _choose_bundle(item: InputConfig, root: Path, entries: Sequence[Entry]) -> t
         bundle.digest,
         certificate,
         parse_reference(certificate.reference, where) if certificate else None,
+        bundle.tree_separator,
     )
 
 

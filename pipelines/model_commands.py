@@ -150,6 +150,7 @@ def explain(bundle: Path, text_file: Path, label: str | None, as_json: bool) -> 
 )
 @click.option("--text-column", metavar="NAME", help="With the text.  [default: text, or as the bundle's template says]")
 @click.option("--label-column", default="label", show_default=True, metavar="NAME", help="With the right label.")
+@click.option("--labels-column", metavar="NAME", help="With all right labels of a row.  [default: as trained]")
 @click.option("--id-column", default="id", show_default=True, metavar="NAME", help="With the id.")
 @click.option("--cluster-column", metavar="NAME", help="With what rows that stand or fall together share.")
 @click.option("--date-column", metavar="NAME", help="With the date in ISO 8601.")
@@ -172,6 +173,7 @@ def certify(
     json_path: Path | None,
     text_column: str | None,
     label_column: str,
+    labels_column: str | None,
     id_column: str,
     cluster_column: str | None,
     date_column: str | None,
@@ -206,6 +208,7 @@ def certify(
         date_column or "",
         since or "",
         slice_columns,
+        labels_column,
     )
     target = Target(round(share, 12), confidence, per, none_label or "", positive_label or "")
     certificate = certify_bundle(bundle, rows, target, check)

@@ -119,6 +119,8 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         f"  rejected    {counts['rejected']:>10,}  " + _tally(counts["reasons"]).lstrip(),
         *_why_rejected(manifest, warehouse),
     ]
+    for document_type, tally in counts["parents"].items():
+        lines.append(f"  by parent   {document_type}, accepted:{_tally(tally)}")
     for document_type, names in counts["absent_fields"].items():
         lines.append(f"  metadata    no {document_type} has {', '.join(map(repr, names))}; check metadata_fields")
     for document_type in stale_types(manifest.drift):

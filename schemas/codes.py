@@ -9,8 +9,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 # Criteria for a first tier's answers: it makes no more errors than the encoder would on as many texts of its own
-# choice, or the two together make no more than the encoder by itself.
-FIRST_TIER_CRITERIA = ("strict", "equal_average")
+# choice; the two together make no more than the encoder by itself; or they make few more.
+FIRST_TIER_CRITERIA = ("strict", "equal_average", "near_average")
 FIRST_TIER_CHOICES = (*FIRST_TIER_CRITERIA, "off")
 
 

@@ -100,6 +100,12 @@ _RECEIVED_AT = Column(
 _METADATA = Column("metadata", pa.string(), "The mapped further fields, as a JSON object.", nullable=True)
 _CONTENT_HASH = Column("content_hash", pa.string(), "SHA-256 of the text in UTF-8, in hexadecimal.")
 _LABEL = Column("label", pa.string(), "The label the model gives; on an escalated document, only its best guess.")
+_LABELS = Column(
+    "labels",
+    pa.list_(pa.string()),
+    "All labels the model gives: `label` first, then the further ones, likeliest first, where the bundle learned that "
+    "documents have several; else `label` by itself.",
+)
 _CONFIDENCE = Column(
     "confidence",
     pa.float32(),
@@ -178,6 +184,7 @@ CLASSIFICATIONS = Table(
         _DOCUMENT_ID,
         _DOCUMENT_TYPE,
         _LABEL,
+        _LABELS,
         _CONFIDENCE,
         Column("route", pa.string(), "Whether the answer holds (accepted) or must be settled elsewhere (escalated).",
                values=tuple(route.value for route in Route)),
@@ -210,6 +217,7 @@ ESCALATIONS = Table(
         _DOCUMENT_TYPE,
         Column("text", pa.string(), "The document's text, unmasked: restrict access to this table."),
         _LABEL,
+        _LABELS,
         _CONFIDENCE,
         _ROUTE_REASON,
         _THRESHOLD,

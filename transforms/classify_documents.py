@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 
 from models.bundle import ModelBundle
 from models.classifier import Classifier, cached_classifier
+from models.label_sets import given_labels
 from models.machine import int8_products
 from models.scores import Scores
 from schemas.codes import Reason, Route, RouteReason
@@ -48,8 +49,8 @@ def classify_documents(table: pa.Table, classifier: Classifier, cache: AnswerCac
         cache: earlier answers of that bundle, if they are kept; new ones are added to it.
 
     Returns:
-        The table with `label_id`, `label`, `confidence`, `familiarity`, `top_labels`, `n_tokens`, `truncated`,
-        `n_windows`, `tier` and `cached`; null on rejected rows.
+        The table with `label_id`, `label`, `labels`, `confidence`, `familiarity`, `top_labels`, `n_tokens`,
+        `truncated`, `n_windows`, `tier` and `cached`; null on rejected rows.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
     texts = table["text"].take(pa.array(valid)).combine_chunks().dictionary_encode()
@@ -66,6 +67,7 @@ def classify_documents(table: pa.Table, classifier: Classifier, cache: AnswerCac
     answers = {
         "label_id": pa.array(scores.label_ids, pa.int32()),
         "label": labels.take(pa.array(scores.label_ids, mask=scores.failed)),
+        "labels": _given_labels(scores, labels, classifier.bundle),
         "confidence": pa.array(scores.confidence, pa.float32()),
         "familiarity": pa.array(scores.familiarity, pa.float32()),
         "top_labels": _top_labels(scores, labels),
@@ -116,6 +118,13 @@ def _with_known(
         columns[name][unknown] = new
         columns[name][rows] = old
     return replace(scores, **columns, failures={int(unknown[row]): why for row, why in scores.failures.items()})
+
+
+def _given_labels(scores: Scores, labels: pa.Array, bundle: ModelBundle) -> pa.Array:
+    """Lists of strings: the label, then the further ones, best first; empty where there is no answer."""
+    given = given_labels(scores, bundle.labels, bundle.further_labels)
+    ends = np.concatenate([[0], np.cumsum(given.sum(axis=1))])
+    return pa.ListArray.from_arrays(pa.array(ends, pa.int32()), labels.take(pa.array(scores.top_label_ids[given])))
 
 
 def _top_labels(scores: Scores, labels: pa.Array) -> pa.Array:

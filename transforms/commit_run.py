@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
+from models.label_tree import parents_of
 from schemas.codes import Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.run_config import RunConfig
@@ -266,6 +267,7 @@ def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> 
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
     tallies: dict[str, object] = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    tallies["parents"] = _accepted_by_parent(receipts, plan)
     tallies["absent_fields"] = absent_fields(receipts, plan.config)
     by_type = {
         document_type: _amounts([receipt for receipt in receipts if receipt.document_type == document_type])
@@ -280,6 +282,18 @@ def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> 
         seconds={name: round(value, 3) for name, value in seconds.items()},
         warnings=plan.left_warnings(),
     )
+
+
+def _accepted_by_parent(receipts: list[Receipt], plan: RunPlan) -> dict[str, dict[str, int]]:
+    """Accepted classifications by parent in the tree of labels, by document type; types without a tree are left out."""
+    parents: dict[str, dict[str, int]] = {}
+    for receipt in receipts:
+        separator = plan.bundle_of(receipt.document_type).tree_separator
+        for label, count in receipt.labels.items():
+            for parent in parents_of(label, separator):
+                tally = parents.setdefault(receipt.document_type, {})
+                tally[parent] = tally.get(parent, 0) + count
+    return {document_type: dict(sorted(tally.items())) for document_type, tally in sorted(parents.items())}
 
 
 def absent_fields(receipts: list[Receipt], config: RunConfig) -> dict[str, list[str]]:

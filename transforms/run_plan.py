@@ -31,6 +31,7 @@ class BundleChoice:
         digest: a worker that finds another one in the folder ends the run.
         certificate: its proof; None where it has none.
         spread: of the certifying rows; None where the certificate does not hold it.
+        tree_separator: of its labels; "" where they are no tree.
     """
 
     folder: str
@@ -38,6 +39,7 @@ class BundleChoice:
     digest: str
     certificate: Certificate | None = None
     spread: Reference | None = None
+    tree_separator: str = ""
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ from warehouse.register import RegisterEnd
 MANIFEST_FILE = "manifest.json"
 COUNTS = (
     *("read", "split_off", "classified", "rejected", "accepted", "escalated", "cached"),
-    *("reasons", "route_reasons", "absent_fields", "by_document_type"),
+    *("reasons", "route_reasons", "absent_fields", "parents", "by_document_type"),
 )
 
 

@@ -61,7 +61,7 @@ class Filters:
 
     Attributes:
         code: the reason the item reached people.
-        suggestion: the suggested label.
+        suggestion: the suggested label; with a * at its end, its beginning, such as "Travel/*".
         after: end of the previous page, as `Worklist.next_after` gave it; "" for the first page.
     """
 
@@ -344,9 +344,13 @@ def _conditions(person: Person, filters: Filters, now: int) -> list[sa.ColumnEle
         where.append(reviews.c.stage == ReviewStage.ADJUDICATION.value)
     elif view is View.WAITING:
         where += _waiting_for(person, now)
-    for name in ("document_type", "code", "stage", "suggestion"):
+    for name in ("document_type", "code", "stage"):
         if value := getattr(filters, name):
             where.append(reviews.c[name] == value)
+    if filters.suggestion.endswith("*"):
+        where.append(reviews.c.suggestion.startswith(filters.suggestion[:-1], autoescape=True))
+    elif filters.suggestion:
+        where.append(reviews.c.suggestion == filters.suggestion)
     return where
 
 

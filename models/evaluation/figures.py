@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from models.evaluation.intervals import wilson_interval
+from models.evaluation.intervals import bootstrap_interval, wilson_interval
 
 CALIBRATION_BINS = 15
 CURVE_POINTS = 200
@@ -140,6 +140,57 @@ def macro_f1(gold_ids: npt.NDArray[np.int32], label_ids: npt.NDArray[np.int32]) 
     of_gold, of_answers, hits = _counts(gold_ids, label_ids, int(max(gold_ids.max(), label_ids.max())) + 1)
     present = of_gold > 0
     return float((2 * hits[present] / (of_gold + of_answers)[present]).mean())
+
+
+def label_set_figures(
+    right: npt.NDArray[np.bool_],
+    given: npt.NDArray[np.bool_],
+    unknown: npt.NDArray[np.int64],
+    none_id: int | None = None,
+) -> dict[str, Any]:
+    """Precision, recall and F1 of sets of labels; None where there is nothing to divide by.
+
+    Args:
+        right: (n, n_labels) bool.
+        given: (n, n_labels) bool.
+        unknown: (n,) right labels of each row besides those; they are missed.
+        none_id: the label that stands for an empty set.
+
+    Returns:
+        given_labels (how many), labels_precision, labels_recall, micro_f1 (of all labels of all rows) and macro_f1 (the
+        mean of the F1 of every label that is right for some row), the last two with their intervals.
+    """
+    right, given = right.copy(), given.copy()
+    if none_id is not None:
+        right[:, none_id] = given[:, none_id] = False
+    per_row = np.concatenate([right & given, given, right, unknown[:, None]], axis=1).astype(np.float64)
+    n_rows, n_labels = right.shape
+    present = right.any(axis=0)
+
+    def counted(times: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], ...]:
+        totals = times @ per_row
+        return totals[:n_labels], totals[n_labels : 2 * n_labels], totals[2 * n_labels : -1], totals[-1:]
+
+    def micro(chosen: npt.NDArray[np.intp]) -> float | None:
+        hits, of_given, of_right, of_unknown = counted(np.bincount(chosen, minlength=n_rows).astype(np.float64))
+        return _ratio(2 * hits.sum(), of_given.sum() + of_right.sum() + of_unknown.sum())
+
+    def macro(chosen: npt.NDArray[np.intp]) -> float | None:
+        hits, of_given, of_right, _ = counted(np.bincount(chosen, minlength=n_rows).astype(np.float64))
+        either = (of_given + of_right)[present]
+        return float((2 * hits[present] / np.maximum(either, 1)).mean()) if present.any() else None
+
+    everything = np.arange(n_rows)
+    hits, of_given, of_right, of_unknown = (counts.sum() for counts in counted(np.ones(n_rows)))
+    figures: dict[str, Any] = {
+        "given_labels": int(of_given),
+        "labels_precision": _ratio(hits, of_given),
+        "labels_recall": _ratio(hits, of_right + of_unknown),
+    }
+    for name, figure in (("micro_f1", micro), ("macro_f1", macro)):
+        figures[name] = figure(everything)
+        figures[f"{name}_interval_95"] = None if figures[name] is None else bootstrap_interval(figure, n_rows)
+    return figures
 
 
 def label_table(

@@ -19,12 +19,15 @@ from models.evaluation.figures import (
     brier_score,
     confusions,
     expected_calibration_error,
+    label_set_figures,
     label_table,
     macro_f1,
     reliability,
     risk_coverage,
 )
 from models.evaluation.intervals import bootstrap_interval, wilson_interval
+from models.label_sets import given_labels, right_flags
+from models.label_tree import all_parents, below
 from models.scores import Scores
 from schemas.errors import ConfigError
 
@@ -145,7 +148,9 @@ def evaluate_scores(
         else _positives_only(none_id, gold_ids, scores.top_label_ids[in_scope], accepted, bundle),
         "several_labels": None
         if right_labels is None
-        else _several_labels([right_labels[row] for row in rows], gold_ids, scores.top_label_ids[in_scope], bundle),
+        else _several_labels(
+            [right_labels[row] for row in rows], gold_ids, scores.take(in_scope), accepted, none_id, bundle
+        ),
         "positive_label": None
         if positive_id is None
         else _positive_label(positive_id, gold_ids == positive_id, scores, in_scope, bundle),
@@ -155,6 +160,7 @@ def evaluate_scores(
             *(entry for by, values in measured_by.items() for entry in slices(by, values, right, accepted)),
         ],
         "labels": label_table(gold_ids, label_ids, accepted, bundle.labels),
+        "parents": _parents(gold_ids, label_ids, accepted, bundle),
         "confusions": confusions(gold_ids, label_ids, bundle.labels),
         "model_bytes": bundle.manifest.files["model.onnx"].bytes,
         "speed": None,
@@ -219,34 +225,67 @@ def _first_tier(
 def _several_labels(
     right_labels: Sequence[Sequence[str]],
     gold_ids: npt.NDArray[np.int32],
-    top_label_ids: npt.NDArray[np.int32],
+    scores: Scores,
+    accepted: npt.NDArray[np.bool_],
+    none_id: int | None,
     bundle: ModelBundle,
 ) -> dict[str, Any]:
-    """The worth of the best and the top answers where a row may have several right labels.
+    """The worth of the best, the given and the top answers where a row may have several right labels.
 
     Args:
         right_labels: (n,) the right labels of each row; its gold label is one whether named or not.
         gold_ids: (n,) int32.
-        top_label_ids: (n, k) int32, best first.
+        scores: of these rows.
+        accepted: (n,) bool.
+        none_id: the label that stands for none of the others; by default, the one of the bundle's further labels.
         bundle: whose labels the ids are of.
     """
-    any_right = several = found = wanted = 0
-    for also, gold_id, top in zip(right_labels, gold_ids.tolist(), top_label_ids.tolist(), strict=True):
-        right = {*also, bundle.labels[gold_id]}
-        answers = [bundle.labels[label_id] for label_id in top if label_id >= 0]
-        several += len(right) > 1
-        any_right += bool(answers) and answers[0] in right
-        found += len(right.intersection(answers))
-        wanted += len(right)
-    n_rows = len(gold_ids)
+    if none_id is None and bundle.further_labels is not None:
+        none_id = _label_id(bundle.further_labels.none_label, bundle)
+    n_rows, known = len(gold_ids), set(bundle.labels)
+    right = right_flags(right_labels, bundle.labels)
+    right[np.arange(n_rows), gold_ids] = True
+    unknown = np.array([len({*also} - known) for also in right_labels], dtype=np.int64)
+    given, top = np.zeros_like(right), np.zeros_like(right)
+    answered = ~scores.failed
+    for matrix, flags in (
+        (given, given_labels(scores, bundle.labels, bundle.further_labels)),
+        (top, np.repeat(answered[:, None], scores.top_label_ids.shape[1], axis=1)),
+    ):
+        matrix[np.nonzero(flags)[0], scores.top_label_ids[flags]] = True
+    any_right = answered & right[np.arange(n_rows), scores.label_ids]
+    wanted = int(right.sum() + unknown.sum())
+    hits_accepted, accepted_rows = int(any_right[accepted].sum()), int(accepted.sum())
     return {
-        "rows_with_several": several,
-        "any_right_share": any_right / n_rows if n_rows else None,
-        "any_right_interval_95": wilson_interval(any_right, n_rows),
-        "top_labels": top_label_ids.shape[1],
+        "rows_with_several": int((right.sum(axis=1) + unknown > 1).sum()),
+        "any_right_share": share(any_right),
+        "any_right_interval_95": wilson_interval(int(any_right.sum()), n_rows),
+        "accepted_any_right_share": share(any_right[accepted]),
+        "accepted_any_right_interval_95": wilson_interval(hits_accepted, accepted_rows),
+        "top_labels": scores.top_label_ids.shape[1],
         "right_labels": wanted,
-        "found_in_top_share": found / wanted if wanted else None,
+        "found_in_top_share": float((right & top).sum() / wanted) if wanted else None,
+        **label_set_figures(right, given, unknown, none_id),
     }
+
+
+def _parents(
+    gold_ids: npt.NDArray[np.int32],
+    label_ids: npt.NDArray[np.int32],
+    accepted: npt.NDArray[np.bool_],
+    bundle: ModelBundle,
+) -> list[dict[str, Any]]:
+    """Figures of each parent in the tree of labels: right is an answer anywhere below the parent of the right label."""
+    entries = []
+    for parent in all_parents(bundle.labels, bundle.tree_separator):
+        inside = below(bundle.labels, parent, bundle.tree_separator)
+        entries += label_table(
+            np.where(np.isin(gold_ids, inside), 0, 1).astype(np.int32),
+            np.where(label_ids < 0, -1, np.where(np.isin(label_ids, inside), 0, 1)).astype(np.int32),
+            accepted,
+            [parent, ""],
+        )
+    return [entry for entry in entries if entry["label"]]
 
 
 def _positive_label(

@@ -95,6 +95,8 @@ def _in_scope(result: dict[str, Any]) -> list[str]:
                 f"in the top {several['top_labels']}",
                 f"{percent(several['found_in_top_share'])} of the {several['right_labels']:,} right labels",
             ),
+            _line("label sets, micro-F1", _with_interval(several, "micro_f1")),
+            _line("label sets, macro-F1", _with_interval(several, "macro_f1")),
         ]
     if positive := result["positive_label"]:
         found = decimal(positive["average_precision"])

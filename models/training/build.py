@@ -26,6 +26,7 @@ from models.evaluation.measurement import evaluate_scores
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.guard import FILE_NAME as GUARD_NAME
 from models.guard import THRESHOLD
+from models.label_tree import tree_fault
 from models.policy import Policy, policy_toml
 from models.scores import TOP_LABELS, score_logits
 from models.tokens import TextTokenizer
@@ -48,6 +49,7 @@ from models.training.deferral import deferral_file
 from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
 from models.training.first_tier import make_first_tier
+from models.training.further_labels import fit_further_labels
 from models.training.guard import LEAST_TEXTS, guard_file
 from models.training.head import part_into_folds
 from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
@@ -63,6 +65,7 @@ from models.training.network import (
 from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import CHOICE_NAME, OUT_OF_FOLD_NAME, Training
+from models.training.variations import with_variations
 from models.training.work_folder import do_step, key_of
 from models.training.yardstick import compare_with_word_counts, warn_of_word_counts, word_counts_answers
 from schemas.errors import CertificationError, ConfigError, InputError
@@ -197,18 +200,22 @@ class Job:
                     f"distillation.teachers: {teacher} was trained for {len(taught)} labels, which are not the "
                     f"{len(data.labels)} of the data; train it on the same ones"
                 )
+        if fault := tree_fault(data.labels, self.config.data.tree_separator):
+            raise ConfigError(f"data.tree_separator: {fault}; rename the label, or leave the separator out")
         if data.refused:
             raise InputError("this data cannot be trained on: " + "; ".join(data.refused))
 
     def train(self, data: InspectedData) -> Path:
         """Trains the network, or takes it from the work folder; returns its folder."""
         config, base = self.config, self._base()
-        soft = soft_labels(data.votes, data.train["id"], data.labels)
-        shares = label_shares(data.train, data.labels, config.data.further_labels_share)
         folds = self._folds(data)
+        # A variation would be asked about a row that another one of it taught.
+        rows = data.train if folds is not None else with_variations(data.train, config.variations)
+        soft = soft_labels(data.votes, rows["id"], data.labels)
+        shares = label_shares(rows, data.labels, config.data.further_labels_share)
         key = key_of(
             folder_digest(base),
-            data.train[["id", "text", "label"]].to_dict("list"),
+            rows[["id", "text", "label"]].to_dict("list"),
             data.labels,
             None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
             [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
@@ -219,8 +226,9 @@ class Job:
         )
 
         def make(folder: Path) -> None:
-            texts, label_ids = data.train["text"].tolist(), label_ids_of(data.train, data.labels)
-            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, folds).run()
+            texts, label_ids = rows["text"].tolist(), label_ids_of(rows, data.labels)
+            n_real = len(data.train)
+            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, n_real, folds).run()
             (folder / "network" / LABELS_NAME).write_bytes(_json({"labels": data.labels}))
 
         return do_step(self.work, "training", key, make) / "network"
@@ -338,7 +346,8 @@ class Job:
         sources = data.train.groupby("label")["source"].unique()
         labels = [{"name": label, "sources": sorted(sources.get(label, ["votes"]))} for label in data.labels]
         files = {name: (graphs / name).read_bytes() for name in ("model.onnx", TOKENIZER_NAME)}
-        files[LABELS_NAME] = _json({"labels": labels})
+        tree = {"tree_separator": config.data.tree_separator} if config.data.tree_separator else {}
+        files[LABELS_NAME] = _json({"labels": labels, **tree})
         files[TRAINED_ROWS_NAME] = self._trained_rows(data).to_bytes()
         if crossed is not None:
             return files | self._cross_fitted_files(files, data, crossed)
@@ -346,15 +355,27 @@ class Job:
         temperature = fit_temperature(
             Classifier(self._in_memory(files)).logits(choosing["text"].tolist()), label_ids_of(choosing, data.labels)
         )
-        calibration = {"temperature": temperature, "method": "temperature scaling", "rows": len(choosing)}
+        calibration: dict[str, Any] = {
+            "temperature": temperature,
+            "method": "temperature scaling",
+            "rows": len(choosing),
+        }
         files["calibration.json"] = _json(calibration)
         if config.deferral.enabled:
             files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), data.train, choosing, config.deferral.buckets)
-        familiarity = Classifier(self._in_memory(files)).classify(choosing["text"].tolist()).familiarity
+        scores = Classifier(self._in_memory(files)).classify(choosing["text"].tolist())
+        if config.data.labels_column:
+            right = [{label, *also} for label, also in zip(choosing["label"], choosing["right_labels"], strict=True)]
+            further = fit_further_labels(scores, right, data.labels, config.card.none_label)
+            if further is None:
+                logger.warning("%s: too few further labels to learn when to give them", config.data.labels_column)
+            else:
+                calibration["further_labels"] = dataclasses.asdict(further)
+                files["calibration.json"] = _json(calibration)
         policy = Policy(
             labels=tuple(data.labels),
             min_confidence=1 - config.policy.max_error,  # what is likely to be accepted, until the proof
-            min_familiarity=least_familiarity(familiarity, config.policy.false_alarms),
+            min_familiarity=least_familiarity(scores.familiarity, config.policy.false_alarms),
             max_windows=config.policy.max_windows,
         )
         files["policy.toml"] = policy_toml(policy).encode()
@@ -364,7 +385,14 @@ class Job:
             )
             classifier = Classifier(self._in_memory(files))
             files[FIRST_TIER_NAME], own_calibration, criteria = make_first_tier(
-                self.work, classifier, data.train, choosing, held_out, config.first_tier, first_tier
+                self.work,
+                classifier,
+                with_variations(data.train, config.variations),
+                choosing,
+                held_out,
+                config.first_tier,
+                first_tier,
+                len(data.train),
             )
             files["calibration.json"] = _json({**calibration, "first_tier": own_calibration})
             thresholds = {criterion: found.min_confidence for criterion, found in criteria.items()}
@@ -377,6 +405,7 @@ class Job:
                 self._strangers(data),
                 config.policy.false_alarms,
                 config.guard.pairs,
+                config.variations,
             )
             policy = dataclasses.replace(self._in_memory(files).policy, min_familiarity=THRESHOLD)
             files["policy.toml"] = policy_toml(policy).encode()
@@ -446,7 +475,10 @@ class Job:
 
     def _labelled_scores(self, classifier: Classifier, rows: pd.DataFrame) -> LabelledScores:
         clusters = split_keys(rows).tolist() if self.config.data.group_column else None
-        return labelled_scores(classifier, rows["text"].tolist(), rows["label"].tolist(), clusters)
+        right_labels = rows["right_labels"].tolist() if self.config.data.labels_column else None
+        return labelled_scores(
+            classifier, rows["text"].tolist(), rows["label"].tolist(), clusters, right_labels=right_labels
+        )
 
     def _proven(
         self, files: Mapping[str, bytes], choosing: LabelledScores, certifying: pd.DataFrame
@@ -487,7 +519,12 @@ class Job:
             return None
         if list(old.labels) != data.labels:
             raise ConfigError(f"{old.folder}: has other labels than the data; train again, or give the data it had")
-        return old.read(FIRST_TIER_NAME) if FIRST_TIER_NAME in old.manifest.files else None
+        if FIRST_TIER_NAME not in old.manifest.files:
+            return None
+        made_with = old.manifest.training["configuration"]
+        wanted = json.loads(json.dumps(dataclasses.asdict(self.config)))
+        is_same = all(made_with.get(key) == wanted[key] for key in ("first_tier", "variations"))
+        return old.read(FIRST_TIER_NAME) if is_same else None
 
     def _in_memory(self, files: Mapping[str, bytes]) -> ModelBundle:
         config = self.config
@@ -506,8 +543,9 @@ class Job:
                 f"{network_folder}: trained for {n_labels} labels, which are not the {len(data.labels)} of the data; "
                 "train again, or give the data it was trained on"
             )
-        n_texts = min(config.export.calibration_texts, len(data.train))
-        texts = data.train["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
+        rows = with_variations(data.train, config.variations)
+        n_texts = min(config.export.calibration_texts, len(rows))
+        texts = rows["text"].sample(n_texts, random_state=config.fine_tuning.seed).tolist()
         key = key_of(
             folder_digest(network_folder),
             texts,

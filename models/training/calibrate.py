@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from models.evaluation.intervals import exact_upper_bound
 
 _TEMPERATURES = np.exp(np.linspace(np.log(0.2), np.log(5.0), 200))
+NEAR_AVERAGE = 0.003  # of the rows, which both tiers together may answer wrong where the encoder alone answers right
 _ERROR_TAIL = 0.05  # of the one-sided bound
 
 
@@ -74,7 +76,8 @@ def choose_first_tier(
 
     Every answer to a text that belongs to no label is wrong. "strict" compares with the encoder's errors among as many
     rows, those it is surest of; "equal_average" with its errors on the very rows the first tier would take, where a
-    text of no label counts if the encoder's own policy would accept the answer.
+    text of no label counts if the encoder's own policy would accept the answer; "near_average" likewise, but allows
+    errors in NEAR_AVERAGE of all rows that have a label besides.
 
     Args:
         confidence: (n,) float32 of the first tier, calibrated.
@@ -90,16 +93,18 @@ def choose_first_tier(
     errors = np.cumsum(~right[order])
     surest = np.cumsum(~encoder_right[np.argsort(-encoder_confidence, kind="stable")])
     same_rows = np.cumsum(np.where(in_scope, ~encoder_right, encoder_accepted)[order])
+    more = math.floor(NEAR_AVERAGE * in_scope.sum())
+    criteria = {"strict": (surest, 0), "equal_average": (same_rows, 0), "near_average": (same_rows, more)}
     chosen = {}
-    for criterion, allowed in (("strict", surest), ("equal_average", same_rows)):
-        possible = ends[errors[ends] <= allowed[ends]]
+    for criterion, (compared, more) in criteria.items():
+        possible = ends[errors[ends] <= compared[ends] + more]
         if len(possible):
             last = int(possible[-1])
             chosen[criterion] = FirstTierThreshold(
                 min_confidence=float(ordered[last]),
                 answered=round((last + 1) / len(confidence), 4),
                 errors=int(errors[last]),
-                encoder_errors=int(allowed[last]),
+                encoder_errors=int(compared[last]),
                 error_bound_95=round(exact_upper_bound(int(errors[last]), last + 1, _ERROR_TAIL), 5),
             )
     return chosen

@@ -84,6 +84,10 @@ def render_card(
             (_code(entry["label"]), _value(entry["rows"]), *(_percent(entry[key]) for key in _LABEL_FIGURES))
             for entry in headline["labels"]
         ],
+        parents=[
+            (_code(entry["label"]), _value(entry["rows"]), *(_percent(entry[key]) for key in _LABEL_FIGURES))
+            for entry in headline["parents"]
+        ],
         absent=[label for label in bundle.labels if label not in measured],
     )
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from models.bundle_manifest import REQUIRED_FILES, BundleManifest, FileRecord, ReadingRules, parse_bundle_manifest
-from schemas.configuration import PathText, Within, read_toml, read_values, validated
+from schemas.configuration import Matching, PathText, Within, read_toml, read_values, validated
 from schemas.errors import BundleError, ConfigError
 from schemas.run_config import Count, Split, Template
 
@@ -39,6 +39,9 @@ class DataConfig:
     further_labels_share: Annotated[float, Within("[0, 0.5)")] = 0.3
     """Share of a row's target that its further right labels get in equal parts. Below one half, so that
     `label_column` stays the first answer."""
+    tree_separator: Annotated[str, Matching(r"|[^\w\s]{1,3}", "at most three signs")] = ""
+    """Text between the names of a tree of labels, such as `/` in `Travel/Taxi`: signs, no letters, digits or spaces. By
+    default, labels are no tree."""
     id_column: str = DEFAULT_ID_COLUMN
     """Column that names a row, different for every row of a file. Without a column `id`, rows are numbered."""
     group_column: str = ""
@@ -279,6 +282,26 @@ class PolicyChoice:
 
 
 @validated
+class Variations:
+    """Variations of the training texts: in a letter, a mail or a chat, and typed in a hurry. English only.
+
+    The network, the first tier and the guard learn from them beside the rows themselves; temperature, confidence and
+    policy are fitted on real rows only.
+    """
+
+    each: AtLeast0 = 0
+    """Variations of each training row, with its label; 0 for none. Where documents are letters and training rows single
+    sentences, 1 keeps courtesy from making strangers."""
+    wrapped: Share = 0.8
+    """Share of them that gets greetings, names, quoted replies or sentences without a label around it; the others are
+    only typed in a hurry."""
+    slips: Share = 0.3
+    """Share of the wrapped ones that is typed in a hurry as well."""
+    seed: AtLeast0 = 20261122
+    """Of all choices. A variation depends only on this, its text and its number."""
+
+
+@validated
 class FirstTierTraining:
     """Settings of a first tier's size and of its training."""
 
@@ -390,6 +413,8 @@ class TrainingConfig:
     """Limits of the quantization's effect."""
     policy: PolicyChoice = PolicyChoice()
     """The promise of the policy."""
+    variations: Variations = Variations()
+    """Variations of the training texts."""
     first_tier: FirstTierTraining = FirstTierTraining()
     """The model in front of the encoder."""
     deferral: DeferralTraining = DeferralTraining()

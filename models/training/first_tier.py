@@ -36,17 +36,19 @@ def make_first_tier(
     held_out: pd.DataFrame,
     config: FirstTierTraining,
     trained: bytes | None = None,
+    n_real: int | None = None,
 ) -> tuple[bytes, dict[str, Any], dict[str, FirstTierThreshold]]:
     """Makes a first tier for a bundle that is finished but for it.
 
     Args:
         work: the build's work folder; a first tier of the same encoder, rows and configuration is taken from there.
         classifier: of the bundle, the encoder alone.
-        train: `text` and `label` of the training rows.
+        train: `text` and `label` of the training rows, variations of their texts behind them.
         calibration: rows for the temperature.
         held_out: rows for the thresholds; those that belong to no label among them.
         config: settings of its training.
         trained: content of the file of a first tier of this encoder; None to train one.
+        n_real: number of training rows that are no variations; None where all are real.
 
     Returns:
         The content of its file, its part of calibration.json, and its thresholds by criterion.
@@ -56,6 +58,7 @@ def make_first_tier(
     tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, None, "tokenizer.json")
     label_ids, texts = label_ids_of(train, bundle.labels), train["text"].tolist()
     model = bundle.manifest.files["model.onnx"].sha256
+    n_real = len(texts) if n_real is None else n_real
     key = key_of(model, texts, label_ids.tolist(), dataclasses.asdict(config), RECIPE)
 
     def make(folder: Path) -> None:
@@ -63,7 +66,13 @@ def make_first_tier(
         whole = ~read.truncated & (read.n_windows == 1)
         windows = [window for window, taken in zip(read.windows, whole, strict=True) if taken]
         weights = train_first_tier(
-            windows, label_ids[whole], classifier.window_logits, tokenizer.highest_id + 1, n_labels, config
+            windows,
+            label_ids[whole],
+            classifier.window_logits,
+            tokenizer.highest_id + 1,
+            n_labels,
+            config,
+            int(whole[:n_real].sum()),
         )
         (folder / FILE_NAME).write_bytes(weights.to_bytes())
 
@@ -120,6 +129,7 @@ def train_first_tier(
     n_pieces: int,
     n_labels: int,
     config: FirstTierTraining,
+    n_real: int | None = None,
 ) -> FirstTierWeights:
     """Teaches a first tier what the encoder answers.
 
@@ -130,17 +140,20 @@ def train_first_tier(
         n_pieces: of the tokenizer.
         n_labels: number of labels.
         config: how.
+        n_real: number of texts that are real, in front of variations of their wording; more variations, of their
+            tokens, are made only of these. None where all are real.
 
     Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
     """
     rng = np.random.default_rng(config.seed)
     torch.manual_seed(config.seed)
-    texts = [*windows, *variations(windows, config.variations, rng)]
+    texts = [*windows, *variations(windows[:n_real], config.variations, rng)]
     taught = torch.from_numpy(teach(texts))
     own = torch.from_numpy(np.concatenate([label_ids, np.full(len(texts) - len(windows), -1, dtype=np.int64)]))
-    features = [feature_rows(text[None], n_pieces, config.pairs)[0] for text in texts]
+    rows, counts = feature_rows(texts, n_pieces, config.pairs)
+    features = np.split(rows, np.cumsum(counts)[:-1])
     network = PieceSumClassifier(n_pieces, n_labels, config)
-    never_seen = np.setdiff1d(np.arange(n_pieces + config.pairs), np.concatenate(features))
+    never_seen = np.setdiff1d(np.arange(n_pieces + config.pairs), rows)
     with torch.no_grad():  # they say nothing, then, instead of what chance gave them
         network.vectors.weight[torch.from_numpy(never_seen)] = 0.0
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)

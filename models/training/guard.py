@@ -22,13 +22,16 @@ from models.guard import (
     text_features,
     unit_rows,
 )
+from models.training.config import Variations
 from models.training.strangers import made_up_strangers
+from models.training.variations import NO_VARIATIONS, vary
 from schemas.errors import ConfigError
 
 _STEPS = 8.0  # of the int8 values, per nat
 _LEAST_SHARE = 1e-5  # what never occurs counts as this frequent: one stranger's word is no proof
 _RIDGE = 5.0
 _MASS = 1000.0  # weight of all familiar texts together, and of all strangers
+_REAL_SHARE = 0.8  # of the mass of all familiar texts, where there are variations of them
 MOST_TEXTS = 400  # of each source of strangers
 _EMBEDDING_RIDGE = 1e-3
 _LEAST_LENGTH_SPREAD = 0.1  # nearly all familiar texts lie within the bounds
@@ -60,17 +63,21 @@ def guard_file(
     strangers: Mapping[str, Sequence[str]],
     false_alarms: float = 0.05,
     n_pairs: int = 16384,
+    variations: Variations = NO_VARIATIONS,
 ) -> bytes:
     """Makes the content of a bundle's `guard.npz`.
 
+    Variations make familiar texts and strangers alike: courtesy is no evidence for either.
+
     Args:
         bundle: complete but for its guard; its first tier, if its policy has one, gets a guard of its own.
-        train_texts: that the bundle was trained on.
+        train_texts: that the bundle was trained on, without variations.
         learning_texts: familiar ones that it was not trained on, at least 8; they may not choose or prove the policy.
         strangers: texts of other sorts by their source, each source as weighty as another. Made-up ones are added:
             other languages, plain English of many sorts, and letters without sense.
         false_alarms: share of the learning texts that are to be unfamiliar, in (0, 0.5).
         n_pairs: groups of pairs of word pieces, by hash; a power of two.
+        variations: of all these texts, to learn from besides.
 
     Raises:
         ConfigError: there are too few learning texts, or a source has too few texts.
@@ -83,26 +90,30 @@ def guard_file(
             )
     classifier = Classifier(bundle, check_fingerprint=False)
     try:
-        sources = answered_sources(classifier, {**strangers, **made_up_strangers(train_texts, MOST_TEXTS)})
+        sources = {**strangers, **made_up_strangers(train_texts, MOST_TEXTS)}
         weights = fit_guard(
-            classifier.token_ids(train_texts),
-            answered(classifier, learning_texts),
-            sources,
+            classifier.token_ids([*train_texts, *vary(train_texts, variations)]),
+            answered(classifier, [*learning_texts, *vary(learning_texts, variations)]),
+            answered_sources(classifier, sources, variations),
             classifier.n_pieces,
             false_alarms,
             n_pairs,
+            len(learning_texts),
         )
     finally:
         classifier.close()
     return weights.to_bytes()
 
 
-def answered_sources(classifier: Classifier, sources: Mapping[str, Sequence[str]]) -> dict[str, Answered]:
-    """At most MOST_TEXTS texts of each source, evenly spread over it, with the answers to them."""
+def answered_sources(
+    classifier: Classifier, sources: Mapping[str, Sequence[str]], variations: Variations = NO_VARIATIONS
+) -> dict[str, Answered]:
+    """At most MOST_TEXTS texts of each source, evenly spread over it, and their variations, with the answers."""
     found = {}
     for source, texts in sources.items():
         places = np.unique(np.linspace(0, len(texts) - 1, min(MOST_TEXTS, len(texts))).astype(int))
-        found[source] = answered(classifier, [texts[place] for place in places])
+        chosen = [texts[place] for place in places]
+        found[source] = answered(classifier, [*chosen, *vary(chosen, variations)])
     return found
 
 
@@ -122,6 +133,7 @@ def fit_guard(
     n_pieces: int,
     false_alarms: float = 0.05,
     n_pairs: int = 16384,
+    n_real: int | None = None,
 ) -> GuardWeights:
     """Fits a guard for each tier that answers.
 
@@ -136,6 +148,8 @@ def fit_guard(
         n_pieces: number of word pieces of the tokenizer.
         false_alarms: share of the familiar ones that is to lie below the threshold.
         n_pairs: a power of two.
+        n_real: number of familiar texts that are real, in front of their variations; the threshold is theirs. None
+            where all are.
 
     Raises:
         ConfigError: there are too few familiar texts, or no strangers.
@@ -153,7 +167,10 @@ def fit_guard(
     direction = _direction(_moments(familiar.embedding, 1.0), list(moments.values()))
     features = {
         "": np.column_stack(
-            [text_features(familiar.token_ids, n_pieces, known, odds), _folded_sides(familiar, list(moments.values()))]
+            [
+                text_features(familiar.token_ids, n_pieces, known, odds),
+                _folded_sides(familiar, list(moments.values()), n_real),
+            ]
         )
     }
     for source, group in groups.items():
@@ -182,7 +199,7 @@ def fit_guard(
             )
             for source, found in features.items()
         }
-        tiers.append(_fit_tier(whole, lengths, bounds, false_alarms))
+        tiers.append(_fit_tier(whole, lengths, bounds, false_alarms, n_real))
     usual, spread, weights, scale = (np.stack(arrays) for arrays in zip(*tiers, strict=True))
     return GuardWeights(known, odds, direction, bounds, usual, spread, weights, scale)
 
@@ -192,13 +209,22 @@ def _fit_tier(
     lengths: Mapping[str, npt.NDArray[np.float64]],
     bounds: npt.NDArray[np.float64],
     false_alarms: float,
+    n_real: int | None,
 ) -> tuple[npt.NDArray[np.float64], ...]:
     """`usual`, `spread`, `weights` and `scale` of one tier; the source "" is the familiar texts."""
-    answered = {source: np.isfinite(values).all(axis=1) for source, values in features.items()}
+    answered: dict[str, npt.NDArray[np.bool_]] = {
+        source: np.asarray(np.isfinite(values).all(axis=1)) for source, values in features.items()
+    }
     own, own_lengths = features[""][answered[""]], np.clip(lengths[""][answered[""]], *bounds)
+    n_own, n_own_real = len(own), int(answered[""][:n_real].sum())
+    own_shares = np.full(n_own, 1.0 / n_own)  # of the mass of all familiar texts
+    if 0 < n_own_real < n_own:
+        own_shares[:n_own_real] = _REAL_SHARE / n_own_real
+        own_shares[n_own_real:] = (1 - _REAL_SHARE) / (n_own - n_own_real)
     powers = np.stack([np.ones_like(own_lengths), own_lengths, own_lengths**2], axis=1)
-    usual: npt.NDArray[np.float64] = np.linalg.lstsq(powers, own, rcond=None)[0].astype(np.float64)
-    spread: npt.NDArray[np.float64] = (own - powers @ usual).std(axis=0).astype(np.float64) + 1e-6
+    roots = np.sqrt(own_shares)[:, None]
+    usual: npt.NDArray[np.float64] = np.linalg.lstsq(powers * roots, own * roots, rcond=None)[0].astype(np.float64)
+    spread: npt.NDArray[np.float64] = np.sqrt(own_shares @ (own - powers @ usual) ** 2).astype(np.float64) + 1e-6
     spread[-1] = max(spread[-1], _LEAST_LENGTH_SPREAD)
     rows, targets, masses = [], [], []
     n_sources = sum(bool(answered[source].any()) for source in features if source)
@@ -208,11 +234,9 @@ def _fit_tier(
             continue
         rows.append(standardised(values[kept], lengths[source][kept], bounds, usual, spread))
         targets.append(np.full(len(rows[-1]), 0.0 if source else 1.0))
-        masses.append(np.full(len(rows[-1]), _MASS / len(rows[-1]) / (n_sources if source else 1)))
+        masses.append(_MASS * (np.full(len(rows[-1]), 1 / len(rows[-1]) / n_sources) if source else own_shares))
     weights = _regression(np.concatenate(rows), np.concatenate(targets), np.concatenate(masses))
-    sums = np.concatenate(
-        [(part * weights).sum(axis=1) for part, target in zip(rows, targets, strict=True) if target[0]]
-    )
+    sums = (standardised(own[:n_own_real], own_lengths[:n_own_real], bounds, usual, spread) * weights).sum(axis=1)
     low, middle = np.quantile(sums, [false_alarms, 0.5])
     scale = np.array([low, 1.0 / max(float(middle - low), 1e-6)], dtype=np.float64)
     return usual, spread, weights, scale
@@ -273,10 +297,11 @@ def _direction(familiar: _Moments, strangers: Sequence[_Moments]) -> npt.NDArray
     return found[:-1].astype(np.float32)
 
 
-def _folded_sides(familiar: Answered, strangers: Sequence[_Moments]) -> npt.NDArray[np.float64]:
-    """The side of each familiar text, by a direction that was found without it."""
+def _folded_sides(familiar: Answered, strangers: Sequence[_Moments], n_real: int | None) -> npt.NDArray[np.float64]:
+    """The side of each familiar text, by a direction that was found without it and without its variations."""
     sides = np.empty(len(familiar.embedding))
-    folds = np.arange(len(sides)) % _FOLDS
+    rows = np.arange(len(sides) if n_real is None else n_real)
+    folds = np.concatenate([rows, np.repeat(rows, len(sides) // len(rows) - 1)]) % _FOLDS
     for fold in range(_FOLDS):
         direction = _direction(_moments(familiar.embedding[folds != fold], 1.0), strangers)
         sides[folds == fold] = side(familiar.embedding[folds == fold], direction, int((folds == fold).sum()))

@@ -52,6 +52,8 @@ class Training:
             without.
         shares: (n_rows, n_labels) float32 targets of rows with several right labels, as `label_shares` makes them; or
             None.
+        n_real: number of rows that are real; those behind them are as many variations of each, row after row. None
+            where all are real.
         folds: (n_rows,) as `part_into_folds` gives them, for a training on few rows; None for any other. It leaves
             OUT_OF_FOLD_NAME in the work folder: the scores of each row by a network that did not learn it.
     """
@@ -64,6 +66,7 @@ class Training:
     work: Path
     soft_labels: npt.NDArray[np.float32] | None = None
     shares: npt.NDArray[np.float32] | None = None
+    n_real: int | None = None
     folds: npt.NDArray[np.intp] | None = None
 
     def run(self) -> TrainedNetwork:
@@ -86,8 +89,7 @@ class Training:
         teachers += [self._train_teacher(number, targets) for number in range(1, distillation.train_teachers + 1)]
         soft = [self._ask(teachers)] if teachers else []
         if distillation.linear_teacher:
-            seed = self.recipe.fine_tuning.seed
-            soft.append(ask_linear_teacher(self.texts, self.label_ids, self.n_labels, distillation.temperature, seed))
+            soft.append(self._ask_linear_teacher())
         if soft:  # where the linear model has no opinion, the other teachers stand alone
             mean = np.mean([np.where(np.isnan(each), soft[0], each) for each in soft], axis=0)
             targets = replace(targets, soft=mean, temperature=distillation.temperature)
@@ -99,6 +101,18 @@ class Training:
         trained.save(folder)
         logger.info("trained on %d rows in %.0f s", len(self.texts), time.monotonic() - started)
         return trained
+
+    def _ask_linear_teacher(self) -> npt.NDArray[np.float32]:
+        """Its probabilities, (n_rows, n_labels); a variation gets those of its row, or it would repeat what it saw."""
+        n_real = self.n_real or len(self.texts)
+        taught = ask_linear_teacher(
+            self.texts[:n_real],
+            self.label_ids[:n_real],
+            self.n_labels,
+            self.recipe.distillation.temperature,
+            self.recipe.fine_tuning.seed,
+        )
+        return np.concatenate([taught, np.repeat(taught, len(self.texts) // n_real - 1, axis=0)])
 
     def _train_on_few_rows(self, targets: Targets, folds: npt.NDArray[np.intp]) -> TrainedNetwork:
         """Trains the last layer, or everything where that answers more rows rightly that were not learned.

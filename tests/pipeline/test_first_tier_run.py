@@ -58,4 +58,7 @@ def test_an_unknown_criterion_is_refused(tmp_path: Path, source: Path, tiny_bund
     flags = classify_arguments(source, tiny_bundle, tmp_path / "warehouse")
     result = docyard(*flags, "--config", tmp_path / "run.toml")
     assert result.exit_code == 2
-    assert "classification.first_tier: expected 'strict', 'equal_average' or 'off', found 'lax'" in result.output
+    assert (
+        "classification.first_tier: expected 'strict', 'equal_average', 'near_average' or 'off', found 'lax'"
+        in result.output
+    )

@@ -172,6 +172,9 @@ def test_filters_narrow_the_list(office: sa.Engine) -> None:
     assert "1 item:" in client.get("/?document_type=receipt").text
     assert "1 item:" in client.get("/?code=over_budget&order=risk").text
     assert "3 items:" in client.get("/?suggestion=delivery&order=age&view=open").text
+    assert "3 items:" in client.get("/?suggestion=deliv*&order=age&view=open").text
+    assert "0 items:" in client.get("/?suggestion=deliv&order=age&view=open").text
+    assert "0 items:" in client.get("/?suggestion=%25*&order=age&view=open").text, "a sign of LIKE stands for itself"
     assert client.get("/?view=everything").status_code == 422
 
 

@@ -49,7 +49,7 @@ def test_a_first_tier_learns_what_the_encoder_answers() -> None:
 def test_what_was_never_seen_says_nothing() -> None:
     texts, label_ids = made_up(200, 1)
     weights = train_first_tier(texts, label_ids, teach, N_PIECES, N_LABELS, CONFIG)
-    seen = np.unique(np.concatenate([feature_rows(text[None], N_PIECES, CONFIG.pairs)[0] for text in texts]))
+    seen = np.unique(feature_rows(texts, N_PIECES, CONFIG.pairs)[0])
     assert not weights.pieces[50:].any()
     assert not weights.pieces[:5].any()
     assert weights.pieces[seen[seen < N_PIECES]].any(axis=1).all()
@@ -80,6 +80,18 @@ def test_each_criterion_takes_the_least_threshold_it_allows() -> None:
     average = chosen["equal_average"]
     assert (average.min_confidence, average.answered, average.errors) == (pytest.approx(0.6), 0.6667, 1)
     assert 0.5 < average.error_bound_95 < 0.8  # one in four, of which little can be said
+
+
+def test_near_the_average_three_more_errors_in_a_thousand_rows_are_allowed() -> None:
+    n = 2000
+    confidence = np.linspace(1, 0, n, dtype=np.float32)
+    right, flawless = np.ones(n, dtype=bool), np.ones(n, dtype=bool)
+    right[::100] = False  # an error in each hundred rows
+    right[0] = True
+    chosen = choose_first_tier(confidence, right, confidence, flawless, flawless, flawless)
+    assert chosen["equal_average"].answered == 0.05
+    near = chosen["near_average"]
+    assert (near.answered, near.errors, near.encoder_errors) == (0.35, 6, 0)
 
 
 def test_a_text_of_no_label_is_an_error_of_the_first_tier_and_of_an_encoder_that_accepts_it() -> None:

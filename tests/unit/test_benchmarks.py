@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import drift, tiers
 from benchmarks import job as whole_job
-from benchmarks.contenders import Job, Measured, run_rounds
+from benchmarks.contenders import CONTENDERS, ONE_CORE, Job, Measured, run_rounds
 from benchmarks.encoder import operator_seconds, operators_markdown
 from benchmarks.repeat_tickets import write_tickets
 from benchmarks.report import REFERENCES, job_markdown, markdown, plot_speeds, summary
@@ -38,8 +38,10 @@ def test_a_ratio_is_that_of_two_times_of_the_same_round() -> None:
     assert (own["accuracy"], own["same_label_as_docyard"], other["same_label_as_docyard"]) == (0.0, 1.0, 0.5)
     about = {"processor": "made up", "features": ["VNNI"], "date": "2026-11-22", "versions": {"torch": "1"}}
     table = markdown({"surroundings": about, "sets": {"tickets": figures}})
-    assert "| docyard | 2 [1, 2] | 3.00 [2.00, 4.00] | 0.00% | 100.00% |" in table
-    assert f"| {REFERENCES[0]} | 0 [0, 1] |  | 0.00% | 50.00% |" in table
+    assert "| docyard | 2 [1, 2] | 3.00 [2.00, 4.00] | 0.00% | 0.00 | 100.00% |" in table
+    assert f"| {REFERENCES[0]} | 0 [0, 1] |  | 0.00% | 0.00 | 50.00% |" in table
+    better = summary({"docyard": ours, "another": Measured((1.0,) * 3, ("b", "a"), 1)}, ["b", "a"], 7.0, 1)
+    assert "| 0.00% | 100.00 | 100.00% |" in markdown({"surroundings": about, "sets": {"tickets": better}})
 
 
 def test_docyard_labels_the_texts_in_every_round(tiny_bundle_unchanged: Path) -> None:
@@ -49,6 +51,22 @@ def test_docyard_labels_the_texts_in_every_round(tiny_bundle_unchanged: Path) ->
     assert len(measured.seconds) == 2
     assert min(measured.seconds) > 0
     assert measured.memory_bytes > 10_000_000
+
+
+def test_a_contender_on_one_core_runs_beside_those_that_have_more(tiny_bundle_unchanged: Path) -> None:
+    one = replace(job(tiny_bundle_unchanged), cores=1)
+    name = f"docyard, encoder alone{ONE_CORE}"
+    measured = run_rounds({name: one}, TEXTS, 1, sorted(os.sched_getaffinity(0)))[name]
+    assert measured.labels == ("billing", "delivery", "account")
+
+
+def test_a_criterion_that_the_bundle_does_not_have_is_not_measured(tiny_bundle_unchanged: Path) -> None:
+    without = job(tiny_bundle_unchanged)
+    assert [name for name in CONTENDERS if name.startswith("docyard") and without.has(name)] == [
+        "docyard",
+        "docyard, encoder alone",
+    ]
+    assert replace(without, criteria=("near_average",)).has("docyard, first tier by near average")
 
 
 def test_a_contender_that_fails_ends_the_benchmark(tiny_bundle: Path) -> None:
@@ -164,12 +182,13 @@ def test_what_the_first_tier_loses_is_told_apart_from_what_it_accepts_wrongly(
         "strict": tiers.Answers(row(1, 1, 0, 0, 0), row(1, 1, 1, 0, 0), row(1, 1, 1, 0, 0)),
         "equal_average": tiers.Answers(row(1, 1, 1, 0, 0), row(1, 1, 1, 0, 1), row(1, 0, 0, 0, 1)),
     }
+    made_up["near_average"] = made_up["equal_average"]
     monkeypatch.setattr(tiers, "answers", lambda bundle, criterion, texts, labels: made_up[criterion])
     bundle = load_bundle(tiny_bundle_unchanged)
     label = bundle.labels[0]
     table = tiers.tiers_markdown(bundle, ["a"] * 5, [*[label] * 4, "stranger"]).splitlines()
     assert table[0].startswith("4 rows in scope, 1 strangers")
-    strict, equal_average = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table[-2:])
+    strict, equal_average = ([cell.strip() for cell in line.split("|")[1:-1]] for line in table[-3:-1])
     assert strict[:4] == ["strict", "75.0%", "50.00%", "75.00%"]
     assert strict[4].startswith("25.00 [")
     assert strict[5:7] == ["20.00%", "0.00%"]

@@ -68,6 +68,27 @@ def true_error(threshold: float, power: float = 4.0) -> float:
     return 0.0 if width <= 0 else width**power / (2 * (power + 1))
 
 
+def test_an_answer_that_is_another_right_label_of_its_row_counts_as_right() -> None:
+    rows = made_up(6, np.random.default_rng(1), strangers=1)
+    answers = np.array([0, 1, 2, 0, -1, 1, 1])
+    rows = replace(rows, gold_ids=np.array([0, 0, 0, 1, 2, 2, -1]), also_right=np.zeros((7, 3), dtype=np.bool_))
+    assert rows.wrong(answers).tolist() == [False, True, True, True, True, True, True]
+    assert rows.also_right is not None
+    rows.also_right[1, 1] = rows.also_right[3, 0] = True
+    rows.also_right[4, :] = True
+    assert rows.wrong(answers).tolist() == [False, False, True, False, True, True, True], "no answer is never right"
+    assert rows.take(np.array([3, 2])).wrong(answers[[3, 2]]).tolist() == [False, True]
+
+
+def test_several_right_labels_let_more_be_certified() -> None:
+    choosing, certifying = (made_up(4000, np.random.default_rng(seed)) for seed in (1, 2))
+    strict = certify(POLICY, {}, choosing, certifying, Target(0.02))
+    any_right = [replace(rows, also_right=np.ones((4000, 3), dtype=np.bool_)) for rows in (choosing, certifying)]
+    found = certify(POLICY, {}, *any_right, Target(0.02))
+    assert found.errors == 0
+    assert found.coverage > strict.coverage
+
+
 @pytest.mark.parametrize(("errors", "rows", "share"), [(0, 299, 0.01), (3, 400, 0.02), (17, 800, 0.05), (5, 5, 0.5)])
 def test_a_p_value_is_that_of_the_exact_binomial_test(errors: int, rows: int, share: float) -> None:
     expected = scipy.stats.binomtest(errors, rows, share, alternative="less").pvalue
@@ -164,7 +185,7 @@ def test_rows_that_stand_or_fall_together_prove_less() -> None:
 
 def test_the_first_tier_and_the_encoder_keep_the_promise_together_and_whatever_the_criterion() -> None:
     rng = np.random.default_rng(7)
-    policy = replace(POLICY, first_tier={"strict": 0.9, "equal_average": 0.8})
+    policy = replace(POLICY, first_tier={"strict": 0.9, "equal_average": 0.8, "near_average": 0.7})
     rows = [replace(made_up(3000, rng), first_tier=made_up(3000, rng, power=3.0).encoder) for _ in range(2)]
     for one in rows:
         one.first_tier.top_label_ids[:] = np.where(  # type: ignore[union-attr]
@@ -173,10 +194,10 @@ def test_the_first_tier_and_the_encoder_keep_the_promise_together_and_whatever_t
             one.gold_ids,
         )[:, None]
     found = certify(policy, {}, *rows, Target(0.02))
-    assert set(found.policy.first_tier) == {"strict", "equal_average"}
+    assert set(found.policy.first_tier) == {"strict", "equal_average", "near_average"}
     assert all(found.policy.first_tier[name] >= policy.first_tier[name] for name in policy.first_tier)
     certified = replace(found.policy, certified=True)
-    for criterion in ("strict", "equal_average", "off"):
+    for criterion in ("strict", "equal_average", "near_average", "off"):
         scores = rows[1].answers(certified, criterion)
         accepted = certified.route(scores, criterion).accepted
         assert (scores.label_ids != rows[1].gold_ids)[accepted].mean() < 0.02

@@ -161,6 +161,11 @@ def test_a_row_with_several_right_labels_counts_any_of_them(classifier: Classifi
     assert several["any_right_share"] == 1.0
     assert (several["top_labels"], several["right_labels"]) == (4, 6)
     assert several["found_in_top_share"] == 5 / 6  # all four labels are among the top, the unheard one is not
+    assert several["given_labels"] == 4, "a bundle of single labels gives one per row"
+    assert (several["labels_precision"], several["labels_recall"]) == (1.0, 4 / 6)
+    assert several["micro_f1"] == pytest.approx(2 * 4 / (4 + 6))
+    assert several["macro_f1"] == pytest.approx((1 + 2 / 3 + 1 + 1) / 4)  # one of two deliveries is missed
+    assert several["micro_f1_interval_95"][0] <= several["micro_f1"] <= several["micro_f1_interval_95"][1]
 
 
 def test_a_positive_label_is_ranked_by_its_own_probability(classifier: Classifier) -> None:

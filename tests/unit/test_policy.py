@@ -129,8 +129,14 @@ def test_a_policy_may_leave_strangers_unguarded() -> None:
             WHOLE + b"[labels.billing]\nmin_confidence = 2",
             r"labels.billing.min_confidence: expected a number in \[0, 1\], or inf, found 2",
         ),
-        (WHOLE + b"[first_tier]\nmin_confidence = 0.9", "expected 'strict' or 'equal_average', found 'min_confidence'"),
-        (WHOLE + b"[first_tier.lax]\nmin_confidence = 0.9", "expected 'strict' or 'equal_average', found 'lax'"),
+        (
+            WHOLE + b"[first_tier]\nmin_confidence = 0.9",
+            "expected 'strict', 'equal_average' or 'near_average', found 'min_confidence'",
+        ),
+        (
+            WHOLE + b"[first_tier.lax]\nmin_confidence = 0.9",
+            "expected 'strict', 'equal_average' or 'near_average', found 'lax'",
+        ),
         (
             WHOLE + b"[first_tier.strict]\nerrors = 0",
             r"first_tier.strict: expected min_confidence, a number in \[0, 1\], found None",
