@@ -26,6 +26,7 @@ BUNDLE_FILES = {
     "separator of their names, where they are a tree.",
     "policy.toml": "The thresholds above which an answer stands.",
     "first_tier.npz": "Optional: the first tier.",
+    "words.npz": "Optional: the linear model of word pieces and pairs, whose scores are added to the encoder's.",
     "deferral.npz": "Optional: the model of the confidence, from all signals that tell right from wrong.",
     "guard.npz": "Optional: the model of the familiarity.",
     "calibration.json": "The temperature that makes confidences honest, its origin, and when further labels are given.",

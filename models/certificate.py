@@ -22,8 +22,8 @@ FILE_NAME, PAGE_NAME = "certificate.json", "certificate.html"
 FORMAT = 1
 # The files that an answer and its route depend on, as far as a bundle has them.
 PINNED = (
-    "model.onnx", "tokenizer.json", "labels.json", "calibration.json", "policy.toml", "first_tier.npz", "deferral.npz",
-    "guard.npz", "training_rows.npz",
+    "model.onnx", "tokenizer.json", "labels.json", "calibration.json", "policy.toml", "first_tier.npz", "words.npz",
+    "deferral.npz", "guard.npz", "training_rows.npz",
 )  # fmt: skip
 _ROUNDING = 1e-9
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
 from models.deferral import FILE_NAME as DEFERRAL_NAME
-from models.deferral import parse_deferral
+from models.deferral import parse_deferral, words_of_older_deferral
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
 from models.guard import FILE_NAME as GUARD_NAME
@@ -24,6 +24,8 @@ from models.machine import OUTPUTS, check_label_count, open_session, run_session
 from models.scores import Scores, score_logits
 from models.signals import Signals, token_ids_read
 from models.tokens import TextTokenizer, TokenizedTexts, plan_batches
+from models.words import FILE_NAME as WORDS_NAME
+from models.words import Words, WordScores, parse_words
 from schemas.codes import FIRST_TIER_CHOICES, FIRST_TIER_CRITERIA
 from schemas.errors import BundleError, ConfigError, DocyardError, RunFailedError
 
@@ -55,7 +57,8 @@ class Classifier:
     """Runs a ModelBundle on texts.
 
     A text longer than `max_tokens` is read in overlapping windows where the bundle says so: its logits are the mean of
-    theirs, and likewise its embedding; otherwise it is cut.
+    theirs, and likewise its embedding; otherwise it is cut. Where the bundle has words, their scores of the whole text
+    are added to its logits.
     Windows are grouped by exact token length and never padded; the groups run on `threads` Python threads, which share
     one ONNX Runtime session of one thread per call. On one machine an answer depends only on its text and the bundle,
     to the last bit: not on batch size, order or neighbours. On another kind of CPU the last digits may differ; the
@@ -101,6 +104,7 @@ class Classifier:
         self._first_tier = self._open_first_tier() if first_tier in bundle.policy.first_tier else None
         self._first_tier_threshold = np.float32(bundle.policy.first_tier.get(first_tier, np.inf))
         self._guard = self._open_guard() if GUARD_NAME in bundle.manifest.files else None
+        self._words = self._open_words()
         self._deferral = None
         if DEFERRAL_NAME in bundle.manifest.files:
             where = str(bundle.folder / DEFERRAL_NAME)
@@ -125,15 +129,12 @@ class Classifier:
         """
         tokenized = self._tokenizer.tokenize(texts)
         easy, easy_scores = self._easy(tokenized, encoder_only)
-        results, failures = self._run(tokenized, easy, ("logits",) if self._guard is None else OUTPUTS)
-        logits = results[:, : len(self.bundle.labels)]
-        scored = score_logits(logits, self.bundle.temperature)
-        if self._deferral is not None or self._guard is not None:
-            signals = self._signals(texts, tokenized, results)
-            if self._deferral is not None:
-                scored.confidence[:] = self._deferral.confidence(signals, self.bundle.temperature)
-            if self._guard is not None:
-                scored.familiarity[:] = self._guard.familiarity(signals.token_ids, logits, signals.embedding)
+        signals, failures = self._signals(texts, tokenized, easy, ("logits",) if self._guard is None else OUTPUTS)
+        scored = score_logits(signals.logits, self.bundle.temperature)
+        if self._deferral is not None:
+            scored.confidence[:] = self._deferral.confidence(signals, self.bundle.temperature)
+        if self._guard is not None:
+            scored.familiarity[:] = self._guard.familiarity(signals.token_ids, signals.logits, signals.embedding)
         for name in ("top_label_ids", "top_confidences", "confidence", "familiarity"):
             getattr(scored, name)[easy] = getattr(easy_scores, name)[easy]
         for row in np.flatnonzero(scored.failed).tolist():
@@ -163,8 +164,12 @@ class Classifier:
         return self._first_tier is not None
 
     def logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """The encoder's raw scores, for calibration: (n_documents, n_labels) float32; NaN where the model failed."""
-        return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ("logits",))[0]
+        """The raw scores, for calibration: the encoder's plus the words', (n_documents, n_labels) float32.
+
+        NaN where the encoder failed.
+        """
+        tokenized, none = self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_)
+        return self._signals(texts, tokenized, none, ("logits",))[0].logits
 
     def first_tier_logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The first tier's raw scores, whatever the guard says: (n, n_labels) float32; NaN for texts that are too long.
@@ -188,11 +193,16 @@ class Classifier:
     def signals(self, texts: Sequence[str]) -> Signals:
         """The signals of the encoder's answers, from which a deferral or a guard is learned."""
         tokenized, none = self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_)
-        return self._signals(texts, tokenized, self._run(tokenized, none, OUTPUTS)[0])
+        return self._signals(texts, tokenized, none, OUTPUTS)[0]
 
     def window_logits(self, windows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
-        """The encoder's raw scores of token ids, one special token at each end: (n_windows, n_labels) float32."""
-        return self._run_windows(windows, ("logits",))[0]
+        """The raw scores of windows, each as a text of its own: (n_windows, n_labels) float32.
+
+        Args:
+            windows: token ids, one special token at each end.
+        """
+        logits = self._run_windows(windows, ("logits",))[0]
+        return self._with_words(logits, [window[1:-1] for window in windows])[0]
 
     def embeddings(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The encoder's embedding of each text: (n_texts, width) float32, not normalised; NaN where the model failed.
@@ -201,19 +211,38 @@ class Classifier:
         """
         return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ("embedding",))[0]
 
-    def _signals(self, texts: Sequence[str], tokenized: TokenizedTexts, results: npt.NDArray[np.float32]) -> Signals:
-        """The signals of texts with their `results`: logits and, if they were asked for, embedding side by side."""
-        n_labels = len(self.bundle.labels)
-        return Signals(
+    def _signals(
+        self, texts: Sequence[str], tokenized: TokenizedTexts, without: npt.NDArray[np.bool_], outputs: Sequence[str]
+    ) -> tuple[Signals, dict[int, str]]:
+        """The signals of the answers, and why some texts have none; the `outputs` are the logits and what follows."""
+        results, failures = self._run(tokenized, without, outputs)
+        token_ids, n_labels = self._token_ids(tokenized), len(self.bundle.labels)
+        logits, words = self._with_words(results[:, :n_labels], token_ids)
+        signals = Signals(
             texts=texts,
-            token_ids=self._token_ids(tokenized),
+            token_ids=token_ids,
             unknown_id=self._tokenizer.unknown_id,
-            logits=results[:, :n_labels],
+            logits=logits,
             embedding=results[:, n_labels:],
+            word_logits=words.logits,
+            rarity=words.rarity,
             n_tokens=tokenized.n_tokens,
             n_windows=tokenized.n_windows,
             truncated=tokenized.truncated,
         )
+        return signals, failures
+
+    def _with_words(
+        self, logits: npt.NDArray[np.float32], token_ids: Sequence[npt.NDArray[np.int32]]
+    ) -> tuple[npt.NDArray[np.float32], WordScores]:
+        """The encoder's logits plus the words' part, and the words' own; where the encoder's are NaN, NaN and 0."""
+        found = WordScores(np.zeros(logits.shape), np.zeros(len(logits)))
+        if self._words is None:
+            return logits, found
+        rows = np.flatnonzero(np.isfinite(logits).all(axis=1))
+        own = self._words.read([token_ids[row] for row in rows.tolist()])
+        found.logits[rows], found.rarity[rows] = own.logits, own.rarity
+        return (logits + self._words.weight * found.logits).astype(np.float32), found
 
     def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], Scores]:
         """Flags the texts that the first tier answers, and its scores of all those that it may answer."""
@@ -266,7 +295,7 @@ class Classifier:
         failures: dict[int, str] = {}
 
         def answer(rows: npt.NDArray[np.intp]) -> None:
-            input_ids = np.stack([windows[row] for row in rows]).astype(np.int64)
+            input_ids = np.stack([windows[row] for row in rows.tolist()]).astype(np.int64)
             self._answer(input_ids, rows, list(outputs), results, failures)
 
         lengths = np.array([len(window) for window in windows], dtype=np.int32)
@@ -335,6 +364,12 @@ class Classifier:
                 f"{self._tokenizer.highest_id}: they do not belong together; build the bundle again"
             )
         return first_tier
+
+    def _open_words(self) -> Words | None:
+        for name, parse in ((WORDS_NAME, parse_words), (DEFERRAL_NAME, words_of_older_deferral)):
+            if name in self.bundle.manifest.files:
+                return parse(self.bundle.read(name), len(self.bundle.labels), str(self.bundle.folder / name))
+        return None
 
     def _open_guard(self) -> Guard:
         path = str(self.bundle.folder / GUARD_NAME)

@@ -1,7 +1,7 @@
 """Deferral: the calibrated probability that an answer is right, from all signals of it.
 
 The best label's softmax probability is one signal of many. A logistic regression weighs it with the others; it was
-learned on rows that trained neither the encoder nor the word counts.
+learned on rows that trained neither the encoder nor the words.
 
 Sources: Geifman and El-Yaniv, "Selective Classification for Deep Neural Networks", 2017, for the task; Platt,
 "Probabilistic Outputs for Support Vector Machines", 1999, for the regression.
@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from models.arrays import arrays_to_bytes, read_arrays
 from models.signals import Signals
-from models.word_counts import WordCounts
+from models.words import RARITY_STEPS, Words, parse_words
 from schemas.errors import BundleError
 
 FILE_NAME = "deferral.npz"
@@ -24,7 +24,7 @@ FILE_NAME = "deferral.npz"
 SIGNALS = {
     "odds": "log-odds of the label by its softmax probability",
     "lead": "log of its probability over that of the second label",
-    "words": "log-odds of the label by the word counts",
+    "words": "log-odds of the label by the words alone",
     "both": "log-odds of the label by the product of both probabilities",
     "label": "log-odds that an answer with this label is right, on the rows that the deferral was learned on",
     "energy": "log-sum-exp of the logits",
@@ -35,15 +35,18 @@ SIGNALS = {
     "unknown": "share of word pieces that the vocabulary does not hold",
 }
 _LARGEST_ODDS = 15.0  # of a single signal; float32 probabilities tell no more apart
-_ARRAYS = {
-    "words": (2, np.int8),
-    "words_scale": (1, np.float32),
-    "words_bias": (1, np.float32),
-    "rarity": (1, np.float32),
+_ARRAYS: dict[str, tuple[int, type]] = {
     "words_temperature": (0, np.float64),
     "label_odds": (1, np.float64),
     "coefficients": (1, np.float64),
     "bias": (0, np.float64),
+}
+# Besides them in a file of before the words had one of their own.
+_WORDS_ARRAYS: dict[str, tuple[int, type]] = {
+    "words": (2, np.int8),
+    "words_scale": (1, np.float32),
+    "words_bias": (1, np.float32),
+    "rarity": (1, np.float32),
 }
 
 
@@ -52,14 +55,12 @@ class Deferral:
     """Weighs the signals of answers.
 
     Attributes:
-        word_counts: the second opinion.
-        words_temperature: divisor of its scores before the softmax, > 0.
+        words_temperature: divisor of the words' scores before the softmax, > 0.
         label_odds: (n_labels,) float64, the signal "label".
         coefficients: (n_signals,) float64, in the order of `SIGNALS`.
         bias: what is added to the weighted signals.
     """
 
-    word_counts: WordCounts
     words_temperature: float
     label_odds: npt.NDArray[np.float64]
     coefficients: npt.NDArray[np.float64]
@@ -72,12 +73,12 @@ class Deferral:
 
         Args:
             signals: of n texts.
-            temperature: the bundle's, of the encoder's softmax.
+            temperature: the bundle's, of the softmax.
         """
         confidence = np.full(len(signals.logits), np.nan, dtype=np.float32)
         rows = np.flatnonzero(np.isfinite(signals.logits).all(axis=1))
         if len(rows):
-            found = measure_signals(signals.take(rows), temperature, self.word_counts, self.words_temperature)
+            found = measure_signals(signals.take(rows), temperature, self.words_temperature)
             label_ids = signals.logits[rows].argmax(axis=1)
             found[:, list(SIGNALS).index("label")] = self.label_odds[label_ids]
             confidence[rows] = 1 / (1 + np.exp(-((found * self.coefficients).sum(axis=1) + self.bias)))
@@ -85,18 +86,7 @@ class Deferral:
 
     def to_bytes(self) -> bytes:
         """The content of the bundle's file; the same deferral gives the same bytes."""
-        return arrays_to_bytes(
-            {
-                "words": self.word_counts.weights,
-                "words_scale": self.word_counts.scale,
-                "words_bias": self.word_counts.bias,
-                "rarity": self.word_counts.rarity,
-                "words_temperature": np.array(self.words_temperature),
-                "label_odds": self.label_odds,
-                "coefficients": self.coefficients,
-                "bias": np.array(self.bias),
-            }
-        )
+        return arrays_to_bytes({name: np.asarray(getattr(self, name), dtype=np.float64) for name in _ARRAYS})
 
 
 def parse_deferral(content: bytes, n_labels: int, where: str) -> Deferral:
@@ -105,61 +95,70 @@ def parse_deferral(content: bytes, n_labels: int, where: str) -> Deferral:
     Raises:
         BundleError: it is not such a file, or its arrays do not fit each other or the labels.
     """
-    arrays = read_arrays(content, _ARRAYS, where)
-    n_buckets = len(arrays["rarity"])
-    expected = {
-        "words": (n_buckets, n_labels),
-        "words_scale": (n_labels,),
-        "words_bias": (n_labels,),
-        "label_odds": (n_labels,),
-        "coefficients": (len(SIGNALS),),
-    }
-    for name, shape in expected.items():
+    arrays = read_arrays(content, _ARRAYS | (_WORDS_ARRAYS if _is_older(content) else {}), where)
+    for name, shape in {"label_odds": (n_labels,), "coefficients": (len(SIGNALS),)}.items():
         if arrays[name].shape != shape:
             raise BundleError(
                 f"{where}: expected {name!r} of shape {shape}, found {arrays[name].shape}; build the bundle again"
             )
-    if not 1 <= n_buckets <= 2**31 or n_buckets & (n_buckets - 1) or arrays["words_temperature"] <= 0:
+    if arrays["words_temperature"] <= 0:
         raise BundleError(
-            f"{where}: expected a power of two of buckets and a temperature above 0, found {n_buckets} and "
-            f"{float(arrays['words_temperature'])}; build the bundle again"
+            f"{where}: expected a temperature above 0, found {float(arrays['words_temperature'])}; build the bundle "
+            "again"
         )
     return Deferral(
-        WordCounts(arrays["words"], arrays["words_scale"], arrays["words_bias"], arrays["rarity"]),
-        float(arrays["words_temperature"]),
-        arrays["label_odds"],
-        arrays["coefficients"],
-        float(arrays["bias"]),
+        float(arrays["words_temperature"]), arrays["label_odds"], arrays["coefficients"], float(arrays["bias"])
     )
 
 
-def measure_signals(
-    signals: Signals, temperature: float, word_counts: WordCounts, words_temperature: float
-) -> npt.NDArray[np.float64]:
+def words_of_older_deferral(content: bytes, n_labels: int, where: str) -> Words | None:
+    """The words in a file of before they had one of their own, which are not added to the encoder's scores.
+
+    Raises:
+        BundleError: its arrays do not fit each other or the labels.
+    """
+    if not _is_older(content):
+        return None
+    arrays = read_arrays(content, _ARRAYS | _WORDS_ARRAYS, where)
+    rarity = np.rint(arrays["rarity"] * RARITY_STEPS).clip(0, 255).astype(np.uint8)
+    if arrays["words"].shape != (len(rarity), n_labels):
+        raise BundleError(
+            f"{where}: expected 'words' of shape {(len(rarity), n_labels)}, found {arrays['words'].shape}; build the "
+            "bundle again"
+        )
+    weights = arrays["words"] * arrays["rarity"][:, None] * arrays["words_scale"]
+    words = Words.of(weights, arrays["words_bias"], rarity)
+    return parse_words(words.to_bytes(), n_labels, where)
+
+
+def _is_older(content: bytes) -> bool:
+    return b"words.npy" in content
+
+
+def measure_signals(signals: Signals, temperature: float, words_temperature: float) -> npt.NDArray[np.float64]:
     """The values of `SIGNALS`: (n, n_signals) float64, "label" left at 0.
 
     Args:
         signals: of n texts, with finite logits.
-        temperature: of the encoder's softmax.
-        word_counts: the second opinion.
-        words_temperature: of its softmax.
+        temperature: of the softmax of the logits.
+        words_temperature: of the softmax of the words' scores.
     """
     logits = signals.logits.astype(np.float64)
     rows, label_ids = np.arange(len(logits)), logits.argmax(axis=1)
-    encoder = _log_probabilities(logits / temperature)
-    words = _log_probabilities(word_counts.logits(signals.token_ids) / words_temperature)
-    both = _log_probabilities(encoder + words)
-    others = encoder.copy()
+    answer = _log_probabilities(logits / temperature)
+    words = _log_probabilities(signals.word_logits / words_temperature)
+    both = _log_probabilities(answer + words)
+    others = answer.copy()
     others[rows, label_ids] = -np.inf
     best = logits.max(axis=1)
     values = {
-        "odds": _log_odds(encoder[rows, label_ids]),
-        "lead": np.minimum(encoder[rows, label_ids] - others.max(axis=1), _LARGEST_ODDS),
+        "odds": _log_odds(answer[rows, label_ids]),
+        "lead": np.minimum(answer[rows, label_ids] - others.max(axis=1), _LARGEST_ODDS),
         "words": _log_odds(words[rows, label_ids]),
         "both": _log_odds(both[rows, label_ids]),
         "label": np.zeros(len(logits)),
         "energy": best + np.log(np.exp(logits - best[:, None]).sum(axis=1)),
-        "rarity": word_counts.mean_rarity(signals.token_ids),
+        "rarity": signals.rarity,
         "length": np.log1p(signals.n_tokens),
         "windows": np.log(np.maximum(signals.n_windows, 1)),
         "cut": signals.truncated.astype(np.float64),

@@ -20,8 +20,12 @@ class Signals:
         texts: (n,), as the model was given them.
         token_ids: (n,) arrays int32, the word pieces that the model read, each once, without special tokens.
         unknown_id: the word piece that stands for what the vocabulary does not hold; None where it has none.
-        logits: (n, n_labels) float32, the mean over a text's windows; NaN where the encoder failed or was not asked.
-        embedding: (n, width) float32, likewise; not normalised; of width 0 where nobody asked for it.
+        logits: (n, n_labels) float32, the mean over a text's windows plus the words' part; NaN where the encoder
+            failed or was not asked.
+        embedding: (n, width) float32, the mean over a text's windows, NaN likewise; not normalised; of width 0 where
+            nobody asked for it.
+        word_logits: (n, n_labels) float64, the words' own scores; 0 where `logits` are NaN or the bundle has no words.
+        rarity: (n,) float64, the mean rarity of the text's words in the training texts; 0 likewise.
         n_tokens: (n,) int32, length of the whole text, special tokens included; 0 where unknown.
         n_windows: (n,) int32, how many windows of it the model read; 0 where tokenizing failed.
         truncated: (n,) bool, True where the model read less than the text.
@@ -32,6 +36,8 @@ class Signals:
     unknown_id: int | None
     logits: npt.NDArray[np.float32]
     embedding: npt.NDArray[np.float32]
+    word_logits: npt.NDArray[np.float64]
+    rarity: npt.NDArray[np.float64]
     n_tokens: npt.NDArray[np.int32]
     n_windows: npt.NDArray[np.int32]
     truncated: npt.NDArray[np.bool_]
@@ -44,6 +50,8 @@ class Signals:
             unknown_id=self.unknown_id,
             logits=self.logits[rows],
             embedding=self.embedding[rows],
+            word_logits=self.word_logits[rows],
+            rarity=self.rarity[rows],
             n_tokens=self.n_tokens[rows],
             n_windows=self.n_windows[rows],
             truncated=self.truncated[rows],

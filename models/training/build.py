@@ -29,6 +29,7 @@ from models.guard import THRESHOLD
 from models.label_tree import tree_fault
 from models.policy import Policy, policy_toml
 from models.scores import TOP_LABELS, score_logits
+from models.signals import token_ids_read
 from models.tokens import TextTokenizer
 from models.trained_rows import FILE_NAME as TRAINED_ROWS_NAME
 from models.trained_rows import TrainedRows
@@ -66,8 +67,10 @@ from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import CHOICE_NAME, OUT_OF_FOLD_NAME, Training
 from models.training.variations import with_variations
+from models.training.words import cross_fitted_words, words_file
 from models.training.work_folder import do_step, key_of
 from models.training.yardstick import compare_with_word_counts, warn_of_word_counts, word_counts_answers
+from models.words import FILE_NAME as WORDS_NAME
 from schemas.errors import CertificationError, ConfigError, InputError
 
 logger = logging.getLogger(__name__)
@@ -86,13 +89,15 @@ class CrossFitted:
 
     Attributes:
         rows: (n,) rows of the training data.
-        logits: (n, n_labels) float32.
+        logits: (n, n_labels) float32, with those of the words, if any.
         folds: (n,) each was answered by a network that learned the other folds.
+        words: content of the bundle's file of words; None where they do not help.
     """
 
     rows: pd.DataFrame
     logits: npt.NDArray[np.float32]
     folds: npt.NDArray[np.intp]
+    words: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -269,7 +274,7 @@ class Job:
         with tempfile.TemporaryDirectory(dir=self.out.parent, prefix=f".{config.name}-") as scratch:
             folder = Path(scratch) / config.name
             folder.mkdir()
-            crossed = self._cross_fitted(data, network_folder) if data.cross_fitted else None
+            crossed = self._cross_fitted(data, network_folder, graphs) if data.cross_fitted else None
             files = self._calibrated_files(data, graphs, self._first_tier_of(old, data), crossed)
             bundle = self._in_memory(files)
             if old:
@@ -308,7 +313,7 @@ class Job:
         result = results["all"] | {"bundle": bundle.reference}  # only now does the bundle have its digest
         return dataclasses.replace(bundle, folder=self.out), result, parity
 
-    def _cross_fitted(self, data: InspectedData, network_folder: Path) -> CrossFitted:
+    def _cross_fitted(self, data: InspectedData, network_folder: Path, graphs: Path) -> CrossFitted:
         """The training rows with the scores that networks gave them which did not learn them.
 
         Raises:
@@ -324,7 +329,20 @@ class Job:
         asked = np.flatnonzero(np.isfinite(scores).all(axis=1))
         folds = self._folds(data)
         assert folds is not None
-        return CrossFitted(data.train.iloc[asked].reset_index(drop=True), scores[asked], folds[asked])
+        words = None
+        if self.config.words.buckets:
+            overlap = self.config.reading.window_overlap
+            tokenizer_json = (graphs / TOKENIZER_NAME).read_bytes()
+            tokenizer = TextTokenizer(tokenizer_json, self.config.max_tokens, overlap, TOKENIZER_NAME)
+            token_ids = token_ids_read(tokenizer.tokenize(data.train["text"].tolist()), overlap or 0)
+            label_ids = label_ids_of(data.train, data.labels)
+            words, scores = cross_fitted_words(token_ids, label_ids, scores, folds, self.config.words)
+        return CrossFitted(
+            data.train.iloc[asked].reset_index(drop=True),
+            scores[asked],
+            folds[asked],
+            words.to_bytes() if words is not None and words.weight else None,
+        )
 
     def _calibrated_files(
         self,
@@ -352,6 +370,8 @@ class Job:
         if crossed is not None:
             return files | self._cross_fitted_files(files, data, crossed)
         choosing, certifying = choosing_and_certifying_rows(data.validation, config.policy.choosing_share)
+        if config.words.buckets:
+            files[WORDS_NAME] = words_file(self._in_memory(files), data.train, choosing, config.words)
         temperature = fit_temperature(
             Classifier(self._in_memory(files)).logits(choosing["text"].tolist()), label_ids_of(choosing, data.labels)
         )
@@ -362,7 +382,7 @@ class Job:
         }
         files["calibration.json"] = _json(calibration)
         if config.deferral.enabled:
-            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), data.train, choosing, config.deferral.buckets)
+            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), choosing)
         scores = Classifier(self._in_memory(files)).classify(choosing["text"].tolist())
         if config.data.labels_column:
             right = [{label, *also} for label, also in zip(choosing["label"], choosing["right_labels"], strict=True)]
@@ -421,6 +441,8 @@ class Job:
         scores = score_logits(crossed.logits, temperature)
         method = "temperature scaling by cross-fitting"
         made = {"calibration.json": _json({"temperature": temperature, "method": method, "rows": len(label_ids)})}
+        if crossed.words is not None:
+            made[WORDS_NAME] = crossed.words
         policy = Policy(
             labels=tuple(data.labels),
             min_confidence=1 - config.policy.max_error,

@@ -330,17 +330,27 @@ class FirstTierTraining:
 
 
 @validated
+class WordsTraining:
+    """The [words](bundles.md#the-words), a linear model of word pieces and pairs beside the encoder."""
+
+    buckets: Annotated[int, Within("[0, 1048576]")] = 16384
+    """Groups of word pieces and pairs, by hash; a power of two, or 0 for no words. The file has a byte per group and
+    label, less what its compression saves."""
+    recency: Annotated[float, Within("[0, inf)")] = 0.0
+    """The last training row counts as much as e to this power times the first one: for rows in the order of time whose
+    labels drift. 0 for all alike."""
+
+    def __post_init__(self) -> None:
+        if self.buckets & (self.buckets - 1):
+            raise ValueError(f".buckets: expected a power of two, or 0, found {self.buckets}")
+
+
+@validated
 class DeferralTraining:
     """The [confidence](bundles.md#the-confidence) from all signals."""
 
     enabled: bool = True
     """False for the softmax probability alone."""
-    buckets: Annotated[int, Within("[1, 1048576]")] = 4096
-    """Groups of words by hash that its word counts tell apart; a power of two."""
-
-    def __post_init__(self) -> None:
-        if self.buckets & (self.buckets - 1):
-            raise ValueError(f".buckets: expected a power of two, found {self.buckets}")
 
 
 @validated
@@ -417,6 +427,8 @@ class TrainingConfig:
     """Variations of the training texts."""
     first_tier: FirstTierTraining = FirstTierTraining()
     """The model in front of the encoder."""
+    words: WordsTraining = WordsTraining()
+    """The linear model beside the encoder."""
     deferral: DeferralTraining = DeferralTraining()
     """The confidence from all signals."""
     guard: GuardTraining = GuardTraining()

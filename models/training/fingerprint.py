@@ -23,6 +23,8 @@ from models.bundle import OPSETS, ModelBundle, load_bundle, write_bundle_manifes
 from models.classifier import FINGERPRINT_TOLERANCE, Classifier
 from models.machine import COLUMNS, WIDTH, int8_products, new_session, probe_weights
 from models.tokens import TextTokenizer
+from models.words import FILE_NAME as WORDS_NAME
+from models.words import parse_words
 from schemas.errors import BundleError
 
 logger = logging.getLogger(__name__)
@@ -174,11 +176,16 @@ def _confidences(
     session = new_session(graph)
     tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, None, "tokenizer.json")
     windows = tokenizer.tokenize(list(texts)).windows
+    added = np.zeros((len(windows), len(bundle.labels)))
+    if WORDS_NAME in bundle.manifest.files:
+        words = parse_words(bundle.read(WORDS_NAME), len(bundle.labels), WORDS_NAME)
+        added = words.weight * words.read([window[1:-1] for window in windows]).logits
     confidences = []
-    for window, label_id in zip(windows, label_ids, strict=True):
+    for window, label_id, word_logits in zip(windows, label_ids, added, strict=True):
         # One row, not doubled as a run would: its last bits do not matter here, its time and memory do.
-        logits = session.run(["logits"], {"input_ids": window[None].astype(np.int64)})[0][0] / bundle.temperature
-        odds = np.exp(logits.astype(np.float64) - logits.max())
+        encoder_logits = session.run(["logits"], {"input_ids": window[None].astype(np.int64)})[0][0]
+        logits = (encoder_logits + word_logits) / bundle.temperature
+        odds = np.exp(logits - logits.max())
         confidences.append(odds[label_id] / odds.sum())
     return np.array(confidences)
 

@@ -21,6 +21,7 @@ from models.training.calibrate import FirstTierThreshold, choose_first_tier, fit
 from models.training.config import FirstTierTraining
 from models.training.data import label_ids_of
 from models.training.work_folder import do_step, key_of
+from models.words import FILE_NAME as WORDS_NAME
 
 logger = logging.getLogger(__name__)
 _STEPS_PER_UNIT = 32.0  # of the int8 values the head reads: they reach to four standard deviations
@@ -57,9 +58,11 @@ def make_first_tier(
     n_labels = len(bundle.labels)
     tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, None, "tokenizer.json")
     label_ids, texts = label_ids_of(train, bundle.labels), train["text"].tolist()
-    model = bundle.manifest.files["model.onnx"].sha256
+    taught_by = [
+        bundle.manifest.files[name].sha256 for name in ("model.onnx", WORDS_NAME) if name in bundle.manifest.files
+    ]
     n_real = len(texts) if n_real is None else n_real
-    key = key_of(model, texts, label_ids.tolist(), dataclasses.asdict(config), RECIPE)
+    key = key_of(taught_by, texts, label_ids.tolist(), dataclasses.asdict(config), RECIPE)
 
     def make(folder: Path) -> None:
         read = tokenizer.tokenize(texts)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,12 +19,14 @@ from models.deferral import FILE_NAME, SIGNALS, parse_deferral
 from models.evaluation.figures import risk_coverage
 from models.scores import score_logits
 from models.signals import Signals
+from models.training.config import WordsTraining
 from models.training.deferral import deferral_file
-from models.word_counts import WordCounts, count_buckets
+from models.training.words import words_file
+from models.words import FILE_NAME as WORDS_NAME
+from models.words import parse_words
 from schemas.errors import BundleError
 from tests.support.made_up_certificate import write_certified_manifest
 
-BUCKETS = 256
 LABELS = {  # some of the words that the tiny encoder knows
     "billing": "refund payment card charge invoice fee money",
     "delivery": "parcel package courier late shipping address",
@@ -47,14 +51,28 @@ def labelled_rows(n: int, seed: int) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def content(tiny_bundle_unchanged: Path) -> bytes:
-    bundle = load_bundle(tiny_bundle_unchanged)
-    return deferral_file(bundle, labelled_rows(600, 1), labelled_rows(300, 2), BUCKETS)
+def words_content(tiny_bundle_unchanged: Path) -> bytes:
+    """Words that are asked but not added."""
+    content = words_file(
+        load_bundle(tiny_bundle_unchanged), labelled_rows(600, 1), labelled_rows(300, 2), WordsTraining(buckets=256)
+    )
+    return dataclasses.replace(parse_words(content, len(LABELS), "here"), weight=0.0).to_bytes()
 
 
 @pytest.fixture
-def with_deferral(tiny_bundle: Path, content: bytes) -> ModelBundle:
-    return bundle_with(tiny_bundle, content)
+def with_words(tiny_bundle: Path, words_content: bytes) -> ModelBundle:
+    return bundle_with(tiny_bundle, {WORDS_NAME: words_content})
+
+
+@pytest.fixture(scope="module")
+def content(tiny_bundle_unchanged: Path, words_content: bytes, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = shutil.copytree(tiny_bundle_unchanged, tmp_path_factory.mktemp("learning") / "tiny")
+    return deferral_file(bundle_with(folder, {WORDS_NAME: words_content}), labelled_rows(300, 2))
+
+
+@pytest.fixture
+def with_deferral(with_words: ModelBundle, content: bytes) -> ModelBundle:
+    return bundle_with(with_words.folder, {FILE_NAME: content})
 
 
 @pytest.fixture
@@ -64,14 +82,14 @@ def classifier(with_deferral: ModelBundle) -> Iterator[Classifier]:
     opened.close()
 
 
-def bundle_with(folder: Path, content: bytes) -> ModelBundle:
-    (folder / FILE_NAME).write_bytes(content)
+def bundle_with(folder: Path, files: dict[str, bytes]) -> ModelBundle:
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
     return write_certified_manifest(folder, name="tiny", created="2026-11-22", document_type="ticket", max_tokens=32)
 
 
-def test_the_same_rows_give_the_same_file(tiny_bundle_unchanged: Path, content: bytes) -> None:
-    bundle = load_bundle(tiny_bundle_unchanged)
-    assert deferral_file(bundle, labelled_rows(600, 1), labelled_rows(300, 2), BUCKETS) == content
+def test_the_same_rows_give_the_same_file(with_words: ModelBundle, content: bytes) -> None:
+    assert deferral_file(with_words, labelled_rows(300, 2)) == content
     assert parse_deferral(content, len(LABELS), "here").to_bytes() == content
 
 
@@ -120,6 +138,8 @@ def made_up_signals(logits: np.ndarray) -> Signals:
         unknown_id=1,
         logits=logits,
         embedding=np.zeros((n, 0), dtype=np.float32),
+        word_logits=np.zeros(logits.shape),
+        rarity=np.ones(n),
         n_tokens=np.full(n, 5, dtype=np.int32),
         n_windows=np.ones(n, dtype=np.int32),
         truncated=np.zeros(n, dtype=np.bool_),
@@ -135,39 +155,17 @@ def test_a_surer_encoder_never_lowers_the_confidence(content: bytes) -> None:
     assert confidence[-1] > confidence[0]
 
 
-def test_learning_rows_without_an_error_leave_the_softmax_order(tiny_bundle_unchanged: Path) -> None:
-    bundle = load_bundle(tiny_bundle_unchanged)
+def test_learning_rows_without_an_error_leave_the_softmax_order(with_words: ModelBundle) -> None:
+    bundle = with_words
     easy = pd.DataFrame({"text": ["refund my payment", "parcel late", "password reset", "app crash"] * 5})
     easy["label"] = ["billing", "delivery", "account", "technical"] * 5
-    deferral = parse_deferral(deferral_file(bundle, labelled_rows(60, 1), easy, BUCKETS), len(LABELS), "here")
+    deferral = parse_deferral(deferral_file(bundle, easy), len(LABELS), "here")
     rows = labelled_rows(400, 6)
     signals = Classifier(bundle).signals(rows["text"].tolist())
     confidence, softmax = deferral.confidence(signals, 1.25), score_logits(signals.logits, 1.25)
     right = np.array(bundle.labels)[softmax.label_ids] == rows["label"].to_numpy()
     areas = [risk_coverage(values, right) for values in (confidence, softmax.confidence)]
     assert areas[0]["area"] == pytest.approx(areas[1]["area"], rel=0.1)
-
-
-def test_words_that_stand_otherwise_are_other_words_and_counts_add_up() -> None:
-    ids = np.array([10, 11, 10, 11], dtype=np.int32)
-    buckets, counts = count_buckets(ids, 1 << 20)
-    assert (len(buckets), counts.sum()) == (4, 7)
-    assert set(count_buckets(ids[::-1], 1 << 20)[0]) == set(buckets)
-    assert set(count_buckets(np.array([10, 10, 11, 11], dtype=np.int32), 1 << 20)[0]) != set(buckets)
-    assert len(count_buckets(ids[:0], 16)[0]) == 0
-
-
-def test_an_answer_of_the_word_counts_is_that_added_up_by_hand() -> None:
-    rng = np.random.default_rng(0)
-    weights = rng.integers(-127, 128, (16, 3)).astype(np.int8)
-    counts = WordCounts(
-        weights, np.full(3, 0.5, np.float32), np.arange(3, dtype=np.float32), np.full(16, 2, np.float32)
-    )
-    buckets, times = count_buckets(np.array([3, 4, 3], dtype=np.int32), 16)
-    values = 2 * (1 + np.log(times))
-    expected = (values / np.sqrt((values**2).sum())) @ weights[buckets].astype(float) * 0.5 + np.arange(3)
-    assert counts.logits([np.array([3, 4, 3], dtype=np.int32)])[0] == pytest.approx(expected, rel=1e-12)
-    assert counts.logits([np.array([], dtype=np.int32)])[0].tolist() == [0, 1, 2]
 
 
 def broken(content: bytes, **changes: object) -> bytes:
@@ -180,15 +178,14 @@ def broken(content: bytes, **changes: object) -> bytes:
     [
         ({"coefficients": np.zeros(3)}, "'coefficients' of shape"),
         ({"coefficients": np.full(len(SIGNALS), np.nan)}, "not finite"),
-        ({"words": np.zeros((BUCKETS, 5), dtype=np.int8)}, "'words' of shape"),
-        ({"words": np.zeros((BUCKETS, 4))}, "'words' as int8"),
+        ({"label_odds": np.zeros(3)}, "'label_odds' of shape"),
+        ({"bias": np.zeros(1)}, "'bias' as float64"),
         ({"words_temperature": np.array(0.0)}, "a temperature above 0"),
-        ({"rarity": np.ones(3, dtype=np.float32), "words": np.zeros((3, 4), dtype=np.int8)}, "a power of two"),
         ({"more": np.zeros(3)}, "expected the arrays"),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused(tiny_bundle: Path, content: bytes, changes: dict, part: str) -> None:
-    bundle = bundle_with(tiny_bundle, broken(content, **changes))
+    bundle = bundle_with(tiny_bundle, {FILE_NAME: broken(content, **changes)})
     with pytest.raises(BundleError, match=part) as caught:
         Classifier(bundle)
     assert FILE_NAME in str(caught.value)
@@ -196,6 +193,22 @@ def test_a_file_that_does_not_fit_is_refused(tiny_bundle: Path, content: bytes, 
 
 @pytest.mark.parametrize("length", [1, 100, -1])
 def test_a_file_cut_short_is_refused(tiny_bundle: Path, content: bytes, length: int) -> None:
-    bundle = bundle_with(tiny_bundle, content[:length])
+    bundle = bundle_with(tiny_bundle, {FILE_NAME: content[:length]})
     with pytest.raises(BundleError, match="not readable"):
         Classifier(bundle)
+
+
+def test_an_older_file_brings_its_words(tiny_bundle: Path, content: bytes) -> None:
+    rng = np.random.default_rng(0)
+    older = broken(
+        content,
+        words=rng.integers(-127, 128, (64, len(LABELS))).astype(np.int8),
+        words_scale=np.full(len(LABELS), 0.01, dtype=np.float32),
+        words_bias=np.zeros(len(LABELS), dtype=np.float32),
+        rarity=np.full(64, 2.0, dtype=np.float32),
+    )
+    texts = labelled_rows(20, 7)["text"].tolist()
+    plain, classifier = Classifier(load_bundle(tiny_bundle)), Classifier(bundle_with(tiny_bundle, {FILE_NAME: older}))
+    np.testing.assert_array_equal(classifier.logits(texts), plain.logits(texts))
+    assert classifier.signals(texts).rarity == pytest.approx(2.0)
+    assert classifier.signals(texts).word_logits.any()
