@@ -64,6 +64,7 @@ KEYS = {
     "keys-due": review_config.DueConfig,
     "keys-bundle-reading": bundle_manifest.ReadingRules,
     "keys-training": training.TrainingConfig,
+    "keys-training-teachers": training.TeacherTraining,
 }
 CODES: dict[str, tuple[str, type[codes.Code]]] = {
     "item-states": ("state", codes.ItemState),

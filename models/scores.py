@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 TOP_LABELS = 5
 _ROWS_AT_ONCE = 4096  # bounds the float64 copies
+_ZERO_FROM = -104.0  # down from here exp is 0 in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +98,7 @@ def score_logits(logits: npt.NDArray[np.float32], temperature: float) -> Scores:
 
 def exponentials(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
     """exp of each value, none above 0: computed in float32, several times as fast, to seven digits."""
-    result: npt.NDArray[np.float32] = np.exp(values.astype(np.float32))
+    result: npt.NDArray[np.float32] = np.exp(np.maximum(values, _ZERO_FROM).astype(np.float32))
     return result
 
 

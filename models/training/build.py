@@ -43,6 +43,7 @@ from models.training.data import (
     label_shares,
     read_labelled,
     read_strangers,
+    read_unlabelled,
     soft_labels,
     split_keys,
 )
@@ -54,6 +55,7 @@ from models.training.further_labels import fit_further_labels
 from models.training.guard import LEAST_TEXTS, guard_file
 from models.training.head import part_into_folds
 from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
+from models.training.mixtures import mixtures
 from models.training.network import (
     TOKENIZER_NAME,
     TrainedNetwork,
@@ -205,6 +207,7 @@ class Job:
                     f"distillation.teachers: {teacher} was trained for {len(taught)} labels, which are not the "
                     f"{len(data.labels)} of the data; train it on the same ones"
                 )
+        self._teacher_bases()
         if fault := tree_fault(data.labels, self.config.data.tree_separator):
             raise ConfigError(f"data.tree_separator: {fault}; rename the label, or leave the separator out")
         if data.refused:
@@ -218,12 +221,15 @@ class Job:
         rows = data.train if folds is not None else with_variations(data.train, config.variations)
         soft = soft_labels(data.votes, rows["id"], data.labels)
         shares = label_shares(rows, data.labels, config.data.further_labels_share)
+        taught = self._unlabelled(data)
         key = key_of(
             folder_digest(base),
             rows[["id", "text", "label"]].to_dict("list"),
             data.labels,
             None if soft is None else np.nan_to_num(soft, nan=-1.0).tolist(),
             [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
+            [folder_digest(folder) for folder in self._teacher_bases()],
+            taught,
             {name: values for name, values in dataclasses.asdict(config.recipe).items() if name != "few_rows"},
             NETWORK_RECIPE,
             *([] if shares is None else [shares.tolist()]),
@@ -233,7 +239,9 @@ class Job:
         def make(folder: Path) -> None:
             texts, label_ids = rows["text"].tolist(), label_ids_of(rows, data.labels)
             n_real = len(data.train)
-            Training(config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, n_real, folds).run()
+            Training(
+                config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, n_real, folds, taught
+            ).run()
             (folder / "network" / LABELS_NAME).write_bytes(_json({"labels": data.labels}))
 
         return do_step(self.work, "training", key, make) / "network"
@@ -654,6 +662,21 @@ class Job:
             f"# Model card: {self.config.name}\n\nAn int8 classifier for documents of the type "
             f"`{self.config.document_type}`. Nobody has written down yet what it is meant for and where it fails.\n"
         )
+
+    def _unlabelled(self, data: InspectedData) -> list[str]:
+        """Texts that only teachers label."""
+        config = self.config.distillation
+        validation = pd.concat([data.validation, data.validation_strangers], ignore_index=True)
+        texts = read_unlabelled(config.unlabelled, self.config.data, self.data, data.train, validation)
+        seed = self.config.fine_tuning.seed
+        return texts + mixtures([*data.train["text"], *texts], config.mixtures, seed)
+
+    def _teacher_bases(self) -> list[Path]:
+        return [
+            find_base_model(teacher.base_model, teacher.max_tokens or self.config.fine_tuning.max_tokens)
+            for teacher in self.config.distillation.train_teachers
+            if teacher.base_model
+        ]
 
     def _base(self) -> Path:
         return find_base_model(self.config.base_model, max(self.config.max_tokens, self.config.fine_tuning.max_tokens))

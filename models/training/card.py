@@ -115,7 +115,9 @@ def _training(config: TrainingConfig, n_rows: int) -> list[str]:
         sentences.append(f"Of the encoder's layers, {', '.join(map(str, pruning.layers))} were kept (counted from 0).")
     if pruning.vocabulary:
         sentences.append(f"Of its word pieces, {pruning.vocabulary:,} were kept.")
-    n_teachers = len(distillation.teachers) + distillation.train_teachers + distillation.linear_teacher
+    if pruning.feed_forward:
+        sentences.append(f"Of the neurons of each feed-forward block, {pruning.feed_forward:,} were kept.")
+    n_teachers = distillation.n_networks + distillation.linear_teacher
     if n_teachers:
         sentences.append(
             f"Distilled from {n_teachers} teacher{'s' if n_teachers > 1 else ''}: {distillation.weight:.0%} of the "
@@ -127,8 +129,8 @@ def _training(config: TrainingConfig, n_rows: int) -> list[str]:
         sentences.append(f"Of each label, at most {config.hygiene.max_rows_per_label:,} rows were learned from.")
     how = f"LoRA of rank {config.lora.rank}, merged" if config.lora.rank else "full fine-tuning"
     start = f"`{config.base_model}`"
-    if pruning.layers and (distillation.teachers or distillation.train_teachers):
-        start = "its first teacher"
+    if (pruning.layers or pruning.feed_forward) and distillation.n_networks:
+        start = f"its first teacher that is like {start}, or else from that"
     sentences.append(
         f"Trained from {start} by {how}: {n_rows:,} rows, {tuning.epochs} epochs of steps of "
         f"{tuning.batch_documents} texts cut at {tuning.max_tokens} tokens, label smoothing "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
@@ -139,6 +140,11 @@ class FineTuning:
     """Length of the last layer's first weights, one prototype for each label."""
     max_tokens: Annotated[int, Within("[3, inf)")] = 128
     """Longer texts are cut for training; not more than the base model reads."""
+    dropout: ShareBelow1 = 0.1
+    """Share of the values left out in every layer while training. 0 takes a tenth off the time."""
+    frozen_layers: AtLeast0 = 0
+    """Lowest layers that keep the base encoder's weights, as its embeddings do then. They cost a third of the time of
+    those that learn; 0 to train everything."""
     seed: AtLeast0 = 20261122
     """Of the order of the rows and of dropout."""
 
@@ -184,27 +190,73 @@ class Lora:
 
 
 @validated
+class TeacherTraining:
+    """Teachers to train first, on the labelled rows. A key left out is that of the student."""
+
+    base_model: PathText = ""
+    """Their encoder, with its own tokenizer; named as the student's is."""
+    count: Count = 1
+    """Number of them, alike but for the seed."""
+    epochs: AtLeast0 = 0
+    """Passes over the training rows; 0 for as many as the student."""
+    batch_documents: AtLeast0 = 0
+    """Texts per step; 0 for as many as the student."""
+    encoder_learning_rate: Annotated[float, Within("[0, inf)")] = 0.0
+    """Peak rate of the encoder; 0 for the student's. A wider encoder wants a lower one."""
+    max_tokens: AtLeast0 = 0
+    """Longer texts are cut; 0 for the student's limit."""
+    frozen_layers: AtLeast0 = 0
+    """Lowest layers that keep their weights."""
+
+    def fine_tuning(self, student: FineTuning, number: int) -> FineTuning:
+        """The settings of the teacher of this number, counted from 1."""
+        return dataclasses.replace(
+            student,
+            epochs=self.epochs or student.epochs,
+            batch_documents=self.batch_documents or student.batch_documents,
+            encoder_learning_rate=self.encoder_learning_rate or student.encoder_learning_rate,
+            max_tokens=self.max_tokens or student.max_tokens,
+            frozen_layers=self.frozen_layers,
+            seed=student.seed + number,
+        )
+
+
+@validated
 class Distillation:
-    """The teachers, and the weight of their answers.
+    """The teachers, the texts they are asked about, and the weight of their answers.
 
     Source: Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network", 2015.
     """
 
     teachers: tuple[PathText, ...] = ()
     """Folders of trained networks with the same labels, such as `build/OTHER/training/network` of a configuration with
-    another name, from where the command is called; their probabilities are averaged. They may be deeper than the
-    student, or have another vocabulary."""
-    train_teachers: AtLeast0 = 0
-    """Number of teachers to train first: alike but for the seed, from the whole base encoder."""
-    teacher_epochs: AtLeast0 = 0
-    """Epochs of those; 0 for as many as the student."""
+    another name, from where the command is called; their probabilities are averaged. They may be deeper or wider than
+    the student, of another kind, or have another tokenizer."""
+    train_teachers: tuple[TeacherTraining, ...] = ()
+    """[Teachers to train first](#teachers), from whole encoders."""
     linear_teacher: bool = False
-    """Adds a linear model of word counts as a teacher. It answers each row after being trained on the others only, so
-    that it does not repeat a wrong label: worth a try on few rows with noisy labels."""
+    """Adds a linear model of word counts as a teacher, with as much weight as all networks together. It answers each
+    row after being trained on the others only, so that it does not repeat a wrong label: worth a try on few rows with
+    noisy labels."""
+    unlabelled: tuple[PathText, ...] = ()
+    """Files, or folders with a `train` file, of texts without labels that the student learns from its teachers' answers
+    to, with the columns of the labelled ones. Texts and groups that validation has are left out."""
+    mixtures: AtLeast0 = 0
+    """Mixtures made of every training text for the same purpose: words left out, parts swapped, halves of two texts
+    joined."""
     weight: Share = 0.7
     """Share of the loss that comes from teachers or votes."""
     temperature: Positive = 2.0
     """Softens the probabilities of both sides; not used for votes."""
+
+    def __post_init__(self) -> None:
+        if (self.unlabelled or self.mixtures) and not self.n_networks:
+            raise ValueError(".unlabelled and mixtures: need a network that answers; name teachers or train_teachers")
+
+    @property
+    def n_networks(self) -> int:
+        """Number of the teachers that are networks."""
+        return len(self.teachers) + sum(each.count for each in self.train_teachers)
 
 
 @validated
@@ -213,7 +265,11 @@ class Pruning:
 
     layers: tuple[int, ...] = ()
     """Encoder layers to keep, counted from 0, in rising order; by default all. Best with distillation: `[0, 2, 5]`
-    halves the time. With teachers, the student starts from the layers of the first one, not of `base_model`."""
+    halves the time. The student starts from the layers of the first teacher of the base model's kind and width, if
+    there is one, else from those of `base_model`."""
+    feed_forward: AtLeast0 = 0
+    """Neurons to keep between the two matrices of every feed-forward block, those that the training texts move most;
+    0 for all. A multiple of 64 suits the int8 products."""
     vocabulary: AtLeast0 = 0
     """Word pieces to keep, those that the training texts use most first; 0 for all. No text gets lost: rarer words come
     in more pieces."""
@@ -439,7 +495,7 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         """Checks now what the bundle's manifest would refuse after hours of training."""
         distillation = self.distillation
-        if self.data.votes and (distillation.teachers or distillation.train_teachers or distillation.linear_teacher):
+        if self.data.votes and (distillation.n_networks or distillation.linear_teacher):
             raise ValueError("data.votes and distillation: votes take the place of teachers; remove one of them")
         few = self.few_rows
         for key, is_asked in (("cross_fit", few.cross_fit == "always"), ("encoder", few.encoder == "freeze")):
@@ -472,8 +528,8 @@ class TrainingConfig:
             self.data.votes
             or self.lora.rank
             or self.pruning.layers
-            or taught.teachers
-            or taught.train_teachers
+            or self.pruning.feed_forward
+            or taught.n_networks
             or taught.linear_teacher
         )
 

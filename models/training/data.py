@@ -104,6 +104,40 @@ def read_strangers(entries: Sequence[str], root: Path) -> dict[str, list[str]]:
     return found
 
 
+def read_unlabelled(
+    entries: Sequence[str], config: DataConfig, root: Path, train: pd.DataFrame, validation: pd.DataFrame
+) -> list[str]:
+    """The texts of each file, or of the file `train` of each folder: every one once, and none that is known already.
+
+    Args:
+        entries: the files.
+        config: the columns, those of the labelled rows; the column of labels may be missing and is not read.
+        root: folder that relative paths start from.
+        train: the labelled rows to learn from, with `same_text`.
+        validation: rows whose texts and groups must not be learned, with `same_text` and `group`.
+
+    Raises:
+        ConfigError: a file has no such column.
+        InputError: a file is missing or unreadable.
+    """
+    template = parse_text_template(config.template) if config.template else None
+    columns = [*(template.fields if template else [config.text_column])]
+    groups = set(validation["group"].dropna())
+    known = {"", *train["same_text"], *validation["same_text"]}
+    texts = []
+    for entry in entries:
+        path = _file(root / entry, "train")
+        records = read_records(path, columns, [config.group_column] if config.group_column else [], _ADVICE)
+        for number, record in enumerate(records, start=1):
+            where = f"{path}: row {number}"
+            text = text_of(record, config.text_column, template, where)
+            same = same_text(text)
+            if same not in known and _name(record, config.group_column, where) not in groups:
+                known.add(same)
+                texts.append(text)
+    return texts
+
+
 def hold_out(rows: pd.DataFrame, share: float, min_rows_per_label: int) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Takes out about `share` of the rows, by a hash of their group or text: rows that are alike stay together.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,6 +69,10 @@ def fine_tune(
     torch.manual_seed(tuning.seed)
     device = training_device()
     network.to(device)
+    for name, parameter in network.encoder.named_parameters() if tuning.frozen_layers else ():
+        layer = re.search(r"\blayer\.(\d+)\.", name)
+        if not layer or int(layer[1]) < tuning.frozen_layers:  # what all layers share would need all gradients
+            parameter.requires_grad = False
     trained = [name for name, parameter in network.named_parameters() if parameter.requires_grad]
     optimizer = _optimizer(network, tuning)
     batches_per_epoch = math.ceil(len(token_ids) / tuning.batch_documents)

@@ -26,6 +26,7 @@ from schemas.errors import ConfigError
 TOKENIZER_NAME = "tokenizer.json"
 _BASE_FILES = ("config.json", TOKENIZER_NAME)
 ENCODER_KINDS = ("bert", "mpnet")
+_UNUSED_POSITIONS = {"mpnet": 2}  # it counts tokens from its padding's id on
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 
 
@@ -141,6 +142,11 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> MeanPooled
     network = MeanPooledClassifier.from_pretrained(folder, config=AutoConfig.from_pretrained(folder), dtype=dtype)
     network.eval()
     return cast(MeanPooledClassifier, network)
+
+
+def longest_text(config: PretrainedConfig) -> int:
+    """The most tokens that an encoder reads."""
+    return int(config.max_position_embeddings) - _UNUSED_POSITIONS.get(config.model_type, 0)
 
 
 def training_device() -> torch.device:
@@ -260,6 +266,52 @@ def prune_weights(
     return kept
 
 
+@torch.no_grad()  # type: ignore[untyped-decorator]
+def prune_feed_forward(
+    network: MeanPooledClassifier, token_ids: list[list[int]], n_neurons: int
+) -> MeanPooledClassifier:
+    """The network with only `n_neurons` between the two matrices of every feed-forward block.
+
+    Those stay that move the block's output most: by the root mean square of a neuron's value over the tokens, times the
+    length of its row of the second matrix.
+
+    Raises:
+        ConfigError: the blocks have fewer neurons.
+    """
+    if n_neurons > network.config.intermediate_size:
+        raise ConfigError(
+            f"pruning.feed_forward: expected at most {network.config.intermediate_size}, found {n_neurons}"
+        )
+    network.eval()
+    layers = list(network.encoder.encoder.layer)
+    squares = [torch.zeros(network.config.intermediate_size) for _ in layers]
+
+    def adding_to(total: torch.Tensor) -> Any:
+        return lambda _module, _inputs, values: total.add_(values.float().square().sum(dim=(0, 1)))
+
+    hooks = [
+        layer.intermediate.register_forward_hook(adding_to(total)) for layer, total in zip(layers, squares, strict=True)
+    ]
+    for ids in token_ids:  # one by one: padding would count
+        network(input_ids=torch.tensor([ids]))
+    for hook in hooks:
+        hook.remove()
+    narrow = MeanPooledClassifier(
+        type(network.config).from_dict(network.config.to_dict() | {"intermediate_size": n_neurons})
+    )
+    weights = network.state_dict()
+    for number, (layer, total) in enumerate(zip(layers, squares, strict=True)):
+        importance = total.sqrt() * layer.output.dense.weight.norm(dim=0)
+        kept = importance.topk(n_neurons).indices.sort().values
+        prefix = f"encoder.encoder.layer.{number}"
+        for part in ("weight", "bias"):
+            weights[f"{prefix}.intermediate.dense.{part}"] = layer.intermediate.dense.state_dict()[part][kept]
+        weights[f"{prefix}.output.dense.weight"] = layer.output.dense.weight[:, kept]
+    narrow.load_state_dict(weights)
+    narrow.eval()
+    return narrow
+
+
 def find_base_model(name: str, max_tokens: int) -> Path:
     """Returns the folder of an encoder with its tokenizer.
 
@@ -282,6 +334,7 @@ def find_base_model(name: str, max_tokens: int) -> Path:
     try:
         values = json.loads((folder / "config.json").read_bytes())
         kind, longest = values["model_type"], int(values["max_position_embeddings"])
+        longest -= _UNUSED_POSITIONS.get(kind, 0)
     except (ValueError, KeyError, TypeError):
         raise ConfigError(f"base_model: {folder / 'config.json'} is not the configuration of an encoder") from None
     if kind not in ENCODER_KINDS:

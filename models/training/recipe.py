@@ -6,7 +6,7 @@ import json
 import logging
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +23,10 @@ from models.training.network import (
     TOKENIZER_NAME,
     MeanPooledClassifier,
     TrainedNetwork,
+    find_base_model,
     load_tokenizer,
     mixed_precision,
+    prune_feed_forward,
     prune_vocabulary,
     prune_weights,
     training_device,
@@ -56,6 +58,7 @@ class Training:
             where all are real.
         folds: (n_rows,) as `part_into_folds` gives them, for a training on few rows; None for any other. It leaves
             OUT_OF_FOLD_NAME in the work folder: the scores of each row by a network that did not learn it.
+        unlabelled: texts besides the rows, which the student learns as its teachers answer them.
     """
 
     recipe: Recipe
@@ -68,6 +71,7 @@ class Training:
     shares: npt.NDArray[np.float32] | None = None
     n_real: int | None = None
     folds: npt.NDArray[np.intp] | None = None
+    unlabelled: list[str] = field(default_factory=list)
 
     def run(self) -> TrainedNetwork:
         """Trains the network that the recipe describes.
@@ -83,27 +87,84 @@ class Training:
         started = time.monotonic()
         distillation = self.recipe.distillation
         targets = Targets(self.label_ids, self.soft_labels, distillation.weight, shares=self.shares)
-        teachers = [Path(name) for name in distillation.teachers]
         if distillation.train_teachers:  # what the student cannot be is refused now, not after the teachers' hours
             self._starting_network(None)
-        teachers += [self._train_teacher(number, targets) for number in range(1, distillation.train_teachers + 1)]
-        soft = [self._ask(teachers)] if teachers else []
-        if distillation.linear_teacher:
-            soft.append(self._ask_linear_teacher())
-        if soft:  # where the linear model has no opinion, the other teachers stand alone
-            mean = np.mean([np.where(np.isnan(each), soft[0], each) for each in soft], axis=0)
-            targets = replace(targets, soft=mean, temperature=distillation.temperature)
-        start = teachers[0] if teachers and self.recipe.pruning.layers else None
+        teachers = [Path(name) for name in distillation.teachers] + self._train_teachers(targets)
+        soft = self._teach(teachers)
+        student = self._with_unlabelled()
+        if soft is not None:
+            targets = Targets(student.label_ids, soft, distillation.weight, distillation.temperature, student.shares)
         if self.folds is not None:
             trained = self._train_on_few_rows(targets, self.folds)
         else:
-            trained = self._train(start, targets, self.work / "progress.pt")
+            trained = student._train(self._start(teachers), targets, self.work / "progress.pt")
         trained.save(folder)
-        logger.info("trained on %d rows in %.0f s", len(self.texts), time.monotonic() - started)
+        logger.info("trained on %d texts in %.0f s", len(student.texts), time.monotonic() - started)
         return trained
 
+    def _with_unlabelled(self) -> Training:
+        """The same training with the texts without labels as further rows."""
+        label_ids = np.append(self.label_ids, np.full(len(self.unlabelled), UNLABELLED, dtype=np.int64))
+        shares = self.shares
+        if shares is not None:
+            shares = np.vstack([shares, np.zeros((len(self.unlabelled), self.n_labels), dtype=np.float32)])
+        return replace(self, texts=[*self.texts, *self.unlabelled], label_ids=label_ids, shares=shares, unlabelled=[])
+
+    def _train_teachers(self, targets: Targets) -> list[Path]:
+        """Trains the recipe's teachers, each unless that is done; returns their folders."""
+        tuning, groups = self.recipe.fine_tuning, self.recipe.distillation.train_teachers
+        asked_for = [group for group in groups for _ in range(group.count)]
+        folders = []
+        for number, group in enumerate(asked_for, start=1):
+            folder = self.work / f"teacher-{number}"
+            if not (folder / "config.json").is_file():
+                plain = Recipe(fine_tuning=group.fine_tuning(tuning, number))
+                max_tokens = plain.fine_tuning.max_tokens
+                base = find_base_model(group.base_model, max_tokens) if group.base_model else self.base
+                logger.info("training teacher %d of %d, from %s", number, len(asked_for), base)
+                teacher = replace(self, recipe=plain, base=base)
+                teacher._train(None, targets, self.work / f"teacher-{number}.pt").save(folder)
+            folders.append(folder)
+        return folders
+
+    def _start(self, teachers: list[Path]) -> Path | None:
+        """The first teacher that a smaller student can be cut out of; None for the base encoder, as a whole one does.
+
+        Such a teacher is of the base encoder's kind and width, and as deep.
+        """
+        if not self.recipe.pruning.layers and not self.recipe.pruning.feed_forward:
+            return None
+        like = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers")
+        base = AutoConfig.from_pretrained(self.base)
+        for folder in teachers:
+            config = AutoConfig.from_pretrained(folder)
+            if all(getattr(config, name) == getattr(base, name) for name in like):
+                return folder
+        if teachers:
+            logger.info("no teacher is like %s: the student starts from that", self.base)
+        return None
+
+    def _teach(self, teachers: list[Path]) -> npt.NDArray[np.float32] | None:
+        """The teachers' mean probabilities at the recipe's temperature of the rows, then of the texts without labels.
+
+        Returns:
+            (n_texts, n_labels), NaN where none answers; None where there are no teachers.
+        """
+        mean: npt.NDArray[np.float32] | None = None
+        for number, folder in enumerate(teachers, start=1):
+            answers = self._ask(folder, self.work / f"taught-{number}.npy")
+            answers /= len(teachers)
+            mean = answers if mean is None else np.add(mean, answers, out=mean)
+        if self.recipe.distillation.linear_teacher:
+            linear = self._ask_linear_teacher()
+            if mean is None:
+                return linear
+            both = np.where(np.isnan(linear), mean, (mean + linear) / 2)  # the networks stand alone where it is silent
+            mean = both.astype(np.float32)
+        return mean
+
     def _ask_linear_teacher(self) -> npt.NDArray[np.float32]:
-        """Its probabilities, (n_rows, n_labels); a variation gets those of its row, or it would repeat what it saw."""
+        """Its probabilities, (n_texts, n_labels); a variation gets those of its row, or it would repeat what it saw."""
         n_real = self.n_real or len(self.texts)
         taught = ask_linear_teacher(
             self.texts[:n_real],
@@ -112,7 +173,8 @@ class Training:
             self.recipe.distillation.temperature,
             self.recipe.fine_tuning.seed,
         )
-        return np.concatenate([taught, np.repeat(taught, len(self.texts) // n_real - 1, axis=0)])
+        silent = np.full((len(self.unlabelled), self.n_labels), np.nan, dtype=np.float32)
+        return np.concatenate([taught, np.repeat(taught, len(self.texts) // n_real - 1, axis=0), silent])
 
     def _train_on_few_rows(self, targets: Targets, folds: npt.NDArray[np.intp]) -> TrainedNetwork:
         """Trains the last layer, or everything where that answers more rows rightly that were not learned.
@@ -165,40 +227,26 @@ class Training:
             network.head.bias.copy_(torch.from_numpy(head.bias))
         return trained, embeddings
 
-    def _train_teacher(self, number: int, targets: Targets) -> Path:
-        """Trains the whole encoder once more, unless that is done; returns the folder."""
-        folder = self.work / f"teacher-{number}"
-        if not (folder / "config.json").is_file():
-            logger.info("training teacher %d of %d", number, self.recipe.distillation.train_teachers)
-            tuning = self.recipe.fine_tuning
-            epochs = self.recipe.distillation.teacher_epochs or tuning.epochs
-            plain = Recipe(fine_tuning=replace(tuning, seed=tuning.seed + number, epochs=epochs))
-            teacher = replace(self, recipe=plain)
-            teacher._train(None, targets, self.work / f"teacher-{number}.pt").save(folder)
-        return folder
-
-    def _ask(self, teachers: list[Path]) -> npt.NDArray[np.float32]:
-        """The teachers' mean probabilities at the recipe's temperature: (n_rows, n_labels)."""
-        cache = self.work / "taught.npy"
+    def _ask(self, folder: Path, cache: Path) -> npt.NDArray[np.float32]:
+        """One teacher's probabilities at the recipe's temperature: (n_texts, n_labels)."""
         if cache.is_file():
             return np.asarray(np.load(cache))
-        total = np.zeros((len(self.texts), self.n_labels))
+        teacher = TrainedNetwork.load(folder)
+        if teacher.network.config.num_labels != self.n_labels:
+            raise ConfigError(
+                f"{folder}: the teacher has {teacher.network.config.num_labels} labels, the data {self.n_labels}"
+            )
+        texts = [*self.texts, *self.unlabelled]
+        logger.info("asking the teacher in %s about %d texts", folder, len(texts))
         device = training_device()
-        for folder in teachers:
-            teacher = TrainedNetwork.load(folder)
-            if teacher.network.config.num_labels != self.n_labels:
-                raise ConfigError(
-                    f"{folder}: the teacher has {teacher.network.config.num_labels} labels, the data {self.n_labels}"
-                )
-            logger.info("asking the teacher in %s about %d texts", folder, len(self.texts))
-            token_ids = teacher.encode(self.texts, self.recipe.fine_tuning.max_tokens)
-            with mixed_precision(device):
-                _, logits = teacher.network.to(device).infer(token_ids)
-            flattened = torch.from_numpy(logits).double() / self.recipe.distillation.temperature
-            total += torch.softmax(flattened, dim=1).numpy()
-        mean: npt.NDArray[np.float32] = (total / len(teachers)).astype(np.float32)
-        _save_array(cache, mean)
-        return mean
+        token_ids = teacher.encode(texts, self.recipe.fine_tuning.max_tokens)
+        with mixed_precision(device):
+            _, logits = teacher.network.to(device).infer(token_ids)
+        answers: npt.NDArray[np.float32] = torch.softmax(
+            torch.from_numpy(logits) / self.recipe.distillation.temperature, dim=1
+        ).numpy()
+        _save_array(cache, answers)
+        return answers
 
     def _train(self, start: Path | None, targets: Targets, progress: Path) -> TrainedNetwork:
         tuning, lora = self.recipe.fine_tuning, self.recipe.lora
@@ -235,12 +283,6 @@ class Training:
         else:
             trained = TrainedNetwork.load(start)
             encoder, config, tokenizer = trained.network.encoder, trained.network.config, trained.tokenizer
-            width = AutoConfig.from_pretrained(self.base).hidden_size
-            if config.hidden_size != width:
-                raise ConfigError(
-                    f"{start}: is {config.hidden_size} wide, the base encoder {width}; a student with fewer layers "
-                    "starts from its first teacher, so name one of the base encoder's width first"
-                )
             head = {f"head.{name}": value for name, value in trained.network.head.state_dict().items()}
         kept: list[int] | None = None
         if pruning.vocabulary:
@@ -249,12 +291,16 @@ class Training:
         values = config.to_dict() | {"num_labels": self.n_labels}
         values["vocab_size"] = len(kept) if kept else config.vocab_size
         values["num_hidden_layers"] = len(pruning.layers) or config.num_hidden_layers
+        values["hidden_dropout_prob"] = values["attention_probs_dropout_prob"] = self.recipe.fine_tuning.dropout
         for derived in ("id2label", "label2id"):
             values.pop(derived, None)
         network = MeanPooledClassifier(type(config).from_dict(values))
         head = head or {f"head.{name}": value for name, value in network.head.state_dict().items()}
         network.load_state_dict({f"encoder.{name}": value for name, value in weights.items()} | head)
-        return TrainedNetwork(network, str(load_tokenizer(tokenizer).to_str()).encode())
+        started = TrainedNetwork(network, str(load_tokenizer(tokenizer).to_str()).encode())
+        if pruning.feed_forward:
+            network = prune_feed_forward(network, started.encode(self.texts[:256], 64), pruning.feed_forward)
+        return TrainedNetwork(network, started.tokenizer)
 
 
 def embed(base: Path, texts: list[str], max_tokens: int) -> npt.NDArray[np.float32]:

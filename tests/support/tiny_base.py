@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, set_seed
+from transformers import BertConfig, BertModel, MPNetConfig, MPNetModel, set_seed
 
 COARSE_PARITY = """
 [parity]                     # a random encoder of width 32 rounds coarsely
@@ -33,8 +33,8 @@ def made_up_rows(n_rows: int, seed: int = 1) -> tuple[list[str], list[str]]:
     return texts, gold
 
 
-def write_tiny_base(folder: Path, layers: int = 2) -> Path:
-    """Writes config.json, weights and tokenizer.json of a random BERT of width 32 into `folder`."""
+def write_tiny_base(folder: Path, layers: int = 2, kind: str = "bert", width: int = 32) -> Path:
+    """Writes config.json, weights and tokenizer.json of a random BERT or MPNet into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     alphabet = list("abcdefghijklmnopqrstuvwxyz0123456789.,")
     # Not from the library's trainer, which decides between equals by chance: no two networks were the same.
@@ -48,9 +48,12 @@ def write_tiny_base(folder: Path, layers: int = 2) -> Path:
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.save(str(folder / "tokenizer.json"))
     set_seed(7)
-    config = BertConfig(
-        vocab_size=tokenizer.get_vocab_size(), hidden_size=32, num_hidden_layers=layers, num_attention_heads=2,
-        intermediate_size=64, max_position_embeddings=128,
-    )  # fmt: skip
-    BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+    values = {
+        "vocab_size": tokenizer.get_vocab_size(), "hidden_size": width, "num_hidden_layers": layers,
+        "num_attention_heads": 2, "intermediate_size": 2 * width, "max_position_embeddings": 128, "pad_token_id": 0,
+    }  # fmt: skip
+    if kind == "mpnet":
+        MPNetModel(MPNetConfig(**values), add_pooling_layer=False).save_pretrained(folder)
+    else:
+        BertModel(BertConfig(**values), add_pooling_layer=False).save_pretrained(folder)
     return folder

@@ -24,7 +24,7 @@ from models.bundle import (  # noqa: E402
 from models.bundle_manifest import ReadingRules  # noqa: E402
 from models.evaluation.intervals import paired_loss_interval  # noqa: E402
 from models.machine import new_session  # noqa: E402
-from models.training.config import ParityLimits  # noqa: E402
+from models.training.config import FineTuning, ParityLimits, Pruning, Recipe  # noqa: E402
 from models.training.export import export_float  # noqa: E402
 from models.training.network import MeanPooledClassifier, encode, load_tokenizer  # noqa: E402
 from models.training.parity import (  # noqa: E402
@@ -39,6 +39,7 @@ from models.training.quantize import (  # noqa: E402
     optimized_operators,
     quantize,
 )
+from models.training.recipe import Training  # noqa: E402
 from schemas.errors import BundleError  # noqa: E402
 from tests.support.spoiling import spoil  # noqa: E402
 from tests.support.tiny_base import made_up_rows, write_tiny_base  # noqa: E402
@@ -118,6 +119,26 @@ def test_the_int8_graph_adds_its_biases_inside_the_products_and_hides_no_token(e
     attention = [node for node in graph.node if node.op_type == "MultiHeadAttention"]
     assert [len(node.input) for node in attention] == [3] * LAYERS  # queries, keys, values; neither bias nor mask
     assert [value.name for value in graph.input] == ["input_ids"]
+
+
+def test_an_mpnet_is_deployed_in_int8_with_its_vocabulary_pruned(tmp_path: Path) -> None:
+    base = write_tiny_base(tmp_path / "base", layers=LAYERS, kind="mpnet")
+    recipe = Recipe(
+        fine_tuning=FineTuning(epochs=4, batch_documents=16, encoder_learning_rate=2e-3, max_tokens=MAX_TOKENS),
+        pruning=Pruning(layers=(0, 2), vocabulary=200),
+    )
+    trained = Training(recipe, base, TEXTS, LABEL_IDS, len(LABELS), tmp_path / "work").run()
+    token_ids = trained.encode(TEXTS, MAX_TOKENS)
+    assert (trained.network.infer(token_ids)[1].argmax(axis=1) == LABEL_IDS).mean() > 0.9
+    float_model, int8_model = tmp_path / "float.onnx", tmp_path / "int8.onnx"
+    export_float(trained.network, float_model)
+    quantize(float_model, int8_model, token_ids, (99.99,))
+    assert check_int8_products(int8_model, float_model) == 6 * 2
+    made = Exported(trained.network, trained.tokenizer, token_ids, float_model, int8_model)
+    report = measure_parity(bundle_of(made, int8_model, tmp_path / "mpnet"), float_model, TEXTS, LABEL_IDS)
+    check_parity(report, ParityLimits(max_label_flips=0.1, max_route_flips=0.2))
+    assert report.int8_accuracy > 0.85
+    assert report.batch_differences == 0
 
 
 @pytest.fixture

@@ -14,16 +14,26 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from tokenizers import Tokenizer  # noqa: E402
+from transformers import AutoModel  # noqa: E402
 
 from models.training import fine_tuning as loop  # noqa: E402
-from models.training.config import Distillation, FineTuning, Lora, Pruning, Recipe  # noqa: E402
+from models.training.config import (  # noqa: E402
+    Distillation,
+    FineTuning,
+    Lora,
+    Pruning,
+    Recipe,
+    TeacherTraining,
+)
 from models.training.data import UNLABELLED  # noqa: E402
 from models.training.fine_tuning import Targets, fine_tune, length_bucketed  # noqa: E402
+from models.training.mixtures import mixtures  # noqa: E402
 from models.training.network import (  # noqa: E402
     TrainedNetwork,
     cut_long_words,
     load_network,
     load_tokenizer,
+    prune_feed_forward,
     prune_vocabulary,
 )
 from models.training.recipe import Training, ask_linear_teacher  # noqa: E402
@@ -160,11 +170,113 @@ def test_a_student_with_fewer_layers_learns_from_its_teacher(
 
 def test_an_ensemble_of_teachers_is_trained_first_and_kept(base: Path, tmp_path: Path) -> None:
     recipe = dataclasses.replace(TUNING, epochs=1)
-    train(base, tmp_path, fine_tuning=recipe, distillation=Distillation(train_teachers=2))
+    train(base, tmp_path, fine_tuning=recipe, distillation=Distillation(train_teachers=(TeacherTraining(count=2),)))
     weights = [torch.load(path) if path.suffix == ".pt" else path.read_bytes() for path in
                sorted(tmp_path.glob("teacher-*/model.safetensors"))]  # fmt: skip
     assert len(weights) == 2
     assert weights[0] != weights[1], "other seeds"
+
+
+def test_a_wider_teacher_of_another_kind_teaches_a_smaller_student(base: Path, tmp_path: Path) -> None:
+    mpnet = write_tiny_base(tmp_path / "mpnet", layers=3, kind="mpnet", width=48)
+    team = (TeacherTraining(base_model=str(mpnet), epochs=4, max_tokens=24), TeacherTraining(epochs=1))
+    small = Pruning(layers=(0,), feed_forward=32)
+    student = train(base, tmp_path / "work", distillation=Distillation(train_teachers=team, weight=1.0), pruning=small)
+    wide, same = (TrainedNetwork.load(tmp_path / "work" / f"teacher-{number}") for number in (1, 2))
+    assert (wide.network.config.model_type, wide.network.config.num_hidden_layers) == ("mpnet", 3)
+    assert (same.network.config.model_type, same.network.config.num_hidden_layers) == ("bert", 2)
+    assert (student.network.config.num_hidden_layers, student.network.config.intermediate_size) == (1, 32)
+    assert right_share(wide) > 0.9
+    assert right_share(student) > 0.9
+
+
+def test_a_student_starts_from_the_first_teacher_that_is_like_its_base(
+    base: Path, trained: tuple[TrainedNetwork, Path], tmp_path: Path
+) -> None:
+    wide = write_tiny_base(tmp_path / "wide", width=48)
+    train(wide, tmp_path / "wide-work", fine_tuning=dataclasses.replace(TUNING, epochs=1))
+    folders = [tmp_path / "wide-work" / "network", trained[1] / "network"]
+    full = Recipe(fine_tuning=TUNING, pruning=Pruning(layers=(1,)))
+    student = Training(full, base, TEXTS, LABEL_IDS, len(LABELS), tmp_path)
+    assert student._start(folders) == folders[1]
+    assert student._start(folders[:1]) is None
+    assert dataclasses.replace(student, recipe=Recipe(fine_tuning=TUNING))._start(folders) is None
+
+
+def test_teachers_that_are_finished_are_not_trained_or_asked_again(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = {
+        "fine_tuning": dataclasses.replace(TUNING, epochs=1),
+        "distillation": Distillation(train_teachers=(TeacherTraining(count=2),)),
+    }
+    plain, seen = fine_tune, []
+
+    def dies_at_the_student(network: Any, token_ids: Any, *rest: Any) -> None:
+        seen.append(rest[-1].name)
+        if seen.count("progress.pt") == 1 and seen[-1] == "progress.pt":
+            raise KeyboardInterrupt
+        plain(network, token_ids, *rest)
+
+    monkeypatch.setattr("models.training.recipe.fine_tune", dies_at_the_student)
+    with pytest.raises(KeyboardInterrupt):
+        train(base, tmp_path, **recipe)
+    monkeypatch.setattr(TrainedNetwork, "load", None)  # what reads a teacher
+    train(base, tmp_path, **recipe)
+    assert seen == ["teacher-1.pt", "teacher-2.pt", "progress.pt", "progress.pt"]
+
+
+def test_a_student_learns_from_answers_to_texts_without_labels(
+    base: Path, trained: tuple[TrainedNetwork, Path], tmp_path: Path
+) -> None:
+    few = np.arange(0, 24)
+    taught = Distillation(teachers=(str(trained[1] / "network"),), weight=1.0)
+    rows = ([TEXTS[row] for row in few], LABEL_IDS[few], len(LABELS))
+    agreements = []
+    for name, unlabelled in (("without", []), ("with", TEXTS[24:])):
+        recipe = Recipe(fine_tuning=dataclasses.replace(TUNING, epochs=2), distillation=taught)
+        student = Training(recipe, base, *rows, tmp_path / name, unlabelled=unlabelled).run()
+        new = made_up_rows(300, seed=9)[0]
+        agreements.append(float((answers(student, new).argmax(1) == answers(trained[0], new).argmax(1)).mean()))
+    assert agreements[1] > max(0.9, agreements[0])
+
+
+def test_feed_forward_neurons_that_move_nothing_are_left_out_first(trained: tuple[TrainedNetwork, Path]) -> None:
+    network = load_network(trained[1] / "network")
+    idle = np.random.default_rng(0).permutation(64)[:40]
+    with torch.no_grad():
+        for layer in network.encoder.encoder.layer:
+            layer.output.dense.weight[:, torch.from_numpy(idle)] = 0.0
+    token_ids = trained[0].encode(TEXTS, 32)
+    before = network.infer(token_ids)[1]
+    narrow = prune_feed_forward(network, token_ids[:20], 24)
+    assert narrow.config.intermediate_size == 24
+    np.testing.assert_allclose(narrow.infer(token_ids)[1], before, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"pruning\.feed_forward: expected at most 64, found 65"):
+        prune_feed_forward(network, token_ids, 65)
+
+
+def test_frozen_layers_keep_the_weights_of_the_base_encoder(base: Path, tmp_path: Path) -> None:
+    kept = train(base, tmp_path, fine_tuning=dataclasses.replace(TUNING, frozen_layers=1, dropout=0.0))
+    before = AutoModel.from_pretrained(base, add_pooling_layer=False).state_dict()
+    same = {name for name, value in kept.network.encoder.state_dict().items() if torch.equal(value, before[name])}
+    assert "embeddings.word_embeddings.weight" in same
+    assert "encoder.layer.0.intermediate.dense.weight" in same
+    assert "encoder.layer.1.intermediate.dense.weight" not in same
+    assert right_share(kept) > 0.9
+
+
+def test_a_text_has_mixtures_of_its_words_and_those_of_others() -> None:
+    made = mixtures(["one two three four five six", "seven eight nine", "ten"], 6, seed=3)
+    assert len(made) == 18
+    assert made == mixtures(["one two three four five six", "seven eight nine", "ten"], 6, seed=3)
+    assert all(made)
+    shorter, swapped, joined = made[0].split(), made[1].split(), made[2].split()
+    assert set(shorter) < {"one", "two", "three", "four", "five", "six"}
+    assert sorted(swapped) == sorted(["one", "two", "three", "four", "five", "six"])
+    assert swapped[0] != "one"
+    assert joined[0] == "one"
+    assert joined[-1] in {"six", "nine", "ten"}
 
 
 def test_the_linear_teacher_does_not_repeat_a_wrong_label() -> None:
@@ -264,7 +376,12 @@ def test_rows_that_only_teachers_label_are_enough(base: Path, tmp_path: Path) ->
 
 def test_a_vocabulary_that_is_impossible_is_refused_before_any_teacher_is_trained(base: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"pruning\.vocabulary"):
-        train(base, tmp_path, distillation=Distillation(train_teachers=1), pruning=Pruning(vocabulary=10**6))
+        train(
+            base,
+            tmp_path,
+            distillation=Distillation(train_teachers=(TeacherTraining(),)),
+            pruning=Pruning(vocabulary=10**6),
+        )
     assert not (tmp_path / "teacher-1").exists()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 pytest.importorskip("torch")
@@ -20,7 +21,10 @@ from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.deferral import FILE_NAME as DEFERRAL_NAME
 from models.evaluation.figures import risk_coverage
+from models.trained_rows import same_text
 from models.training.build import put_into_place
+from models.training.config import DataConfig
+from models.training.data import read_unlabelled
 from models.training.quantize import quantize
 from pipelines.cli import main
 from tests.support.spoiling import spoil
@@ -217,6 +221,45 @@ def test_a_teacher_of_other_labels_is_refused_before_anything_is_trained(place: 
     result = train(tmp_path, "--check")
     assert result.exit_code == 2
     assert "trained for 3 labels, which are not the 3 of the data" in result.output
+
+
+def test_texts_without_labels_are_new_ones_that_validation_has_not(tmp_path: Path) -> None:
+    rows = [
+        {"text": text, "contract": contract}
+        for text, contract in (
+            ("new", "c"),
+            (" KNOWN ", "c"),
+            ("", "c"),
+            ("held out", "c"),
+            ("new", "d"),
+            ("near", "v"),
+        )
+    ]
+    (tmp_path / "more.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    train_rows = pd.DataFrame({"same_text": [same_text("known")]})
+    validation = pd.DataFrame({"same_text": [same_text("held out")], "group": ["v"]})
+    config = DataConfig(train=("mail.csv",), group_column="contract")
+    assert read_unlabelled(["more.jsonl"], config, tmp_path, train_rows, validation) == ["new"]
+
+
+def test_other_texts_for_the_teachers_make_another_training(place: Path, tmp_path: Path) -> None:
+    shutil.copytree(place, tmp_path / "mail")
+    folder = tmp_path / "mail"
+    more = (
+        "[distillation]\nunlabelled = ['more.csv']\nmixtures = 1\n\n"
+        "[[distillation.train_teachers]]\nepochs = 2\n\n[policy]"
+    )
+    config = folder / "mail.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace("[policy]", more), encoding="utf-8")
+    asked = []
+    for texts in ("text\npay the bill now\n", "text\npay the bill now\nno hotel at night\n"):
+        (folder / "more.csv").write_text(texts, encoding="utf-8")
+        result = train(folder)
+        assert result.exit_code == 0, result.output
+        asked.append(np.load(folder / "work/training/taught-1.npy").shape)
+    assert asked[1][0] == asked[0][0] + 2  # the text and its mixture
+    bundle = load_bundle(folder / "bundles/mail")
+    assert "1 teacher:" in (bundle.folder / "card.md").read_text(encoding="utf-8")
 
 
 def test_a_teacher_from_the_student_s_own_work_folder_is_refused(place: Path, tmp_path: Path) -> None:

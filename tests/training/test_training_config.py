@@ -51,6 +51,7 @@ def test_the_template_and_the_windows_become_the_rules_of_the_bundle(tmp_path: P
         (("[data]", "[data]\nvalidation_share = 1.0"), "data.validation_share"),
         (("[data]", '[data]\ntemplate = "no field"'), "at least one field"),
         (("[data]", "[export]\nactivation_percentiles = [5.0]\n[data]"), "activation_percentiles"),
+        (("[data]", "[distillation]\nmixtures = 1\n[data]"), "name teachers or train_teachers"),
         (("[data]", '[distillation]\nteachers = ["t"]\n[data]\nvotes = ["v.csv"]'), "remove one of them"),
         (("[data]", "[data"), "not a readable TOML file"),
     ],
@@ -88,7 +89,7 @@ def test_a_base_model_that_cannot_serve_is_refused(tmp_path: Path, monkeypatch: 
 def test_the_method_names_every_technique(tmp_path: Path) -> None:
     content = (
         "[lora]\nrank = 8\n[pruning]\nlayers = [0, 2]\nvocabulary = 8000\n"
-        "[distillation]\ntrain_teachers = 1\nlinear_teacher = true\nteachers = ['t']\n"
+        "[distillation]\ntrain_teachers = [{ count = 1 }]\nlinear_teacher = true\nteachers = ['t']\n"
         "[hygiene]\nmax_rows_per_label = 900\n"
     )
     sentences = " ".join(describe_method(read(tmp_path, MINIMAL + content), 1000))
