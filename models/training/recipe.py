@@ -309,7 +309,7 @@ def embed(base: Path, texts: list[str], max_tokens: int) -> npt.NDArray[np.float
     trained = training._starting_network(None)
     with mixed_precision(training_device()):
         embeddings, _ = trained.network.to(training_device()).infer(trained.encode(texts, max_tokens))
-    return embeddings
+    return np.asarray(embeddings, dtype=np.float32)
 
 
 def with_enough_steps(tuning: FineTuning, n_rows: int, min_steps: int) -> FineTuning:
