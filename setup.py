@@ -71,7 +71,7 @@ setup(
     package_data={
         "models": ["int8_probe.onnx"],
         "models.evaluation": ["templates/*"],
-        "models.training": ["card.md.jinja", "configs/*", "variations.toml"],
+        "models.training": ["card.md.jinja", "datasheet.md.jinja", "configs/*", "variations.toml"],
         "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],

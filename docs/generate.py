@@ -30,6 +30,7 @@ from models.deferral import SIGNALS
 from models.drift import MEASURES
 from models.guard import FEATURES
 from models.training import config as training
+from models.training import data_sheet
 from pipelines.cli import main as docyard
 from schemas import codes, drain_config, examples_config, governance, review_config, run_config
 from schemas.configuration import Within
@@ -64,6 +65,7 @@ KEYS = {
     "keys-due": review_config.DueConfig,
     "keys-bundle-reading": bundle_manifest.ReadingRules,
     "keys-training": training.TrainingConfig,
+    "keys-data-sources": data_sheet.DataSource,
     "keys-training-teachers": training.TeacherTraining,
 }
 CODES: dict[str, tuple[str, type[codes.Code]]] = {
@@ -223,6 +225,21 @@ def _prose(part: str) -> str:
     return textwrap.fill(" ".join(part.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
+def licences() -> str:
+    """The data sets that the included bundles learned labels from, with their licences."""
+    rows = []
+    for folder in sorted((ROOT / "models/bundles").iterdir()):
+        path = ROOT / "models/training/configs" / f"{folder.name}.toml"
+        config = training.read_training_config(path)
+        for one in dict.fromkeys(
+            source
+            for entry in (*config.data.train, *config.data.validation)
+            for source in data_sheet.sources_of(entry, data_sheet.read_data_sources(path.parent / config.data.sources))
+        ):
+            rows.append((f"`{folder.name}`", one.name, one.by, one.licence, one.note))
+    return table(("bundle", "data set", "by", "licence", "note"), rows)
+
+
 def certificates() -> str:
     """The promises of the included bundles, and what they did on the certifying rows."""
     rows = []
@@ -271,6 +288,7 @@ TABLES: dict[str, Callable[[], str]] = {
         ("file", "content"), ((f"`{name}`", text) for name, text in bundle_manifest.BUNDLE_FILES.items())
     ),
     "certificates": certificates,
+    "licences": licences,
     "certificate": lambda: table(
         ("key", "meaning"), ((f"`{key}`", text) for key, text in _descriptions(Certificate).items())
     ),

@@ -35,6 +35,7 @@ BUNDLE_FILES = {
     "certificate.html": "Optional: the certificate for people.",
     "training_rows.npz": "Optional: hashes of the training rows, so that none of them can certify the bundle.",
     "card.md": "For people: intended use, limits, measured accuracy, licences.",
+    "datasheet.md": "Optional, for people: the data by file, licence, split and label; what was found and left out.",
 }
 REQUIRED_FILES = ("model.onnx", "tokenizer.json", "labels.json", "policy.toml", "calibration.json", "card.md")
 

@@ -42,6 +42,7 @@ def train(
     try:
         from models.training.build import HYGIENE_NAME, Job
         from models.training.config import read_training_config
+        from models.training.data_sheet import describe_provenance, provenance, read_data_sources
         from models.training.work_folder import hold_work_folder
     except ModuleNotFoundError as error:
         raise ConfigError(f"training needs {error.name}, which is not installed; see docs/training.md") from None
@@ -55,11 +56,12 @@ def train(
             work=work or Path("build") / config.name,
             out=out or Path("bundles") / config.name,
             created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+            sources=read_data_sources(config_path.parent / config.data.sources if config.data.sources else None),
         )
         job.check_out()
         with hold_work_folder(job.work):
             inspected = job.inspect()
-            report = describe_hygiene(inspected.report)
+            report = [*describe_hygiene(inspected.report), *describe_provenance(provenance(config, job.sources))]
             if check_only:
                 job.check_trainable(inspected)
                 return [*report, f"full report: {job.work / HYGIENE_NAME}", "nothing was trained"]

@@ -47,6 +47,8 @@ from models.training.data import (
     soft_labels,
     split_keys,
 )
+from models.training.data_sheet import FILE_NAME as SHEET_NAME
+from models.training.data_sheet import DataSource, provenance, render_data_sheet
 from models.training.deferral import deferral_file
 from models.training.export import export_float
 from models.training.fingerprint import check_exact_products, fingerprint_texts
@@ -113,6 +115,7 @@ class Job:
         work: folder of what is kept for the next try; held by the caller.
         out: folder of the bundle; replaced only when everything has succeeded.
         created: ISO 8601 date for the bundle's manifest.
+        sources: the data sets with their licences.
     """
 
     config: TrainingConfig
@@ -121,6 +124,7 @@ class Job:
     work: Path
     out: Path
     created: str
+    sources: tuple[DataSource, ...] = ()
 
     def check_out(self) -> None:
         """Refuses to replace anything but a bundle.
@@ -299,12 +303,15 @@ class Job:
             choice = network_folder.parent / CHOICE_NAME
             few_rows = json.loads(choice.read_bytes()) if trained_here and choice.is_file() else None
             method = describe_method(config, len(data.train), trained_here, few_rows)
-            card = render_card(bundle, self._hand_written_card(), results, method, parity.figures())
-            for name, content in {**files, "card.md": card.encode()}.items():
+            origins = provenance(config, self.sources)
+            card = render_card(bundle, self._hand_written_card(), results, method, parity.figures(), origins)
+            sheet = render_data_sheet(config, data.report, origins)
+            for name, content in {**files, "card.md": card.encode(), SHEET_NAME: sheet.encode()}.items():
                 (folder / name).write_bytes(content)
             facts = {
                 "configuration": json.loads(json.dumps(dataclasses.asdict(config))),
                 "rows": data.report["rows"],
+                "sources": origins,
                 "choosing_share": config.policy.choosing_share,
                 "versions": old.manifest.training["versions"] if old else _versions(),
                 "network_sha256": old.manifest.training["network_sha256"] if old else folder_digest(network_folder),

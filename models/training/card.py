@@ -24,6 +24,7 @@ def render_card(
     results: Mapping[str, dict[str, Any]],
     method: Sequence[str] = (),
     parity: Mapping[str, Any] | None = None,
+    provenance: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The card in Markdown; it holds labels and slices, and no text of the data.
 
@@ -33,6 +34,7 @@ def render_card(
         results: `evaluate` of the bundle by data set. The first, for their union, also gives slices, calibration,
             confusions and the table of labels; with a single data set, it stands for it.
         method: sentences on how the network was made, in the order of doing.
+        provenance: files, data sets and licences, as `models.training.data_sheet.provenance` makes them.
         parity: figures of the int8 model against its float parent, as plain values.
     """
     headline = next(iter(results.values()))
@@ -55,6 +57,13 @@ def render_card(
         all=headline,
         sets=results if len(results) > 2 else {name: results[name] for name in list(results)[:1]},
         method=method,
+        data_sets=list(
+            dict.fromkeys(
+                (row["name"] or row["file"], row["by"], row["licence"] or "not given", row["origin"] or "not given")
+                for row in provenance
+                if set(row["used_for"]) != {"strangers"}
+            )
+        ),
         parity=[(key.replace("_", " "), _value(value)) for key, value in (parity or {}).items()],
         slices=[
             (

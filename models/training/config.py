@@ -62,6 +62,8 @@ class DataConfig:
     """Files of opinions on training rows, one per line, such as those of an LLM or of reviewers: id, label and, if
     there is one, a column `weight`. Together they are the row's soft label; a row with votes needs no label. Their
     weight is `distillation.weight`."""
+    sources: PathText = ""
+    """File beside the configuration that names licence and origin of the [data sets](#data-sets-and-licences)."""
     reviewed: tuple[PathText, ...] = ()
     """Files that `docyard resolve --training-data` wrote, to [learn from besides
     `train`](#from-decisions-to-a-better-bundle). They have columns of their own, and none of their rows is held out."""
@@ -546,7 +548,7 @@ def read_training_config(path: Path) -> TrainingConfig:
         ConfigError: the file is missing or not TOML, a key is unknown or missing, or a value cannot be used.
     """
     config = read_values(TrainingConfig, read_toml(path), str(path))
-    card = path.parent / config.card.file if config.card.file else None
-    if card is not None and not card.is_file():
-        raise ConfigError(f"{card}: no such file; correct card.file in {path}, or leave it out")
+    for key, name in (("card.file", config.card.file), ("data.sources", config.data.sources)):
+        if name and not (path.parent / name).is_file():
+            raise ConfigError(f"{path.parent / name}: no such file; correct {key} in {path}, or leave it out")
     return config

@@ -90,6 +90,9 @@ def inspect_data(
     counts = {split: rows["label"].value_counts() for split, rows in (("train", train), ("validation", validation))}
     described = is_description(train)
     labelled = train[train["label"].notna() & ~described]
+    lengths = {
+        split: count_tokens(rows["text"].tolist()) for split, rows in (("train", train), ("validation", validation))
+    }
     report = {
         "rows": {
             "train": len(train),
@@ -99,6 +102,7 @@ def inspect_data(
             "out_of_scope_train": len(train_strangers),
             "out_of_scope_validation": len(validation_strangers),
         },
+        "sources": _rows_by_source(pd.concat([train, train_strangers]), pd.concat([validation, validation_strangers])),
         "labels": {
             label: {split: int(counts[split].get(label, 0)) for split in counts}
             for label in sorted({*labels, *validation["label"]})
@@ -123,9 +127,10 @@ def inspect_data(
         "labels_without_training": sorted(set(validation["label"]) - set(labels)),
         "long_texts": {
             "max_tokens": max_tokens,
-            "train": train["id"][count_tokens(train["text"].tolist()) > max_tokens].tolist(),
-            "validation": validation["id"][count_tokens(validation["text"].tolist()) > max_tokens].tolist(),
+            "train": train["id"][lengths["train"] > max_tokens].tolist(),
+            "validation": validation["id"][lengths["validation"] > max_tokens].tolist(),
         },
+        "lengths": {split: _length_figures(counts) for split, counts in lengths.items()},
         "likely_mislabelled": find_mislabelled(labelled) if rules.find_mislabelled else None,
     }
     cross_fitted = cross_fit == "always" or (cross_fit == "auto" and _too_few(validation, rules) is not None)
@@ -151,6 +156,23 @@ def _parted(rows: pd.DataFrame, out_of_scope_label: str) -> tuple[pd.DataFrame, 
     """Rows that belong to a label, and those that belong to none."""
     strange = rows["label"] == out_of_scope_label
     return rows[~strange].reset_index(drop=True), rows[strange].reset_index(drop=True)
+
+
+def _rows_by_source(train: pd.DataFrame, validation: pd.DataFrame) -> dict[str, dict[str, int]]:
+    counts = {"train": train["source"].value_counts(), "validation": validation["source"].value_counts()}
+    sources = sorted({*train["source"], *validation["source"]})
+    return {source: {split: int(found.get(source, 0)) for split, found in counts.items()} for source in sources}
+
+
+def _length_figures(tokens: npt.NDArray[np.int64]) -> dict[str, int]:
+    """Median, 95th percentile and maximum of the numbers of tokens; 0 where there is no text."""
+    if not len(tokens):
+        return {"median": 0, "p95": 0, "longest": 0}
+    return {
+        "median": int(np.median(tokens)),
+        "p95": int(np.quantile(tokens, 0.95)),
+        "longest": int(tokens.max()),
+    }
 
 
 def _near(text: str) -> str:

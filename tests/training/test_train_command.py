@@ -39,6 +39,7 @@ max_tokens = 64
 
 [data]
 train = ["mail.csv"]
+sources = "sources.toml"
 out_of_scope_label = "none"
 
 [fine_tuning]
@@ -46,12 +47,24 @@ epochs = {epochs}
 max_tokens = 32
 encoder_learning_rate = 2e-3
 
+[variations]
+each = 1
+
 [policy]
 max_error = 0.15
 
 """
     + COARSE_PARITY
 )
+
+
+SOURCES = """
+[[source]]
+name = "Made-up mail"
+licence = "CC0 1.0"
+origin = "tests/support/tiny_base.py"
+files = ["mail.csv"]
+"""
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +87,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def write_config(folder: Path, epochs: int = 6) -> None:
+    (folder / "sources.toml").write_text(SOURCES, encoding="utf-8")
     (folder / "mail.toml").write_text(CONFIG.format(base=folder / "base", epochs=epochs), encoding="utf-8")
 
 
@@ -97,6 +111,25 @@ def test_the_bundle_answers_and_says_how_it_came_about(place: Path) -> None:
     texts, labels = made_up_rows(90, seed=99)
     answers = [bundle.labels[label_id] for label_id in classifier.classify(texts).label_ids]
     assert sum(answer == label for answer, label in zip(answers, labels, strict=True)) > 80
+
+
+def test_licence_and_origin_of_the_data_are_printed_and_go_into_the_bundle(place: Path, tmp_path: Path) -> None:
+    folder = place / "bundles/mail"
+    checked = CliRunner().invoke(main, ["train", str(place / "mail.toml"), "--check", "--work", str(tmp_path / "work")])
+    assert "mail.csv (training, validation): Made-up mail, CC0 1.0, tests/support/tiny_base.py" in checked.output
+    assert "warning: no licence" not in checked.output
+    (facts,) = load_bundle(folder).manifest.training["sources"]
+    assert (facts["name"], facts["licence"], facts["used_for"]) == (
+        "Made-up mail",
+        "CC0 1.0",
+        ["training", "validation"],
+    )
+    assert "| Made-up mail |  | CC0 1.0 |" in (folder / "card.md").read_text(encoding="utf-8")
+    sheet = (folder / "datasheet.md").read_text(encoding="utf-8")
+    assert "| `mail.csv` | training, validation | Made-up mail |  | CC0 1.0 | tests/support/tiny_base.py |" in sheet
+    rows = json.loads((place / "work/hygiene.json").read_text(encoding="utf-8"))["rows"]
+    assert f"| rows with a label | {rows['train']} | {rows['validation']} |" in sheet
+    assert not [text for text in made_up_rows(600)[0] if text in sheet]
 
 
 def test_the_confidence_orders_answers_to_fresh_rows_no_worse_than_softmax(place: Path) -> None:
