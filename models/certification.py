@@ -264,6 +264,26 @@ def certify(
     return _measured(_with_thresholds(policy, own), test, tuple(proofs), certifying)
 
 
+def none_left_to_certify(policy: Policy, choosing: LabelledScores, target: Target) -> str:
+    """The refusal where no row is left to certify on; it says how many would do if they are like the choosing rows.
+
+    Args:
+        policy: with its guards.
+        choosing: labelled rows; they may have been answered by other networks than the one that is deployed.
+        target: the promise.
+    """
+    _check_target(target, policy)
+    tail = 1 - target.confidence
+    chosen = _view(policy, choosing, "off", target)
+    likely = _likely_rows(chosen, _Test(target, 1.0, 1.0), tail, 1.0)
+    return (
+        f"{target.max_error:.2%} at {target.confidence:.0%} confidence cannot be proven: no labelled row is left that "
+        f"the network did not learn; it takes at least {rows_needed(target.max_error, tail):,} more, all right"
+        + (f", and by cross-fitting about {likely:,} would do" if likely else "")
+        + "; label rows, such as escalated documents, and call docyard certify"
+    )
+
+
 def _check_target(target: Target, policy: Policy) -> None:
     for name, value in (("max_error", target.max_error), ("confidence", target.confidence)):
         if not 0.0 < value < 1.0:

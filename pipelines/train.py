@@ -76,6 +76,8 @@ def describe_hygiene(report: dict[str, Any]) -> list[str]:
     """The report on the data in a few lines; rows are counted, hygiene.json names them."""
     rows = report["rows"]
     origin = "held out" if rows["validation_held_out"] else "given"
+    if report["cross_fitted"]:
+        origin = "too few to calibrate with: cross-fitting does" if rows["validation"] else "cross-fitting instead"
     lines = [
         f"{rows['train']:,} rows to learn from, {rows['validation']:,} to validate with ({origin}), "
         f"{len(report['labels'])} labels, {rows['out_of_scope_train'] + rows['out_of_scope_validation']:,} out of scope"
@@ -89,6 +91,7 @@ def describe_hygiene(report: dict[str, Any]) -> list[str]:
         "texts with several labels": len(report["conflicting_labels"]),
         f"training rows that validation has too, {'left out' if leaks['dropped'] else 'kept'}": len(leaks["train_ids"]),
         "training rows that validation has too but for figures and punctuation, kept": report["near_leaks"],
+        "of them names or descriptions of labels": rows["descriptions"],
         "votes on rows that are learned from": report["votes"]["used"],
         "votes that name no row, left out": report["votes"]["unknown"],
         "labels with few training rows": len(report["small_labels"]),
@@ -111,7 +114,7 @@ def _describe(bundle: Any, result: dict[str, Any], parity: Any, seconds: float) 
     flips = f"{parity.label_flips} labels and {parity.route_flips} routes of {parity.rows:,} changed"
     return [
         f"{bundle.folder}: {bundle.name}, {len(bundle.labels)} labels, {megabytes:.1f} MB, digest {bundle.digest[:12]}",
-        "on the validation rows, " + describe_evaluation(result),
+        ("by cross-fitting, " if result["cross_fitted"] else "on the validation rows, ") + describe_evaluation(result),
         f"  int8 against float    {flips}",
         f"done in {seconds:.0f} s, at most {peak / 2**30:.1f} GiB of memory",
     ]

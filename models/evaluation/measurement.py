@@ -69,14 +69,47 @@ def evaluate(
         ConfigError: `none_label` or `positive_label` is none of the bundle's, or the bundle has too many labels.
         ValueError: sequences differ in length.
     """
-    for name, values in {"label": gold, "list of right labels": right_labels, **(columns or {})}.items():
-        if values is not None and len(values) != len(texts):
-            raise ValueError(f"expected one gold {name} per text, found {len(texts)} texts and {len(values)}")
-    bundle = classifier.bundle
-    positive_id, none_id = _label_id(positive_label, bundle), _label_id(none_label, bundle)
     scores, speed = (
         classify_timed(classifier, texts) if with_speed and len(texts) else (classifier.classify(texts), None)
     )
+    return evaluate_scores(
+        classifier.bundle, scores, gold, right_labels=right_labels, columns=columns, none_label=none_label,
+        positive_label=positive_label, has_first_tier=classifier.has_first_tier,
+    ) | {"speed": speed}  # fmt: skip
+
+
+def evaluate_scores(
+    bundle: ModelBundle,
+    scores: Scores,
+    gold: Sequence[str],
+    *,
+    right_labels: Sequence[Sequence[str]] | None = None,
+    columns: Mapping[str, Sequence[str]] | None = None,
+    none_label: str = "",
+    positive_label: str = "",
+    has_first_tier: bool = False,
+) -> dict[str, Any]:
+    """`evaluate` of answers that were given before, without `speed`.
+
+    Args:
+        bundle: whose answers they are; its policy routes them.
+        scores: (n_rows,) the answers.
+        gold: as for `evaluate`, like all others.
+        right_labels: likewise.
+        columns: likewise.
+        none_label: likewise.
+        positive_label: likewise.
+        has_first_tier: True where a first tier gave some of them.
+
+    Raises:
+        ConfigError: `none_label` or `positive_label` is none of the bundle's, or the bundle has too many labels.
+        ValueError: sequences differ in length.
+    """
+    n_rows = len(scores.label_ids)
+    for name, values in {"label": gold, "list of right labels": right_labels, **(columns or {})}.items():
+        if values is not None and len(values) != n_rows:
+            raise ValueError(f"expected one gold {name} per text, found {n_rows} texts and {len(values)}")
+    positive_id, none_id = _label_id(positive_label, bundle), _label_id(none_label, bundle)
     position = {label: index for index, label in enumerate(bundle.labels)}
     all_gold_ids = np.array([position.get(label, -1) for label in gold], dtype=np.int32)
     in_scope = all_gold_ids >= 0
@@ -93,7 +126,7 @@ def evaluate(
     measured_by |= {name: [values[row] for row in rows] for name, values in (columns or {}).items()}
     return {
         "bundle": bundle.reference,
-        "rows": len(texts),
+        "rows": n_rows,
         "in_scope_rows": overall.pop("rows"),
         "out_of_scope_rows": int((~in_scope).sum()),
         "failed_rows": int(scores.failed.sum()),
@@ -121,7 +154,7 @@ def evaluate(
         "positive_label": None
         if positive_id is None
         else _positive_label(positive_id, gold_ids == positive_id, scores, in_scope, bundle),
-        "first_tier": _first_tier(right, accepted, scores.first_tier, in_scope) if classifier.has_first_tier else None,
+        "first_tier": _first_tier(right, accepted, scores.first_tier, in_scope) if has_first_tier else None,
         "slices": [
             *length_slices(scores.n_tokens[in_scope], bundle.max_tokens, right, accepted),
             *(entry for by, values in measured_by.items() for entry in slices(by, values, right, accepted)),
@@ -130,7 +163,7 @@ def evaluate(
         "parents": _parents(gold_ids, label_ids, accepted, bundle),
         "confusions": confusions(gold_ids, label_ids, bundle.labels),
         "model_bytes": bundle.manifest.files["model.onnx"].bytes,
-        "speed": speed,
+        "speed": None,
     }
 
 

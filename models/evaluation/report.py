@@ -60,6 +60,15 @@ def _in_scope(result: dict[str, Any]) -> list[str]:
             f"{percent(result['accepted_share'])}, of which right {_with_interval(result, 'accuracy_accepted')}",
         ),
     ]
+    if words := result.get("word_counts"):
+        low, high = words["gain_interval_95"]
+        lines.append(
+            _line(
+                "word counts",
+                f"{percent(words['accuracy'])} right, macro-F1 {percent(words['macro_f1'])}; the bundle "
+                f"{100 * words['gain']:+.1f} points [{100 * low:+.1f}, {100 * high:+.1f}]",
+            )
+        )
     if result["expected_calibration_error"] is not None:
         lines.append(_line("calibration error", decimal(result["expected_calibration_error"])))
     lines.append(_line("risk-coverage area", decimal(result["risk_coverage"]["area"])))

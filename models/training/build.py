@@ -18,17 +18,18 @@ import pandas as pd
 
 from models.bundle import ModelBundle, bundle_in_memory, load_bundle, put_into_place, write_bundle_manifest
 from models.certificate import ValidFor, data_sha256
-from models.certification import NEVER, Target
+from models.certification import NEVER, LabelledScores, Target, none_left_to_certify, rows_needed
 from models.certified_files import labelled_scores, prove
 from models.classifier import Classifier
 from models.deferral import FILE_NAME as DEFERRAL_NAME
-from models.evaluation.measurement import evaluate
+from models.evaluation.measurement import evaluate_scores
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.guard import FILE_NAME as GUARD_NAME
 from models.guard import THRESHOLD
 from models.label_tree import tree_fault
 from models.policy import Policy, policy_toml
-from models.scores import TOP_LABELS
+from models.scores import TOP_LABELS, score_logits
+from models.signals import token_ids_read
 from models.tokens import TextTokenizer
 from models.trained_rows import FILE_NAME as TRAINED_ROWS_NAME
 from models.trained_rows import TrainedRows
@@ -37,6 +38,7 @@ from models.training.card import describe_method, render_card
 from models.training.config import TrainingConfig
 from models.training.data import (
     certifying_files,
+    is_description,
     label_ids_of,
     label_shares,
     read_labelled,
@@ -53,6 +55,7 @@ from models.training.fingerprint import check_exact_products, fingerprint_texts
 from models.training.first_tier import make_first_tier
 from models.training.further_labels import fit_further_labels
 from models.training.guard import LEAST_TEXTS, guard_file
+from models.training.head import part_into_folds
 from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
 from models.training.mixtures import mixtures
 from models.training.network import (
@@ -66,10 +69,11 @@ from models.training.network import (
 )
 from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
-from models.training.recipe import Training
+from models.training.recipe import CHOICE_NAME, OUT_OF_FOLD_NAME, Training
 from models.training.variations import with_variations
-from models.training.words import words_file
+from models.training.words import cross_fitted_words, words_file
 from models.training.work_folder import do_step, key_of
+from models.training.yardstick import compare_with_word_counts, warn_of_word_counts, word_counts_answers
 from models.words import FILE_NAME as WORDS_NAME
 from schemas.errors import CertificationError, ConfigError, InputError
 
@@ -79,7 +83,25 @@ HYGIENE_NAME, LABELS_NAME = "hygiene.json", "labels.json"
 # To be raised with every change of code that makes another network, or another graph, of the same configuration.
 NETWORK_RECIPE = 2
 GRAPH_RECIPE = 3
+_CROSS_FITTED_ROWS = 2000  # at most: cross-fitting repeats the training, and of more rows enough can be held out
 _LIBRARIES = ("torch", "transformers", "optimum", "onnx", "onnxruntime", "tokenizers")
+
+
+@dataclass(frozen=True, eq=False)
+class CrossFitted:
+    """Training rows with the scores of networks that did not learn them, n of them.
+
+    Attributes:
+        rows: (n,) rows of the training data.
+        logits: (n, n_labels) float32, with those of the words, if any.
+        folds: (n,) each was answered by a network that learned the other folds.
+        words: content of the bundle's file of words; None where they do not help.
+    """
+
+    rows: pd.DataFrame
+    logits: npt.NDArray[np.float32]
+    folds: npt.NDArray[np.intp]
+    words: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -128,11 +150,33 @@ class Job:
         def count_tokens(texts: Sequence[str]) -> npt.NDArray[np.int64]:
             return np.array([len(ids) for ids in encode(tokenizer, list(texts))], dtype=np.int64)
 
-        labelled = read_labelled(config.data, self.data, config.hygiene.min_rows_per_label)
-        data = inspect_data(labelled, config.data.out_of_scope_label, config.hygiene, config.max_tokens, count_tokens)
+        labelled = read_labelled(
+            config.data,
+            self.data,
+            config.hygiene.min_rows_per_label,
+            keep_all=self._too_few_to_hold_out,
+            names_up_to=config.few_rows.rows_per_label if config.is_plain else 0,
+        )
+        data = inspect_data(
+            labelled,
+            config.data.out_of_scope_label,
+            config.hygiene,
+            config.max_tokens,
+            count_tokens,
+            config.few_rows.cross_fit if config.is_plain else "never",
+        )
         self.work.mkdir(parents=True, exist_ok=True)
         (self.work / HYGIENE_NAME).write_bytes(_json(data.report))
         return data
+
+    def _too_few_to_hold_out(self, n_rows: int) -> bool:
+        """True where rows that are held out could prove nothing, so that all are learned from."""
+        config = self.config
+        if config.few_rows.cross_fit != "auto":
+            return config.few_rows.cross_fit == "always"
+        certifying = n_rows * config.data.validation_share * (1 - config.policy.choosing_share)
+        needed = rows_needed(self._target().max_error, 1 - config.policy.confidence)
+        return config.is_plain and n_rows <= _CROSS_FITTED_ROWS and certifying < needed
 
     def check_trainable(self, data: InspectedData) -> None:
         """Refuses data that cannot be trained on, and teachers that cannot teach its labels.
@@ -176,7 +220,9 @@ class Job:
     def train(self, data: InspectedData) -> Path:
         """Trains the network, or takes it from the work folder; returns its folder."""
         config, base = self.config, self._base()
-        rows = with_variations(data.train, config.variations)
+        folds = self._folds(data)
+        # A variation would be asked about a row that another one of it taught.
+        rows = data.train if folds is not None else with_variations(data.train, config.variations)
         soft = soft_labels(data.votes, rows["id"], data.labels)
         shares = label_shares(rows, data.labels, config.data.further_labels_share)
         taught = self._unlabelled(data)
@@ -188,20 +234,33 @@ class Job:
             [folder_digest(Path(teacher)) for teacher in config.distillation.teachers],
             [folder_digest(folder) for folder in self._teacher_bases()],
             taught,
-            dataclasses.asdict(config.recipe),
+            {name: values for name, values in dataclasses.asdict(config.recipe).items() if name != "few_rows"},
             NETWORK_RECIPE,
             *([] if shares is None else [shares.tolist()]),
+            *([] if folds is None else [dataclasses.asdict(config.few_rows), folds.tolist()]),
         )
 
         def make(folder: Path) -> None:
             texts, label_ids = rows["text"].tolist(), label_ids_of(rows, data.labels)
             n_real = len(data.train)
             Training(
-                config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, n_real, taught
+                config.recipe, base, texts, label_ids, len(data.labels), folder, soft, shares, n_real, folds, taught
             ).run()
             (folder / "network" / LABELS_NAME).write_bytes(_json({"labels": data.labels}))
 
         return do_step(self.work, "training", key, make) / "network"
+
+    def _folds(self, data: InspectedData) -> npt.NDArray[np.intp] | None:
+        """The fold of each row for a training on few rows; None for any other."""
+        few = self.config.few_rows
+        described = is_description(data.train)
+        rows_per_label = (~described).sum() / max(1, len(data.labels))
+        is_few = few.encoder != "train" and self.config.is_plain and rows_per_label <= few.rows_per_label
+        if not (is_few or data.cross_fitted or few.encoder == "freeze"):
+            return None
+        folds = part_into_folds(label_ids_of(data.train, data.labels), split_keys(data.train).tolist(), few.folds)
+        folds[described] = -1
+        return folds
 
     def build_bundle(
         self, data: InspectedData, network_folder: Path
@@ -227,22 +286,23 @@ class Job:
         with tempfile.TemporaryDirectory(dir=self.out.parent, prefix=f".{config.name}-") as scratch:
             folder = Path(scratch) / config.name
             folder.mkdir()
-            files = self._calibrated_files(data, graphs, self._first_tier_of(old, data))
+            crossed = self._cross_fitted(data, network_folder, graphs) if data.cross_fitted else None
+            files = self._calibrated_files(data, graphs, self._first_tier_of(old, data), crossed)
             bundle = self._in_memory(files)
             if old:
                 parity = ParityReport.of(old.manifest.training["parity"])
             else:
+                compared = data.validation if len(data.validation) else data.train
                 parity = measure_parity(
-                    bundle,
-                    graphs / "float.onnx",
-                    data.validation["text"].tolist(),
-                    label_ids_of(data.validation, data.labels),
+                    bundle, graphs / "float.onnx", compared["text"].tolist(), label_ids_of(compared, data.labels)
                 )
                 check_parity(parity, config.parity)
             classifier = Classifier(bundle)
-            results = self._measure(classifier, data)
+            results = self._measure(classifier, data, crossed)
             trained_here = network_folder == self.work / "training" / "network"
-            method = describe_method(config, len(data.train), trained_here)
+            choice = network_folder.parent / CHOICE_NAME
+            few_rows = json.loads(choice.read_bytes()) if trained_here and choice.is_file() else None
+            method = describe_method(config, len(data.train), trained_here, few_rows)
             origins = provenance(config, self.sources)
             card = render_card(bundle, self._hand_written_card(), results, method, parity.figures(), origins)
             sheet = render_data_sheet(config, data.report, origins)
@@ -256,6 +316,7 @@ class Job:
                 "versions": old.manifest.training["versions"] if old else _versions(),
                 "network_sha256": old.manifest.training["network_sha256"] if old else folder_digest(network_folder),
                 "parity": parity.figures(),
+                **({"few_rows": few_rows} if few_rows else {}),
             }
             bundle = write_bundle_manifest(
                 folder, name=config.name, created=self.created, document_type=config.document_type,
@@ -267,13 +328,52 @@ class Job:
         result = results["all"] | {"bundle": bundle.reference}  # only now does the bundle have its digest
         return dataclasses.replace(bundle, folder=self.out), result, parity
 
-    def _calibrated_files(self, data: InspectedData, graphs: Path, first_tier: bytes | None = None) -> dict[str, bytes]:
+    def _cross_fitted(self, data: InspectedData, network_folder: Path, graphs: Path) -> CrossFitted:
+        """The training rows with the scores that networks gave them which did not learn them.
+
+        Raises:
+            ConfigError: the network was trained without cross-fitting, or on other rows.
+        """
+        path = network_folder.parent / OUT_OF_FOLD_NAME
+        scores = np.load(path) if path.is_file() else np.empty((0, 0), dtype=np.float32)
+        if scores.shape != (len(data.train), len(data.labels)):
+            raise ConfigError(
+                f"{network_folder}: expected {path} with the scores of {len(data.train)} rows for {len(data.labels)} "
+                "labels, because too few rows are left to calibrate with; train again, or name more in data.validation"
+            )
+        asked = np.flatnonzero(np.isfinite(scores).all(axis=1))
+        folds = self._folds(data)
+        assert folds is not None
+        words = None
+        if self.config.words.buckets:
+            overlap = self.config.reading.window_overlap
+            tokenizer_json = (graphs / TOKENIZER_NAME).read_bytes()
+            tokenizer = TextTokenizer(tokenizer_json, self.config.max_tokens, overlap, TOKENIZER_NAME)
+            token_ids = token_ids_read(tokenizer.tokenize(data.train["text"].tolist()), overlap or 0)
+            label_ids = label_ids_of(data.train, data.labels)
+            words, scores = cross_fitted_words(token_ids, label_ids, scores, folds, self.config.words)
+        return CrossFitted(
+            data.train.iloc[asked].reset_index(drop=True),
+            scores[asked],
+            folds[asked],
+            words.to_bytes() if words is not None and words.weight else None,
+        )
+
+    def _calibrated_files(
+        self,
+        data: InspectedData,
+        graphs: Path,
+        first_tier: bytes | None = None,
+        crossed: CrossFitted | None = None,
+    ) -> dict[str, bytes]:
         """All files of the bundle but its card and its manifest.
 
         Args:
             data: the inspected rows.
             graphs: folder of model.onnx and tokenizer.json.
             first_tier: content of a trained first tier; None to train one.
+            crossed: calibrates instead of validation rows, which all certify then. First tier, guard and the
+                confidence from all signals, which rows of their own have to teach, are left out.
         """
         config = self.config
         sources = data.train.groupby("label")["source"].unique()
@@ -282,6 +382,8 @@ class Job:
         tree = {"tree_separator": config.data.tree_separator} if config.data.tree_separator else {}
         files[LABELS_NAME] = _json({"labels": labels, **tree})
         files[TRAINED_ROWS_NAME] = self._trained_rows(data).to_bytes()
+        if crossed is not None:
+            return files | self._cross_fitted_files(files, data, crossed)
         choosing, certifying = choosing_and_certifying_rows(data.validation, config.policy.choosing_share)
         if config.words.buckets:
             files[WORDS_NAME] = words_file(self._in_memory(files), data.train, choosing, config.words)
@@ -344,6 +446,29 @@ class Job:
             files["policy.toml"] = policy_toml(policy).encode()
         return files | self._proof(files, data, choosing, certifying)
 
+    def _cross_fitted_files(
+        self, files: Mapping[str, bytes], data: InspectedData, crossed: CrossFitted
+    ) -> dict[str, bytes]:
+        """Calibration and policy from the cross-fitted rows; the validation rows, if there are any, certify."""
+        config = self.config
+        label_ids = label_ids_of(crossed.rows, data.labels)
+        temperature = fit_temperature(crossed.logits, label_ids)
+        scores = score_logits(crossed.logits, temperature)
+        method = "temperature scaling by cross-fitting"
+        made = {"calibration.json": _json({"temperature": temperature, "method": method, "rows": len(label_ids)})}
+        if crossed.words is not None:
+            made[WORDS_NAME] = crossed.words
+        policy = Policy(
+            labels=tuple(data.labels),
+            min_confidence=1 - config.policy.max_error,
+            min_familiarity=least_familiarity(scores.familiarity, config.policy.false_alarms),
+            max_windows=config.policy.max_windows,
+        )
+        made["policy.toml"] = policy_toml(policy).encode()
+        choosing = LabelledScores(scores, label_ids)
+        certifying = pd.concat([data.validation, data.validation_strangers], ignore_index=True)
+        return made | self._proven({**files, **made}, choosing, certifying)
+
     def _strangers(self, data: InspectedData) -> dict[str, list[str]]:
         """Texts of other sorts by their source."""
         sources = read_strangers(self.config.guard.strangers, self.data)
@@ -360,43 +485,53 @@ class Job:
         self, files: Mapping[str, bytes], data: InspectedData, choosing: pd.DataFrame, certifying: pd.DataFrame
     ) -> dict[str, bytes]:
         """Policy, certificate and page; a policy that accepts nothing, where the rows prove nothing."""
-        config, bundle = self.config, self._in_memory(files)
-        target = Target(
+        choosing, certifying = (
+            pd.concat(parts, ignore_index=True)
+            for parts in zip(
+                (choosing, certifying),
+                choosing_and_certifying_rows(data.validation_strangers, self.config.policy.choosing_share),
+                strict=True,
+            )
+        )
+        scores = self._labelled_scores(Classifier(self._in_memory(files)), self._to_certify_on(choosing))
+        return self._proven(files, scores, certifying)
+
+    def _target(self) -> Target:
+        config = self.config
+        return Target(
             round(1 - config.policy.min_recall, 12) if config.policy.min_recall else config.policy.max_error,
             config.policy.confidence,
             config.policy.per,
             config.card.none_label,
             config.card.positive_label if config.policy.min_recall else "",
         )
-        classifier, entries = Classifier(bundle), config.policy.certify_on
-        rows = [
-            frame[frame["entry"].isin(entries)] if entries else frame
-            for frame in (
-                pd.concat(parts, ignore_index=True)
-                for parts in zip(
-                    (choosing, certifying),
-                    choosing_and_certifying_rows(data.validation_strangers, config.policy.choosing_share),
-                    strict=True,
-                )
-            )
-        ]
-        choosing_scores, certifying_scores = (
-            labelled_scores(
-                classifier,
-                frame["text"].tolist(),
-                frame["label"].tolist(),
-                split_keys(frame).tolist() if config.data.group_column else None,
-                right_labels=frame["right_labels"].tolist() if config.data.labels_column else None,
-            )
-            for frame in rows
+
+    def _to_certify_on(self, rows: pd.DataFrame) -> pd.DataFrame:
+        entries = self.config.policy.certify_on
+        return rows[rows["entry"].isin(entries)] if entries else rows
+
+    def _labelled_scores(self, classifier: Classifier, rows: pd.DataFrame) -> LabelledScores:
+        clusters = split_keys(rows).tolist() if self.config.data.group_column else None
+        right_labels = rows["right_labels"].tolist() if self.config.data.labels_column else None
+        return labelled_scores(
+            classifier, rows["text"].tolist(), rows["label"].tolist(), clusters, right_labels=right_labels
         )
-        paths = certifying_files(config.data, self.data, entries)
+
+    def _proven(
+        self, files: Mapping[str, bytes], choosing: LabelledScores, certifying: pd.DataFrame
+    ) -> dict[str, bytes]:
+        """`_proof` with the answers to the choosing rows."""
+        config, bundle, target = self.config, self._in_memory(files), self._target()
+        rows = self._to_certify_on(certifying)
+        paths = certifying_files(config.data, self.data, config.policy.certify_on)
         try:
+            if rows.empty:
+                raise CertificationError(none_left_to_certify(bundle.policy, choosing, target))
             proven, certificate = prove(
                 bundle,
-                choosing_scores,
-                certifying_scores,
-                rows[1]["text"].str.len().to_numpy(),
+                choosing,
+                self._labelled_scores(Classifier(bundle), rows),
+                rows["text"].str.len().to_numpy(),
                 target,
                 valid_for=ValidFor(
                     config.document_type, tuple("/".join(path.parts[-3:]) for path in paths), None, None
@@ -406,7 +541,9 @@ class Job:
             )
         except CertificationError as error:
             logger.warning("not certified, so that no answer is accepted: %s", error)
-            nothing = dataclasses.replace(bundle.policy, min_confidence=NEVER, first_tier={})
+            nothing = dataclasses.replace(
+                bundle.policy, min_confidence=NEVER, first_tier={}, selection={"not_certified": str(error)}
+            )
             return {"policy.toml": policy_toml(nothing).encode()}
         logger.info(
             "certified: %.1f%% of %d rows accepted with %d errors",
@@ -465,20 +602,58 @@ class Job:
 
         return do_step(self.work, "int8", key, make)
 
-    def _measure(self, classifier: Classifier, data: InspectedData) -> dict[str, dict[str, Any]]:
-        """`evaluate` of all validation rows, and of those of each source."""
+    def _measure(
+        self, classifier: Classifier, data: InspectedData, crossed: CrossFitted | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """`evaluate` of all validation rows, with word counts beside it, and of those of each source.
+
+        Without validation rows, of the cross-fitted rows.
+        """
         validation = pd.concat([data.validation, data.validation_strangers], ignore_index=True)
-        return {
-            source: evaluate(
-                classifier,
-                rows["text"].tolist(),
+        crossed = crossed if validation.empty else None
+        validation = crossed.rows if crossed else validation
+        scores = classifier.classify(validation["text"].tolist())
+        if crossed:
+            given = score_logits(crossed.logits, classifier.bundle.temperature)
+            fields = ("top_label_ids", "top_confidences", "confidence", "familiarity")
+            scores = dataclasses.replace(scores, **{name: getattr(given, name) for name in fields})
+        results = {
+            source: evaluate_scores(
+                classifier.bundle,
+                scores.take(rows.index.to_numpy()),
                 rows["label"].tolist(),
                 right_labels=rows["right_labels"].tolist() if self.config.data.labels_column else None,
                 none_label=self.config.card.none_label,
                 positive_label=self.config.card.positive_label,
+                has_first_tier=classifier.has_first_tier,
             )
             for source, rows in [("all", validation), *validation.groupby("source")]
         }
+        results["all"]["cross_fitted"] = crossed is not None
+        results["all"]["word_counts"] = comparison = compare_with_word_counts(
+            scores.label_ids,
+            self._word_answers(data, validation["text"].tolist(), crossed),
+            label_ids_of(validation, data.labels),
+        )
+        if comparison and (warning := warn_of_word_counts(comparison)):
+            logger.warning(warning)
+        return results
+
+    def _word_answers(
+        self, data: InspectedData, texts: list[str], crossed: CrossFitted | None
+    ) -> npt.NDArray[np.int64]:
+        """The label ids that word counts answer to the rows that are measured."""
+        if crossed is None:
+            label_ids = label_ids_of(data.train, data.labels)
+            return word_counts_answers(data.train["text"].tolist(), label_ids, texts)
+        answers = np.empty(len(texts), dtype=np.int64)
+        label_ids = label_ids_of(crossed.rows, data.labels)
+        for fold in np.unique(crossed.folds):
+            learned, asked = np.flatnonzero(crossed.folds != fold), np.flatnonzero(crossed.folds == fold)
+            answers[asked] = word_counts_answers(
+                [texts[row] for row in learned], label_ids[learned], [texts[row] for row in asked]
+            )
+        return answers
 
     def _short_enough(self, tokenizer_json: bytes, rows: pd.DataFrame) -> pd.DataFrame:
         """The rows that the policy does not escalate for their length."""

@@ -43,6 +43,7 @@ def render_card(
         "cell": lambda text: text.replace("|", r"\|").replace("\n", " "),
         "code": _code,
         "decimal": _decimal,
+        "gain": _gain,
         "interval": _with_interval,
         "percent": _percent,
         "value": _value,
@@ -100,16 +101,20 @@ def render_card(
     )
 
 
-def describe_method(config: TrainingConfig, n_rows: int, trained_here: bool = True) -> list[str]:
+def describe_method(
+    config: TrainingConfig, n_rows: int, trained_here: bool = True, few_rows: Mapping[str, Any] | None = None
+) -> list[str]:
     """One sentence per technique, in the order of doing.
 
     Args:
         config: of the training.
         n_rows: number of rows that were learned from.
         trained_here: True where the network was trained by this configuration, and not given.
+        few_rows: the choice between a frozen and a fine-tuned encoder, where rows were few.
     """
     given = ["Made of a trained network that was given; how it was trained is not on record here."]
-    return [*(_training(config, n_rows) if trained_here else given), _quantization(config)]
+    choice = [_choice(few_rows)] if few_rows else []
+    return [*(_training(config, n_rows) if trained_here else given), *choice, _quantization(config)]
 
 
 def _training(config: TrainingConfig, n_rows: int) -> list[str]:
@@ -141,6 +146,15 @@ def _training(config: TrainingConfig, n_rows: int) -> list[str]:
         f"{tuning.label_smoothing:g}, class weighting {tuning.class_weighting:g}, seed {tuning.seed}."
     )
     return sentences
+
+
+def _choice(few_rows: Mapping[str, Any]) -> str:
+    right = ", ".join(f"{name} {count:,}" for name, count in few_rows["right_when_not_learned"].items())
+    return (
+        f"Because rows are few, cross-validation chose the {few_rows['taken']}. Of {few_rows['rows']:,} rows, right "
+        f"without having learned them: {right}. On a frozen encoder, the last layer is a logistic "
+        "regression, and nothing else of this section holds."
+    )
 
 
 def _quantization(config: TrainingConfig) -> str:
@@ -179,6 +193,11 @@ def _percent(share: float | None) -> str:
 
 def _decimal(value: float | None) -> str:
     return decimal(value, 3)
+
+
+def _gain(comparison: Mapping[str, Any]) -> str:
+    low, high = comparison["gain_interval_95"]
+    return f"{100 * comparison['gain']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
 
 def _with_interval(figures: Mapping[str, Any], key: str) -> str:

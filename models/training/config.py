@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -66,6 +68,10 @@ class DataConfig:
     """Files that `docyard resolve --training-data` wrote, to [learn from besides
     `train`](#from-decisions-to-a-better-bundle). They have columns of their own, and none of their rows is held out."""
 
+    descriptions: Mapping[str, str] = field(default_factory=dict)
+    """Label -> a sentence that says what belongs to it. It is learned from as one more row of the label, which helps
+    where rows are few. There, a label without one is described by its name, if that has a word."""
+
     def __post_init__(self) -> None:
         if not self.train:
             raise ValueError(".train: nothing to train on; name at least one file or folder")
@@ -88,10 +94,11 @@ class Card:
 class Hygiene:
     """Limits beyond which data are reported or refused."""
 
-    min_rows_per_label: Count = 2
-    """A label with fewer training rows is refused."""
+    min_rows_per_label: Count = 1
+    """A label with fewer training rows is refused. Labels with fewer than 10 are named in the report."""
     min_validation_rows: Annotated[int, Within("[4, inf)")] = 50
-    """Fewer validation rows are refused: half of them calibrate, half certify."""
+    """Half of the validation rows calibrate, half certify. Where there are fewer than this, all of them certify, and
+    [cross-fitting](#few-rows) calibrates."""
     leaks: Literal["drop", "keep"] = "drop"
     """Treatment of training rows whose text or group validation has too."""
     max_leaked_share: Share = 0.2
@@ -142,6 +149,30 @@ class FineTuning:
     those that learn; 0 to train everything."""
     seed: AtLeast0 = 20261122
     """Of the order of the rows and of dropout."""
+
+
+@validated
+class FewRows:
+    """The training where labels have few rows."""
+
+    encoder: Literal["auto", "freeze", "train"] = "auto"
+    """`"freeze"` learns the last layer only, as a logistic regression on the base encoder's embeddings; `"train"`
+    fine-tunes everything. `"auto"` does, where labels have at most `rows_per_label` rows on average, what answers more
+    rows rightly in cross-validation, and fine-tunes otherwise, and always with teachers, votes, LoRA or fewer
+    layers."""
+    rows_per_label: AtLeast0 = 32
+    """Mean number of rows per label up to which rows are few; 0 for never."""
+    try_training_from: AtLeast0 = 12
+    """With `"auto"`, fine-tuning is tried from so many rows per label on: it takes as many trainings as there are
+    folds."""
+    folds: Annotated[int, Within("[2, 20]")] = 4
+    """Parts of the training rows; each part is answered by a network that learned the others."""
+    min_steps: Count = 120
+    """Fine-tuning on few rows takes at least so many steps, of at most 16 rows."""
+    cross_fit: Literal["auto", "always", "never"] = "auto"
+    """Calibrate and measure by cross-fitting, instead of on rows that are held out. `"auto"` does so without validation
+    data of at most 2,000 rows, if the rows held out would be too few to certify anything, and where there are fewer
+    than `hygiene.min_validation_rows` validation rows."""
 
 
 @validated
@@ -254,6 +285,7 @@ class Recipe:
     lora: Lora = Lora()
     distillation: Distillation = Distillation()
     pruning: Pruning = Pruning()
+    few_rows: FewRows = FewRows()
 
 
 @validated
@@ -441,6 +473,8 @@ class TrainingConfig:
     """Learning from teachers."""
     pruning: Pruning = Pruning()
     """Parts left out of the encoder."""
+    few_rows: FewRows = FewRows()
+    """The training where rows are few."""
     export: Export = Export()
     """Quantization of the network."""
     parity: ParityLimits = ParityLimits()
@@ -465,6 +499,13 @@ class TrainingConfig:
         distillation = self.distillation
         if self.data.votes and (distillation.n_networks or distillation.linear_teacher):
             raise ValueError("data.votes and distillation: votes take the place of teachers; remove one of them")
+        few = self.few_rows
+        for key, is_asked in (("cross_fit", few.cross_fit == "always"), ("encoder", few.encoder == "freeze")):
+            if is_asked and not self.is_plain:
+                raise ValueError(
+                    f"few_rows.{key}: {getattr(few, key)!r} works only without votes, teachers, LoRA and pruned "
+                    "layers; remove one of them"
+                )
         if self.policy.min_recall and not self.card.positive_label:
             raise ValueError("policy.min_recall: needs card.positive_label, the label that must not be missed")
         files = dict.fromkeys(REQUIRED_FILES, FileRecord("0" * 64, 1))
@@ -479,7 +520,20 @@ class TrainingConfig:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(self.fine_tuning, self.lora, self.distillation, self.pruning)
+        return Recipe(self.fine_tuning, self.lora, self.distillation, self.pruning, self.few_rows)
+
+    @property
+    def is_plain(self) -> bool:
+        """True where nothing but the rows' own labels teaches the whole base encoder."""
+        taught = self.distillation
+        return not (
+            self.data.votes
+            or self.lora.rank
+            or self.pruning.layers
+            or self.pruning.feed_forward
+            or taught.n_networks
+            or taught.linear_teacher
+        )
 
     @property
     def reading_rules(self) -> ReadingRules:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from schemas.fields import field_value, parse_text_template
 UNLABELLED = -100  # as torch ignores it
 COLUMNS = ("id", "text", "label", "group", "source", "right_labels", "entry", "same_text")
 
+_NO_WORDS, _A_WORD = re.compile(r"[\W_]+"), re.compile(r"[^\W\d_]{3}")
 _ADVICE = "correct the path, or the folder it starts from with --data"
 
 
@@ -40,16 +42,26 @@ class LabelledData:
     votes: pd.DataFrame
 
 
-def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -> LabelledData:
+def read_labelled(
+    config: DataConfig,
+    root: Path,
+    min_rows_per_label: int = 1,
+    keep_all: Callable[[int], bool] | None = None,
+    names_up_to: int = 0,
+) -> LabelledData:
     """Reads all rows of both splits, and holds some out where there is no validation data.
 
     Args:
         config: the files and columns to read.
         root: folder that relative paths start from.
         min_rows_per_label: least rows of a label that holding out leaves to learn from.
+        keep_all: number of labelled rows -> True where none of them is to be held out.
+        names_up_to: where labels have at most so many training rows on average, a label without a description is
+            described by its name.
 
     Raises:
-        ConfigError: a file has no such column, or not every folder has a file for validation.
+        ConfigError: a file has no such column, a description is of no label, or not every folder has a file for
+            validation.
         InputError: a file is missing or unreadable, an id occurs twice, or a label is missing.
     """
     votes = _read_votes(config, root)
@@ -58,9 +70,12 @@ def read_labelled(config: DataConfig, root: Path, min_rows_per_label: int = 1) -
     validation_files = _validation_files(config, root)
     if validation_files:
         validation = _read_split(validation_files, config, set())
-        return LabelledData(_with_reviewed(train, config, root), validation, False, votes)
+        return LabelledData(_with_others(train, config, root, names_up_to), validation, False, votes)
+    if keep_all is not None and keep_all(int(train["label"].notna().sum())):
+        nothing = train.iloc[:0].reset_index(drop=True)
+        return LabelledData(_with_others(train, config, root, names_up_to), nothing, True, votes)
     kept, held_out = hold_out(train, config.validation_share, min_rows_per_label)
-    return LabelledData(_with_reviewed(kept, config, root), held_out, True, votes)
+    return LabelledData(_with_others(kept, config, root, names_up_to), held_out, True, votes)
 
 
 def certifying_files(config: DataConfig, root: Path, certify_on: tuple[str, ...]) -> list[Path]:
@@ -188,11 +203,34 @@ def soft_labels(votes: pd.DataFrame, ids: pd.Series, labels: list[str]) -> npt.N
     return np.asarray(values / values.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
-def _with_reviewed(train: pd.DataFrame, config: DataConfig, root: Path) -> pd.DataFrame:
-    """The rows to learn from, with those that people settled, on texts that a model was unsure of.
+def is_description(rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """(n_rows,) True for rows that are a label's description: they are learned, and measure nothing."""
+    return np.asarray(rows["entry"] == "", dtype=np.bool_)
 
-    These are not a sample of all texts, so that they neither calibrate nor choose the policy.
+
+def _with_others(train: pd.DataFrame, config: DataConfig, root: Path, names_up_to: int) -> pd.DataFrame:
+    """The rows to learn from, with those that people settled and those that describe labels.
+
+    Neither is a sample of all texts, so that it neither calibrates nor chooses the policy.
     """
+    train = _with_reviewed(train, config, root)
+    known = train[train["label"].notna()].drop_duplicates("label").set_index("label")
+    descriptions = dict(config.descriptions)
+    if len(train) <= names_up_to * len(known):
+        names = {label: _NO_WORDS.sub(" ", label) for label in known.index if label != config.out_of_scope_label}
+        descriptions = {label: name for label, name in names.items() if _A_WORD.search(name)} | descriptions
+    if unknown := sorted(set(descriptions) - set(known.index)):
+        raise ConfigError(f"data.descriptions: {unknown[0]!r} is not a label of the training rows; correct it")
+    rows = [
+        (f"description of {label}", text, label, None, known.at[label, "source"], (), "", same_text(text))
+        for label, text in sorted(descriptions.items())
+    ]
+    if not rows:
+        return train
+    return pd.concat([train, pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)], ignore_index=True)
+
+
+def _with_reviewed(train: pd.DataFrame, config: DataConfig, root: Path) -> pd.DataFrame:
     if not config.reviewed:
         return train
     as_exported = DataConfig(train=config.reviewed, group_column="group", source_column="source")

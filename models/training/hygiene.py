@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ import pandas as pd
 
 from models.trained_rows import unit_hash
 from models.training.config import Hygiene
-from models.training.data import LabelledData, hash_below, split_keys
+from models.training.data import LabelledData, hash_below, is_description, split_keys
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class InspectedData:
         labels: the taxonomy, sorted.
         report: plain values, fit for JSON; rows by id, without their text.
         refused: the reasons the data cannot be trained on, one sentence each; empty where it can.
+        cross_fitted: True where too few validation rows are left to calibrate with, so that cross-fitting does.
     """
 
     train: pd.DataFrame
@@ -50,6 +51,7 @@ class InspectedData:
     labels: list[str]
     report: dict[str, Any]
     refused: list[str]
+    cross_fitted: bool = False
 
 
 def inspect_data(
@@ -58,6 +60,7 @@ def inspect_data(
     rules: Hygiene,
     max_tokens: int,
     count_tokens: Callable[[Sequence[str]], npt.NDArray[np.int64]],
+    cross_fit: Literal["auto", "always", "never"] = "never",
 ) -> InspectedData:
     """Reports oddities of the rows, drops what cannot be used, and names what rules the training out.
 
@@ -67,6 +70,7 @@ def inspect_data(
         rules: limits beyond which data are refused.
         max_tokens: number of tokens that the deployed model reads of a text, special tokens included.
         count_tokens: texts -> the number of tokens of each, special tokens included.
+        cross_fit: where cross-fitting calibrates; "auto" for too few validation rows.
     """
     all_train, all_validation = (
         rows[rows["same_text"] != ""].reset_index(drop=True) for rows in (data.train, data.validation)
@@ -84,7 +88,8 @@ def inspect_data(
     known_ids = {*data.train["id"], *data.validation["id"]}
     near = {split: rows["same_text"].map(_near) for split, rows in (("train", train), ("validation", validation))}
     counts = {split: rows["label"].value_counts() for split, rows in (("train", train), ("validation", validation))}
-    labelled = train[train["label"].notna()]
+    described = is_description(train)
+    labelled = train[train["label"].notna() & ~described]
     lengths = {
         split: count_tokens(rows["text"].tolist()) for split, rows in (("train", train), ("validation", validation))
     }
@@ -93,6 +98,7 @@ def inspect_data(
             "train": len(train),
             "validation": len(validation),
             "validation_held_out": data.is_held_out,
+            "descriptions": int(described.sum()),
             "out_of_scope_train": len(train_strangers),
             "out_of_scope_validation": len(validation_strangers),
         },
@@ -117,7 +123,7 @@ def inspect_data(
         "left_out_of_large_labels": {label: int(n) for label, n in left_out.items()},
         "near_leaks": int(near["train"].isin(set(near["validation"])).sum()),
         "small_labels": {label: n for label in labels if (n := int(counts["train"].get(label, 0))) < SMALL_LABEL_ROWS},
-        "labels_without_validation": sorted(set(labels) - set(validation["label"])),
+        "labels_without_validation": sorted(set(labels) - set(validation["label"])) if len(validation) else [],
         "labels_without_training": sorted(set(validation["label"]) - set(labels)),
         "long_texts": {
             "max_tokens": max_tokens,
@@ -127,11 +133,17 @@ def inspect_data(
         "lengths": {split: _length_figures(counts) for split, counts in lengths.items()},
         "likely_mislabelled": find_mislabelled(labelled) if rules.find_mislabelled else None,
     }
+    cross_fitted = cross_fit == "always" or (cross_fit == "auto" and _too_few(validation, rules) is not None)
+    report["cross_fitted"] = cross_fitted
     refused = _refusals(train, validation, labels, set(votes["label"]), leaked, rules)
+    if not cross_fitted and (reason := _too_few(validation, rules)):
+        refused.append(reason)
     if len(data.votes) and votes.empty:
         refused.append(f"none of the {len(data.votes)} votes names a row to learn from; correct the ids of the votes")
     report["refused"] = refused
-    return InspectedData(train, validation, train_strangers, validation_strangers, votes, labels, report, refused)
+    return InspectedData(
+        train, validation, train_strangers, validation_strangers, votes, labels, report, refused, cross_fitted
+    )
 
 
 def choosing_and_certifying_rows(validation: pd.DataFrame, share: float) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -279,24 +291,28 @@ def _refusals(
             f"{len(unknown)} labels have validation rows but no training row ({_named(unknown)}); correct or move the "
             "rows, or name the label of rows that belong to none in data.out_of_scope_label"
         )
-    if len(validation) < rules.min_validation_rows:
-        refused.append(
-            f"expected at least {rules.min_validation_rows} validation rows with a label, found {len(validation)}; "
-            "label more rows, or raise data.validation_share"
-        )
-    else:
-        smaller = min(len(half) for half in choosing_and_certifying_rows(validation, 0.5))
-        if smaller < rules.min_validation_rows // 4:
-            refused.append(
-                f"the validation rows belong to so few groups that only {smaller} of {len(validation)} would be left "
-                "to calibrate or to choose the policy; validate on more groups"
-            )
     if rules.leaks == "drop" and len(leaked) and leaked.mean() > rules.max_leaked_share:
         refused.append(
             f"{int(leaked.sum())} of {len(leaked)} training rows have a text or group that the validation rows have "
             'too; split the data again, or set hygiene.leaks = "keep" where rows repeat by nature'
         )
     return refused
+
+
+def _too_few(validation: pd.DataFrame, rules: Hygiene) -> str | None:
+    """The reason that the validation rows cannot both calibrate and certify; None where they can."""
+    if len(validation) < rules.min_validation_rows:
+        return (
+            f"expected at least {rules.min_validation_rows} validation rows with a label, found {len(validation)}; "
+            'label more rows, raise data.validation_share, or set few_rows.cross_fit = "auto"'
+        )
+    smaller = min(len(half) for half in choosing_and_certifying_rows(validation, 0.5))
+    if smaller < rules.min_validation_rows // 4:
+        return (
+            f"the validation rows belong to so few groups that only {smaller} of {len(validation)} would be left "
+            "to calibrate or to choose the policy; validate on more groups"
+        )
+    return None
 
 
 def _named(labels: list[str]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,9 +14,10 @@ import numpy.typing as npt
 import torch
 from transformers import AutoConfig, AutoModel
 
-from models.training.config import Recipe
+from models.training.config import FineTuning, Recipe
 from models.training.data import UNLABELLED
 from models.training.fine_tuning import Targets, fine_tune
+from models.training.head import count_right, cross_fit, cross_fit_head, fit_head, is_better
 from models.training.hygiene import MIN_JUDGED_ROWS, out_of_sample_probabilities
 from models.training.network import (
     TOKENIZER_NAME,
@@ -31,6 +34,9 @@ from models.training.network import (
 from schemas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
+OUT_OF_FOLD_NAME, CHOICE_NAME = "out_of_fold.npy", "few_rows.json"
+FROZEN, FINE_TUNED = "frozen encoder", "fine-tuned encoder"
+_FEW_ROWS_BATCH = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +56,8 @@ class Training:
             None.
         n_real: number of rows that are real; those behind them are as many variations of each, row after row. None
             where all are real.
+        folds: (n_rows,) as `part_into_folds` gives them, for a training on few rows; None for any other. It leaves
+            OUT_OF_FOLD_NAME in the work folder: the scores of each row by a network that did not learn it.
         unlabelled: texts besides the rows, which the student learns as its teachers answer them.
     """
 
@@ -62,6 +70,7 @@ class Training:
     soft_labels: npt.NDArray[np.float32] | None = None
     shares: npt.NDArray[np.float32] | None = None
     n_real: int | None = None
+    folds: npt.NDArray[np.intp] | None = None
     unlabelled: list[str] = field(default_factory=list)
 
     def run(self) -> TrainedNetwork:
@@ -85,7 +94,10 @@ class Training:
         student = self._with_unlabelled()
         if soft is not None:
             targets = Targets(student.label_ids, soft, distillation.weight, distillation.temperature, student.shares)
-        trained = student._train(self._start(teachers), targets, self.work / "progress.pt")
+        if self.folds is not None:
+            trained = self._train_on_few_rows(targets, self.folds)
+        else:
+            trained = student._train(self._start(teachers), targets, self.work / "progress.pt")
         trained.save(folder)
         logger.info("trained on %d texts in %.0f s", len(student.texts), time.monotonic() - started)
         return trained
@@ -164,6 +176,57 @@ class Training:
         silent = np.full((len(self.unlabelled), self.n_labels), np.nan, dtype=np.float32)
         return np.concatenate([taught, np.repeat(taught, len(self.texts) // n_real - 1, axis=0), silent])
 
+    def _train_on_few_rows(self, targets: Targets, folds: npt.NDArray[np.intp]) -> TrainedNetwork:
+        """Trains the last layer, or everything where that answers more rows rightly that were not learned.
+
+        The scores of each row by a network that did not learn it stay in the work folder.
+        """
+        few = self.recipe.few_rows
+        frozen, embeddings = self._with_fitted_head(targets.label_ids)
+        scores = cross_fit_head(embeddings, targets.label_ids, self.n_labels, folds)
+        rows_per_label = (folds >= 0).sum() / self.n_labels
+        trained, right = frozen, {FROZEN: count_right(scores, targets.label_ids)}
+        if few.encoder == "train" or (few.encoder == "auto" and rows_per_label >= few.try_training_from):
+            tuned_scores = cross_fit(folds, self._answer_of_fold)
+            right[FINE_TUNED] = count_right(tuned_scores, targets.label_ids)
+            if few.encoder == "train" or is_better(tuned_scores, scores, targets.label_ids):
+                scores = tuned_scores
+                trained = self._train(None, targets, self.work / "progress.pt")
+        chosen = FROZEN if trained is frozen else FINE_TUNED
+        logger.info("rows answered rightly by what did not learn them: %s; taken: %s", right, chosen)
+        _save_array(self.work / OUT_OF_FOLD_NAME, scores)
+        choice = {"taken": chosen, "rows": int((folds >= 0).sum()), "right_when_not_learned": right}
+        (self.work / CHOICE_NAME).write_text(json.dumps(choice), encoding="utf-8")
+        return trained
+
+    def _answer_of_fold(
+        self, fold: int, learned: npt.NDArray[np.intp], asked: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.float32]:
+        """The scores of `asked` by a network that is fine-tuned on `learned`; from the work folder if there."""
+        cache = self.work / f"fold-{fold}.npy"
+        if not cache.is_file():
+            logger.info("fine-tuning without fold %d, of %d rows", fold + 1, len(asked))
+            shares = None if self.shares is None else self.shares[learned]
+            part = replace(self, texts=[self.texts[row] for row in learned], label_ids=self.label_ids[learned])
+            trained = part._train(None, Targets(part.label_ids, shares=shares), self.work / f"fold-{fold}.pt")
+            token_ids = trained.encode([self.texts[row] for row in asked], self.recipe.fine_tuning.max_tokens)
+            with mixed_precision(training_device()):
+                _save_array(cache, trained.network.to(training_device()).infer(token_ids)[1])
+        return np.asarray(np.load(cache))
+
+    def _with_fitted_head(self, label_ids: npt.NDArray[np.int64]) -> tuple[TrainedNetwork, npt.NDArray[np.float32]]:
+        """The starting network with a logistic regression as its last layer, and its embeddings of all texts."""
+        trained = self._starting_network(None)
+        network, token_ids = trained.network, trained.encode(self.texts, self.recipe.fine_tuning.max_tokens)
+        with mixed_precision(training_device()):
+            embeddings, _ = network.to(training_device()).infer(token_ids)
+        network.to("cpu").eval()
+        head = fit_head(embeddings, label_ids, self.n_labels)
+        with torch.no_grad():
+            network.head.weight.copy_(torch.from_numpy(head.weights))
+            network.head.bias.copy_(torch.from_numpy(head.bias))
+        return trained, embeddings
+
     def _ask(self, folder: Path, cache: Path) -> npt.NDArray[np.float32]:
         """One teacher's probabilities at the recipe's temperature: (n_texts, n_labels)."""
         if cache.is_file():
@@ -182,16 +245,18 @@ class Training:
         answers: npt.NDArray[np.float32] = torch.softmax(
             torch.from_numpy(logits) / self.recipe.distillation.temperature, dim=1
         ).numpy()
-        with cache.with_suffix(".draft").open("wb") as file:
-            np.save(file, answers)
-        cache.with_suffix(".draft").replace(cache)
+        _save_array(cache, answers)
         return answers
 
     def _train(self, start: Path | None, targets: Targets, progress: Path) -> TrainedNetwork:
         tuning, lora = self.recipe.fine_tuning, self.recipe.lora
-        trained = self._starting_network(start)
+        if self.folds is not None:
+            tuning = with_enough_steps(tuning, len(self.texts), self.recipe.few_rows.min_steps)
+            trained, _ = self._with_fitted_head(targets.label_ids)
+        else:
+            trained = self._starting_network(start)
         network, token_ids = trained.network, trained.encode(self.texts, tuning.max_tokens)
-        if start is None:
+        if start is None and self.folds is None:
             label_ids = targets.likeliest_labels()
             labelled = _first_rows_of_each_label(label_ids)
             with mixed_precision(training_device()):
@@ -236,6 +301,29 @@ class Training:
         if pruning.feed_forward:
             network = prune_feed_forward(network, started.encode(self.texts[:256], 64), pruning.feed_forward)
         return TrainedNetwork(network, started.tokenizer)
+
+
+def embed(base: Path, texts: list[str], max_tokens: int) -> npt.NDArray[np.float32]:
+    """The base encoder's embeddings of texts, as its last layer would read them: (n_texts, width) float32."""
+    training = Training(Recipe(), base, texts, np.zeros(len(texts), dtype=np.int64), 2, Path())
+    trained = training._starting_network(None)
+    with mixed_precision(training_device()):
+        embeddings, _ = trained.network.to(training_device()).infer(trained.encode(texts, max_tokens))
+    return np.asarray(embeddings, dtype=np.float32)
+
+
+def with_enough_steps(tuning: FineTuning, n_rows: int, min_steps: int) -> FineTuning:
+    """The settings for few rows: smaller batches, and so many epochs that `min_steps` are taken."""
+    batch_documents = min(tuning.batch_documents, _FEW_ROWS_BATCH)
+    epochs = max(tuning.epochs, math.ceil(min_steps / math.ceil(n_rows / batch_documents)))
+    return replace(tuning, batch_documents=batch_documents, epochs=epochs)
+
+
+def _save_array(path: Path, values: npt.NDArray[np.float32]) -> None:
+    """Writes the file whole or not at all."""
+    with path.with_suffix(".draft").open("wb") as file:
+        np.save(file, values)
+    path.with_suffix(".draft").replace(path)
 
 
 def ask_linear_teacher(

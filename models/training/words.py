@@ -14,6 +14,7 @@ from models.bundle import ModelBundle
 from models.classifier import Classifier
 from models.training.config import WordsTraining
 from models.training.data import label_ids_of
+from models.training.head import cross_fit
 from models.words import RARITY_STEPS, Words, text_buckets
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,40 @@ def words_file(
     weight = choose_weight(encoder_logits[answered], word_logits[answered], label_ids[answered])
     logger.info("words: added to the encoder's scores with weight %.3g", weight)
     return dataclasses.replace(words, weight=weight).to_bytes()
+
+
+def cross_fitted_words(
+    token_ids: Sequence[npt.NDArray[np.int32]],
+    label_ids: npt.NDArray[np.int64],
+    scores: npt.NDArray[np.float32],
+    folds: npt.NDArray[np.intp],
+    config: WordsTraining,
+) -> tuple[Words, npt.NDArray[np.float32]]:
+    """Words of all training rows; their weight is chosen by words that learned the other folds only.
+
+    Args:
+        token_ids: (n,) the word pieces of each text, without special tokens.
+        label_ids: (n,) int64.
+        scores: (n, n_labels) the encoder's scores of each row by a network that did not learn it; NaN in rows that are
+            learned only.
+        folds: (n,) as `part_into_folds` gives them.
+        config: settings of the words.
+
+    Returns:
+        The words, and the sums of both models' scores that did not learn the row.
+    """
+    n_labels = scores.shape[1]
+
+    def answer(_: int, learned: npt.NDArray[np.intp], asked: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        words = fit_words([token_ids[row] for row in learned], label_ids[learned], n_labels, config)
+        return words.read([token_ids[row] for row in asked]).logits.astype(np.float32)
+
+    word_scores = cross_fit(folds, answer)
+    asked = folds >= 0
+    weight = choose_weight(scores[asked], word_scores[asked].astype(np.float64), label_ids[asked])
+    logger.info("words: added to the encoder's scores with weight %.3g", weight)
+    words = dataclasses.replace(fit_words(token_ids, label_ids, n_labels, config), weight=weight)
+    return words, scores + np.float32(weight) * word_scores
 
 
 def fit_words(

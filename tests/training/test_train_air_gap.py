@@ -24,6 +24,9 @@ train = ["mail.csv"]
 [fine_tuning]
 epochs = 1
 max_tokens = 32
+
+[policy]
+max_error = 0.15
 {COARSE_PARITY}
 """
 

@@ -82,6 +82,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert result.exit_code == 0, result.output
     assert "bundles/mail: mail, 3 labels" in result.output
     assert "GiB of memory" in result.output
+    assert "word counts" in result.output
     return folder
 
 
@@ -232,13 +233,13 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(place: Path, tmp_path: Pat
 
 
 def test_data_that_cannot_be_trained_on_ends_with_every_reason(place: Path, tmp_path: Path) -> None:
-    rows = ["id,text,label", *(f"{n},text {n},only" for n in range(20))]
+    rows = ["id,text,label", *(f"{n},text {n},only\u00a0one" for n in range(20))]
     (tmp_path / "mail.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     arguments = ["--data", str(tmp_path), "--work", str(tmp_path / "w"), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(main, ["train", str(place / "mail.toml"), *arguments])
     assert result.exit_code == 3
     assert "at least 2 labels" in result.output
-    assert "at least 50 validation rows" in result.output
+    assert "1 labels hold characters that do not print" in result.output
 
 
 def test_a_teacher_of_other_labels_is_refused_before_anything_is_trained(place: Path, tmp_path: Path) -> None:

@@ -94,3 +94,13 @@ def test_a_label_cannot_break_the_tables(bundle: ModelBundle, result: dict[str, 
     figures = result | {"labels": [result["labels"][0] | {"label": odd}]}
     text = card(replace(bundle, labels=(odd, "x")), {"all": figures})
     assert "| `` a\\|b`c `` | 1 |" in text
+
+
+def test_the_card_shows_word_counts_beside_the_bundle_and_says_when_they_win(
+    bundle: ModelBundle, result: dict[str, Any]
+) -> None:
+    words = {"rows": 4, "accuracy": 0.5, "macro_f1": 0.4, "gain": 0.25, "gain_interval_95": [-0.1, 0.6]}
+    text = card(bundle, {"all": result | {"word_counts": words}})
+    assert "50.0% right, macro-F1 40.0%. The bundle is right in 25.0 [-10.0, 60.0] points more" in text
+    assert "Word counts win" not in text
+    assert "Word counts win" in card(bundle, {"all": result | {"word_counts": words | {"gain": -0.25}}})

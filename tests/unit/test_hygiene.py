@@ -136,11 +136,18 @@ def test_all_reasons_for_a_refusal_are_given_at_once() -> None:
         {"id": "x", "text": "a lone row", "label": "lone", "group": None}
     ]
     validation = [row | {"label": "never seen"} for row in clean(20, "v")]
-    refused = look(train, validation).refused
+    refused = look(train, validation, min_rows_per_label=2).refused
     assert len(refused) == 3
     assert "1 labels have fewer than 2 training rows (lone)" in refused[0]
     assert "1 labels have validation rows but no training row (never seen)" in refused[1]
     assert "expected at least 50 validation rows with a label, found 20" in refused[2]
+
+
+def test_a_label_with_a_single_row_is_named_and_learned() -> None:
+    lone = {"id": "x", "text": "a lone row", "label": "lone", "group": None}
+    seen = look([*clean(120, "t"), lone], clean(60, "v"))
+    assert seen.refused == []
+    assert seen.report["small_labels"]["lone"] == 1
 
 
 def test_votes_are_counted_and_refused_where_none_names_a_row() -> None:
@@ -200,7 +207,7 @@ def test_no_row_both_chooses_and_certifies() -> None:
         ({"min_rows_per_label": 0}, "min_rows_per_label"),
         ({"min_validation_rows": 3}, "min_validation_rows"),
         ({"max_leaked_share": 1.1}, "max_leaked_share"),
-        ({"max_rows_per_label": 1}, "max_rows_per_label"),
+        ({"max_rows_per_label": 1, "min_rows_per_label": 2}, "max_rows_per_label"),
     ],
 )
 def test_rules_that_cannot_be_used_are_refused(rules: dict[str, Any], key: str) -> None:
