@@ -132,8 +132,9 @@ def choose_weight(
 ) -> float:
     """The least weight of the words' scores whose sum with the encoder's is about as likely as the likeliest.
 
-    The likelihoods are each at its best temperature; "about" is half a standard error of the paired differences, so that
-    few rows choose a small weight. 0 as well where the sum is right less often than the encoder by more than chance.
+    The likelihoods are each at its best temperature; "about" is half a standard error of the paired differences, so
+    that few rows choose a small weight. 0 as well where the sum is right less often than the encoder by more than
+    chance.
 
     Args:
         encoder_logits: (n, n_labels) of rows that trained neither model.
