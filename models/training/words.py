@@ -20,6 +20,7 @@ from models.words import RARITY_STEPS, Words, text_buckets
 logger = logging.getLogger(__name__)
 
 _PENALTY = 1.0  # C of the support vector machine: 0.3 gives 0.8 points away on transactions
+_STANDARD_ERRORS = 0.5  # a whole one leaves words out that help on fresh rows
 _WEIGHTS = np.concatenate([[0.0], np.geomspace(0.05, 20.0, 32)])
 _TEMPERATURES = np.geomspace(0.3, 4.0, 16)
 
@@ -131,8 +132,9 @@ def choose_weight(
 ) -> float:
     """The least weight of the words' scores whose sum with the encoder's is about as likely as the likeliest.
 
-    The likelihoods are each at its best temperature; "about" is one standard error of the paired differences, so that
-    few rows choose a small weight. 0 as well where the sum is right less often than the encoder by more than chance.
+    The likelihoods are each at its best temperature; "about" is half a standard error of the paired differences, so
+    that few rows choose a small weight. 0 as well where the sum is right less often than the encoder by more than
+    chance.
 
     Args:
         encoder_logits: (n, n_labels) of rows that trained neither model.
@@ -148,7 +150,7 @@ def choose_weight(
     chosen = next(
         weight
         for weight, each in zip(_WEIGHTS.tolist(), behind, strict=True)
-        if each.mean() <= each.std() / np.sqrt(len(each))
+        if each.mean() <= _STANDARD_ERRORS * each.std() / np.sqrt(len(each))
     )
     before, after = ((exact + weight * word_logits).argmax(axis=1) == label_ids for weight in (0.0, chosen))
     lost, gained = np.count_nonzero(before & ~after), np.count_nonzero(after & ~before)
