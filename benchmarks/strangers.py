@@ -27,6 +27,7 @@ from models.training.config import TrainingConfig, read_training_config
 from models.training.data import read_strangers
 from models.training.guard import MOST_TEXTS, Answered, answered, answered_sources, fit_guard
 from models.training.strangers import made_up_strangers
+from models.training.variations import vary
 from schemas.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -91,14 +92,15 @@ def measure(
             for text, right in _rows(data, own, classifier, "train")
             if right or not config.data.out_of_scope_label
         ]
-        token_ids = classifier.token_ids(train_texts)
-        learning, fresh = answered(classifier, learning_texts), answered(classifier, fresh_texts)
+        token_ids = classifier.token_ids([*train_texts, *vary(train_texts, config.variations)])
+        learning = answered(classifier, [*learning_texts, *vary(learning_texts, config.variations)])
+        fresh = answered(classifier, fresh_texts)
         sources = {**read_strangers(config.guard.strangers, data), **made_up_strangers(train_texts, MOST_TEXTS)}
         if config.data.out_of_scope_label:
             sources[OUT_OF_SCOPE] = [
                 text for own in OWN_SETS[name] for text, right in _rows(data, own, classifier, "train") if not right
             ]
-        made = answered_sources(classifier, sources)
+        made = answered_sources(classifier, sources, config.variations)
         unseen = strangers(data, name, rows) | _more(more, rows) | gibberish(fresh_texts[:rows])
         measured = {source: answered(classifier, texts) for source, texts in unseen.items()}
         found: dict[str, Any] = {"reference": bundle.reference, "sources": {}}
@@ -107,7 +109,15 @@ def measure(
             left_out = tuple(other for other in made if _of_one_kind(source, other))
             if left_out not in guards:
                 kept = {other: group for other, group in made.items() if other not in left_out}
-                weights = fit_guard(token_ids, learning, kept, classifier.n_pieces, _FALSE_ALARMS, config.guard.pairs)
+                weights = fit_guard(
+                    token_ids,
+                    learning,
+                    kept,
+                    classifier.n_pieces,
+                    _FALSE_ALARMS,
+                    config.guard.pairs,
+                    len(learning_texts),
+                )
                 guards[left_out] = Guard(weights, classifier.n_pieces)
             guard = guards[left_out]
             scores = score_logits(texts.logits[0], bundle.temperature)
