@@ -64,10 +64,13 @@ def train(
             report = [*describe_hygiene(inspected.report), *describe_provenance(provenance(config, job.sources))]
             if check_only:
                 job.check_trainable(inspected)
+                job.check_teachers(inspected)
                 return [*report, f"full report: {job.work / HYGIENE_NAME}", "nothing was trained"]
             for line in report:
                 logging.getLogger("models.training").info(line)
             job.check_trainable(inspected)
+            if checkpoint is None:
+                job.check_teachers(inspected)
             bundle, result, parity = job.build_bundle(inspected, checkpoint or job.train(inspected))
     return _describe(bundle, result, parity, time.monotonic() - started)
 

@@ -179,11 +179,11 @@ class Job:
         return config.is_plain and n_rows <= _CROSS_FITTED_ROWS and certifying < needed
 
     def check_trainable(self, data: InspectedData) -> None:
-        """Refuses data that cannot be trained on, and teachers that cannot teach its labels.
+        """Refuses data that cannot be trained on.
 
         Raises:
             InputError: naming everything that stands against it.
-            ConfigError: the configuration names a label that the data does not have, or a teacher of other labels.
+            ConfigError: the configuration names a label that the data does not have.
             BundleError: int8 products saturate on this machine.
         """
         check_exact_products()
@@ -195,6 +195,17 @@ class Job:
             raise ConfigError(
                 f"card.positive_label: only for at most {TOP_LABELS} labels, the data has {len(data.labels)}; remove it"
             )
+        if fault := tree_fault(data.labels, self.config.data.tree_separator):
+            raise ConfigError(f"data.tree_separator: {fault}; rename the label, or leave the separator out")
+        if data.refused:
+            raise InputError("this data cannot be trained on: " + "; ".join(data.refused))
+
+    def check_teachers(self, data: InspectedData) -> None:
+        """Refuses teachers that cannot teach the data's labels; a finished network or bundle needs none.
+
+        Raises:
+            ConfigError: a teacher or its base encoder is missing, or has other labels.
+        """
         for teacher in map(Path, self.config.distillation.teachers):
             if teacher.resolve().is_relative_to((self.work / "training").resolve()):
                 raise ConfigError(
@@ -212,10 +223,6 @@ class Job:
                     f"{len(data.labels)} of the data; train it on the same ones"
                 )
         self._teacher_bases()
-        if fault := tree_fault(data.labels, self.config.data.tree_separator):
-            raise ConfigError(f"data.tree_separator: {fault}; rename the label, or leave the separator out")
-        if data.refused:
-            raise InputError("this data cannot be trained on: " + "; ".join(data.refused))
 
     def train(self, data: InspectedData) -> Path:
         """Trains the network, or takes it from the work folder; returns its folder."""

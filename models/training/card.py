@@ -139,7 +139,7 @@ def _training(config: TrainingConfig, n_rows: int) -> list[str]:
     how = f"LoRA of rank {config.lora.rank}, merged" if config.lora.rank else "full fine-tuning"
     start = f"`{config.base_model}`"
     if (pruning.layers or pruning.feed_forward) and distillation.n_networks:
-        start = f"its first teacher that is like {start}, or else from that"
+        start = f"its last teacher that is like {start}, or else from that"
     sentences.append(
         f"Trained from {start} by {how}: {n_rows:,} rows, {tuning.epochs} epochs of steps of "
         f"{tuning.batch_documents} texts cut at {tuning.max_tokens} tokens, label smoothing "

@@ -209,6 +209,8 @@ class TeacherTraining:
     """Longer texts are cut; 0 for the student's limit."""
     frozen_layers: AtLeast0 = 0
     """Lowest layers that keep their weights."""
+    taught: bool = False
+    """True for one that learns from the teachers before it, and then teaches beside them."""
 
     def fine_tuning(self, student: FineTuning, number: int) -> FineTuning:
         """The settings of the teacher of this number, counted from 1."""
@@ -267,7 +269,7 @@ class Pruning:
 
     layers: tuple[int, ...] = ()
     """Encoder layers to keep, counted from 0, in rising order; by default all. Best with distillation: `[0, 2, 5]`
-    halves the time. The student starts from the layers of the first teacher of the base model's kind and width, if
+    halves the time. The student starts from the layers of the last teacher of the base model's kind and width, if
     there is one, else from those of `base_model`."""
     feed_forward: AtLeast0 = 0
     """Neurons to keep between the two matrices of every feed-forward block, those that the training texts move most;

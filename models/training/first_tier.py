@@ -161,7 +161,8 @@ def train_first_tier(
         network.vectors.weight[torch.from_numpy(never_seen)] = 0.0
     optimizer = torch.optim.Adam(network.parameters(), lr=config.learning_rate)
     n_steps = config.epochs * -(-len(texts) // config.batch_documents)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=n_steps, pct_start=0.1)
+    rise = max(0.1, min(0.9, 2 / n_steps))  # of the steps; a rise of one step would be divided by nothing
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, config.learning_rate, total_steps=n_steps, pct_start=rise)
     for epoch in range(config.epochs):
         total = 0.0
         order = rng.permutation(len(texts))

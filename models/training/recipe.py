@@ -89,11 +89,17 @@ class Training:
         targets = Targets(self.label_ids, self.soft_labels, distillation.weight, shares=self.shares)
         if distillation.train_teachers:  # what the student cannot be is refused now, not after the teachers' hours
             self._starting_network(None)
-        teachers = [Path(name) for name in distillation.teachers] + self._train_teachers(targets)
+        teachers = self._train_teachers([Path(name) for name in distillation.teachers])
         soft = self._teach(teachers)
         student = self._with_unlabelled()
         if soft is not None:
-            targets = Targets(student.label_ids, soft, distillation.weight, distillation.temperature, student.shares)
+            targets = Targets(
+                student.label_ids,
+                self._for_every_text(soft),
+                distillation.weight,
+                distillation.temperature,
+                student.shares,
+            )
         if self.folds is not None:
             trained = self._train_on_few_rows(targets, self.folds)
         else:
@@ -110,25 +116,42 @@ class Training:
             shares = np.vstack([shares, np.zeros((len(self.unlabelled), self.n_labels), dtype=np.float32)])
         return replace(self, texts=[*self.texts, *self.unlabelled], label_ids=label_ids, shares=shares, unlabelled=[])
 
-    def _train_teachers(self, targets: Targets) -> list[Path]:
-        """Trains the recipe's teachers, each unless that is done; returns their folders."""
-        tuning, groups = self.recipe.fine_tuning, self.recipe.distillation.train_teachers
-        asked_for = [group for group in groups for _ in range(group.count)]
-        folders = []
+    def _real_rows(self) -> Training:
+        """The same training without variations of its rows, and without texts that have no label."""
+        n = self.n_real or len(self.texts)
+        shares, soft_labels = (None if each is None else each[:n] for each in (self.shares, self.soft_labels))
+        return replace(
+            self,
+            texts=self.texts[:n],
+            label_ids=self.label_ids[:n],
+            shares=shares,
+            soft_labels=soft_labels,
+            n_real=None,
+            unlabelled=[],
+        )
+
+    def _train_teachers(self, teachers: list[Path]) -> list[Path]:
+        """Trains the recipe's teachers, each unless that is done; returns their folders behind those of `teachers`."""
+        tuning, distillation = self.recipe.fine_tuning, self.recipe.distillation
+        asked_for = [group for group in distillation.train_teachers for _ in range(group.count)]
+        rows = self._real_rows()
         for number, group in enumerate(asked_for, start=1):
             folder = self.work / f"teacher-{number}"
             if not (folder / "config.json").is_file():
                 plain = Recipe(fine_tuning=group.fine_tuning(tuning, number))
                 max_tokens = plain.fine_tuning.max_tokens
                 base = find_base_model(group.base_model, max_tokens) if group.base_model else self.base
+                targets = Targets(rows.label_ids, rows.soft_labels, distillation.weight, shares=rows.shares)
+                if group.taught and (soft := self._teach(teachers)) is not None:
+                    targets = replace(targets, soft=soft[: len(rows.texts)], temperature=distillation.temperature)
                 logger.info("training teacher %d of %d, from %s", number, len(asked_for), base)
-                teacher = replace(self, recipe=plain, base=base)
+                teacher = replace(rows, recipe=plain, base=base)
                 teacher._train(None, targets, self.work / f"teacher-{number}.pt").save(folder)
-            folders.append(folder)
-        return folders
+            teachers = [*teachers, folder]
+        return teachers
 
     def _start(self, teachers: list[Path]) -> Path | None:
-        """The first teacher that a smaller student can be cut out of; None for the base encoder, as a whole one does.
+        """The last teacher that a smaller student can be cut out of; None for the base encoder, as a whole one does.
 
         Such a teacher is of the base encoder's kind and width, and as deep.
         """
@@ -136,7 +159,7 @@ class Training:
             return None
         like = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers")
         base = AutoConfig.from_pretrained(self.base)
-        for folder in teachers:
+        for folder in reversed(teachers):
             config = AutoConfig.from_pretrained(folder)
             if all(getattr(config, name) == getattr(base, name) for name in like):
                 return folder
@@ -145,7 +168,7 @@ class Training:
         return None
 
     def _teach(self, teachers: list[Path]) -> npt.NDArray[np.float32] | None:
-        """The teachers' mean probabilities at the recipe's temperature of the rows, then of the texts without labels.
+        """The teachers' mean probabilities at the recipe's temperature of the real rows, then of the unlabelled texts.
 
         Returns:
             (n_texts, n_labels), NaN where none answers; None where there are no teachers.
@@ -163,18 +186,20 @@ class Training:
             mean = both.astype(np.float32)
         return mean
 
-    def _ask_linear_teacher(self) -> npt.NDArray[np.float32]:
-        """Its probabilities, (n_texts, n_labels); a variation gets those of its row, or it would repeat what it saw."""
+    def _for_every_text(self, taught: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """The same with the variations between: a variation gets what its row got, which saves asking about it."""
         n_real = self.n_real or len(self.texts)
+        each = len(self.texts) // n_real - 1
+        return np.concatenate([taught[:n_real], np.repeat(taught[:n_real], each, axis=0), taught[n_real:]])
+
+    def _ask_linear_teacher(self) -> npt.NDArray[np.float32]:
+        """Its probabilities of the real rows, each by a model that learned others; NaN for unlabelled texts."""
+        rows, temperature = self._real_rows(), self.recipe.distillation.temperature
         taught = ask_linear_teacher(
-            self.texts[:n_real],
-            self.label_ids[:n_real],
-            self.n_labels,
-            self.recipe.distillation.temperature,
-            self.recipe.fine_tuning.seed,
+            rows.texts, rows.label_ids, self.n_labels, temperature, self.recipe.fine_tuning.seed
         )
         silent = np.full((len(self.unlabelled), self.n_labels), np.nan, dtype=np.float32)
-        return np.concatenate([taught, np.repeat(taught, len(self.texts) // n_real - 1, axis=0), silent])
+        return np.concatenate([taught, silent])
 
     def _train_on_few_rows(self, targets: Targets, folds: npt.NDArray[np.intp]) -> TrainedNetwork:
         """Trains the last layer, or everything where that answers more rows rightly that were not learned.
@@ -236,7 +261,7 @@ class Training:
             raise ConfigError(
                 f"{folder}: the teacher has {teacher.network.config.num_labels} labels, the data {self.n_labels}"
             )
-        texts = [*self.texts, *self.unlabelled]
+        texts = [*self._real_rows().texts, *self.unlabelled]
         logger.info("asking the teacher in %s about %d texts", folder, len(texts))
         device = training_device()
         token_ids = teacher.encode(texts, self.recipe.fine_tuning.max_tokens)

@@ -47,9 +47,6 @@ epochs = {epochs}
 max_tokens = 32
 encoder_learning_rate = 2e-3
 
-[variations]
-each = 1
-
 [policy]
 max_error = 0.15
 
@@ -86,9 +83,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def write_config(folder: Path, epochs: int = 6) -> None:
+def write_config(folder: Path, epochs: int = 6, base: Path | None = None) -> None:
     (folder / "sources.toml").write_text(SOURCES, encoding="utf-8")
-    (folder / "mail.toml").write_text(CONFIG.format(base=folder / "base", epochs=epochs), encoding="utf-8")
+    (folder / "mail.toml").write_text(CONFIG.format(base=base or folder / "base", epochs=epochs), encoding="utf-8")
 
 
 def train(folder: Path, *arguments: str, command: str = "train") -> Result:
@@ -192,6 +189,29 @@ def test_a_trained_network_is_made_a_bundle_without_training(place: Path) -> Non
     assert not (place / "work2/training").exists()
 
 
+def test_a_network_learns_variations_and_a_bundle_with_them_gets_another_first_tier(
+    place: Path, tmp_path: Path
+) -> None:
+    for name in ("mail.csv", "sources.toml"):
+        (tmp_path / name).write_bytes((place / name).read_bytes())
+    write_config(tmp_path, epochs=1, base=place / "base")
+    with (tmp_path / "mail.toml").open("a", encoding="utf-8") as config:
+        config.write("\n[variations]\neach = 1\n\n[first_tier]\nwidth = 8\nepochs = 1\n")
+    result = train(tmp_path)
+    assert result.exit_code == 0, result.output
+    rows = json.loads((tmp_path / "work/hygiene.json").read_text(encoding="utf-8"))["rows"]["train"]
+    assert f"trained on {2 * rows} texts" in result.output
+    bundle = str(tmp_path / "bundles/mail")
+    same = train(tmp_path, bundle, command="bundle")
+    assert same.exit_code == 0, same.output
+    assert "first tier, epoch" not in same.output
+    content = (tmp_path / "mail.toml").read_text(encoding="utf-8")
+    (tmp_path / "mail.toml").write_text(content.replace("each = 1", "each = 2"), encoding="utf-8")
+    other = train(tmp_path, bundle, command="bundle")
+    assert other.exit_code == 0, other.output
+    assert "first tier, epoch" in other.output
+
+
 def test_a_network_for_other_labels_is_refused(place: Path, tmp_path: Path) -> None:
     lines = (place / "mail.csv").read_text(encoding="utf-8").replace(",staff", ",people")
     (tmp_path / "mail.csv").write_text(lines, encoding="utf-8")
@@ -243,7 +263,7 @@ def test_data_that_cannot_be_trained_on_ends_with_every_reason(place: Path, tmp_
 
 
 def test_a_teacher_of_other_labels_is_refused_before_anything_is_trained(place: Path, tmp_path: Path) -> None:
-    for name in ("mail.csv", "mail.toml"):
+    for name in ("mail.csv", "mail.toml", "sources.toml"):
         (tmp_path / name).write_bytes((place / name).read_bytes())
     teacher = shutil.copytree(place / "work/training/network", tmp_path / "teacher")
     with (tmp_path / "mail.toml").open("a", encoding="utf-8") as config:
@@ -296,7 +316,7 @@ def test_other_texts_for_the_teachers_make_another_training(place: Path, tmp_pat
 
 
 def test_a_teacher_from_the_student_s_own_work_folder_is_refused(place: Path, tmp_path: Path) -> None:
-    for name in ("mail.csv", "mail.toml"):
+    for name in ("mail.csv", "mail.toml", "sources.toml"):
         (tmp_path / name).write_bytes((place / name).read_bytes())
     shutil.copytree(place / "work/training", tmp_path / "work/training")
     with (tmp_path / "mail.toml").open("a", encoding="utf-8") as config:

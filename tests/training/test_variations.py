@@ -9,13 +9,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
+pytest.importorskip("torch")
+
 from benchmarks import edits
-from models.training.config import Variations
+from models.training.config import Recipe, Variations
+from models.training.recipe import Training
 from models.training.variations import NO_VARIATIONS, PHRASES, vary, with_variations
 from pipelines.sampling.writing import load_phrases
+from tests.support.tiny_base import made_up_rows
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"Where is the parcel number {number} that I am waiting for?" for number in range(300)]
@@ -65,6 +70,20 @@ def test_variations_follow_the_rows_and_keep_their_columns() -> None:
     assert varied["label"].tolist() == ["bill", "train", "bill", "bill", "train", "train"]
     assert varied["text"].tolist()[2:] == vary(rows["text"].tolist(), Variations(each=2))
     assert with_variations(rows, NO_VARIATIONS) is rows
+
+
+def test_the_linear_teacher_answers_a_variation_as_its_row(tmp_path: Path) -> None:
+    texts, labels = made_up_rows(60)
+    varied = vary(texts, Variations(each=2))
+    label_ids = np.array([sorted(set(labels)).index(label) for label in labels])
+    training = Training(
+        Recipe(), tmp_path, [*texts, *varied], np.concatenate([label_ids, np.repeat(label_ids, 2)]), 3, tmp_path,
+        n_real=60,
+    )  # fmt: skip
+    taught = training._ask_linear_teacher()
+    assert taught.shape == (180, 3)
+    assert np.array_equal(taught[60:], np.repeat(taught[:60], 2, axis=0))
+    assert len(np.unique(taught[:60].round(4), axis=0)) > 10
 
 
 def test_no_phrase_is_one_of_those_that_measure() -> None:
