@@ -138,7 +138,7 @@ def _training(config: TrainingConfig, n_rows: int) -> list[str]:
         sentences.append(f"Of each label, at most {config.hygiene.max_rows_per_label:,} rows were learned from.")
     how = f"LoRA of rank {config.lora.rank}, merged" if config.lora.rank else "full fine-tuning"
     start = f"`{config.base_model}`"
-    if (pruning.layers or pruning.feed_forward) and distillation.n_networks:
+    if (pruning.layers or pruning.feed_forward or distillation.start_from_teacher) and distillation.n_networks:
         start = f"its last teacher that is like {start}, or else from that"
     sentences.append(
         f"Trained from {start} by {how}: {n_rows:,} rows, {tuning.epochs} epochs of steps of "

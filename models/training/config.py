@@ -238,6 +238,9 @@ class Distillation:
     the student, of another kind, or have another tokenizer."""
     train_teachers: tuple[TeacherTraining, ...] = ()
     """[Teachers to train first](#teachers), from whole encoders."""
+    start_from_teacher: bool = False
+    """The student starts from the last teacher of the base model's kind, width and depth, as one with fewer layers or
+    neurons always does."""
     linear_teacher: bool = False
     """Adds a linear model of word counts as a teacher, with as much weight as all networks together. It answers each
     row after being trained on the others only, so that it does not repeat a wrong label: worth a try on few rows with

@@ -151,11 +151,12 @@ class Training:
         return teachers
 
     def _start(self, teachers: list[Path]) -> Path | None:
-        """The last teacher that a smaller student can be cut out of; None for the base encoder, as a whole one does.
+        """The last teacher that the student can be cut out of; None to start from the base encoder.
 
         Such a teacher is of the base encoder's kind and width, and as deep.
         """
-        if not self.recipe.pruning.layers and not self.recipe.pruning.feed_forward:
+        pruning = self.recipe.pruning
+        if not (pruning.layers or pruning.feed_forward or self.recipe.distillation.start_from_teacher):
             return None
         like = ("model_type", "hidden_size", "intermediate_size", "num_hidden_layers")
         base = AutoConfig.from_pretrained(self.base)

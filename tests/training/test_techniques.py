@@ -177,6 +177,27 @@ def test_an_ensemble_of_teachers_is_trained_first_and_kept(base: Path, tmp_path:
     assert weights[0] != weights[1], "other seeds"
 
 
+def test_a_taught_teacher_learns_from_those_before_it(base: Path, tmp_path: Path) -> None:
+    weights = {}
+    for taught in (False, True):
+        teams = Distillation(train_teachers=(TeacherTraining(), TeacherTraining(taught=taught)))
+        train(base, tmp_path / str(taught), fine_tuning=dataclasses.replace(TUNING, epochs=1), distillation=teams)
+        weights[taught] = [
+            (tmp_path / str(taught) / f"teacher-{number}" / "model.safetensors").read_bytes() for number in (1, 2)
+        ]
+    assert weights[False][0] == weights[True][0]
+    assert weights[False][1] != weights[True][1]
+
+
+def test_a_student_may_start_from_its_last_teacher(base: Path, tmp_path: Path) -> None:
+    still = dataclasses.replace(TUNING, epochs=1, encoder_learning_rate=1e-12)
+    distillation = Distillation(train_teachers=(TeacherTraining(encoder_learning_rate=1e-3),), start_from_teacher=True)
+    student = train(base, tmp_path, fine_tuning=still, distillation=distillation)
+    teacher = load_network(tmp_path / "teacher-1")
+    for own, taught in zip(student.network.encoder.parameters(), teacher.encoder.parameters(), strict=True):
+        assert torch.allclose(own, taught, atol=1e-6)
+
+
 def test_a_wider_teacher_of_another_kind_teaches_a_smaller_student(base: Path, tmp_path: Path) -> None:
     mpnet = write_tiny_base(tmp_path / "mpnet", layers=3, kind="mpnet", width=48)
     team = (TeacherTraining(base_model=str(mpnet), epochs=4, max_tokens=24), TeacherTraining(epochs=1))
