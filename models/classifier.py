@@ -15,7 +15,7 @@ import numpy.typing as npt
 from models.bundle import ModelBundle, load_bundle
 from models.bundle_manifest import FingerprintRow
 from models.deferral import FILE_NAME as DEFERRAL_NAME
-from models.deferral import parse_deferral, words_of_older_deferral
+from models.deferral import parse_deferral
 from models.first_tier import FILE_NAME as FIRST_TIER_NAME
 from models.first_tier import FirstTier, parse_first_tier
 from models.guard import FILE_NAME as GUARD_NAME
@@ -366,10 +366,9 @@ class Classifier:
         return first_tier
 
     def _open_words(self) -> Words | None:
-        for name, parse in ((WORDS_NAME, parse_words), (DEFERRAL_NAME, words_of_older_deferral)):
-            if name in self.bundle.manifest.files:
-                return parse(self.bundle.read(name), len(self.bundle.labels), str(self.bundle.folder / name))
-        return None
+        if WORDS_NAME not in self.bundle.manifest.files:
+            return None
+        return parse_words(self.bundle.read(WORDS_NAME), len(self.bundle.labels), str(self.bundle.folder / WORDS_NAME))
 
     def _open_guard(self) -> Guard:
         path = str(self.bundle.folder / GUARD_NAME)

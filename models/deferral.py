@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from models.arrays import arrays_to_bytes, read_arrays
 from models.signals import Signals
-from models.words import RARITY_STEPS, Words, parse_words
 from schemas.errors import BundleError
 
 FILE_NAME = "deferral.npz"
@@ -40,13 +39,6 @@ _ARRAYS: dict[str, tuple[int, type]] = {
     "label_odds": (1, np.float64),
     "coefficients": (1, np.float64),
     "bias": (0, np.float64),
-}
-# Besides them in a file of before the words had one of their own.
-_WORDS_ARRAYS: dict[str, tuple[int, type]] = {
-    "words": (2, np.int8),
-    "words_scale": (1, np.float32),
-    "words_bias": (1, np.float32),
-    "rarity": (1, np.float32),
 }
 
 
@@ -95,7 +87,7 @@ def parse_deferral(content: bytes, n_labels: int, where: str) -> Deferral:
     Raises:
         BundleError: it is not such a file, or its arrays do not fit each other or the labels.
     """
-    arrays = read_arrays(content, _ARRAYS | (_WORDS_ARRAYS if _is_older(content) else {}), where)
+    arrays = read_arrays(content, _ARRAYS, where)
     for name, shape in {"label_odds": (n_labels,), "coefficients": (len(SIGNALS),)}.items():
         if arrays[name].shape != shape:
             raise BundleError(
@@ -109,30 +101,6 @@ def parse_deferral(content: bytes, n_labels: int, where: str) -> Deferral:
     return Deferral(
         float(arrays["words_temperature"]), arrays["label_odds"], arrays["coefficients"], float(arrays["bias"])
     )
-
-
-def words_of_older_deferral(content: bytes, n_labels: int, where: str) -> Words | None:
-    """The words in a file of before they had one of their own, which are not added to the encoder's scores.
-
-    Raises:
-        BundleError: its arrays do not fit each other or the labels.
-    """
-    if not _is_older(content):
-        return None
-    arrays = read_arrays(content, _ARRAYS | _WORDS_ARRAYS, where)
-    rarity = np.rint(arrays["rarity"] * RARITY_STEPS).clip(0, 255).astype(np.uint8)
-    if arrays["words"].shape != (len(rarity), n_labels):
-        raise BundleError(
-            f"{where}: expected 'words' of shape {(len(rarity), n_labels)}, found {arrays['words'].shape}; build the "
-            "bundle again"
-        )
-    weights = arrays["words"] * arrays["rarity"][:, None] * arrays["words_scale"]
-    words = Words.of(weights, arrays["words_bias"], rarity)
-    return parse_words(words.to_bytes(), n_labels, where)
-
-
-def _is_older(content: bytes) -> bool:
-    return b"words.npy" in content
 
 
 def measure_signals(signals: Signals, temperature: float, words_temperature: float) -> npt.NDArray[np.float64]:

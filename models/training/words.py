@@ -20,7 +20,6 @@ from models.words import RARITY_STEPS, Words, text_buckets
 logger = logging.getLogger(__name__)
 
 _PENALTY = 1.0  # C of the support vector machine: 0.3 gives 0.8 points away on transactions
-_STANDARD_ERRORS = 0.5  # a whole one leaves words out that help on fresh rows
 _WEIGHTS = np.concatenate([[0.0], np.geomspace(0.05, 20.0, 32)])
 _TEMPERATURES = np.geomspace(0.3, 4.0, 16)
 
@@ -130,28 +129,25 @@ def fit_words(
 def choose_weight(
     encoder_logits: npt.NDArray[np.float32], word_logits: npt.NDArray[np.float64], label_ids: npt.NDArray[np.int64]
 ) -> float:
-    """The least weight of the words' scores whose sum with the encoder's is about as likely as the likeliest.
+    """The likeliest weight of the words' scores beside the encoder's, where few rows choose a small one.
 
-    The likelihoods are each at its best temperature; "about" is half a standard error of the paired differences, so
-    that few rows choose a small weight. 0 as well where the sum is right less often than the encoder by more than
-    chance.
+    The likelihoods are each at its best temperature, and a weight is normally distributed about 0, with a deviation of
+    1, before the rows are seen. 0 where that is no worse by more than the nat that a parameter costs, or where the sum
+    is right less often than the encoder by more than chance.
 
     Args:
         encoder_logits: (n, n_labels) of rows that trained neither model.
         word_logits: (n, n_labels), the words' own.
         label_ids: (n,) the right labels.
 
-    Source of the rule: Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3.
+    Source of the cost: Akaike, "A New Look at the Statistical Model Identification", 1974.
     """
     exact = encoder_logits.astype(np.float64)
-    losses = [_losses(exact + weight * word_logits, label_ids) for weight in _WEIGHTS]
-    least = min(losses, key=lambda each: float(each.mean()))
-    behind = [each - least for each in losses]
-    chosen = next(
-        weight
-        for weight, each in zip(_WEIGHTS.tolist(), behind, strict=True)
-        if each.mean() <= _STANDARD_ERRORS * each.std() / np.sqrt(len(each))
-    )
+    losses = [
+        _losses(exact + weight * word_logits, label_ids).sum() + weight**2 / 2 + (weight > 0)
+        for weight in _WEIGHTS.tolist()
+    ]
+    chosen = float(_WEIGHTS[int(np.argmin(losses))])
     before, after = ((exact + weight * word_logits).argmax(axis=1) == label_ids for weight in (0.0, chosen))
     lost, gained = np.count_nonzero(before & ~after), np.count_nonzero(after & ~before)
     return chosen if lost - gained <= np.sqrt(lost + gained) else 0.0

@@ -196,19 +196,3 @@ def test_a_file_cut_short_is_refused(tiny_bundle: Path, content: bytes, length: 
     bundle = bundle_with(tiny_bundle, {FILE_NAME: content[:length]})
     with pytest.raises(BundleError, match="not readable"):
         Classifier(bundle)
-
-
-def test_an_older_file_brings_its_words(tiny_bundle: Path, content: bytes) -> None:
-    rng = np.random.default_rng(0)
-    older = broken(
-        content,
-        words=rng.integers(-127, 128, (64, len(LABELS))).astype(np.int8),
-        words_scale=np.full(len(LABELS), 0.01, dtype=np.float32),
-        words_bias=np.zeros(len(LABELS), dtype=np.float32),
-        rarity=np.full(64, 2.0, dtype=np.float32),
-    )
-    texts = labelled_rows(20, 7)["text"].tolist()
-    plain, classifier = Classifier(load_bundle(tiny_bundle)), Classifier(bundle_with(tiny_bundle, {FILE_NAME: older}))
-    np.testing.assert_array_equal(classifier.logits(texts), plain.logits(texts))
-    assert classifier.signals(texts).rarity == pytest.approx(2.0)
-    assert classifier.signals(texts).word_logits.any()
