@@ -72,8 +72,8 @@ def _measure(
         out.mkdir(parents=True, exist_ok=True)
         (out / "results.json").write_text(json.dumps(result, indent=2) + "\n")
         (out / "results.md").write_text(markdown(result))
-        plot_speeds(result, out / "results.svg")
     click.echo(markdown(result))
+    plot_speeds(result, out / "results.svg")
 
 
 def _job(text_set: TextSet, data: Path, out: Path, cores: int) -> Job:
