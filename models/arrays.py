@@ -13,14 +13,14 @@ import numpy.typing as npt
 from schemas.errors import BundleError
 
 
-def arrays_to_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """The content of an npz file without any date in it."""
+def arrays_to_bytes(arrays: Mapping[str, npt.NDArray[Any]], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """The content of an npz file without any date in it, compressed by one of zipfile's methods."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         for name, array in arrays.items():
             content = io.BytesIO()
             np.save(content, array, allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), zipfile.ZIP_DEFLATED)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue(), compression)
     return buffer.getvalue()
 
 

@@ -9,6 +9,7 @@ Sources: Cheng et al., "Wide & Deep Learning for Recommender Systems", 2016, for
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -90,9 +91,8 @@ class Words:
 
     def to_bytes(self) -> bytes:
         """The content of the bundle's file; the same words give the same bytes."""
-        return arrays_to_bytes(
-            {name: np.asarray(getattr(self, name), dtype=kind) for name, (_, kind) in _ARRAYS.items()}
-        )
+        arrays = {name: np.asarray(getattr(self, name), dtype=kind) for name, (_, kind) in _ARRAYS.items()}
+        return arrays_to_bytes(arrays, zipfile.ZIP_LZMA)  # a fifth smaller than deflated: most weights are 0
 
 
 @dataclass(frozen=True, eq=False)
