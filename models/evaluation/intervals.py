@@ -68,7 +68,8 @@ def bootstrap_interval(
     """The 95% percentile interval of a figure over 500 resamples of its rows; always the same resamples.
 
     Args:
-        figure: gives the figure of the rows whose numbers, (n_rows,) with repetitions, it is called with.
+        figure: gives the figure of the rows whose numbers, (n_rows,) with repetitions, it is called with; None where
+            these rows do not have it, and the resample does not count.
         n_rows: number of rows.
 
     Source: B. Efron and R. Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
@@ -77,5 +78,8 @@ def bootstrap_interval(
         return None
     rng = np.random.default_rng(_SEED)
     figures = [figure(rng.integers(n_rows, size=n_rows)) for _ in range(RESAMPLES)]
-    low, high = np.quantile(np.array(figures, dtype=np.float64), [0.025, 0.975])
+    known = np.array([value for value in figures if value is not None], dtype=np.float64)
+    if not len(known):
+        return None
+    low, high = np.quantile(known, [0.025, 0.975])
     return float(low), float(high)

@@ -34,7 +34,7 @@ from models.tokens import TextTokenizer
 from models.trained_rows import FILE_NAME as TRAINED_ROWS_NAME
 from models.trained_rows import TrainedRows
 from models.training.calibrate import fit_temperature, least_familiarity
-from models.training.card import describe_method, render_card
+from models.training.card import describe_method, hand_written_card, render_card
 from models.training.config import TrainingConfig
 from models.training.data import (
     certifying_files,
@@ -59,12 +59,14 @@ from models.training.head import part_into_folds
 from models.training.hygiene import InspectedData, choosing_and_certifying_rows, inspect_data
 from models.training.mixtures import mixtures
 from models.training.network import (
+    LABELS_NAME,
     TOKENIZER_NAME,
     TrainedNetwork,
     cut_long_words,
     encode,
     find_base_model,
     folder_digest,
+    labels_of_network,
     load_tokenizer,
 )
 from models.training.parity import ParityReport, check_parity, measure_parity
@@ -79,7 +81,7 @@ from schemas.errors import CertificationError, ConfigError, InputError
 
 logger = logging.getLogger(__name__)
 
-HYGIENE_NAME, LABELS_NAME = "hygiene.json", "labels.json"
+HYGIENE_NAME = "hygiene.json"
 # To be raised with every change of code that makes another network, or another graph, of the same configuration.
 NETWORK_RECIPE = 2
 GRAPH_RECIPE = 3
@@ -216,7 +218,7 @@ class Job:
                 raise ConfigError(
                     f"distillation.teachers: {teacher}: expected a trained network, found none; train it first"
                 )
-            taught = _labels_of_network(teacher, data.labels)
+            taught = labels_of_network(teacher, data.labels)
             if taught != data.labels:
                 raise ConfigError(
                     f"distillation.teachers: {teacher} was trained for {len(taught)} labels, which are not the "
@@ -311,7 +313,7 @@ class Job:
             few_rows = json.loads(choice.read_bytes()) if trained_here and choice.is_file() else None
             method = describe_method(config, len(data.train), trained_here, few_rows)
             origins = provenance(config, self.sources)
-            card = render_card(bundle, self._hand_written_card(), results, method, parity.figures(), origins)
+            card = render_card(bundle, hand_written_card(config, self.card), results, method, parity.figures(), origins)
             sheet = render_data_sheet(config, data.report, origins)
             for name, content in {**files, "card.md": card.encode(), SHEET_NAME: sheet.encode()}.items():
                 (folder / name).write_bytes(content)
@@ -582,7 +584,7 @@ class Job:
         config = self.config
         trained = TrainedNetwork.load(network_folder)
         n_labels = trained.network.config.num_labels
-        if n_labels != len(data.labels) or _labels_of_network(network_folder, data.labels) != data.labels:
+        if n_labels != len(data.labels) or labels_of_network(network_folder, data.labels) != data.labels:
             raise ConfigError(
                 f"{network_folder}: trained for {n_labels} labels, which are not the {len(data.labels)} of the data; "
                 "train again, or give the data it was trained on"
@@ -669,14 +671,6 @@ class Job:
         read = tokenizer.tokenize(rows["text"].tolist())
         return rows[~read.truncated & (read.n_windows <= self.config.policy.max_windows)].reset_index(drop=True)
 
-    def _hand_written_card(self) -> str:
-        if self.card is not None:
-            return self.card.read_text(encoding="utf-8")
-        return (
-            f"# Model card: {self.config.name}\n\nAn int8 classifier for documents of the type "
-            f"`{self.config.document_type}`. Nobody has written down yet what it is meant for and where it fails.\n"
-        )
-
     def _unlabelled(self, data: InspectedData) -> list[str]:
         """Texts that only teachers label."""
         config = self.config.distillation
@@ -694,12 +688,6 @@ class Job:
 
     def _base(self) -> Path:
         return find_base_model(self.config.base_model, max(self.config.max_tokens, self.config.fine_tuning.max_tokens))
-
-
-def _labels_of_network(folder: Path, unknown: list[str]) -> list[str]:
-    """The labels that a network was trained for, in the order of its logits; `unknown` where it does not say."""
-    path = folder / LABELS_NAME
-    return list(json.loads(path.read_text(encoding="utf-8"))["labels"]) if path.is_file() else unknown
 
 
 def _versions() -> dict[str, str]:

@@ -101,6 +101,16 @@ def render_card(
     )
 
 
+def hand_written_card(config: TrainingConfig, path: Path | None) -> str:
+    """The part of the card that a person wrote, in the file at `path`; a short one without a file."""
+    if path is not None:
+        return path.read_text(encoding="utf-8")
+    return (
+        f"# Model card: {config.name}\n\nAn int8 classifier for documents of the type `{config.document_type}`. Nobody "
+        "has written down yet what it is meant for and where it fails.\n"
+    )
+
+
 def describe_method(
     config: TrainingConfig, n_rows: int, trained_here: bool = True, few_rows: Mapping[str, Any] | None = None
 ) -> list[str]:

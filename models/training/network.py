@@ -23,7 +23,7 @@ from transformers.utils import ModelOutput
 from models.training.config import Lora
 from schemas.errors import ConfigError
 
-TOKENIZER_NAME = "tokenizer.json"
+TOKENIZER_NAME, LABELS_NAME = "tokenizer.json", "labels.json"
 _BASE_FILES = ("config.json", TOKENIZER_NAME)
 ENCODER_KINDS = ("bert", "mpnet")
 _UNUSED_POSITIONS = {"mpnet": 2}  # it counts tokens from its padding's id on
@@ -147,6 +147,12 @@ def load_network(folder: Path, dtype: torch.dtype = torch.float32) -> MeanPooled
 def longest_text(config: PretrainedConfig) -> int:
     """The most tokens that an encoder reads."""
     return int(config.max_position_embeddings) - _UNUSED_POSITIONS.get(config.model_type, 0)
+
+
+def labels_of_network(folder: Path, unknown: list[str]) -> list[str]:
+    """The labels that a network was trained for, in the order of its logits; `unknown` where it does not say."""
+    path = folder / LABELS_NAME
+    return list(json.loads(path.read_text(encoding="utf-8"))["labels"]) if path.is_file() else unknown
 
 
 def training_device() -> torch.device:

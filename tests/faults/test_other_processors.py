@@ -34,13 +34,17 @@ import numpy as np
 from models.bundle import load_bundle
 from models.machine import int8_products, new_session
 from models.tokens import TextTokenizer
+from models.words import parse_words
 bundle = load_bundle(Path(sys.argv[1]))
 session = new_session(bundle.read("model.onnx"))
 tokenizer = TextTokenizer(bundle.read("tokenizer.json"), bundle.max_tokens, None, "tokenizer.json")
+words = parse_words(bundle.read("words.npz"), len(bundle.labels), "words.npz")
 answers = []
 for text in sys.argv[2:]:
     ids = tokenizer.tokenize([text]).windows[0][None].astype(np.int64)
-    logits = session.run(["logits"], {"input_ids": ids})[0][0].astype(np.float64) / bundle.temperature
+    logits = session.run(["logits"], {"input_ids": ids})[0][0].astype(np.float64)
+    logits += words.weight * words.read([ids[0, 1:-1].astype(np.int32)]).logits[0]
+    logits /= bundle.temperature
     odds = np.exp(logits - logits.max())
     answers.append([bundle.labels[int(odds.argmax())], float(odds.max() / odds.sum())])
 products = int8_products()

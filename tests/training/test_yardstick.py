@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-pytest.importorskip("sklearn")
+pytest.importorskip("torch")
 
 from models.training.yardstick import compare_with_word_counts, warn_of_word_counts, word_counts_answers
 from tests.support.tiny_base import WORDS, made_up_rows
