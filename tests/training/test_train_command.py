@@ -230,10 +230,12 @@ def test_what_fails_the_parity_gate_is_not_put_into_place(
         spoil(int8_path)
 
     monkeypatch.setattr("models.training.build.quantize", quantize_badly)
-    (tmp_path / "mail.csv").write_bytes((place / "mail.csv").read_bytes())
+    for name in ("mail.csv", "sources.toml"):
+        (tmp_path / name).write_bytes((place / name).read_bytes())
     config = (place / "mail.toml").read_text(encoding="utf-8").replace("epochs = 6", "epochs = 1")
     for limit in ("max_label_flips = 0.2", "max_route_flips = 0.5"):
         config = config.replace(limit, limit.split("=")[0] + "= 0.0")
+    config += "\n[words]\nbuckets = 0\n"  # they would answer for the spoiled encoder
     (tmp_path / "mail.toml").write_text(config, encoding="utf-8")
     result = train(tmp_path)
     assert result.exit_code == 4, result.output

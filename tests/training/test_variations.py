@@ -80,7 +80,7 @@ def test_the_linear_teacher_answers_a_variation_as_its_row(tmp_path: Path) -> No
         Recipe(), tmp_path, [*texts, *varied], np.concatenate([label_ids, np.repeat(label_ids, 2)]), 3, tmp_path,
         n_real=60,
     )  # fmt: skip
-    taught = training._ask_linear_teacher()
+    taught = training._for_every_text(training._ask_linear_teacher())
     assert taught.shape == (180, 3)
     assert np.array_equal(taught[60:], np.repeat(taught[:60], 2, axis=0))
     assert len(np.unique(taught[:60].round(4), axis=0)) > 10
