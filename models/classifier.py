@@ -128,13 +128,17 @@ class Classifier:
             RunFailedError: the model fails on a text that it is known to read, so that the cause is not a document.
         """
         tokenized = self._tokenizer.tokenize(texts)
-        easy, easy_scores = self._easy(tokenized, encoder_only)
-        signals, failures = self._signals(texts, tokenized, easy, ("logits",) if self._guard is None else OUTPUTS)
+        token_ids = self._token_ids(tokenized)
+        easy, easy_scores = self._easy(tokenized, token_ids, encoder_only)
+        outputs = ("logits",) if self._guard is None else OUTPUTS
+        signals, failures = self._signals(texts, tokenized, token_ids, easy, outputs)
         scored = score_logits(signals.logits, self.bundle.temperature)
         if self._deferral is not None:
             scored.confidence[:] = self._deferral.confidence(signals, self.bundle.temperature)
         if self._guard is not None:
-            scored.familiarity[:] = self._guard.familiarity(signals.token_ids, signals.logits, signals.embedding)
+            asked = np.flatnonzero(~easy)
+            own = signals.take(asked)
+            scored.familiarity[asked] = self._guard.familiarity(own.token_ids, own.logits, own.embedding)
         for name in ("top_label_ids", "top_confidences", "confidence", "familiarity"):
             getattr(scored, name)[easy] = getattr(easy_scores, name)[easy]
         for row in np.flatnonzero(scored.failed).tolist():
@@ -156,7 +160,8 @@ class Classifier:
         """
         if self._first_tier is None:
             raise ConfigError(f"{self.bundle.reference}: has no first tier, or it is off")
-        return self._easy(self._tokenizer.tokenize(texts), False)[1]
+        tokenized = self._tokenizer.tokenize(texts)
+        return self._easy(tokenized, self._token_ids(tokenized), False)[1]
 
     @property
     def has_first_tier(self) -> bool:
@@ -169,7 +174,7 @@ class Classifier:
         NaN where the encoder failed.
         """
         tokenized, none = self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_)
-        return self._signals(texts, tokenized, none, ("logits",))[0].logits
+        return self._signals(texts, tokenized, self._token_ids(tokenized), none, ("logits",))[0].logits
 
     def first_tier_logits(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """The first tier's raw scores, whatever the guard says: (n, n_labels) float32; NaN for texts that are too long.
@@ -193,7 +198,7 @@ class Classifier:
     def signals(self, texts: Sequence[str]) -> Signals:
         """The signals of the encoder's answers, from which a deferral or a guard is learned."""
         tokenized, none = self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_)
-        return self._signals(texts, tokenized, none, OUTPUTS)[0]
+        return self._signals(texts, tokenized, self._token_ids(tokenized), none, OUTPUTS)[0]
 
     def window_logits(self, windows: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.float32]:
         """The raw scores of windows, each as a text of its own: (n_windows, n_labels) float32.
@@ -212,11 +217,16 @@ class Classifier:
         return self._run(self._tokenizer.tokenize(texts), np.zeros(len(texts), dtype=np.bool_), ("embedding",))[0]
 
     def _signals(
-        self, texts: Sequence[str], tokenized: TokenizedTexts, without: npt.NDArray[np.bool_], outputs: Sequence[str]
+        self,
+        texts: Sequence[str],
+        tokenized: TokenizedTexts,
+        token_ids: Sequence[npt.NDArray[np.int32]],
+        without: npt.NDArray[np.bool_],
+        outputs: Sequence[str],
     ) -> tuple[Signals, dict[int, str]]:
         """The signals of the answers, and why some texts have none; the `outputs` are the logits and what follows."""
         results, failures = self._run(tokenized, without, outputs)
-        token_ids, n_labels = self._token_ids(tokenized), len(self.bundle.labels)
+        n_labels = len(self.bundle.labels)
         logits, words = self._with_words(results[:, :n_labels], token_ids)
         signals = Signals(
             texts=texts,
@@ -244,7 +254,9 @@ class Classifier:
         found.logits[rows], found.rarity[rows] = own.logits, own.rarity
         return (logits + self._words.weight * found.logits).astype(np.float32), found
 
-    def _easy(self, tokenized: TokenizedTexts, encoder_only: bool) -> tuple[npt.NDArray[np.bool_], Scores]:
+    def _easy(
+        self, tokenized: TokenizedTexts, token_ids: Sequence[npt.NDArray[np.int32]], encoder_only: bool
+    ) -> tuple[npt.NDArray[np.bool_], Scores]:
         """Flags the texts that the first tier answers, and its scores of all those that it may answer."""
         none = np.full((len(tokenized.n_tokens), len(self.bundle.labels)), np.nan, dtype=np.float32)
         if self._first_tier is None or encoder_only:
@@ -253,7 +265,7 @@ class Classifier:
         if self._guard is None:
             scores = score_logits(logits, self.bundle.first_tier_temperature)
         else:
-            familiarity = self._guard.familiarity(self._token_ids(tokenized), logits)
+            familiarity = self._guard.familiarity(token_ids, logits)
             logits[~(familiarity >= THRESHOLD)] = np.nan  # the encoder is asked about what the first tier hardly knows
             scores = score_logits(logits, self.bundle.first_tier_temperature)
             scores.familiarity[:] = familiarity

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.arrays import arrays_to_bytes, read_arrays
+from models.signals import joined, sums_of_texts
 from schemas.errors import BundleError
 
 FILE_NAME = "words.npz"
@@ -70,11 +71,11 @@ class Words:
         """
         buckets, counts = text_buckets(token_ids, len(self.rarity))
         rarity = self.rarity[buckets].astype(np.int64)
-        lengths = np.sqrt(np.maximum(_sums(rarity**2, counts), 1).astype(np.float64)) / RARITY_STEPS
+        lengths = np.sqrt(np.maximum(sums_of_texts(rarity**2, counts), 1)) / RARITY_STEPS
         sums = self._sums_of_weights(buckets, counts)
         return WordScores(
             logits=sums / lengths[:, None] * self.scale + self.bias,
-            rarity=_sums(rarity, counts) / RARITY_STEPS / np.maximum(counts, 1),
+            rarity=sums_of_texts(rarity, counts) / RARITY_STEPS / np.maximum(counts, 1),
         )
 
     def _sums_of_weights(self, buckets: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
@@ -141,8 +142,8 @@ def text_buckets(
         token_ids: (n,) the word pieces of each text, without special tokens.
         n_buckets: a power of two.
     """
-    n_pieces = np.array([len(ids) for ids in token_ids], dtype=np.int64)
-    ids = np.concatenate([np.empty(0, dtype=np.int32), *token_ids]).astype(np.uint64)
+    pieces, n_pieces = joined(token_ids)
+    ids = pieces.astype(np.uint64)
     texts = np.repeat(np.arange(len(n_pieces)), n_pieces)
     neighbours = np.flatnonzero(texts[1:] == texts[:-1])
     owners = np.concatenate([texts, texts[neighbours]])
@@ -157,12 +158,4 @@ def _hashed(first: npt.NDArray[np.uint64], second: npt.NDArray[np.uint64], n_buc
         mixed = (first * _FIRST) ^ (second * _SECOND)
         mixed = (mixed ^ (mixed >> np.uint64(29))) * _FIRST
         result: npt.NDArray[np.int64] = ((mixed >> np.uint64(33)) & np.uint64(n_buckets - 1)).astype(np.int64)
-    return result
-
-
-def _sums(values: npt.NDArray[np.int64], counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """The sum of each text's values: (n,)."""
-    totals = np.concatenate([[0], np.cumsum(values)])
-    stops = np.cumsum(counts)
-    result: npt.NDArray[np.int64] = totals[stops] - totals[stops - counts]
     return result
