@@ -28,7 +28,7 @@ from models.guard import FILE_NAME as GUARD_NAME
 from models.guard import THRESHOLD
 from models.label_tree import tree_fault
 from models.policy import Policy, policy_toml
-from models.scores import TOP_LABELS, score_logits
+from models.scores import TOP_LABELS, Scores, score_logits
 from models.signals import token_ids_read
 from models.tokens import TextTokenizer
 from models.trained_rows import FILE_NAME as TRAINED_ROWS_NAME
@@ -416,12 +416,7 @@ class Job:
             else:
                 calibration["further_labels"] = dataclasses.asdict(further)
                 files["calibration.json"] = _json(calibration)
-        policy = Policy(
-            labels=tuple(data.labels),
-            min_confidence=1 - config.policy.max_error,  # what is likely to be accepted, until the proof
-            min_familiarity=least_familiarity(scores.familiarity, config.policy.false_alarms),
-            max_windows=config.policy.max_windows,
-        )
+        policy = self._unproven_policy(data.labels, scores)
         files["policy.toml"] = policy_toml(policy).encode()
         if config.first_tier.width:
             held_out = pd.concat(
@@ -455,11 +450,20 @@ class Job:
             files["policy.toml"] = policy_toml(policy).encode()
         return files | self._proof(files, data, choosing, certifying)
 
+    def _unproven_policy(self, labels: Sequence[str], scores: Scores) -> Policy:
+        """Accepts what is likely to be accepted, until the proof; `scores` are of rows in scope."""
+        policy = self.config.policy
+        return Policy(
+            labels=tuple(labels),
+            min_confidence=1 - policy.max_error,
+            min_familiarity=least_familiarity(scores.familiarity, policy.false_alarms),
+            max_windows=policy.max_windows,
+        )
+
     def _cross_fitted_files(
         self, files: Mapping[str, bytes], data: InspectedData, crossed: CrossFitted
     ) -> dict[str, bytes]:
         """Calibration and policy from the cross-fitted rows; the validation rows, if there are any, certify."""
-        config = self.config
         label_ids = label_ids_of(crossed.rows, data.labels)
         temperature = fit_temperature(crossed.logits, label_ids)
         scores = score_logits(crossed.logits, temperature)
@@ -467,13 +471,7 @@ class Job:
         made = {"calibration.json": _json({"temperature": temperature, "method": method, "rows": len(label_ids)})}
         if crossed.words is not None:
             made[WORDS_NAME] = crossed.words
-        policy = Policy(
-            labels=tuple(data.labels),
-            min_confidence=1 - config.policy.max_error,
-            min_familiarity=least_familiarity(scores.familiarity, config.policy.false_alarms),
-            max_windows=config.policy.max_windows,
-        )
-        made["policy.toml"] = policy_toml(policy).encode()
+        made["policy.toml"] = policy_toml(self._unproven_policy(data.labels, scores)).encode()
         choosing = LabelledScores(scores, label_ids)
         certifying = pd.concat([data.validation, data.validation_strangers], ignore_index=True)
         return made | self._proven({**files, **made}, choosing, certifying)

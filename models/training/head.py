@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from models.training.calibrate import fit_temperature
+from models.training.calibrate import calibrated_loss
 from models.training.data import UNLABELLED
 
 _STRENGTH = 10.0  # the inverse of the penalty, for embeddings of length 1
@@ -120,10 +120,5 @@ def is_better(scores: Floats, than: Floats, label_ids: Ids) -> bool:
     known = np.flatnonzero((label_ids != UNLABELLED) & np.isfinite(scores).all(axis=1))
     gold = label_ids[known]
     hits = [count_right(part, label_ids) for part in (scores, than)]
-    losses = [_calibrated_loss(part[known], gold) for part in (scores, than)]
+    losses = [calibrated_loss(part[known], gold) for part in (scores, than)]
     return (hits[0], -losses[0]) > (hits[1], -losses[1])
-
-
-def _calibrated_loss(scores: Floats, gold: Ids) -> float:
-    scaled = scores.astype(np.float64) / fit_temperature(scores, gold)
-    return float((np.logaddexp.reduce(scaled, axis=1) - scaled[np.arange(len(gold)), gold]).mean())

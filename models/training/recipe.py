@@ -195,10 +195,12 @@ class Training:
 
     def _ask_linear_teacher(self) -> npt.NDArray[np.float32]:
         """Its probabilities of the real rows, each by a model that learned others; NaN for unlabelled texts."""
-        rows, temperature = self._real_rows(), self.recipe.distillation.temperature
-        taught = ask_linear_teacher(
-            rows.texts, rows.label_ids, self.n_labels, temperature, self.recipe.fine_tuning.seed
-        )
+        cache = self.work / "taught-linear.npy"
+        if not cache.is_file():
+            rows, temperature = self._real_rows(), self.recipe.distillation.temperature
+            seed = self.recipe.fine_tuning.seed
+            _save_array(cache, ask_linear_teacher(rows.texts, rows.label_ids, self.n_labels, temperature, seed))
+        taught = np.load(cache)
         silent = np.full((len(self.unlabelled), self.n_labels), np.nan, dtype=np.float32)
         return np.concatenate([taught, silent])
 

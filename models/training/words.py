@@ -12,6 +12,7 @@ import pandas as pd
 
 from models.bundle import ModelBundle
 from models.classifier import Classifier
+from models.training.calibrate import calibrated_loss
 from models.training.config import WordsTraining
 from models.training.data import label_ids_of
 from models.training.head import cross_fit
@@ -21,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 _PENALTY = 1.0  # C of the support vector machine: 0.3 gives 0.8 points away on transactions
 _WEIGHTS = np.concatenate([[0.0], np.geomspace(0.05, 20.0, 32)])
-_TEMPERATURES = np.geomspace(0.3, 4.0, 16)
+_TEMPERATURES = np.geomspace(0.3, 4.0, 16)  # few: each weight is tried with each
 
 
 def words_file(
@@ -144,21 +145,12 @@ def choose_weight(
     """
     exact = encoder_logits.astype(np.float64)
     losses = [
-        _losses(exact + weight * word_logits, label_ids).sum() + weight**2 / 2 + (weight > 0)
+        len(exact) * calibrated_loss(exact + weight * word_logits, label_ids, _TEMPERATURES)
+        + weight**2 / 2
+        + (weight > 0)
         for weight in _WEIGHTS.tolist()
     ]
     chosen = float(_WEIGHTS[int(np.argmin(losses))])
     before, after = ((exact + weight * word_logits).argmax(axis=1) == label_ids for weight in (0.0, chosen))
     lost, gained = np.count_nonzero(before & ~after), np.count_nonzero(after & ~before)
     return chosen if lost - gained <= np.sqrt(lost + gained) else 0.0
-
-
-def _losses(scores: npt.NDArray[np.float64], label_ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """(n,) negative log-likelihoods at the temperature with the least mean."""
-    rows = np.arange(len(scores))
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    found = []
-    for temperature in _TEMPERATURES:
-        scaled = shifted / temperature
-        found.append(np.log(np.exp(scaled).sum(axis=1)) - scaled[rows, label_ids])
-    return min(found, key=lambda each: float(each.mean()))
