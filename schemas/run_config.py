@@ -141,6 +141,47 @@ class ClassificationConfig:
 
 
 @validated
+class ExtractionConfig:
+    """Reading of PDFs, pictures, mails, Office files, web pages and archives, and the limits that bound it."""
+
+    ocr: Literal["small", "tiny", "off"] = "small"
+    """Model that reads pictures and scanned pages; `"tiny"` is quicker and reads worse, `"off"` leaves them unread."""
+    pdf_text: Literal["auto", "layer", "ocr"] = "auto"
+    """Source of a PDF page's text: `"auto"` takes the text layer unless it is absent or nonsense, `"layer"` always the
+    layer, `"ocr"` always OCR."""
+    mail_history: Literal["cut", "keep"] = "cut"
+    """`"cut"` leaves the quoted history out of a mail's text, `"keep"` keeps it."""
+    max_file_bytes: Count = 64 * 2**20
+    """Largest file; a larger one is `record_too_large`."""
+    max_pages: Count = 2000
+    """Most pages of a document."""
+    max_ocr_pages: Count = 200
+    """Most pages of a document that are read by OCR."""
+    max_pixels: Count = 50_000_000
+    """Most pixels of a picture."""
+    max_depth: Count = 3
+    """Deepest nesting of archives."""
+    max_members: Count = 10_000
+    """Most members of an archive, with those of archives in it."""
+    max_unpacked_bytes: Count = 2**30
+    """Most bytes that an archive may hold when unpacked."""
+    max_ratio: Count = 200
+    """Largest ratio of an archive member's size to its compressed size."""
+    max_mail_parts: Count = 1000
+    """Most parts of a mail."""
+    max_mail_depth: Count = 10
+    """Deepest nesting of mails and of their parts."""
+    max_memory_bytes: Count = 2 * 2**30
+    """Most memory of the process that reads documents."""
+    seconds: Count = 20
+    """Processor seconds that a document may take, besides its OCR."""
+    seconds_per_page: Count = 6
+    """Processor seconds that each page read by OCR may take on top."""
+    cache_megabytes: Annotated[int, Within("[0, inf)")] = 1024
+    """Largest size of the warehouse's cache of extracted texts, in millions of bytes; 0 for none; changes no answer."""
+
+
+@validated
 class QualityConfig:
     """The data contract of a run."""
 
@@ -168,6 +209,8 @@ class RunConfig:
     """`[[inputs]]`: the documents, by kind of file."""
     reading: ReadingConfig = ReadingConfig()
     """Limits that bound memory."""
+    extraction: ExtractionConfig = ExtractionConfig()
+    """Reading of documents that are not text."""
     classification: ClassificationConfig = ClassificationConfig()
     """Settings of the model's work."""
     quality: QualityConfig = QualityConfig()

@@ -7,12 +7,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 # What each package may import of Docyard besides itself; two wings stand on one floor, and neither knows the other.
-FLOOR = {"warehouse", "models", "data_quality"}
+FLOOR = {"warehouse", "models", "data_quality", "extraction"}
 MAY_IMPORT = {
     "schemas": set(),
     "warehouse": {"schemas"},
     "models": {"schemas"},
     "data_quality": {"schemas"},
+    "extraction": {"schemas"},
     "transforms": {*FLOOR, "schemas"},
     "escalation": {*FLOOR, "schemas"},
     "pipelines": {"transforms", "escalation", *FLOOR, "schemas"},

@@ -1,0 +1,1 @@
+"""Texts out of files as they arrive: PDFs, pictures, mails, Office files, web pages and archives."""
