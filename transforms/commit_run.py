@@ -21,7 +21,7 @@ from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
 from models.label_tree import parents_of
 from schemas.codes import Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
-from schemas.run_config import RunConfig
+from schemas.run_config import UNKNOWN_TYPE, RunConfig
 from schemas.tables import DOCUMENT_TABLES, DRIFT, PUBLISHED_TABLES
 from transforms.check_drift import Currency, check_drift, drift_table
 from transforms.deduplicate import published_name, reject_duplicates
@@ -58,7 +58,7 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
             f"no record in any input file of {paths}: CSV needs rows below its header, JSON Lines a line that is not "
             "blank; nothing is published"
         )
-    rows = sum(receipt.read + receipt.split_off for receipt in receipts)
+    rows = sum(receipt.read + receipt.unpacked + receipt.split_off for receipt in receipts)
     receipts = reject_duplicates(plan, receipts)
     check_balance(receipts, rows)
     check_staged(folder, receipts)
@@ -109,11 +109,11 @@ def check_complete(receipts: list[Receipt], n_shards: int) -> None:
 
 
 def check_balance(receipts: list[Receipt], expected: int) -> None:
-    """Law 1: all that was read or split off was classified or rejected, and only what was classified was escalated.
+    """Law 1: all that was read, unpacked or split off was classified or rejected; only what was classified, escalated.
 
     Args:
         receipts: as they are to be published.
-        expected: rows that were read and split off, counted before anything was moved.
+        expected: rows that were read, unpacked and split off, counted before anything was moved.
 
     Raises:
         BalanceError: the counts differ, per shard or per run.
@@ -127,16 +127,18 @@ def check_balance(receipts: list[Receipt], expected: int) -> None:
         }
         if rows != counted:
             raise BalanceError(f"{receipt.name}: counted {counted}, staged {rows}; nothing is published")
-        came = receipt.read + receipt.split_off
+        came = receipt.read + receipt.unpacked + receipt.split_off
         if came != receipt.classified + receipt.rejected or receipt.escalated > receipt.classified:
             raise BalanceError(
-                f"{receipt.name}: read {receipt.read}, split off {receipt.split_off}, classified {receipt.classified}, "
-                f"rejected {receipt.rejected}, escalated {receipt.escalated}; nothing is published"
+                f"{receipt.name}: read {receipt.read}, unpacked {receipt.unpacked}, split off {receipt.split_off}, "
+                f"classified {receipt.classified}, rejected {receipt.rejected}, escalated {receipt.escalated}; nothing "
+                "is published"
             )
     outcomes = sum(receipt.classified + receipt.rejected for receipt in receipts)
     if outcomes != expected:
         raise BalanceError(
-            f"read and split off {expected} rows, but {outcomes} are classified or rejected; nothing is published"
+            f"read, unpacked and split off {expected} rows, but {outcomes} are classified or rejected; nothing is "
+            "published"
         )
 
 
@@ -165,16 +167,19 @@ def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
     record that is lost whole must not seem small beside the many rows of the others.
     """
     rows = []
+    all_read = sum(receipt.read + receipt.unpacked for receipt in receipts)
     for document_type in sorted({receipt.document_type for receipt in receipts}):
         own = [receipt for receipt in receipts if receipt.document_type == document_type]
         read, split_off, rejected = (
             sum(getattr(receipt, name) for receipt in own) for name in ("read", "split_off", "rejected")
         )
+        read += sum(receipt.unpacked for receipt in own)
         after_split = sum(count for code, count in total(own, "reasons").items() if _stage(code) in _AFTER_SPLIT)
         whole = rejected - after_split
         cut = read - whole
         lost = whole + (after_split * cut / (cut + split_off) if after_split else 0)
-        rows.append((document_type, read, read + split_off - rejected, lost / read if read else 0.0))
+        total_read = all_read if document_type == UNKNOWN_TYPE else read  # all that are of no kind are rejected
+        rows.append((document_type, read, read + split_off - rejected, lost / total_read if total_read else 0.0))
     return pd.DataFrame(rows, columns=["document_type", "read", "documents", "rejected_share"])
 
 
@@ -266,7 +271,8 @@ def _files_to_publish(receipts: list[Receipt], drift: Mapping[str, pa.Table], pl
 def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> Manifest:
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
-    tallies: dict[str, object] = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    names = ("reasons", "route_reasons", "labels", "skipped")
+    tallies: dict[str, object] = {name: total(receipts, name) for name in names}
     tallies["parents"] = _accepted_by_parent(receipts, plan)
     tallies["absent_fields"] = absent_fields(receipts, plan.config)
     by_type = {
@@ -312,6 +318,8 @@ def absent_fields(receipts: list[Receipt], config: RunConfig) -> dict[str, list[
 
 
 def _amounts(receipts: list[Receipt]) -> dict[str, int]:
-    names = ("read", "split_off", "classified", "rejected", "escalated", "cached", "tokens", "text_bytes")
+    names = (
+        *("read", "unpacked", "split_off", "classified", "rejected", "escalated", "cached", "tokens", "text_bytes"),
+    )
     amounts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
     return amounts | {"accepted": amounts["classified"] - amounts["escalated"]}

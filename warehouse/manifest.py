@@ -17,8 +17,8 @@ from warehouse.register import RegisterEnd
 
 MANIFEST_FILE = "manifest.json"
 COUNTS = (
-    *("read", "split_off", "classified", "rejected", "accepted", "escalated", "cached"),
-    *("reasons", "route_reasons", "absent_fields", "parents", "by_document_type"),
+    *("read", "unpacked", "split_off", "classified", "rejected", "accepted", "escalated", "cached"),
+    *("reasons", "route_reasons", "skipped", "absent_fields", "parents", "by_document_type"),
 )
 
 
