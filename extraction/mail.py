@@ -246,7 +246,7 @@ def is_small_picture(content: bytes) -> bool:
         return True
     try:
         with Image.open(io.BytesIO(content)) as picture:
-            return min(picture.size) < SMALL_PICTURE_SIDE
+            return bool(min(picture.size) < SMALL_PICTURE_SIDE)
     except Exception:
         return False  # it will be read, and rejected with the reason
 
