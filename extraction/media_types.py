@@ -34,9 +34,11 @@ TNEF = "application/ms-tnef"
 UNKNOWN = "application/octet-stream"
 
 HEAD_BYTES = 4096
+_MAX_JUNK_BYTES = 1024  # that readers of PDF accept in front
 _OLE_START = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ZIP_STARTS = (b"PK\x03\x04", b"PK\x05\x06")  # of the first member, or of the end of an archive without any
 _SIGNATURES = (
+    (b"%PDF-", PDF),
     (b"\xff\xd8\xff", JPEG),
     (b"\x89PNG\r\n\x1a\n", PNG),
     (b"II*\x00", TIFF),
@@ -95,8 +97,6 @@ def detect(content: bytes, name: str) -> str:
         name: of the file; its extension tells text types apart.
     """
     head = content[:HEAD_BYTES]
-    if b"%PDF-" in head[:1024]:  # readers accept junk in front
-        return PDF
     for start, media_type in _SIGNATURES:
         if head.startswith(start):
             return media_type
@@ -108,7 +108,10 @@ def detect(content: bytes, name: str) -> str:
         return _ole_type(content)
     if head.startswith(_ZIP_STARTS):
         return _zip_type(content)
-    return _text_type(head, PurePosixPath(name).suffix.lower())
+    media_type = _text_type(head, PurePosixPath(name).suffix.lower())
+    if media_type in (UNKNOWN, TEXT) and b"%PDF-" in head[:_MAX_JUNK_BYTES]:
+        return PDF
+    return media_type
 
 
 def _zip_type(content: bytes) -> str:

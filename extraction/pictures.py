@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from PIL import Image, ImageOps, ImageSequence, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from extraction.documents import UnreadableError
 from extraction.media_types import HEIC, TIFF
@@ -17,10 +17,13 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, UnidentifiedImageError)  # what Pillow raises
 _FORMATS = ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "MPO"]
 
 
-def read_pages(content: bytes, media_type: str, *, max_pixels: int, max_pages: int) -> Iterator[npt.NDArray[np.uint8]]:
+def read_pages(
+    content: bytes, media_type: str, *, max_pixels: int, max_pages: int
+) -> Iterator[npt.NDArray[np.uint8] | None]:
     """Decodes the pages of a picture, one at a time, as a reader would hold them: turned as EXIF says, on white.
 
     Args:
@@ -30,10 +33,10 @@ def read_pages(content: bytes, media_type: str, *, max_pixels: int, max_pages: i
         max_pages: most pages of a TIFF; of other formats only the first picture is read.
 
     Returns:
-        Pages of shape (height, width), 0 for black.
+        Pages of shape (height, width), 0 for black; None for a page that is damaged.
 
     Raises:
-        UnreadableError: the picture is damaged or too large, or its library is missing.
+        UnreadableError: the picture is too large, cannot be opened, or its library is missing.
     """
     import numpy as np
 
@@ -42,31 +45,35 @@ def read_pages(content: bytes, media_type: str, *, max_pixels: int, max_pages: i
         _register_heic()
         formats = ["HEIF"]
     Image.MAX_IMAGE_PIXELS = None  # one limit, ours
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata, which is not read
-            with Image.open(io.BytesIO(content), formats=formats) as picture:
-                n_pages = getattr(picture, "n_frames", 1) if media_type == TIFF else 1
-                if n_pages > max_pages:
-                    raise UnreadableError(
-                        Reason.TOO_MANY_PAGES, f"{n_pages} pages; expected at most extraction.max_pages = {max_pages}"
-                    )
-                for number, frame in enumerate(ImageSequence.Iterator(picture)):
-                    if number == n_pages:
-                        break
-                    width, height = frame.size
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged metadata, which is not read
+        try:
+            picture = Image.open(io.BytesIO(content), formats=formats)
+            n_pages = getattr(picture, "n_frames", 1) if media_type == TIFF else 1
+        except _DAMAGE as error:
+            raise UnreadableError(
+                Reason.EXTRACTION_FAILED, f"the picture is damaged or cut off ({type(error).__name__})"
+            ) from None
+        if n_pages > max_pages:
+            raise UnreadableError(
+                Reason.TOO_MANY_PAGES,
+                f"{n_pages} pages; expected at most {max_pages}, by extraction.max_ocr_pages and max_pages",
+            )
+        with picture:
+            for number in range(n_pages):
+                try:
+                    picture.seek(number)
+                    width, height = picture.size
                     if width * height > max_pixels:
                         raise UnreadableError(
                             Reason.TOO_MANY_PIXELS,
                             f"{width} x {height} pixels; expected at most extraction.max_pixels = {max_pixels}",
                         )
-                    yield np.asarray(_grey(frame))
-    except UnidentifiedImageError:
-        raise UnreadableError(Reason.EXTRACTION_FAILED, "the picture cannot be decoded") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # of Pillow, for damaged pictures
-        raise UnreadableError(
-            Reason.EXTRACTION_FAILED, f"the picture is damaged or cut off ({type(error).__name__})"
-        ) from None
+                    page = np.asarray(_grey(picture))
+                except _DAMAGE:
+                    yield None
+                else:
+                    yield page
 
 
 def _grey(frame: Image.Image) -> Image.Image:
@@ -84,7 +91,5 @@ def _register_heic() -> None:
     try:
         import pi_heif
     except ImportError:
-        raise UnreadableError(
-            Reason.UNSUPPORTED_FORMAT, "a HEIC picture; install docyard[heic] to read it"
-        ) from None
+        raise UnreadableError(Reason.UNSUPPORTED_FORMAT, "a HEIC picture; install docyard[heic] to read it") from None
     pi_heif.register_heif_opener()
