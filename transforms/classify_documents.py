@@ -55,7 +55,7 @@ _PACKAGES = ("docyard", "numpy", "onnxruntime", "tokenizers")
 
 def has_documents(table: pa.Table) -> bool:
     """True where at least one row is not rejected."""
-    return table["reason_code"].null_count > 0
+    return bool(table["reason_code"].null_count)
 
 
 def without_answers(table: pa.Table) -> pa.Table:
