@@ -66,7 +66,12 @@ def test_every_document_of_a_mixed_folder_leaves_by_one_door(inbox: Path, tiny_b
     assert classified.loc["a.eml", "metadata"] == '{"mail.subject":"Refund"}'
     assert classified.loc["a.eml", "received_at"] == pd.Timestamp("2026-01-02T09:00:00Z")
     assert classified.loc["a.eml!0001/note.txt", "container_id"] == "a.eml"
-    assert classified.loc["d.html", ["label", "text_source", "media_type"]].to_list() == ["delivery", "html", "text/html"]
+    page = classified.loc["d.html", ["label", "text_source", "media_type"]]
+    assert page.to_list() == ["delivery", "html", "text/html"]
+        "delivery",
+        "html",
+        "text/html",
+    ]
     (manifest,) = (tmp_path / "w/runs").glob("*/manifest.json")
     counts = json.loads(manifest.read_bytes())["counts"]
     assert (counts["read"], counts["unpacked"], counts["classified"], counts["rejected"]) == (10, 4, 10, 4)
