@@ -71,8 +71,8 @@ class Manifest:
     """For each document type whose bundle has a certificate: `stale`, its `reasons`, and `figures` with `value`,
     `limit` and `drifted`."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Worker seconds by step (`read`, `validate`, `split`, `classify`, `route`, `stage`), `commit`, and `wall` from
-    start to end."""
+    """Worker seconds by step (`read`, `extract`, `validate`, `detect`, `split`, `classify`, `route`, `stage`),
+    `commit`, and `wall` from start to end."""
     files: tuple[TableFile, ...] = ()
     """Each published file: `table`, `path` below the warehouse, `rows`, `bytes`, `sha256`."""
     error: dict[str, str] = field(default_factory=dict)
