@@ -17,8 +17,8 @@ from typing import Any
 from models.bundle import ModelBundle, load_bundle
 from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.drift import parse_reference
-from models.kind import KindModel
-from pipelines.kinds import bundles_by_kind, inputs_by_kind, load_kind_model
+from models.kind import KindModel, load_kinds
+from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder
 from pipelines.promotion import load_standing
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
@@ -216,7 +216,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
             kinds, own = _choose_bundles_by_kind(item)
             chosen += own
             types = tuple(each.document_type for each, _ in own)
-            groups.append(KindGroup(first, types, str(kinds.folder), kinds.reference, kinds.digest))
+            groups.append(KindGroup(first, types, str(kinds_folder(item)), kinds.reference, kinds.digest))
         else:
             chosen.append(_choose_bundle(item, root, entries))
         planned[first] = chosen[first][0]
@@ -320,10 +320,10 @@ def _choose_bundle(item: InputConfig, root: Path, entries: Sequence[Entry]) -> t
 
 def _choose_bundles_by_kind(item: InputConfig) -> tuple[KindModel, list[tuple[InputConfig, BundleChoice]]]:
     """The kind model of an input of type "auto", and an input with its bundle per kind."""
-    kinds = load_kind_model(item)
+    kinds = load_kinds(kinds_folder(item))
     bundles = bundles_by_kind(item, kinds.kinds)
-    pinned = [*map(_pinned, bundles.values()), BundleChoice(str(kinds.folder), kinds.reference, kinds.digest)]
-    return kinds, list(zip(inputs_by_kind(item, bundles, kinds), pinned, strict=True))
+    pinned = [*map(_pinned, bundles.values()), BundleChoice(str(kinds_folder(item)), kinds.reference, kinds.digest)]
+    return kinds, list(zip(inputs_by_kind(item, bundles), pinned, strict=True))
 
 
 def _pinned(bundle: ModelBundle) -> BundleChoice:

@@ -6,20 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.bundle import ModelBundle, load_bundle
-from models.kind import KindModel, load_kinds
 from schemas.errors import BundleError
 from schemas.run_config import UNKNOWN_TYPE, InputConfig
 
 KINDS_FOLDER = "kinds"
 
 
-def load_kind_model(item: InputConfig) -> KindModel:
-    """The kind model in the input's folder of bundles.
-
-    Raises:
-        BundleError: it is missing, damaged or does not answer here as recorded.
-    """
-    return load_kinds(Path(item.bundles).absolute() / KINDS_FOLDER)
+def kinds_folder(item: InputConfig) -> Path:
+    """The folder of the kind bundle, in the input's folder of bundles."""
+    return Path(item.bundles).absolute() / KINDS_FOLDER
 
 
 def bundles_by_kind(item: InputConfig, kinds: tuple[str, ...]) -> dict[str, ModelBundle]:
@@ -44,7 +39,7 @@ def bundles_by_kind(item: InputConfig, kinds: tuple[str, ...]) -> dict[str, Mode
     return dict(sorted(found.items()))
 
 
-def inputs_by_kind(item: InputConfig, bundles: dict[str, ModelBundle], kinds: KindModel) -> tuple[InputConfig, ...]:
+def inputs_by_kind(item: InputConfig, bundles: dict[str, ModelBundle]) -> tuple[InputConfig, ...]:
     """One input per bundle, and a last one for documents of none of their kinds.
 
     All of them have the paths and fields of `item`, by which its documents are read, whatever their kind.
@@ -55,4 +50,4 @@ def inputs_by_kind(item: InputConfig, bundles: dict[str, ModelBundle], kinds: Ki
         )
         for kind, bundle in bundles.items()
     ]
-    return (*own, replace(item, document_type=UNKNOWN_TYPE, bundles="", bundle=str(kinds.folder)))
+    return (*own, replace(item, document_type=UNKNOWN_TYPE, bundles="", bundle=str(kinds_folder(item))))

@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
 from models.label_tree import parents_of
 from schemas.codes import Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
-from schemas.run_config import UNKNOWN_TYPE, RunConfig
+from schemas.run_config import AUTO_TYPE, RunConfig
 from schemas.tables import DOCUMENT_TABLES, DRIFT, PUBLISHED_TABLES
 from transforms.check_drift import Currency, check_drift, drift_table
 from transforms.deduplicate import published_name, reject_duplicates
@@ -66,7 +66,8 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     currencies = check_drift(receipts, plan)
     drift = {document_type: drift_table(document_type, found, plan) for document_type, found in currencies.items()}
     samples = _samples(folder, receipts, quality.sample_rows) | {DRIFT.name: _drift_sample(drift)}
-    report = check_contracts(count_frame(receipts), samples, quality, rejected_groups(receipts))
+    detected_types = {name for group in plan.kind_groups for name in group.document_types}
+    report = check_contracts(count_frame(receipts, detected_types), samples, quality, rejected_groups(receipts))
     _write_quality(plan, report, currencies)
     for group in report.rejected:
         logger.info("%s rejected: %s", group.document_type, group.words())
@@ -160,16 +161,18 @@ def check_staged(folder: Path, receipts: list[Receipt]) -> None:
             raise BalanceError(f"{file.path} is not what its receipt says; nothing is published")
 
 
-def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
-    """One row per document type: what the documents suite judges.
+def count_frame(receipts: list[Receipt], detected_types: Collection[str] = ()) -> pd.DataFrame:
+    """One row per document type: what the documents suite judges; the types that were detected are one together.
 
     The rejected share is of the records that were read, where one of n paragraphs counts as an n-th of a record: a
     record that is lost whole must not seem small beside the many rows of the others.
     """
     rows = []
-    all_read = sum(receipt.read + receipt.unpacked for receipt in receipts)
-    for document_type in sorted({receipt.document_type for receipt in receipts}):
-        own = [receipt for receipt in receipts if receipt.document_type == document_type]
+    groups: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        group = AUTO_TYPE if receipt.document_type in detected_types else receipt.document_type
+        groups.setdefault(group, []).append(receipt)
+    for document_type, own in sorted(groups.items()):
         read, split_off, rejected = (
             sum(getattr(receipt, name) for receipt in own) for name in ("read", "split_off", "rejected")
         )
@@ -178,8 +181,7 @@ def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
         whole = rejected - after_split
         cut = read - whole
         lost = whole + (after_split * cut / (cut + split_off) if after_split else 0)
-        total_read = all_read if document_type == UNKNOWN_TYPE else read  # all that are of no kind are rejected
-        rows.append((document_type, read, read + split_off - rejected, lost / total_read if total_read else 0.0))
+        rows.append((document_type, read, read + split_off - rejected, lost / read if read else 0.0))
     return pd.DataFrame(rows, columns=["document_type", "read", "documents", "rejected_share"])
 
 

@@ -99,11 +99,12 @@ def test_members_of_mails_and_archives_on_top_of_the_files_read_are_balanced() -
         check_balance([replace(receipt(c=7, r=1, e=0), read=3, unpacked=4)], 8)
 
 
-def test_what_is_of_no_kind_is_a_share_of_all_that_was_read() -> None:
+def test_documents_whose_kind_was_detected_are_judged_together() -> None:
     known = replace(receipt(c=18, r=0, e=0), read=18)
     unknown = replace(receipt(c=0, r=2, e=0), document_type="unknown", read=2, reasons={"unknown_kind": 2})
-    rows = count_frame([known, unknown]).to_dict("records")
-    assert [(row["document_type"], row["rejected_share"]) for row in rows] == [("ticket", 0.0), ("unknown", 0.1)]
+    none_read = replace(receipt(c=0, r=0, e=0), document_type="contract")
+    frame = count_frame([known, unknown, none_read], {"ticket", "contract", "unknown"})
+    assert frame.to_dict("records") == [{"document_type": "auto", "read": 20, "documents": 18, "rejected_share": 0.1}]
 
 
 def _frame_of(read: int, split_off: int, reasons: dict[str, int]) -> dict[str, float]:
