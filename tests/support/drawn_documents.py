@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -61,9 +62,19 @@ def pdf_of_objects(objects: Iterable[bytes]) -> bytes:
     return bytes(out)
 
 
+def encrypted_pdf() -> bytes:
+    """A PDF that asks for a password, which nobody knows."""
+    unknown = "00" * 32
+    encryption = f"<< /Filter /Standard /V 2 /R 3 /Length 128 /P -44 /O <{unknown}> /U <{unknown}> >>"
+    trailer = f"trailer\n<< /Encrypt {encryption} /ID [<00> <00>] ".encode()
+    return pdf(INVOICE).replace(b"trailer\n<< ", trailer)
+
+
 def pdf_that_draws_itself() -> bytes:
-    """A form whose content draws the form again, without end."""
-    form = stream(b"/X Do", "/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X 5 0 R >> >>")
+    """A form whose content draws the form itself twice, without end."""
+    form = stream(
+        b"/X Do /X Do", "/Type /XObject /Subtype /Form /BBox [0 0 9 9] /Resources << /XObject << /X 5 0 R >> >>"
+    )
     return pdf_of_contents([b"/X Do"], "/XObject << /X 5 0 R >>", [form])
 
 
@@ -121,7 +132,8 @@ def zip_of(members: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> bytes:
     """An archive, its members in the given order; names may repeat."""
     pairs = members.items() if isinstance(members, Mapping) else members
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of names that repeat
         for name, content in pairs:
             info = zipfile.ZipInfo(name)
             info.compress_type = zipfile.ZIP_DEFLATED
