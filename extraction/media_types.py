@@ -90,6 +90,8 @@ _MAIL_FIELD = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _FIELD_NAME = re.compile(rb"[!-9;-~]+:")
+_CONTROLS = bytes({*range(32), 127} - {*b"\t\n\r\f\x1b"})  # an escape begins Japanese in ISO 2022
+_MIN_TEXT = 0.99
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -147,7 +149,7 @@ def _ole_type(content: bytes) -> str:
 
 
 def _text_type(head: bytes, extension: str, declared: str) -> str:
-    if not head.startswith(_BYTE_ORDER_MARKS) and b"\x00" in head:
+    if not head.startswith(_BYTE_ORDER_MARKS) and len(head.translate(None, _CONTROLS)) < _MIN_TEXT * len(head):
         return UNKNOWN
     start = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")
     if start.startswith(b"BEGIN:VCALENDAR"):

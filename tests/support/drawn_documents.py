@@ -1,4 +1,4 @@
-"""PDFs, pictures and archives drawn by code, good ones and hostile ones, as bytes."""
+"""PDFs, pictures, mails and archives drawn by code, good ones and hostile ones, as bytes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from email.message import EmailMessage
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -139,3 +140,14 @@ def zip_of(members: Mapping[str, bytes] | Iterable[tuple[str, bytes]]) -> bytes:
             info.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(info, content)
     return buffer.getvalue()
+
+
+def mail(*attachments: tuple[str, bytes], subject: str = "Parcel") -> bytes:
+    """A mail of two lines with files attached."""
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "a@example.org", "b@example.org", subject
+    message["Date"] = "Fri, 20 Nov 2026 10:00:00 +0100"
+    message.set_content("It is late.")
+    for name, content in attachments:
+        message.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
+    return bytes(message)

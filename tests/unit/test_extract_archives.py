@@ -9,20 +9,10 @@ import pytest
 
 from extraction.documents import Document
 from schemas.codes import Reason, TextSource
-from tests.support.drawn_documents import INVOICE, pdf, zip_of
+from tests.support.drawn_documents import INVOICE, mail, pdf, zip_of
 from tests.support.scripted_reader import read_here, read_one
 
 NOTE = b"The parcel has not arrived."
-
-
-def mail(*attachments: tuple[str, bytes], subject: str = "Parcel") -> bytes:
-    message = EmailMessage()
-    message["From"], message["To"], message["Subject"] = "a@example.org", "b@example.org", subject
-    message["Date"] = "Fri, 20 Nov 2026 10:00:00 +0100"
-    message.set_content("It is late.")
-    for name, content in attachments:
-        message.add_attachment(content, maintype="application", subtype="octet-stream", filename=name)
-    return bytes(message)
 
 
 def outcome(document: Document) -> tuple[str, str | None, Reason | None]:

@@ -67,3 +67,9 @@ def test_what_a_mail_declares_settles_texts_without_an_extension() -> None:
     assert detect(b"some words", "part", "text/html") == media_types.HTML
     assert detect(b"X-Only: one\n\ntext", "part", "message/rfc822") == media_types.EML
     assert detect(pdf("text"), "part", "text/html") == media_types.PDF
+
+
+def test_bytes_full_of_control_characters_are_no_text() -> None:
+    assert detect(b"PK\x01\x02" * 100, "a.txt") == media_types.UNKNOWN
+    assert detect(b"words\x00and more words of a note " + b"words " * 100, "a.txt") == media_types.TEXT
+    assert detect("日本語のメール".encode("iso-2022-jp"), "a.txt") == media_types.TEXT
