@@ -128,6 +128,7 @@ class Policy:
     def finite_thresholds(self) -> tuple[float, ...]:
         """Every threshold that lets an answer stand."""
         own = (self.min_confidence, *self.label_min_confidence.values(), *self.first_tier.values())
+        own = (*own, self.min_ocr_confidence)
         return tuple(value for value in own if math.isfinite(value))
 
     def route(self, scores: Scores, criterion: str = "strict") -> Routing:
