@@ -289,7 +289,7 @@ def certify_ocr(
     counts: list[tuple[int, int]] = []
     for criterion in (*policy.first_tier, "off"):
         scores = rows.answers(policy, criterion)
-        accepted = policy.route(scores, criterion).accepted & read_well
+        accepted = replace(policy, certified=True).route(scores, criterion).accepted & read_well
         counts.append((int((rows.wrong(scores.label_ids) & accepted).sum()), int(accepted.sum())))
     worth = 1 / test.design_effect
     errors, n_accepted = max(counts, key=lambda count: p_value(count[0] * worth, count[1] * worth, target.max_error))
