@@ -21,8 +21,6 @@ MANY = Extraction(
     (
         Document("0001/a.pdf", "application/pdf", MEMBER_SHA, text="a", container="", replaces_container=True),
         Document("0002/b.pdf", "application/pdf", "ef" * 32, container="", reason=Reason.NO_TEXT_FOUND, detail="b"),
-            "0002/b.pdf", "application/pdf", "ef" * 32, container="", reason=Reason.ENCRYPTED_DOCUMENT, detail="b"
-        ),
     ),
     Counter({"system_file": 2}),
 )
