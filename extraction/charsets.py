@@ -24,6 +24,21 @@ _SUPERSETS = {
     "big5": "big5hkscs",
 }
 _SINGLE_BYTE = ("cp125", "cp874", "iso8859", "koi8", "mac-")
+# What a guess is believed: character sets that systems write, and not their rare neighbours.
+_PLAUSIBLE = (
+    "utf",
+    "cp125",
+    "cp9",
+    "iso2022",
+    "iso8859-2",
+    "iso8859-5",
+    "iso8859-7",
+    "koi8",
+    "euc",
+    "gb",
+    "big5",
+    "hz",
+)
 _UNSAFE = {"utf-7", "punycode", "idna", "unicode_escape", "raw_unicode_escape"}  # they decode anything to another text
 
 
@@ -51,7 +66,7 @@ def known_charset(declared: str) -> str:
     """Python's name of a character set, or of its superset in use; "" for an unknown one."""
     try:
         found = codecs.lookup(declared.strip(" \"'\t\r\n"))
-        b"".decode(found.name)  # refused where it is not a character set, such as `base64`
+        b"a".decode(found.name, "ignore")  # refused where it is not a character set, such as `base64`
     except (LookupError, ValueError):
         return ""
     return "" if found.name in _UNSAFE else _SUPERSETS.get(found.name, found.name)
@@ -60,4 +75,5 @@ def known_charset(declared: str) -> str:
 def _guess(content: bytes) -> str:
     from resiliparse.parse.encoding import detect_encoding
 
-    return known_charset(detect_encoding(content, html5_compatible=False) or "") or "cp1252"
+    found = known_charset(detect_encoding(content, html5_compatible=False) or "")
+    return found if found.startswith(_PLAUSIBLE) else "cp1252"

@@ -252,7 +252,7 @@ def decoded_header(value: str) -> str:
     except (HeaderParseError, ValueError):
         return value
     texts = (word if isinstance(word, str) else decode(word, charset or "") for word, charset in words)
-    return " ".join("".join(texts).split())
+    return " ".join("".join(texts).split()) or value
 
 
 def _in_utc(date: str) -> str:

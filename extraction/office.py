@@ -27,7 +27,9 @@ _SMALL_BYTES = 2**24  # of a part, which no ratio makes dangerous
 _BIFF_ENCRYPTION, _BIFF_END = 0x2F, 0x0A  # records of an .xls file
 _WORD_PARTS = (
     r"word/document\d*\.xml",
-    r"word/(?:header|footer|footnotes|endnotes|comments)\d*\.xml",
+    r"word/header\d*\.xml",
+    r"word/footer\d*\.xml",
+    r"word/(?:footnotes|endnotes|comments)\d*\.xml",
     r"word/(?:diagrams/data|charts/chart)\d*\.xml",
     r"word/[^/]*\.(?:html?|xhtml|mht)",  # pages of HTML that programs put in place of paragraphs
 )
