@@ -54,14 +54,13 @@ def read_pdf(content: bytes, config: ExtractionConfig, reader: Reader | None) ->
     Raises:
         UnreadableError: the PDF is encrypted, damaged, or has too many pages.
     """
-    try:
-        document = pypdfium2.PdfDocument(content)
-    except pypdfium2.PdfiumError as error:
-        if error.err_code == pdfium.FPDF_ERR_PASSWORD:
-            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password") from None
-        if error.err_code == pdfium.FPDF_ERR_SECURITY:
-            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF with an unknown kind of encryption") from None
-        raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off") from None
+    loaded = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
+    if not loaded:
+        # The code is that of the last failure in this process, so that only a failure may ask for it.
+        if pdfium.FPDF_GetLastError() in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
+            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password")
+        raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off")
+    document = pypdfium2.PdfDocument(loaded)
     try:
         return _read_document(document, config, reader)
     finally:
