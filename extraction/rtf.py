@@ -10,7 +10,8 @@ from extraction.documents import UnreadableError
 from schemas.codes import Reason
 
 _TOKEN = re.compile(
-    rb"\\([a-zA-Z]{1,32})(-?\d{1,10})? ?|\\'([0-9a-fA-F]{2})|\\([^a-zA-Z])|([{}])|([^\\{}\r\n]+)|[\r\n]+|\\", re.DOTALL
+    rb"\\([a-zA-Z]{1,32})(-?\d{1,10})? ?|((?:\\'[0-9a-fA-F]{2})+)|\\([^a-zA-Z])|([{}])|([^\\{}\r\n]+)|[\r\n]+|\\",
+    re.DOTALL,
 )
 _CHARACTERS = {
     **dict.fromkeys(("par", "line", "row", "sect", "page", "nestrow"), "\n"),
@@ -74,7 +75,7 @@ class _Reader:
             if text:
                 self._add_bytes(text)
             elif code:
-                self._add_bytes(bytes.fromhex(code.decode()))
+                self._add_bytes(bytes.fromhex(code.decode().replace("\\'", "")))
             elif word:
                 name = word.decode()
                 if name == "bin":
