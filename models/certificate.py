@@ -37,8 +37,7 @@ class CertifiedThreshold:
     """A threshold with its proof."""
 
     door: str
-    """The part of the bundle that answers: `encoder`, or `first_tier.` with the criterion; `ocr` for both, where the text
-    is OCR's."""
+    """The part of the bundle that answers: `encoder`, or `first_tier.` with the criterion. `ocr` for texts by OCR."""
     answers: str
     """The answers it is for: `all`, a label, or the name of a group."""
     threshold: Annotated[float, AllowInfNan(True)] | None
