@@ -1,4 +1,4 @@
-"""Makes a bundle of kinds: `python -m models.training.kind models/training/configs/kinds.toml`.
+"""Makes a bundle of kinds: `python -m models.training.kind models/training/kinds.toml`.
 
 The weights are those of the words beside an encoder, learned on groups of characters. Half of the validation rows
 choose the thresholds, the others test them.
