@@ -89,6 +89,7 @@ setup(
         ]
     ),
     package_data={
+        "extraction": ["letter_pairs.npy"],
         "models": ["int8_probe.onnx"],
         "models.evaluation": ["templates/*"],
         "models.training": ["card.md.jinja", "datasheet.md.jinja", "configs/*", "variations.toml"],

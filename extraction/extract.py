@@ -1,0 +1,263 @@
+"""All documents of a file: the file itself, or the members of a mail or an archive, to any depth within the limits."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+from extraction import media_types
+from extraction.archives import clean_name, open_zip
+from extraction.documents import Document, UnreadableError
+from extraction.media_types import detect
+from extraction.pages import Page, PagedText, join_pages
+from schemas.codes import Reason, TextSource
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from schemas.run_config import ExtractionConfig
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_DOCUMENTS_EXTRA, _OCR_EXTRA = "docyard[documents]", "docyard[ocr]"
+_LABELS = {
+    media_types.PDF: "a PDF document",
+    media_types.DOCX: "a Word document",
+    media_types.PPTX: "a PowerPoint document",
+    media_types.RTF: "an RTF document",
+    media_types.HTML: "a web page",
+    media_types.EML: "a mail",
+    media_types.MBOX: "a mailbox",
+    media_types.MSG: "an Outlook mail",
+    media_types.OLE: "an Office document or mail of old",
+    **dict.fromkeys(media_types.SHEETS, "a spreadsheet"),
+    **dict.fromkeys(media_types.PICTURES, "a picture"),
+}
+_ADVICE = {
+    media_types.DOC: "a Word document of old (.doc); save it as .docx",
+    media_types.PPT: "a PowerPoint document of old (.ppt); save it as .pptx",
+    media_types.ODT: "an OpenDocument text (.odt); save it as .docx",
+    media_types.TNEF: "an Outlook attachment in TNEF form (winmail.dat); let the mail be sent as HTML or plain text",
+    media_types.XML: "an XML document; export its text",
+    media_types.OLE: "an OLE file that is neither Office document nor Outlook mail",
+    "application/json": "a JSON document; export its text",
+    "application/x-7z-compressed": "a 7-Zip archive; unpack it",
+    "application/vnd.rar": "a RAR archive; unpack it",
+    "application/gzip": "a gzip file; unpack it",
+    "application/x-bzip2": "a bzip2 file; unpack it",
+    "application/x-xz": "an xz file; unpack it",
+    "application/zstd": "a Zstandard file; unpack it",
+    "application/postscript": "a PostScript document; save it as PDF",
+    **dict.fromkeys(media_types.ROWS, "a file of records; unpack it and name it as an input of its own"),
+}
+
+
+class PageText(Protocol):
+    """The text that OCR found on a page, and the mean confidence of its lines, weighted by characters."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def confidence(self) -> float: ...
+
+
+class Reader(Protocol):
+    """OCR of one page."""
+
+    def read(self, page: npt.NDArray[np.uint8]) -> PageText:
+        """Reads a page of shape (height, width), 0 for black."""
+
+
+class FileExtraction:
+    """The documents of one file, in order.
+
+    Args:
+        config: limits and choices.
+        reader: OCR; None where it is off or not installed.
+        on_begin: called with every document as it is begun, before anything of it is parsed.
+        done: names of documents that are not to be yielded again, nor read except for their members.
+        failed: names of documents that are passed by, members and all.
+
+    Attributes:
+        skipped: members that are no documents, counted by kind.
+    """
+
+    def __init__(
+        self,
+        config: ExtractionConfig,
+        reader: Reader | None,
+        *,
+        on_begin: Callable[[Document], None] = lambda _: None,
+        done: Collection[str] = (),
+        failed: Collection[str] = (),
+    ) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._config = config
+        self._reader = reader
+        self._on_begin = on_begin
+        self._done = done
+        self._failed = failed
+        self._n_members = 0
+        self._unpacked_bytes = 0
+
+    def documents(self, content: bytes, name: str) -> Iterator[Document]:
+        """Reads a file.
+
+        Args:
+            content: all of it.
+            name: its own, with an extension.
+        """
+        for document in self._read(content, name, Document("", "", ""), depth=0, mail_depth=0):
+            if document.name not in self._done:
+                yield document
+
+    def _read(self, content: bytes, file_name: str, seat: Document, depth: int, mail_depth: int) -> Iterator[Document]:
+        """The documents of one file or member; `seat` gives its name and container."""
+        media_type = detect(content, file_name)
+        document = replace(seat, media_type=media_type, content_sha256=hashlib.sha256(content).hexdigest())
+        if document.name in self._failed:
+            return
+        try:
+            if len(content) > self._config.max_file_bytes:
+                raise UnreadableError(
+                    Reason.RECORD_TOO_LARGE,
+                    f"{len(content)} bytes; expected at most extraction.max_file_bytes = {self._config.max_file_bytes}",
+                )
+            if media_type == media_types.ZIP:
+                self._on_begin(document)
+                yield from self._read_zip(content, document, depth, mail_depth)
+            elif document.name not in self._done:
+                self._on_begin(document)
+                yield self._read_leaf(content, document)
+        except UnreadableError as error:
+            yield replace(document, reason=error.reason, detail=error.detail)
+        except ImportError:
+            label = _LABELS.get(media_type, "a document")
+            extra = _OCR_EXTRA if media_type in media_types.PICTURES else _DOCUMENTS_EXTRA
+            yield replace(document, reason=Reason.UNSUPPORTED_FORMAT, detail=f"{label}; install {extra} to read it")
+        except MemoryError:
+            yield replace(
+                document,
+                reason=Reason.EXTRACTION_MEMORY,
+                detail=f"more memory than extraction.max_memory_bytes = {self._config.max_memory_bytes}",
+            )
+        except Exception as error:
+            yield replace(document, reason=Reason.EXTRACTION_FAILED, detail=type(error).__name__)
+
+    def _read_zip(self, content: bytes, archive: Document, depth: int, mail_depth: int) -> Iterator[Document]:
+        config = self._config
+        if depth >= config.max_depth:
+            raise UnreadableError(
+                Reason.ARCHIVE_LIMITS,
+                f"an archive {depth + 1} archives deep; expected at most extraction.max_depth = {config.max_depth}",
+            )
+        members = open_zip(
+            content,
+            max_members=config.max_members - self._n_members,
+            max_bytes=config.max_unpacked_bytes - self._unpacked_bytes,
+        )
+        empty = True
+        for member in members:
+            self._n_members += 1
+            self._unpacked_bytes += member.size
+            if member.is_system_file:
+                self.skipped["system_file"] += 1
+                continue
+            empty = False
+            seat = Document(
+                _member_name(archive, member.ordinal, member.name), media_types.UNKNOWN, "", container=archive.name
+            )
+            if seat.name in self._failed:
+                continue
+            self._on_begin(seat)
+            try:
+                inner = member.read(max_bytes=config.max_file_bytes, max_ratio=config.max_ratio)
+            except UnreadableError as error:
+                yield replace(seat, reason=error.reason, detail=error.detail)
+                continue
+            yield from self._read(inner, member.name, seat, depth + 1, mail_depth)
+        if empty:
+            raise UnreadableError(Reason.EMPTY_ARCHIVE, "an archive without documents")
+
+    def _read_leaf(self, content: bytes, document: Document) -> Document:
+        media_type = document.media_type
+        if media_type in _ADVICE:
+            raise UnreadableError(Reason.UNSUPPORTED_FORMAT, _ADVICE[media_type])
+        if media_type == media_types.PDF:
+            from extraction.pdf import read_pdf
+
+            return self._paged(document, read_pdf(content, self._config, self._reader))
+        if media_type in media_types.PICTURES:
+            return self._paged(document, self._read_picture(content, media_type))
+        if media_type == media_types.TEXT:
+            return _with_text(document, _decode(content), TextSource.GIVEN)
+        raise UnreadableError(Reason.UNSUPPORTED_FORMAT, "a document of a type that Docyard does not read")
+
+    def _read_picture(self, content: bytes, media_type: str) -> PagedText:
+        from extraction.pictures import read_pages
+
+        config = self._config
+        if self._reader is None:
+            return join_pages([Page("", unread=True)])
+        pages = []
+        for pixels in read_pages(
+            content, media_type, max_pixels=config.max_pixels, max_pages=min(config.max_pages, config.max_ocr_pages)
+        ):
+            if pixels is None:
+                pages.append(Page("", unread=True))
+                continue
+            found = self._reader.read(pixels)
+            pages.append(Page(found.text, ocr_confidence=found.confidence))
+        if all(page.unread for page in pages):
+            raise UnreadableError(Reason.EXTRACTION_FAILED, "the picture is damaged or cut off")
+        return join_pages(pages)
+
+    def _paged(self, document: Document, paged: PagedText) -> Document:
+        """A document with the text of its pages, or with the reason why they gave none."""
+        document = replace(
+            document,
+            pages=paged.pages,
+            pages_ocr=paged.pages_ocr,
+            pages_unread=paged.pages_unread,
+            ocr_confidence=paged.ocr_confidence,
+        )
+        if paged.text.strip():
+            return replace(_with_text(document, paged.text, paged.text_source), page_ends=paged.page_ends)
+        label = _LABELS[document.media_type]
+        if paged.pages_unread and self._reader is None:
+            if self._config.ocr == "off":
+                detail = f'{label} without text of its own; extraction.ocr is "off"'
+            else:
+                detail = f"{label} without text of its own; install {_OCR_EXTRA} to read it"
+            return replace(document, reason=Reason.UNSUPPORTED_FORMAT, detail=detail)
+        if paged.pages_unread:
+            detail = f"{paged.pages_unread} of {paged.pages} pages cannot be read, and the others hold no text"
+            return replace(document, reason=Reason.EXTRACTION_FAILED, detail=detail)
+        return replace(document, reason=Reason.NO_TEXT_FOUND, detail=f"{label} without text")
+
+
+def _member_name(container: Document, ordinal: int, name: str) -> str:
+    step = f"{ordinal:04d}/{clean_name(name)}"
+    return f"{container.name}/{step}" if container.name else step
+
+
+def _with_text(document: Document, text: str, source: TextSource | None) -> Document:
+    text = _SURROGATE.sub("\ufffd", text)
+    if not text.strip():
+        return replace(document, reason=Reason.NO_TEXT_FOUND, detail="no text in it")
+    return replace(document, text=text, text_source=source)
+
+
+def _decode(content: bytes) -> str:
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+        if content.startswith(mark):
+            return content.decode(encoding, "replace")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        return content.decode("cp1252", "replace")

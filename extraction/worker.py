@@ -1,0 +1,112 @@
+"""The process that reads documents: `python -m extraction.worker`, started by `extraction.process.Extractor`.
+
+It is bounded by the kernel, because parsers in C know no other bound: memory by RLIMIT_AS, and the processor time of a
+document by a timer whose signal ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from extraction.documents import Document
+from extraction.extract import FileExtraction, PageText, Reader
+from extraction.messages import decode, document_values, encode, receive, send
+from schemas.run_config import ExtractionConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+WALL_CLOCK_FACTOR = 10
+"""Seconds of wall clock that a document may take for each of its processor seconds; a net for what waits forever."""
+
+
+def main() -> None:
+    """Answers requests until the parent closes the pipe or is gone."""
+    requests, answers = _take_descriptors()
+    parent = os.getppid()
+    first = receive(requests)
+    if first is None:
+        return
+    config = ExtractionConfig(**decode(first))
+    _limit(config)
+    reader = None if config.ocr == "off" or find_spec("rapidocr") is None else _BoundedReader(config, parent)
+
+    def begin(document: Document) -> None:
+        _leave_if_orphaned(parent)
+        _set_timers(config.seconds)
+        send(answers, encode({"begun": document_values(document)}))
+
+    send(answers, encode({"ready": True}))
+    while (request := receive(requests)) is not None and (content := receive(requests)) is not None:
+        values = decode(request)
+        _set_timers(config.seconds)
+        extraction = FileExtraction(config, reader, on_begin=begin, done=values["done"], failed=values["failed"])
+        for document in extraction.documents(content, values["name"]):
+            send(answers, encode({"document": document_values(document)}))
+        _set_timers(0)
+        send(answers, encode({"skipped": dict(extraction.skipped), "peak_bytes": _peak_bytes()}))
+
+
+class _BoundedReader:
+    """OCR that is loaded with its first page, and gives each page time of its own."""
+
+    def __init__(self, config: ExtractionConfig, parent: int) -> None:
+        self._config = config
+        self._parent = parent
+        self._inner: Reader | None = None
+
+    def read(self, page: npt.NDArray[np.uint8]) -> PageText:
+        """Reads a page."""
+        _leave_if_orphaned(self._parent)
+        _set_timers(signal.getitimer(signal.ITIMER_PROF)[0] + self._config.seconds_per_page)
+        if self._inner is None:
+            module = import_module("extraction.ocr.page_reader")  # not before a page needs it
+            self._inner = module.PageReader(self._config.ocr)
+        return self._inner.read(page)
+
+
+def _take_descriptors() -> tuple[int, int]:
+    """Keeps the pipes from parsers that print: standard input and output become the null device."""
+    requests, answers = os.dup(0), os.dup(1)
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    return requests, answers
+
+
+def _limit(config: ExtractionConfig) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    for name in (signal.SIGPROF, signal.SIGALRM):
+        signal.signal(name, signal.SIG_DFL)  # ends the process, also in the middle of a parser
+    for kind, most in ((resource.RLIMIT_CORE, 0), (resource.RLIMIT_AS, config.max_memory_bytes)):
+        with contextlib.suppress(ValueError, OSError):  # macOS bounds no address space
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _set_timers(seconds: float) -> None:
+    """Gives the process so many processor seconds from now on, and a multiple of them by the clock; 0 for no end."""
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.setitimer(signal.ITIMER_REAL, seconds * WALL_CLOCK_FACTOR)
+
+
+def _leave_if_orphaned(parent: int) -> None:
+    if os.getppid() != parent:
+        os._exit(0)
+
+
+def _peak_bytes() -> int:
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+if __name__ == "__main__":
+    main()
