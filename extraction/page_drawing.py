@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from schemas.run_config import ExtractionConfig
 
 MAX_PIXELS = 2_000_000
+"""Most pixels of a picture; a PDF's page is rounded up to whole rows and columns."""
 _MOST_DOTS_PER_POINT = 200 / 72
 _MARK_COLOUR = (255, 236, 140)
 _SURE_CHARACTERS = 40

@@ -54,18 +54,27 @@ def read_pdf(content: bytes, config: ExtractionConfig, reader: Reader | None) ->
     Raises:
         UnreadableError: the PDF is encrypted, damaged, or has too many pages.
     """
+    document = open_pdf(content)
     try:
-        document = pypdfium2.PdfDocument(content)
+        return _read_document(document, config, reader)
+    finally:
+        document.close()
+
+
+def open_pdf(content: bytes) -> pypdfium2.PdfDocument:
+    """Opens a PDF, which the caller closes.
+
+    Raises:
+        UnreadableError: it is encrypted or damaged.
+    """
+    try:
+        return pypdfium2.PdfDocument(content)
     except pypdfium2.PdfiumError as error:
         if error.err_code == pdfium.FPDF_ERR_PASSWORD:
             raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password") from None
         if error.err_code == pdfium.FPDF_ERR_SECURITY:
             raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF with an unknown kind of encryption") from None
         raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off") from None
-    try:
-        return _read_document(document, config, reader)
-    finally:
-        document.close()
 
 
 def _read_document(document: Any, config: ExtractionConfig, reader: Reader | None) -> PagedText:
