@@ -62,19 +62,18 @@ def read_pdf(content: bytes, config: ExtractionConfig, reader: Reader | None) ->
 
 
 def open_pdf(content: bytes) -> pypdfium2.PdfDocument:
-    """Opens a PDF, which the caller closes.
+    """Opens a PDF; `content` must live as long as it is open.
 
     Raises:
         UnreadableError: it is encrypted or damaged.
     """
-    try:
-        return pypdfium2.PdfDocument(content)
-    except pypdfium2.PdfiumError as error:
-        if error.err_code == pdfium.FPDF_ERR_PASSWORD:
-            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password") from None
-        if error.err_code == pdfium.FPDF_ERR_SECURITY:
-            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF with an unknown kind of encryption") from None
-        raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off") from None
+    loaded = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
+    if loaded:
+        return pypdfium2.PdfDocument(loaded)
+    # The code is that of the last failure in this process, so that only a failure may ask for it.
+    if pdfium.FPDF_GetLastError() in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
+        raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password")
+    raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off")
 
 
 def _read_document(document: Any, config: ExtractionConfig, reader: Reader | None) -> PagedText:

@@ -163,7 +163,7 @@ class Extractor:
                 send(requests, encode(dataclasses.asdict(self._config)))
             if receive(answers) is None:
                 raise RuntimeError(
-                    f"the process that reads documents does not start ({self._ended().detail}); run `python -m "
+                    f"the process that reads documents does not start ({self._ended().how}); run `python -m "
                     "extraction.worker < /dev/null` to see whether its modules load, and check "
                     f"extraction.max_memory_bytes = {self._config.max_memory_bytes}"
                 )
@@ -186,6 +186,7 @@ class _ProcessEndedError(Exception):
     def __init__(self, exit_code: int, peak_bytes: int, config: ExtractionConfig) -> None:
         super().__init__(exit_code)
         name = signal.Signals(-exit_code).name if exit_code < 0 else f"exit status {exit_code}"
+        self.how = name
         self.is_timeout = name == "SIGPROF"
         self.reason, self.detail = Reason.EXTRACTION_FAILED, f"its parser ended by {name}"
         if name in ("SIGPROF", "SIGALRM"):

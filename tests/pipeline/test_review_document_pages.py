@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import html
 import io
 import json
@@ -23,18 +24,22 @@ from escalation.evidence.erasure import erase, matches_document
 from escalation.tables import events
 from escalation.web.rendering import App
 from tests.pipeline.test_review_views import refuse_events
-from tests.support.drawn_documents import huge_picture, mail, pdf, scan, self_drawing_pdf, sha256, tiff, zipped
+from tests.support.drawn_documents import encoded, mail, pdf, pdf_that_draws_itself, picture, png_of_many_pixels, zip_of
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import CONFIG, fill, in_review, staffed
 from tests.support.review_pages import Clock, browser_of, log_in
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
-CONTRACT = pdf(["Agreement", "14. Either party may end this", "agreement with three months' notice."], ["Signatures"])
+CONTRACT = pdf("Agreement\n14. Either party may end this\nagreement with three months' notice.", "Signatures")
 CLAUSE = "14. Either party may end this agreement with three months' notice."
-RECEIPT = scan(["RECEIPT", "TOTAL 12.50"])
-JPEG, FAX = scan(["RECEIPT"], kind="JPEG"), tiff(["first"], ["second"])
+RECEIPT, JPEG = encoded(picture("TOTAL 12.50"), "PNG"), encoded(picture("TOTAL 7.50", mode="RGB"), "JPEG")
+FAX = encoded(picture("first page"), "TIFF", save_all=True, append_images=[picture("second page")])
 MARKED = (255, 236, 140)
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def paged(key: str, path: Path, document: bytes, pages: int = 2, **columns: Any) -> dict[str, Any]:
@@ -76,7 +81,7 @@ def logged_in(app: App, name: str) -> TestClient:
     return client
 
 
-def picture(client: TestClient, path: str) -> Image.Image:
+def shown(client: TestClient, path: str) -> Image.Image:
     answer = client.get(path)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png"), answer.text
     return Image.open(io.BytesIO(answer.content)).convert("RGB")
@@ -104,17 +109,17 @@ def test_a_page_is_a_picture_that_no_cache_may_keep(anna: TestClient) -> None:
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["cache-control"] == "no-store"
     assert "img-src 'self'" in answer.headers["content-security-policy"]
-    page = picture(anna, "/items/a/pages/1.png")
+    page = shown(anna, "/items/a/pages/1.png")
     assert 1_900_000 < page.width * page.height < 2_010_000
     assert page.convert("L").getextrema()[0] < 50
-    assert page.tobytes() != picture(anna, "/items/a/pages/2.png").tobytes()
+    assert page.tobytes() != shown(anna, "/items/a/pages/2.png").tobytes()
 
 
 def test_a_page_is_turned_as_the_address_says(anna: TestClient) -> None:
-    upright = picture(anna, "/items/a/pages/1.png")
-    turned = picture(anna, "/items/a/pages/1.png?turn=90")
+    upright = shown(anna, "/items/a/pages/1.png")
+    turned = shown(anna, "/items/a/pages/1.png?turn=90")
     assert turned.transpose(Image.Transpose.ROTATE_90).tobytes() == upright.tobytes()
-    assert picture(anna, "/items/a/pages/1.png?turn=45").tobytes() == upright.tobytes()
+    assert shown(anna, "/items/a/pages/1.png?turn=45").tobytes() == upright.tobytes()
 
 
 @pytest.mark.parametrize(
@@ -122,9 +127,9 @@ def test_a_page_is_turned_as_the_address_says(anna: TestClient) -> None:
     [
         ("receipt.jpg", JPEG, JPEG, 1),
         ("fax.tif", FAX, FAX, 2),
-        ("papers.zip", zipped(**{"old/receipt.png": RECEIPT, "contract.pdf": CONTRACT}), CONTRACT, 2),
-        ("outer.zip", zipped(**{"inner.zip": zipped(**{"contract.pdf": CONTRACT})}), CONTRACT, 2),
-        ("papers.eml", mail("See below.", **{"receipt.png": RECEIPT, "contract.pdf": CONTRACT}), CONTRACT, 2),
+        ("papers.zip", zip_of({"old/receipt.png": RECEIPT, "contract.pdf": CONTRACT}), CONTRACT, 2),
+        ("outer.zip", zip_of({"inner.zip": zip_of({"contract.pdf": CONTRACT})}), CONTRACT, 2),
+        ("papers.eml", mail(("receipt.png", RECEIPT), ("contract.pdf", CONTRACT)), CONTRACT, 2),
     ],
 )
 def test_pages_of_pictures_and_of_members_are_shown(
@@ -133,29 +138,29 @@ def test_pages_of_pictures_and_of_members_are_shown(
     (tmp_path / name).write_bytes(content)
     fill(app.engine, paged("b", tmp_path / name, document, pages))
     client = logged_in(app, "anna")
-    shown = {picture(client, f"/items/b/pages/{page}.png").tobytes() for page in range(1, pages + 1)}
-    assert len(shown) == pages
+    pictures = {shown(client, f"/items/b/pages/{page}.png").tobytes() for page in range(1, pages + 1)}
+    assert len(pictures) == pages
 
 
 def test_a_paragraph_is_marked_where_the_page_has_it_as_text(app: App, contract: Path) -> None:
     fill(app.engine, clause("b", contract), clause("c", contract, text="nothing that stands in the contract"))
     client = logged_in(app, "anna")
     paths = ("b/pages/1", "b/pages/2", "c/pages/1")
-    marked = {path: MARKED in colours(picture(client, f"/items/{path}.png")) for path in paths}
+    marked = {path: MARKED in colours(shown(client, f"/items/{path}.png")) for path in paths}
     assert marked == {"b/pages/1": True, "b/pages/2": False, "c/pages/1": False}
 
 
 def test_a_paragraph_that_goes_on_is_marked_on_both_pages(app: App, tmp_path: Path) -> None:
-    words = [f"word{number}" for number in range(40)]
-    content = pdf(["before it", " ".join(words[:10]), " ".join(words[10:20])], [" ".join(words[20:]), "behind it"])
+    words = [f"w{number}" for number in range(40)]
+    content = pdf("before it\n" + " ".join(words[:20]), " ".join(words[20:]) + "\nbehind it")
     (tmp_path / "long.pdf").write_bytes(content)
     fill(app.engine, {**clause("b", tmp_path / "long.pdf"), "text": " ".join(words), "content_sha256": sha256(content)})
     client = logged_in(app, "anna")
-    assert all(MARKED in colours(picture(client, f"/items/b/pages/{page}.png")) for page in (1, 2))
+    assert all(MARKED in colours(shown(client, f"/items/b/pages/{page}.png")) for page in (1, 2))
 
 
-def colours(shown: Image.Image) -> set[Any]:
-    return {colour for _, colour in shown.getcolors(1_000_000)}
+def colours(page: Image.Image) -> set[Any]:
+    return {colour for _, colour in page.getcolors(1_000_000)}
 
 
 # Sources that are not what was read
@@ -165,7 +170,7 @@ def colours(shown: Image.Image) -> set[Any]:
 def test_only_the_bytes_that_were_read_are_shown(anna: TestClient, contract: Path, become: str) -> None:
     contract.unlink()
     if become == "changed":
-        contract.write_bytes(pdf(["Another agreement"], ["Signatures"]))
+        contract.write_bytes(pdf("Another agreement", "Signatures"))
     elif become == "cut":
         contract.write_bytes(CONTRACT[: len(CONTRACT) // 2])
     elif become == "a folder":
@@ -178,7 +183,7 @@ def test_only_the_bytes_that_were_read_are_shown(anna: TestClient, contract: Pat
 
 def test_a_member_that_is_no_longer_in_its_archive_is_not_shown(app: App, tmp_path: Path) -> None:
     path = tmp_path / "papers.zip"
-    path.write_bytes(zipped(**{"contract.pdf": pdf(["Another agreement"])}))
+    path.write_bytes(zip_of({"contract.pdf": pdf("Another agreement")}))
     fill(app.engine, paged("b", path, CONTRACT))
     check_refused(logged_in(app, "anna"), "/items/b/pages/1.png", 409, "has changed or is gone")
 
@@ -204,8 +209,8 @@ def test_there_are_no_other_pages(anna: TestClient, page: str) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        self_drawing_pdf(),
-        huge_picture(),
+        pdf_that_draws_itself(),
+        png_of_many_pixels(),
         b"<html><script>alert(1)</script></html>",
         b"<svg xmlns='x'/>",
         RECEIPT[:2000],
@@ -220,7 +225,7 @@ def test_a_document_that_cannot_be_drawn_leaves_its_text_and_the_server(
     client = logged_in(app, "anna")
     check_refused(client, "/items/b/pages/1.png", 422, "This page cannot be shown")
     assert "text of b" in client.get("/items/b").text
-    assert picture(client, "/items/a/pages/1.png")
+    assert shown(client, "/items/a/pages/1.png")
     assert page_views(app.engine) == [("person:anna", "a", {"page": 1})]
 
 
@@ -260,7 +265,7 @@ def test_an_erased_document_has_no_pages_though_its_source_is_there(app: App, an
 def test_a_page_is_not_shown_where_a_paragraph_of_it_was_erased(app: App, contract: Path) -> None:
     fill(app.engine, clause("b", contract), clause("c", contract))
     client = logged_in(app, "anna")
-    picture(client, "/items/b/pages/1.png")
+    shown(client, "/items/b/pages/1.png")
     erase(app.engine, matches_document("c-7#c", None), NOON)
     check_refused(client, "/items/b/pages/1.png", 404, "was erased")
 
@@ -269,8 +274,8 @@ def test_each_page_is_recorded_once_in_a_session_and_without_text(app: App, cont
     fill(app.engine, clause("b", contract))
     anna, otto = logged_in(app, "anna"), logged_in(app, "otto")
     for path in ("b/pages/1", "b/pages/1", "b/pages/2", "a/pages/1"):
-        picture(anna, f"/items/{path}.png")
-    picture(otto, "/items/b/pages/2.png")
+        shown(anna, f"/items/{path}.png")
+    shown(otto, "/items/b/pages/2.png")
     assert page_views(app.engine) == [
         ("person:anna", "b", {"page": 1}),
         ("person:anna", "b", {"page": 2}),
@@ -286,7 +291,7 @@ def test_a_page_is_not_shown_where_its_view_cannot_be_recorded(app: App, anna: T
     answer = anna.get("/items/a/pages/1.png")
     assert (answer.status_code, answer.headers["content-type"][:9]) == (503, "text/html")
     refuse_events(app.engine, False)
-    assert picture(anna, "/items/a/pages/1.png")
+    assert shown(anna, "/items/a/pages/1.png")
 
 
 # The page of the item
@@ -299,7 +304,7 @@ def item_page(client: TestClient, address: str) -> str:
 
 
 def test_the_first_page_of_a_paragraph_is_shown_first_and_links_lead_to_the_others(app: App, tmp_path: Path) -> None:
-    content = pdf(*([f"page {number}"] for number in range(1, 13)))
+    content = pdf(*(f"page {number}" for number in range(1, 13)))
     (tmp_path / "long.pdf").write_bytes(content)
     fill(app.engine, clause("b", tmp_path / "long.pdf", pages=12, first_page=7, last_page=8))
     client = logged_in(app, "anna")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import itertools
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 
 from escalation.clock import now_micros
 from tests.support.chromium import Chromium, browsers
-from tests.support.drawn_documents import pdf, scan, sha256
+from tests.support.drawn_documents import encoded, pdf, picture
 from tests.support.review_cases import fill, hire, in_review
 from tests.support.review_walk import candidates, log_in, server, shrink
 
@@ -57,8 +58,8 @@ CLAUSE_KEY, RECEIPT_KEY, GONE_KEY = (f"{number:064x}" for number in (1, 2, 3))
 
 def furnish(folder: Path, engine: sa.Engine) -> None:
     """People; a clause of a contract, a receipt that was read by OCR, and one whose picture is gone."""
-    lines = [[line for each in clauses for line in (*textwrap.wrap(each, 82), "")] for clauses in PAGES]
-    contract, receipt = pdf(*lines), scan(RECEIPT, (560, 760), "JPEG", quality=80)
+    contract = pdf(*("\n\n".join(textwrap.fill(clause, 80) for clause in clauses) for clauses in PAGES))
+    receipt = encoded(picture("\n".join(RECEIPT), size=(420, 620)), "JPEG")
     (folder / "contract-7.pdf").write_bytes(contract)
     (folder / "receipt-13.jpg").write_bytes(receipt)
     hire(engine, with_password=True)
@@ -78,7 +79,11 @@ def furnish(folder: Path, engine: sa.Engine) -> None:
 
 def from_file(path: Path, content: bytes, media_type: str, **columns: Any) -> dict[str, Any]:
     """Columns of a document that is a file."""
-    facts = {"source_uri": path.as_uri(), "content_sha256": sha256(content), "media_type": media_type}
+    facts = {
+        "source_uri": path.as_uri(),
+        "content_sha256": hashlib.sha256(content).hexdigest(),
+        "media_type": media_type,
+    }
     return {**facts, "text_source": "text_layer", "pages": 1, "first_page": 1, "last_page": 1, **columns}
 
 
