@@ -311,7 +311,7 @@ def test_the_first_page_of_a_paragraph_is_shown_first_and_links_lead_to_the_othe
     page = item_page(client, "/items/b")
     assert 'src="/items/b/pages/7.png" alt="Page 7 of 12 of the document"' in page
     assert "page 7 to 8." in page
-    assert "Page 7 of 12, where the paragraph stands" in page
+    assert "Page 7 of 12<" in page
     linked = [int(number) for number in re.findall(r'href="/items/b\?page=(\d+)#page"', page)]
     assert linked == [6, 1, 5, 6, 8, 9, 12, 8]
     assert 'href="/items/b?page=7&turn=90#page"' in page
