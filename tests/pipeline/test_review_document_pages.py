@@ -21,13 +21,18 @@ from starlette.testclient import TestClient
 from escalation.database import reading
 from escalation.evidence.audit import verify_trail
 from escalation.evidence.erasure import erase, matches_document
-from escalation.tables import events
+from escalation.items import hand_to_people
+from escalation.loading import load_escalations
+from escalation.tables import events, items
 from escalation.web.rendering import App
+from schemas.drain_config import DrainConfig
 from tests.pipeline.test_review_views import refuse_events
 from tests.support.drawn_documents import encoded, mail, pdf, pdf_that_draws_itself, picture, png_of_many_pixels, zip_of
 from tests.support.queue_databases import NOON
 from tests.support.review_cases import CONFIG, fill, in_review, staffed
 from tests.support.review_pages import Clock, browser_of, log_in
+from tests.support.small_runs import classify_arguments, docyard
+from warehouse.layout import open_warehouse
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -344,3 +349,28 @@ def test_an_item_of_a_record_has_no_pages(app: App) -> None:
     client = logged_in(app, "anna")
     assert "<img" not in item_page(client, "/items/b")
     check_refused(client, "/items/b/pages/1.png", 404, "no pages to show")
+
+
+# From a run to people
+
+
+def test_the_pages_of_what_a_run_has_read_reach_people(
+    queue: sa.Engine, tiny_bundle_unchanged: Path, tmp_path: Path
+) -> None:
+    inbox, warehouse = tmp_path / "inbox", tmp_path / "warehouse"
+    inbox.mkdir()
+    attached = pdf("xyzzy swordfish the xyzzy", "refund the parcel password crash")
+    (inbox / "papers.eml").write_bytes(mail(("order.pdf", attached)))
+    assert docyard(*classify_arguments(inbox, tiny_bundle_unchanged, warehouse)).exit_code == 0
+    load_escalations(queue, open_warehouse(str(warehouse)), DrainConfig())
+    hand_to_people(queue, NOON)
+    app = App(staffed(queue), CONFIG, Clock())
+    with reading(queue) as connection:
+        attachment = sa.select(items).where(items.c.document_id == "papers.eml!0001/order.pdf")
+        item = connection.execute(attachment).mappings().one()
+    assert (item["pages"], item["first_page"], item["last_page"], item["text_source"]) == (2, 1, 2, "text_layer")
+    assert (item["media_type"], item["container_id"]) == ("application/pdf", "papers.eml")
+    client = logged_in(app, "anna")
+    assert f"/items/{item['item_key']}/pages/1.png" in item_page(client, f"/items/{item['item_key']}")
+    assert shown(client, f"/items/{item['item_key']}/pages/2.png")
+    app.pictures.close()
