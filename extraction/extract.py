@@ -197,7 +197,7 @@ class FileExtraction:
     def _read_mailbox(self, content: bytes, mailbox: Document, depth: int, mail_depth: int) -> Iterator[Document]:
         from extraction.mail import split_mbox
 
-        for ordinal, mail in enumerate(split_mbox(content, self._config), start=1):
+        for ordinal, mail in enumerate(split_mbox(content), start=1):
             self._n_members += 1
             if self._n_members > self._config.max_members:
                 raise UnreadableError(
@@ -257,9 +257,10 @@ class FileExtraction:
 
     def _office_text(self, content: bytes, media_type: str) -> str:
         from extraction import office
+        from extraction.rtf import read_rtf
 
         if media_type == media_types.RTF:
-            return office.read_rtf(content)
+            return read_rtf(content)
         if media_type == media_types.DOCX:
             return office.read_docx(content, self._config)
         if media_type == media_types.PPTX:

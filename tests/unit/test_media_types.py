@@ -1,21 +1,13 @@
 from __future__ import annotations
 
-import io
-
 import pytest
-from docx import Document as WordDocument
 
 from extraction import media_types
 from extraction.media_types import detect
 from tests.support.drawn_documents import encoded, pdf, picture, zip_of
+from tests.support.office_files import docx, paragraph
 
 MAIL = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: Offer\r\n\r\nHello\r\n"
-
-
-def word_document() -> bytes:
-    buffer = io.BytesIO()
-    WordDocument().save(buffer)
-    return buffer.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -28,7 +20,7 @@ def word_document() -> bytes:
         (encoded(picture(), "TIFF"), "a", media_types.TIFF),
         (encoded(picture(), "WEBP"), "a", media_types.WEBP),
         (b"\x00\x00\x00\x18ftypheic" + bytes(20), "a", media_types.HEIC),
-        (word_document(), "a.zip", media_types.DOCX),
+        (docx(paragraph("text")), "a.zip", media_types.DOCX),
         (zip_of({"[Content_Types].xml": b"", "xl/workbook.xml": b""}), "a", media_types.XLSX),
         (zip_of({"[Content_Types].xml": b"", "xl/workbook.bin": b""}), "a", media_types.XLSB),
         (zip_of({"[Content_Types].xml": b"", "ppt/presentation.xml": b""}), "a", media_types.PPTX),
