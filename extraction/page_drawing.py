@@ -26,7 +26,7 @@ MAX_PIXELS = 2_000_000
 _MOST_DOTS_PER_POINT = 200 / 72
 _MARK_COLOUR = (255, 236, 140)
 _SURE_CHARACTERS = 40
-"""Letters and digits in a row that a page and a paragraph must share, unless either is shorter."""
+"""Letters and digits in a row that a page and a paragraph must share, unless the paragraph is shorter."""
 _TURNS = {90: Image.Transpose.ROTATE_270, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_90}
 
 
@@ -63,7 +63,7 @@ def draw_page(
     if turn:
         picture = picture.transpose(_TURNS[turn])
     file = io.BytesIO()
-    picture.save(file, "PNG", compress_level=3)  # a third of the time, a tenth larger
+    picture.save(file, "PNG", compress_level=3)  # it is sent once: time counts for more than size
     return file.getvalue()
 
 
@@ -131,10 +131,10 @@ def _letters(text: Iterable[str]) -> str:
 
 def _shared_part(page: str, paragraph: str) -> range:
     """The part of a page's letters that a paragraph takes: it begins there, or goes on from the page before."""
-    page_start, paragraph_start = page.find(paragraph[:_SURE_CHARACTERS]) if paragraph else -1, 0
-    if page_start < 0:
-        page_start, paragraph_start = 0, paragraph.find(page[:_SURE_CHARACTERS]) if page else -1
-    if paragraph_start < 0:
+    page_start, paragraph_start = page.find(paragraph[:_SURE_CHARACTERS]), 0
+    if page_start < 0 and len(page) >= _SURE_CHARACTERS:
+        page_start, paragraph_start = 0, paragraph.find(page[:_SURE_CHARACTERS])
+    if page_start < 0 or paragraph_start < 0:
         return range(0)
     length = 0
     for one, other in zip(page[page_start:], paragraph[paragraph_start:], strict=False):

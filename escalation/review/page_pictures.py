@@ -35,6 +35,9 @@ _LIMITS = ExtractionConfig(ocr="off", max_memory_bytes=2**30, seconds=10)
 _LOCAL = "file://"
 
 
+_GONE = "The source has changed or is gone, so its pages cannot be shown. The text is what was read from it."
+
+
 class NoPictureError(Exception):
     """There is no picture; the message is a sentence for the page.
 
@@ -47,15 +50,12 @@ class NoPictureError(Exception):
         self.status = status
 
 
-_GONE = "The source has changed or is gone, so its pages cannot be shown. The text is what was read from it."
-
-
 def has_pages(item: Mapping[Any, Any]) -> bool:
     """True where an item's document has pages that a person may see."""
     return bool(item["pages"] and item["content_sha256"] and item["text"] is not None)
 
 
-def find_item(connection: sa.Connection, key: str) -> sa.RowMapping:
+def find_paged_item(connection: sa.Connection, key: str) -> sa.RowMapping:
     """The item whose document's pages may be shown.
 
     Raises:
@@ -78,9 +78,7 @@ class PagePictures:
         self._places = threading.BoundedSemaphore(_WAITING)
 
     def draw(self, item: Mapping[Any, Any], page: int, turn: int) -> bytes:
-        """A page as PNG.
-
-        The paragraph that the item is of is marked, where the page has a text layer that holds it.
+        """A page as PNG; the paragraph that the item is of is marked, where the page has it as text.
 
         Args:
             item: its columns.
@@ -97,7 +95,8 @@ class PagePictures:
         try:
             with self._turn:
                 content, name = _read(item["source_uri"])
-                marked = item["text"] if item["parent_id"] is not None else ""
+                has_paragraph = item["parent_id"] is not None and item["first_page"] <= page <= item["last_page"]
+                marked = item["text"] if has_paragraph else ""
                 picture = self._extractor.draw_page(content, name, item["content_sha256"], page, turn, marked)
         except UnreadableError as error:
             logger.info("page %d of item %s cannot be drawn: %s", page, item["item_key"], error.reason.value)

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import PlainTextResponse, Response
 
 from escalation.database import reading
-from escalation.review.page_pictures import TURNS, NoPictureError, find_item, has_pages, record_page_view
+from escalation.review.page_pictures import TURNS, NoPictureError, find_paged_item, has_pages, record_page_view
 from escalation.web.rendering import PageRequest, with_query
 
 _BESIDE = 2  # pages before and after the shown one, to which there are links
@@ -63,7 +63,7 @@ def page_picture(request: PageRequest) -> Response:
     turn = _whole_number(request.query.get("turn", ""))
     try:
         with reading(request.engine) as connection:
-            item = find_item(connection, key)
+            item = find_paged_item(connection, key)
         picture = request.app.pictures.draw(item, page, turn if turn in TURNS else 0)
     except NoPictureError as reason:
         return PlainTextResponse(str(reason), reason.status)
