@@ -159,7 +159,8 @@ def test_a_paragraph_that_goes_on_is_marked_on_both_pages(app: App, tmp_path: Pa
     words = [f"w{number}" for number in range(40)]
     content = pdf("before it\n" + " ".join(words[:20]), " ".join(words[20:]) + "\nbehind it")
     (tmp_path / "long.pdf").write_bytes(content)
-    fill(app.engine, {**clause("b", tmp_path / "long.pdf", last_page=2), "text": " ".join(words), "content_sha256": sha256(content)})
+    columns = {"text": " ".join(words), "content_sha256": sha256(content), "last_page": 2}
+    fill(app.engine, clause("b", tmp_path / "long.pdf", **columns))
     client = logged_in(app, "anna")
     assert all(MARKED in colours(shown(client, f"/items/b/pages/{page}.png")) for page in (1, 2))
 
