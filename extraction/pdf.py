@@ -35,6 +35,7 @@ _MAX_MAP_ERRORS = 0.10
 _MAX_STRANGE_CHARACTERS = 0.05
 _MIN_LOG_LIKELIHOOD = -3.0
 _MAX_ONE_LETTER_WORDS = 0.5
+_WITH_TEXT = {pdfium.FPDF_ANNOT_WIDGET, pdfium.FPDF_ANNOT_FREETEXT, pdfium.FPDF_ANNOT_STAMP}
 _STRANGE = ("Cc", "Cn", "Co")  # control, unassigned, private use
 _MIN_AGREEMENT = 0.35
 _SURE_CONFIDENCE = 0.8
@@ -109,7 +110,7 @@ def _read_document(document: Any, config: ExtractionConfig, reader: Reader | Non
 def _read_layer(document: Any, number: int, pdf_text: str) -> tuple[str, bool] | None:
     """The text layer of a page, and True where OCR is to read the page; None where it does not load."""
     try:
-        page = document[number]
+        page = _page_with_answers(document, number)
     except pypdfium2.PdfiumError:
         return None
     try:
@@ -130,6 +131,21 @@ def _read_layer(document: Any, number: int, pdf_text: str) -> tuple[str, bool] |
         return None
     finally:
         page.close()
+
+
+def _page_with_answers(document: Any, number: int) -> Any:
+    """A page whose filled-in fields, notes and stamps are part of its content, so that its text holds them."""
+    page = document[number]
+    kinds = set()
+    for place in range(pdfium.FPDFPage_GetAnnotCount(page.raw)):
+        annotation = pdfium.FPDFPage_GetAnnot(page.raw, place)
+        kinds.add(pdfium.FPDFAnnot_GetSubtype(annotation))
+        pdfium.FPDFPage_CloseAnnot(annotation)
+    if not kinds & _WITH_TEXT:
+        return page
+    pdfium.FPDFPage_Flatten(page.raw, pdfium.FLAT_NORMALDISPLAY)
+    page.close()
+    return document[number]
 
 
 def _tidy(text: str) -> str:

@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from extraction.cache import TextCache
 from extraction.documents import Document, Extraction, UnreadableError
 from extraction.messages import decode, document_from, encode, receive, send
 from schemas.codes import Reason
@@ -33,10 +34,15 @@ class Extractor:
 
     Use one in each thread; it reads one document at a time. The process ends with `close`, or when this process does,
     however that ends.
+
+    Args:
+        config: limits and choices.
+        cache: looked into before a file is read; None for none.
     """
 
-    def __init__(self, config: ExtractionConfig) -> None:
+    def __init__(self, config: ExtractionConfig, cache: TextCache | None = None) -> None:
         self._config = config
+        self._cache = cache
         self._process: subprocess.Popen[bytes] | None = None
         self._n_documents = 0
 
@@ -60,6 +66,24 @@ class Extractor:
         Raises:
             RuntimeError: the process does not start.
         """
+        content_sha256 = hashlib.sha256(content).hexdigest()
+        if self._cache is None:
+            return self._read(content, name, content_sha256)
+        extraction = self._cache.find(content_sha256, name)
+        if extraction is None:
+            extraction = self._read(content, name, content_sha256)
+            self._cache.keep(content_sha256, name, extraction)
+        return extraction
+
+    def close(self) -> None:
+        """Ends the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            _close_pipes(process)
+            process.kill()
+            process.wait()
+
+    def _read(self, content: bytes, name: str, content_sha256: str) -> Extraction:
         documents: list[Document] = []
         failed: list[str] = []
         tried: set[str] = set()
@@ -69,7 +93,7 @@ class Extractor:
                 skipped = self._attempt(content, name, documents, failed, begun)
                 return _extraction(documents, skipped)
             except _ProcessEndedError as error:
-                culprit = begun[-1] if begun else Document("", "", hashlib.sha256(content).hexdigest())
+                culprit = begun[-1] if begun else Document("", "", content_sha256)
                 if any(document.name == culprit.name for document in documents):
                     culprit = Document("unread", "", "", container="")
                 if culprit.name not in tried and not error.is_timeout:
@@ -107,14 +131,6 @@ class Extractor:
         if "reason" in values:
             raise UnreadableError(Reason(values["reason"]), values["detail"])
         return picture if values["found"] else None
-
-    def close(self) -> None:
-        """Ends the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            _close_pipes(process)
-            process.kill()
-            process.wait()
 
     def _attempt(
         self, content: bytes, name: str, documents: list[Document], failed: list[str], begun: list[Document]

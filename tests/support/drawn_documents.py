@@ -63,6 +63,24 @@ def pdf_of_objects(objects: Iterable[bytes]) -> bytes:
     return bytes(out)
 
 
+def pdf_form(question: str, answer: str) -> bytes:
+    """A page with a question and a text field that somebody has filled in."""
+    look = stream(f"/Tx BMC BT /F1 12 Tf 2 4 Td ({_escaped(answer)}) Tj ET EMC".encode(), "/Type /XObject /Subtype "
+                  f"/Form /BBox [0 0 300 20] /Resources << /Font {FONTS} >>")  # fmt: skip
+    field = f"<< /Type /Annot /Subtype /Widget /FT /Tx /T (a) /V ({_escaped(answer)}) /F 4 /Rect [72 640 372 660] "
+    return pdf_of_objects(
+        [
+            b"<< /Type /Catalog /Pages 2 0 R /AcroForm << /Fields [5 0 R] >> >>",
+            b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R /Annots [5 0 R] "
+            + f"/Resources << /Font {FONTS} >> >>".encode(),
+            stream(f"BT /F1 12 Tf 72 700 Td ({_escaped(question)}) Tj ET".encode()),
+            f"{field} /AP << /N 6 0 R >> >>".encode(),
+            look,
+        ]
+    )
+
+
 def encrypted_pdf() -> bytes:
     """A PDF that asks for a password, which nobody knows."""
     unknown = "00" * 32

@@ -4,7 +4,7 @@ import pytest
 
 from extraction.letter_pairs import mean_log_likelihood
 from schemas.codes import Reason, TextSource
-from tests.support.drawn_documents import INVOICE, encrypted_pdf, pdf, pdf_of_contents
+from tests.support.drawn_documents import INVOICE, encrypted_pdf, pdf, pdf_form, pdf_of_contents
 from tests.support.scripted_reader import Answer, ScriptedReader, read_one
 
 LETTER = "Dear Sir or Madam, the parcel has not arrived, and I would like to know where it is"
@@ -28,6 +28,12 @@ def test_pages_are_parted_by_a_form_feed_and_found_by_their_ends() -> None:
     starts = [0, *(end + 2 for end in document.page_ends[:-1])]
     pages = [document.text[start:end] for start, end in zip(starts, document.page_ends, strict=True)]
     assert pages == [INVOICE, "", LETTER]
+
+
+def test_the_answers_in_a_filled_in_form_are_read() -> None:
+    document = read_one(pdf_form("Reason for your letter:", "My card was stolen"), "a.pdf", ScriptedReader(SURE))
+    assert document.text == "Reason for your letter:\nMy card was stolen"
+    assert document.pages_ocr == 0
 
 
 def test_a_page_that_shows_a_picture_and_next_to_no_text_goes_to_ocr() -> None:
