@@ -86,7 +86,7 @@ setup(
         "extraction": ["letter_pairs.npy"],
         "models": ["int8_probe.onnx"],
         "models.evaluation": ["templates/*"],
-        "models.training": ["card.md.jinja", "datasheet.md.jinja", "configs/*", "variations.toml"],
+        "models.training": ["*.jinja", "configs/*", "*.toml"],
         "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],

@@ -13,14 +13,13 @@ from pypdfium2 import raw as pdfium
 
 from extraction.documents import UnreadableError
 from extraction.letter_pairs import mean_log_likelihood
-from extraction.pages import Page, PagedText, join_pages
+from extraction.pages import Page, PagedText, Reader, join_pages, read_page
 from schemas.codes import Reason
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from extraction.extract import Reader
     from schemas.run_config import ExtractionConfig
 
 _DOTS_PER_POINT = 150 / 72
@@ -207,7 +206,9 @@ def _read_by_ocr(document: Any, number: int, layer: str, pdf_text: str, reader: 
             page.close()
     except pypdfium2.PdfiumError:
         return Page(layer, unread=True)
-    found = reader.read(pixels)
+    found = read_page(reader, pixels)
+    if found is None:
+        return Page(layer, unread=True)
     if pdf_text == "ocr" or _wins(found.text, found.confidence, layer):
         return Page(found.text, ocr_confidence=found.confidence)
     return Page(layer)

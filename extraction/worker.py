@@ -14,9 +14,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from extraction.documents import Document, UnreadableError
-from extraction.extract import FileExtraction, PageText, Reader
+from extraction.extract import FileExtraction
 from extraction.messages import decode, document_values, encode, receive, send
 from extraction.ocr.model_files import is_installed
+from extraction.pages import PageText, Reader
 from schemas.codes import Reason
 from schemas.errors import ConfigError
 from schemas.run_config import ExtractionConfig

@@ -26,12 +26,16 @@ from schemas.errors import ConfigError
 @click.option(
     "--input", "inputs", multiple=True, type=PATH_TEXT, metavar="PATH", help="File, folder or glob; may be repeated."
 )
-@click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket.")
+@click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket; or auto.")
 @click.option("--bundle", type=PATH_TEXT, metavar="DIR", help="Folder of the ModelBundle.  [default: the standing one]")
+@click.option("--bundles", type=PATH_TEXT, metavar="DIR", help="Folder of the bundles by kind, for the type auto.")
 @configured_warehouse_option
 @click.option("--run-date", metavar="YYYY-MM-DD", help="Partition to replace; it need not be today's date.")
 @click.option("--id-field", metavar="NAME", help="Field with the document's id.  [default: id]")
 @click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
+@click.option(
+    "--text-field-holds", metavar="text|bytes|path", help="Content of that field; documents by bytes or path."
+)
 @click.option("--text-template", metavar="TEMPLATE", help='Text made of fields: "{merchant} | {amount:.2f}".')
 @click.option("--received-at-field", metavar="NAME", help="Field with the time of receipt, if there is one.")
 @click.option(
