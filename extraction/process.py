@@ -75,6 +75,30 @@ class Extractor:
             self._cache.keep(content_sha256, name, extraction)
         return extraction
 
+    def draw_page(
+        self, content: bytes, name: str, content_sha256: str, page: int, turn: int = 0, marked: str = ""
+    ) -> bytes | None:
+        """Draws a page as PNG; arguments and result as in `extraction.page_drawing.draw_page`.
+
+        Raises:
+            UnreadableError: the page is not there, cannot be drawn, or has ended the process.
+            RuntimeError: the process does not start.
+        """
+        requests, answers = _descriptors(self._running())
+        asked = {"name": name, "content_sha256": content_sha256, "page": page, "turn": turn, "marked": marked}
+        with contextlib.suppress(BrokenPipeError):
+            send(requests, encode({"draw": asked}))
+            send(requests, content)
+        payload, picture = receive(answers), receive(answers)
+        if payload is None or picture is None:
+            ended = self._ended()
+            raise UnreadableError(ended.reason, ended.detail)
+        values = decode(payload)
+        self._count(values["peak_bytes"])
+        if "reason" in values:
+            raise UnreadableError(Reason(values["reason"]), values["detail"])
+        return picture if values["found"] else None
+
     def close(self) -> None:
         """Ends the process."""
         process, self._process = self._process, None
@@ -107,30 +131,6 @@ class Extractor:
                 documents.append(rejected)
                 if culprit.container is None and len(documents) == 1:
                     return _extraction(documents, {})
-
-    def draw_page(
-        self, content: bytes, name: str, content_sha256: str, page: int, turn: int = 0, marked: str = ""
-    ) -> bytes | None:
-        """Draws a page as PNG; arguments and result as in `extraction.page_drawing.draw_page`.
-
-        Raises:
-            UnreadableError: the page is not there, cannot be drawn, or has ended the process.
-            RuntimeError: the process does not start.
-        """
-        requests, answers = _descriptors(self._running())
-        asked = {"name": name, "content_sha256": content_sha256, "page": page, "turn": turn, "marked": marked}
-        with contextlib.suppress(BrokenPipeError):
-            send(requests, encode({"draw": asked}))
-            send(requests, content)
-        payload, picture = receive(answers), receive(answers)
-        if payload is None or picture is None:
-            ended = self._ended()
-            raise UnreadableError(ended.reason, ended.detail)
-        values = decode(payload)
-        self._count(values["peak_bytes"])
-        if "reason" in values:
-            raise UnreadableError(Reason(values["reason"]), values["detail"])
-        return picture if values["found"] else None
 
     def _attempt(
         self, content: bytes, name: str, documents: list[Document], failed: list[str], begun: list[Document]
