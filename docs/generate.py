@@ -225,10 +225,15 @@ def _prose(part: str) -> str:
     return textwrap.fill(" ".join(part.split()), 120, break_long_words=False, break_on_hyphens=False)
 
 
+def bundle_folders() -> list[Path]:
+    """The included bundles that give labels; that of the kinds gives none."""
+    return sorted(path.parent for path in (ROOT / "models/bundles").glob("*/model.onnx"))
+
+
 def licences() -> str:
     """The data sets that the included bundles learned labels from, with their licences."""
     rows = []
-    for folder in sorted((ROOT / "models/bundles").iterdir()):
+    for folder in bundle_folders():
         path = ROOT / "models/training/configs" / f"{folder.name}.toml"
         config = training.read_training_config(path)
         for one in dict.fromkeys(
@@ -243,7 +248,7 @@ def licences() -> str:
 def certificates() -> str:
     """The promises of the included bundles, and what they did on the certifying rows."""
     rows = []
-    for folder in sorted((ROOT / "models/bundles").iterdir()):
+    for folder in bundle_folders():
         one = load_bundle(folder).certificate
         assert one is not None
         promise, errors = f"at most {one.max_error:.0%} of the accepted are wrong", f"{one.errors} of {one.accepted:,}"

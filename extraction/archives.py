@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import io
-import re
-import unicodedata
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import PurePosixPath
 
 from extraction.documents import UnreadableError
+from extraction.members import clean_name
 from schemas.codes import Reason
 
-MAX_NAME_CHARACTERS = 100
 _SYSTEM_FOLDER = "__MACOSX"
 _SYSTEM_FILES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 _ENCRYPTED = 0x1
 _ENTRY_START = b"PK\x01\x02"
-_UNSAFE = re.compile(r'[<>:"|?*]')
 
 
 @dataclass(frozen=True)
@@ -115,17 +111,6 @@ def open_zip(content: bytes, *, max_members: int, max_bytes: int) -> Iterator[Zi
 
 def _too_many(max_members: int) -> UnreadableError:
     return UnreadableError(Reason.ARCHIVE_LIMITS, f"more members than the {max_members} left of extraction.max_members")
-
-
-def clean_name(name: str) -> str:
-    """The last part of a path without control, direction and otherwise unprintable characters, of bounded length."""
-    last = name.replace("\\", "/").rstrip("/").rpartition("/")[2]
-    printable = "".join(character for character in unicodedata.normalize("NFC", last) if character.isprintable())
-    cleaned = _UNSAFE.sub("_", printable).strip(" .") or "unnamed"
-    extension = PurePosixPath(cleaned).suffix[:16]
-    if len(cleaned) > MAX_NAME_CHARACTERS:
-        cleaned = cleaned[: MAX_NAME_CHARACTERS - len(extension)] + extension
-    return cleaned
 
 
 def _is_system_file(name: str) -> bool:

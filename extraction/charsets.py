@@ -11,7 +11,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-# Programs declare the standard and write the superset of it that their system uses, as browsers assume too.
+# Programs declare the standard and write their system's superset of it.
 _SUPERSETS = {
     "ascii": "utf-8",
     "iso8859-1": "cp1252",
@@ -23,40 +23,57 @@ _SUPERSETS = {
     "shift_jis": "cp932",
     "big5": "big5hkscs",
 }
-_UNSAFE = {"utf-7", "punycode", "idna", "unicode_escape", "raw_unicode_escape"}  # decode anything, to something else
-_SAMPLE_BYTES = 20_000
+_SINGLE_BYTE = ("cp125", "cp874", "iso8859", "koi8", "mac-")
+# What a guess is believed: character sets that systems write, and not their rare neighbours.
+_PLAUSIBLE = (
+    "utf",
+    "cp125",
+    "cp9",
+    "iso2022",
+    "iso8859-2",
+    "iso8859-5",
+    "iso8859-7",
+    "koi8",
+    "euc",
+    "gb",
+    "big5",
+    "hz",
+)
+_UNSAFE = {"utf-7", "punycode", "idna", "unicode_escape", "raw_unicode_escape"}  # they decode anything to another text
 
 
 def decode(content: bytes, declared: str = "") -> str:
-    """Tries a byte order mark, `declared`, UTF-8, a guess, and Windows-1252 last, which replaces unknown bytes."""
+    """Tries a byte order mark, `declared`, UTF-8, a guess, and Windows-1252 last, which replaces unknown bytes.
+
+    Where a character set of one byte a character is declared, which can decode anything, UTF-8 is tried before it.
+    """
     for mark, charset in _MARKS:
         if content.startswith(mark):
             return content[len(mark) :].decode(charset, errors="replace")
-    for charset in filter(None, (_known(declared), "utf-8")):
+    known = known_charset(declared)
+    for charset in ("utf-8", known) if known.startswith(_SINGLE_BYTE) else (known, "utf-8"):
         try:
-            return content.decode(charset)
+            return content.decode(charset or "utf-8")
         except UnicodeError:
             continue
-    guess = _guess(content)
     try:
-        return content.decode(guess)
+        return content.decode(_guess(content))
     except UnicodeError:
         return content.decode("cp1252", errors="replace")
 
 
-def _known(declared: str) -> str:
-    """The name of a character set that Python decodes, or "" for others, such as `x-user-defined` or `base64`."""
+def known_charset(declared: str) -> str:
+    """Python's name of a character set, or of its superset in use; "" for an unknown one."""
     try:
         found = codecs.lookup(declared.strip(" \"'\t\r\n"))
-    except (LookupError, ValueError, UnicodeError):
+        b"a".decode(found.name, "ignore")  # refused where it is not a character set, such as `base64`
+    except (LookupError, ValueError):
         return ""
-    if not found._is_text_encoding or found.name in _UNSAFE:
-        return ""
-    return _SUPERSETS.get(found.name, found.name)
+    return "" if found.name in _UNSAFE else _SUPERSETS.get(found.name, found.name)
 
 
 def _guess(content: bytes) -> str:
-    from charset_normalizer import from_bytes
+    from resiliparse.parse.encoding import detect_encoding
 
-    best = from_bytes(content[:_SAMPLE_BYTES]).best()
-    return "cp1252" if best is None else best.encoding
+    found = known_charset(detect_encoding(content, html5_compatible=False) or "")
+    return found if found.startswith(_PLAUSIBLE) else "cp1252"

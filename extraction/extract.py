@@ -7,19 +7,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from extraction import media_types
-from extraction.archives import clean_name, open_zip
+from extraction.archives import open_zip
 from extraction.documents import Document, UnreadableError
 from extraction.media_types import detect
-from extraction.pages import Page, PagedText, join_pages
+from extraction.members import clean_name
+from extraction.pages import Page, PagedText, Reader, join_pages, read_page
 from schemas.codes import Reason, TextSource
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from schemas.run_config import ExtractionConfig
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -28,6 +26,9 @@ _LABELS = {
     media_types.PDF: "a PDF document",
     media_types.DOCX: "a Word document",
     media_types.PPTX: "a PowerPoint document",
+    media_types.ODT: "an OpenDocument text",
+    media_types.ODP: "an OpenDocument presentation",
+    media_types.ZIP: "an archive",
     media_types.RTF: "an RTF document",
     media_types.HTML: "a web page",
     media_types.EML: "a mail",
@@ -40,10 +41,8 @@ _LABELS = {
 _ADVICE = {
     media_types.DOC: "a Word document of old (.doc); save it as .docx",
     media_types.PPT: "a PowerPoint document of old (.ppt); save it as .pptx",
-    media_types.ODT: "an OpenDocument text (.odt); save it as .docx",
     media_types.TNEF: "an Outlook attachment in TNEF form (winmail.dat); let the mail be sent as HTML or plain text",
     media_types.XML: "an XML document; export its text",
-    media_types.OLE: "an OLE file that is neither Office document nor Outlook mail",
     "application/json": "a JSON document; export its text",
     "application/x-7z-compressed": "a 7-Zip archive; unpack it",
     "application/vnd.rar": "a RAR archive; unpack it",
@@ -54,23 +53,6 @@ _ADVICE = {
     "application/postscript": "a PostScript document; save it as PDF",
     **dict.fromkeys(media_types.ROWS, "a file of records; unpack it and name it as an input of its own"),
 }
-
-
-class PageText(Protocol):
-    """The text that OCR found on a page, and the mean confidence of its lines, weighted by characters."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def confidence(self) -> float: ...
-
-
-class Reader(Protocol):
-    """OCR of one page."""
-
-    def read(self, page: npt.NDArray[np.uint8]) -> PageText:
-        """Reads a page of shape (height, width), 0 for black."""
 
 
 class FileExtraction:
@@ -112,77 +94,121 @@ class FileExtraction:
             content: all of it.
             name: its own, with an extension.
         """
-        for document in self._read(content, name, Document("", "", ""), depth=0, mail_depth=0):
-            if document.name not in self._done:
-                yield document
+        file = Document("", detect(content, name), "")
+        return (document for document in self._read(content, file, 0, 0) if document.name not in self._done)
 
-    def _read(self, content: bytes, file_name: str, seat: Document, depth: int, mail_depth: int) -> Iterator[Document]:
-        """The documents of one file or member; `seat` gives its name and container."""
-        media_type = detect(content, file_name)
-        document = replace(seat, media_type=media_type, content_sha256=hashlib.sha256(content).hexdigest())
+    def _read(self, content: bytes, document: Document, depth: int, mail_depth: int) -> Iterator[Document]:
+        """A file or member and all that is in it.
+
+        Args:
+            content: of the file or member.
+            document: its name, media type and container.
+            depth: archives around it.
+            mail_depth: mails around it.
+        """
         if document.name in self._failed:
             return
+        document = replace(document, content_sha256=hashlib.sha256(content).hexdigest())
         try:
             if len(content) > self._config.max_file_bytes:
                 raise UnreadableError(
                     Reason.RECORD_TOO_LARGE,
                     f"{len(content)} bytes; expected at most extraction.max_file_bytes = {self._config.max_file_bytes}",
                 )
-            if media_type == media_types.ZIP:
+            if document.media_type in media_types.CONTAINERS:
                 self._on_begin(document)
-                yield from self._read_zip(content, document, depth, mail_depth)
+                yield from self._read_container(content, document, depth, mail_depth)
             elif document.name not in self._done:
                 self._on_begin(document)
                 yield self._read_leaf(content, document)
-        except UnreadableError as error:
-            yield replace(document, reason=error.reason, detail=error.detail)
-        except ImportError:
-            label = _LABELS.get(media_type, "a document")
-            extra = _OCR_EXTRA if media_type in media_types.PICTURES else _DOCUMENTS_EXTRA
-            yield replace(document, reason=Reason.UNSUPPORTED_FORMAT, detail=f"{label}; install {extra} to read it")
-        except MemoryError:
-            yield replace(
-                document,
-                reason=Reason.EXTRACTION_MEMORY,
-                detail=f"more memory than extraction.max_memory_bytes = {self._config.max_memory_bytes}",
-            )
-        except Exception as error:
-            yield replace(document, reason=Reason.EXTRACTION_FAILED, detail=type(error).__name__)
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # panics of parsers written in Rust are no Exceptions
+            yield self._rejected(document, error)
+
+    def _rejected(self, document: Document, error: BaseException) -> Document:
+        if isinstance(error, UnreadableError):
+            return replace(document, reason=error.reason, detail=error.detail)
+        if isinstance(error, ImportError):
+            label = _LABELS.get(document.media_type, "a document")
+            extra = _OCR_EXTRA if document.media_type in media_types.PICTURES else _DOCUMENTS_EXTRA
+            return replace(document, reason=Reason.UNSUPPORTED_FORMAT, detail=f"{label}; install {extra} to read it")
+        if isinstance(error, MemoryError):
+            detail = f"more memory than extraction.max_memory_bytes = {self._config.max_memory_bytes}"
+            return replace(document, reason=Reason.EXTRACTION_MEMORY, detail=detail)
+        return replace(document, reason=Reason.EXTRACTION_FAILED, detail=f"its parser raised {type(error).__name__}")
+
+    def _read_container(self, content: bytes, container: Document, depth: int, mail_depth: int) -> Iterator[Document]:
+        config = self._config
+        if container.media_type in media_types.MAILS:
+            if mail_depth >= config.max_mail_depth:
+                raise _too_deep("mails", mail_depth, f"max_mail_depth = {config.max_mail_depth}")
+            yield from self._read_mail(content, container, depth, mail_depth)
+            return
+        if depth >= config.max_depth:
+            raise _too_deep("archives", depth, f"max_depth = {config.max_depth}")
+        read = self._read_zip if container.media_type == media_types.ZIP else self._read_mailbox
+        empty = True
+        for document in read(content, container, depth, mail_depth):
+            empty = False
+            yield document
+        if empty:
+            raise UnreadableError(Reason.EMPTY_ARCHIVE, f"{_LABELS[container.media_type]} without documents")
+
+    def _read_mail(self, content: bytes, document: Document, depth: int, mail_depth: int) -> Iterator[Document]:
+        if document.media_type == media_types.MSG:
+            from extraction.outlook import read_msg
+
+            mail = read_msg(content, self._config)
+        else:
+            from extraction.mail import read_eml
+
+            mail = read_eml(content, self._config)
+        self.skipped += mail.skipped
+        fields = {name: _storable(value) for name, value in mail.fields.items()}
+        facts = replace(document, text_cut_at=mail.text_cut_at, received_at=mail.received_at, fields=fields)
+        yield _with_text(facts, mail.text, TextSource.MAIL)
+        for ordinal, member in enumerate(mail.members, start=1):
+            media_type = detect(member.content, member.name, member.media_type_hint)
+            child = Document(_member_name(document, ordinal, member.name), media_type, "", container=document.name)
+            yield from self._read(member.content, child, depth, mail_depth + 1)
+
+    def _read_mailbox(self, content: bytes, mailbox: Document, depth: int, mail_depth: int) -> Iterator[Document]:
+        from extraction.mail import split_mbox
+
+        for ordinal, mail in enumerate(split_mbox(content), start=1):
+            self._n_members += 1
+            if self._n_members > self._config.max_members:
+                raise UnreadableError(
+                    Reason.ARCHIVE_LIMITS, f"more than extraction.max_members = {self._config.max_members}"
+                )
+            child = Document(_member_name(mailbox, ordinal, "mail.eml"), media_types.EML, "", container=mailbox.name)
+            yield from self._read(mail, child, depth + 1, mail_depth)
 
     def _read_zip(self, content: bytes, archive: Document, depth: int, mail_depth: int) -> Iterator[Document]:
         config = self._config
-        if depth >= config.max_depth:
-            raise UnreadableError(
-                Reason.ARCHIVE_LIMITS,
-                f"an archive {depth + 1} archives deep; expected at most extraction.max_depth = {config.max_depth}",
-            )
-        members = open_zip(
+        for member in open_zip(
             content,
             max_members=config.max_members - self._n_members,
             max_bytes=config.max_unpacked_bytes - self._unpacked_bytes,
-        )
-        empty = True
-        for member in members:
+        ):
             self._n_members += 1
             self._unpacked_bytes += member.size
             if member.is_system_file:
                 self.skipped["system_file"] += 1
                 continue
-            empty = False
-            seat = Document(
-                _member_name(archive, member.ordinal, member.name), media_types.UNKNOWN, "", container=archive.name
-            )
-            if seat.name in self._failed:
+            name = _member_name(archive, member.ordinal, member.name)
+            child = Document(name, media_types.UNKNOWN, "", container=archive.name)
+            if name in self._failed:
                 continue
-            self._on_begin(seat)
+            self._on_begin(child)
             try:
                 inner = member.read(max_bytes=config.max_file_bytes, max_ratio=config.max_ratio)
-            except UnreadableError as error:
-                yield replace(seat, reason=error.reason, detail=error.detail)
-                continue
-            yield from self._read(inner, member.name, seat, depth + 1, mail_depth)
-        if empty:
-            raise UnreadableError(Reason.EMPTY_ARCHIVE, "an archive without documents")
+                child = replace(child, media_type=detect(inner, member.name))
+            except (UnreadableError, MemoryError) as error:
+                yield self._rejected(child, error)
+            else:
+                yield from self._read(inner, child, depth + 1, mail_depth)
 
     def _read_leaf(self, content: bytes, document: Document) -> Document:
         media_type = document.media_type
@@ -191,12 +217,47 @@ class FileExtraction:
         if media_type == media_types.PDF:
             from extraction.pdf import read_pdf
 
-            return self._paged(document, read_pdf(content, self._config, self._reader))
+            return self._with_pages(document, read_pdf(content, self._config, self._reader))
         if media_type in media_types.PICTURES:
-            return self._paged(document, self._read_picture(content, media_type))
+            return self._with_pages(document, self._read_picture(content, media_type))
         if media_type == media_types.TEXT:
-            return _with_text(document, _decode(content), TextSource.GIVEN)
-        raise UnreadableError(Reason.UNSUPPORTED_FORMAT, "a document of a type that Docyard does not read")
+            from extraction.charsets import decode
+
+            return _with_text(document, decode(content), TextSource.GIVEN)
+        if media_type == media_types.CALENDAR:
+            from extraction.mail import read_calendar
+
+            return _with_text(document, read_calendar(content), TextSource.GIVEN)
+        if media_type == media_types.HTML:
+            from extraction.html import read_html
+
+            return _with_text(document, read_html(content), TextSource.HTML)
+        return _with_text(document, self._office_text(content, media_type), TextSource.OFFICE)
+
+    def _office_text(self, content: bytes, media_type: str) -> str:
+        from extraction import office
+        from extraction.rtf import read_rtf
+
+        if media_type == media_types.RTF:
+            return read_rtf(content)
+        if media_type == media_types.DOCX:
+            return office.read_docx(content, self._config)
+        if media_type == media_types.PPTX:
+            return office.read_pptx(content, self._config)
+        if media_type in (media_types.ODT, media_types.ODP):
+            return office.read_open_document(content, self._config)
+        if media_type in media_types.SHEETS:
+            return office.read_sheet(content, self._config)
+        if media_type == media_types.OLE:
+            import olefile  # noqa: F401  (without it, all types of OLE files look alike)
+
+            detail = "an OLE file that is neither Office document nor Outlook mail"
+            raise UnreadableError(Reason.UNSUPPORTED_FORMAT, detail)
+        if media_type == media_types.ENCRYPTED_OFFICE:
+            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "an Office document that needs a password")
+        raise UnreadableError(
+            Reason.UNSUPPORTED_FORMAT, f"a document of type {media_type}, which Docyard does not read"
+        )
 
     def _read_picture(self, content: bytes, media_type: str) -> PagedText:
         from extraction.pictures import read_pages
@@ -208,16 +269,14 @@ class FileExtraction:
         for pixels in read_pages(
             content, media_type, max_pixels=config.max_pixels, max_pages=min(config.max_pages, config.max_ocr_pages)
         ):
-            if pixels is None:
-                pages.append(Page("", unread=True))
-                continue
-            found = self._reader.read(pixels)
-            pages.append(Page(found.text, ocr_confidence=found.confidence))
+            found = None if pixels is None else read_page(self._reader, pixels)
+            unread = Page("", unread=True)
+            pages.append(unread if found is None else Page(found.text, ocr_confidence=found.confidence))
         if all(page.unread for page in pages):
             raise UnreadableError(Reason.EXTRACTION_FAILED, "the picture is damaged or cut off")
         return join_pages(pages)
 
-    def _paged(self, document: Document, paged: PagedText) -> Document:
+    def _with_pages(self, document: Document, paged: PagedText) -> Document:
         """A document with the text of its pages, or with the reason why they gave none."""
         document = replace(
             document,
@@ -230,11 +289,9 @@ class FileExtraction:
             return replace(_with_text(document, paged.text, paged.text_source), page_ends=paged.page_ends)
         label = _LABELS[document.media_type]
         if paged.pages_unread and self._reader is None:
-            if self._config.ocr == "off":
-                detail = f'{label} without text of its own; extraction.ocr is "off"'
-            else:
-                detail = f"{label} without text of its own; install {_OCR_EXTRA} to read it"
-            return replace(document, reason=Reason.UNSUPPORTED_FORMAT, detail=detail)
+            remedy = 'extraction.ocr is "off"' if self._config.ocr == "off" else f"install {_OCR_EXTRA} to read it"
+            what = label if document.media_type in media_types.PICTURES else f"{label} without text of its own"
+            return replace(document, reason=Reason.UNSUPPORTED_FORMAT, detail=f"{what}; {remedy}")
         if paged.pages_unread:
             detail = f"{paged.pages_unread} of {paged.pages} pages cannot be read, and the others hold no text"
             return replace(document, reason=Reason.EXTRACTION_FAILED, detail=detail)
@@ -247,17 +304,17 @@ def _member_name(container: Document, ordinal: int, name: str) -> str:
 
 
 def _with_text(document: Document, text: str, source: TextSource | None) -> Document:
-    text = _SURROGATE.sub("\ufffd", text)
+    text = _storable(text)
     if not text.strip():
         return replace(document, reason=Reason.NO_TEXT_FOUND, detail="no text in it")
     return replace(document, text=text, text_source=source)
 
 
-def _decode(content: bytes) -> str:
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if content.startswith(mark):
-            return content.decode(encoding, "replace")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError:
-        return content.decode("cp1252", "replace")
+def _storable(text: str) -> str:
+    return _SURROGATE.sub("\ufffd", text)
+
+
+def _too_deep(containers: str, depth: int, limit: str) -> UnreadableError:
+    return UnreadableError(
+        Reason.ARCHIVE_LIMITS, f"{depth + 1} {containers} in each other; expected at most extraction.{limit}"
+    )

@@ -34,6 +34,7 @@ _INTRODUCTION = re.compile(
     r"[>\s]*(?:On|Am|Le|El|Em|Il|Op|Den|W dniu|Dnia|Dne|Ma|\d{4}年|\d{4}년|于|在)\b", re.IGNORECASE
 )
 _TIME = re.compile(r"\d\s?[:.h]\s?\d\d|@")
+_SIGNATURE = re.compile(r"--\s*$|_{10,}\s*$")
 _RULE = re.compile(r"[\s_*=-]*$")
 _FORWARDED = re.compile(r"\s*(?:fwd?|fw|wg|tr|rv|enc|i|vb|vs|doorst|pd|转发)\s*[:：]", re.IGNORECASE)
 
@@ -89,10 +90,12 @@ def _begins_quotation(lines: list[str], at: int) -> bool:
 
 
 def _answers_below(lines: list[str]) -> bool:
-    """True where a paragraph without any quoted line follows a quoted one."""
+    """True where a paragraph without any quoted line follows a quoted one, and is no signature or footer."""
     quoted_before = False
     paragraph: list[str] = []
     for line in [*lines, ""]:
+        if _SIGNATURE.match(line):
+            break
         if line.strip():
             paragraph.append(line)
             continue

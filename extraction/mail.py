@@ -53,11 +53,9 @@ def read_eml(content: bytes, config: ExtractionConfig) -> Mail:
     """Reads a mail as it was sent or received.
 
     Raises:
-        UnreadableError: the mail is encrypted, has no headers, or exceeds `max_mail_parts` or `max_mail_depth`.
+        UnreadableError: the mail is encrypted, or exceeds `max_mail_parts` or `max_mail_depth`.
     """
-    root = _Part(content.lstrip(b"\r\n"))
-    if not root.headers:
-        raise UnreadableError(Reason.EXTRACTION_FAILED, "found no headers; expected those of a mail")
+    root = _Part(content.lstrip())
     if root.is_encrypted():
         raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, f"found a mail of type {root.type}")
     walk = _Walk(config)
@@ -86,20 +84,15 @@ def make_mail(
     return Mail(text, None if cut is None else len(text), received_at, fields, tuple(members), skipped)
 
 
-def split_mbox(content: bytes, config: ExtractionConfig) -> Iterator[bytes]:
-    """The mails of a mailbox, in its order, without their `From ` lines and the escapes of such lines.
-
-    Raises:
-        UnreadableError: there are more than `max_members`.
-    """
-    starts = list(_MAILBOX_LINE.finditer(content))
-    if len(starts) > config.max_members:
-        raise UnreadableError(
-            Reason.ARCHIVE_LIMITS, f"found {len(starts)} mails; max_members {config.max_members} allows fewer"
-        )
-    ends = [match.start() for match in starts[1:]] + [len(content)]
-    for match, end in zip(starts, ends, strict=True):
-        yield _ESCAPED_FROM.sub(rb"\1", content[match.end() : end])
+def split_mbox(content: bytes) -> Iterator[bytes]:
+    """The mails of a mailbox, in its order, without their `From ` lines and the escapes of such lines."""
+    start = 0
+    for line in _MAILBOX_LINE.finditer(content):
+        if mail := content[start : line.start()].strip(b"\r\n"):
+            yield _ESCAPED_FROM.sub(rb"\1", mail)
+        start = line.end()
+    if mail := content[start:].strip(b"\r\n"):
+        yield _ESCAPED_FROM.sub(rb"\1", mail)
 
 
 def read_calendar(content: bytes, charset: str = "") -> str:
@@ -117,15 +110,16 @@ class _Part:
     """A mail or a part of one: its headers, cut to a bounded length, and its body as it was sent."""
 
     def __init__(self, content: bytes, default_type: str = "text/plain") -> None:
-        end = _HEAD_END.search(content, 0, _HEADERS_BYTES)
-        head = content[: end.start() if end else _HEADERS_BYTES]
+        has_head = _HEADER.match(content) or content.startswith((b"From ", b">From "))
+        end = _HEAD_END.search(content, 0, _HEADERS_BYTES) if has_head else _HEAD_END.match(content)
+        head = content[: end.start() if end else _HEADERS_BYTES] if has_head else b""
         self.headers: dict[str, str] = {}
         for match in _HEADER.finditer(head):
             name = match[1].decode("ascii").lower()
             if name in _READ_HEADERS:
                 n_bytes = _PARAMETER_BYTES if name.startswith("content-") else _HEADER_BYTES
                 self.headers.setdefault(name, decode(match[2][:n_bytes].strip(), "utf-8"))
-        self.body = content[end.end() :] if end else b""
+        self.body = content[end.end() if end else len(head) :]
         self._message = Message()
         self._message.set_default_type(default_type)
         for name, value in self.headers.items():
@@ -177,8 +171,8 @@ class _Part:
             return self.body
         return self.body
 
-    def parts(self) -> list[bytes]:
-        """The parts of a multipart body; empty where its boundary is absent."""
+    def parts(self, limit: int) -> list[bytes]:
+        """The parts of a multipart body, up to about `limit`; empty where its boundary is absent."""
         boundary = str(self._message.get_param("boundary", "") or "").rstrip()
         if not boundary:
             return []
@@ -189,7 +183,7 @@ class _Part:
             if start is not None:
                 parts.append(self.body[start : match.start()].removesuffix(b"\n").removesuffix(b"\r"))
             start = match.end() + 1
-            if match[1]:
+            if match[1] or len(parts) > limit:
                 return parts
         return parts if start is None else [*parts, self.body[start:]]
 
@@ -209,7 +203,7 @@ class _Walk:
         if self._n_parts > self._config.max_mail_parts or depth > self._config.max_mail_depth:
             limits = f"max_mail_parts {self._config.max_mail_parts} and max_mail_depth {self._config.max_mail_depth}"
             raise UnreadableError(Reason.ARCHIVE_LIMITS, f"found more parts, or deeper ones, than {limits} allow")
-        if part.type.startswith("multipart/") and (contents := part.parts()):
+        if part.type.startswith("multipart/") and (contents := part.parts(self._config.max_mail_parts)):
             default_type = "message/rfc822" if part.type == "multipart/digest" else "text/plain"
             parts = [_Part(content, default_type) for content in contents]
             texts = [(child.type, self.read(child, depth + 1, part.type)) for child in parts]
@@ -258,7 +252,7 @@ def decoded_header(value: str) -> str:
     except (HeaderParseError, ValueError):
         return value
     texts = (word if isinstance(word, str) else decode(word, charset or "") for word, charset in words)
-    return " ".join("".join(texts).split())
+    return " ".join("".join(texts).split()) or value
 
 
 def _in_utc(date: str) -> str:

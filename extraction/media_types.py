@@ -16,6 +16,7 @@ ZIP = "application/zip"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+ODP = "application/vnd.oasis.opendocument.presentation"
 XLSB = "application/vnd.ms-excel.sheet.binary.macroenabled.12"
 XLS = "application/vnd.ms-excel"
 ODS = "application/vnd.oasis.opendocument.spreadsheet"
@@ -27,6 +28,8 @@ OLE = "application/x-ole-storage"
 ENCRYPTED_OFFICE = "application/x-encrypted-office"
 MSG = "application/vnd.ms-outlook"
 EML, MBOX = "message/rfc822", "application/mbox"
+MAILS = frozenset({EML, MSG})
+CONTAINERS = MAILS | {ZIP, MBOX}
 HTML, TEXT, XML, CALENDAR = "text/html", "text/plain", "text/xml", "text/calendar"
 CSV, JSON_LINES, PARQUET = "text/csv", "application/x-ndjson", "application/vnd.apache.parquet"
 ROWS = frozenset({CSV, JSON_LINES, PARQUET})
@@ -58,7 +61,7 @@ _SIGNATURES = (
     (b"%!PS", "application/postscript"),
     (b"SQLite format 3\x00", "application/vnd.sqlite3"),
 )
-_OPEN_DOCUMENTS = {ODS: ODS, ODT: ODT, "application/epub+zip": "application/epub+zip"}
+_SELF_DECLARED = frozenset({ODT, ODS, ODP, "application/vnd.oasis.opendocument.graphics", "application/epub+zip"})
 _OLE_STREAMS = (
     ("__properties_version1.0", MSG),
     ("EncryptedPackage", ENCRYPTED_OFFICE),
@@ -79,6 +82,7 @@ _BY_EXTENSION = {
     ".ics": CALENDAR,
     ".xml": XML,
 }
+_EXTENSIONS_BELIEVED = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
 _HTML_TAG = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|table|div|p|meta|center)\b", re.IGNORECASE)
 _MAIL_FIELD = re.compile(
     rb"^(?:from|to|cc|subject|date|received|return-path|delivered-to|message-id|mime-version|content-type|"
@@ -86,15 +90,18 @@ _MAIL_FIELD = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _FIELD_NAME = re.compile(rb"[!-9;-~]+:")
+_CONTROLS = bytes({*range(32), 127} - {*b"\t\n\r\f\x1b"})  # an escape begins Japanese in ISO 2022
+_MIN_TEXT = 0.99
 _BYTE_ORDER_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
-def detect(content: bytes, name: str) -> str:
+def detect(content: bytes, name: str, declared: str = "") -> str:
     """The media type of a document.
 
     Args:
         content: all of it.
         name: of the file; its extension tells text types apart.
+        declared: media type that a mail declares for a part; likewise.
     """
     head = content[:HEAD_BYTES]
     for start, media_type in _SIGNATURES:
@@ -108,7 +115,7 @@ def detect(content: bytes, name: str) -> str:
         return _ole_type(content)
     if head.startswith(_ZIP_STARTS):
         return _zip_type(content)
-    media_type = _text_type(head, PurePosixPath(name).suffix.lower())
+    media_type = _text_type(head, PurePosixPath(name).suffix.lower(), declared)
     if media_type in (UNKNOWN, TEXT) and b"%PDF-" in head[:_MAX_JUNK_BYTES]:
         return PDF
     return media_type
@@ -120,7 +127,7 @@ def _zip_type(content: bytes) -> str:
             names = set(archive.namelist())
             if "mimetype" in names and archive.getinfo("mimetype").file_size < 200:
                 declared = archive.read("mimetype").decode("ascii", "replace").strip()
-                return _OPEN_DOCUMENTS.get(declared, declared if declared.startswith("application/vnd.oasis") else ZIP)
+                return declared if declared in _SELF_DECLARED else ZIP
     except Exception:  # damaged, which its reader will say
         return ZIP
     if "[Content_Types].xml" not in names:
@@ -141,14 +148,16 @@ def _ole_type(content: bytes) -> str:
         return OLE
 
 
-def _text_type(head: bytes, extension: str) -> str:
-    if not head.startswith(_BYTE_ORDER_MARKS) and b"\x00" in head:
+def _text_type(head: bytes, extension: str, declared: str) -> str:
+    if not head.startswith(_BYTE_ORDER_MARKS) and len(head.translate(None, _CONTROLS)) < _MIN_TEXT * len(head):
         return UNKNOWN
     start = head.lstrip(codecs.BOM_UTF8 + b" \t\r\n")
     if start.startswith(b"BEGIN:VCALENDAR"):
         return CALENDAR
-    if extension in (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt"):
+    if extension in _EXTENSIONS_BELIEVED:
         return _BY_EXTENSION.get(extension, TEXT)
+    if declared == EML:
+        return EML
     if start.startswith(b"From ") and _MAIL_FIELD.search(start):
         return EML if extension == ".eml" else MBOX
     fields = {field.lower() for field in _MAIL_FIELD.findall(start)}
@@ -158,4 +167,4 @@ def _text_type(head: bytes, extension: str) -> str:
         if _HTML_TAG.search(start):
             return HTML
         return _BY_EXTENSION.get(extension, XML if start.startswith(b"<?xml") else TEXT)
-    return _BY_EXTENSION.get(extension, TEXT)
+    return _BY_EXTENSION.get(extension, declared if declared in (HTML, CALENDAR) else TEXT)

@@ -17,7 +17,7 @@ from extraction.documents import UnreadableError
 from extraction.html import read_html
 from extraction.mail import MAX_FIELD_CHARACTERS, is_small_picture, make_mail
 from extraction.members import Mail, Member, clean_name
-from extraction.office import read_rtf
+from extraction.rtf import read_rtf
 from schemas.codes import Reason
 from schemas.run_config import ExtractionConfig
 

@@ -13,14 +13,13 @@ from pypdfium2 import raw as pdfium
 
 from extraction.documents import UnreadableError
 from extraction.letter_pairs import mean_log_likelihood
-from extraction.pages import Page, PagedText, join_pages
+from extraction.pages import Page, PagedText, Reader, join_pages, read_page
 from schemas.codes import Reason
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from extraction.extract import Reader
     from schemas.run_config import ExtractionConfig
 
 _DOTS_PER_POINT = 150 / 72
@@ -35,6 +34,7 @@ _MAX_MAP_ERRORS = 0.10
 _MAX_STRANGE_CHARACTERS = 0.05
 _MIN_LOG_LIKELIHOOD = -3.0
 _MAX_ONE_LETTER_WORDS = 0.5
+_WITH_TEXT = {pdfium.FPDF_ANNOT_WIDGET, pdfium.FPDF_ANNOT_FREETEXT, pdfium.FPDF_ANNOT_STAMP}
 _STRANGE = ("Cc", "Cn", "Co")  # control, unassigned, private use
 _MIN_AGREEMENT = 0.35
 _SURE_CONFIDENCE = 0.8
@@ -54,14 +54,13 @@ def read_pdf(content: bytes, config: ExtractionConfig, reader: Reader | None) ->
     Raises:
         UnreadableError: the PDF is encrypted, damaged, or has too many pages.
     """
-    try:
-        document = pypdfium2.PdfDocument(content)
-    except pypdfium2.PdfiumError as error:
-        if error.err_code == pdfium.FPDF_ERR_PASSWORD:
-            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password") from None
-        if error.err_code == pdfium.FPDF_ERR_SECURITY:
-            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF with an unknown kind of encryption") from None
-        raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off") from None
+    loaded = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
+    if not loaded:
+        # The code is that of the last failure in this process, so that only a failure may ask for it.
+        if pdfium.FPDF_GetLastError() in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
+            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password")
+        raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off")
+    document = pypdfium2.PdfDocument(loaded)
     try:
         return _read_document(document, config, reader)
     finally:
@@ -101,7 +100,7 @@ def _read_document(document: Any, config: ExtractionConfig, reader: Reader | Non
 def _read_layer(document: Any, number: int, pdf_text: str) -> tuple[str, bool] | None:
     """The text layer of a page, and True where OCR is to read the page; None where it does not load."""
     try:
-        page = document[number]
+        page = _page_with_answers(document, number)
     except pypdfium2.PdfiumError:
         return None
     try:
@@ -122,6 +121,21 @@ def _read_layer(document: Any, number: int, pdf_text: str) -> tuple[str, bool] |
         return None
     finally:
         page.close()
+
+
+def _page_with_answers(document: Any, number: int) -> Any:
+    """A page whose filled-in fields, notes and stamps are part of its content, so that its text holds them."""
+    page = document[number]
+    kinds = set()
+    for place in range(pdfium.FPDFPage_GetAnnotCount(page.raw)):
+        annotation = pdfium.FPDFPage_GetAnnot(page.raw, place)
+        kinds.add(pdfium.FPDFAnnot_GetSubtype(annotation))
+        pdfium.FPDFPage_CloseAnnot(annotation)
+    if not kinds & _WITH_TEXT:
+        return page
+    pdfium.FPDFPage_Flatten(page.raw, pdfium.FLAT_NORMALDISPLAY)
+    page.close()
+    return document[number]
 
 
 def _tidy(text: str) -> str:
@@ -183,7 +197,9 @@ def _read_by_ocr(document: Any, number: int, layer: str, pdf_text: str, reader: 
             page.close()
     except pypdfium2.PdfiumError:
         return Page(layer, unread=True)
-    found = reader.read(pixels)
+    found = read_page(reader, pixels)
+    if found is None:
+        return Page(layer, unread=True)
     if pdf_text == "ocr" or _wins(found.text, found.confidence, layer):
         return Page(found.text, ocr_confidence=found.confidence)
     return Page(layer)

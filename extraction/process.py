@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
+from extraction.cache import TextCache
 from extraction.documents import Document, Extraction
 from extraction.messages import decode, document_from, encode, receive, send
 from schemas.codes import Reason
@@ -33,10 +34,15 @@ class Extractor:
 
     Use one in each thread; it reads one document at a time. The process ends with `close`, or when this process does,
     however that ends.
+
+    Args:
+        config: limits and choices.
+        cache: looked into before a file is read; None for none.
     """
 
-    def __init__(self, config: ExtractionConfig) -> None:
+    def __init__(self, config: ExtractionConfig, cache: TextCache | None = None) -> None:
         self._config = config
+        self._cache = cache
         self._process: subprocess.Popen[bytes] | None = None
         self._n_documents = 0
 
@@ -60,6 +66,24 @@ class Extractor:
         Raises:
             RuntimeError: the process does not start.
         """
+        content_sha256 = hashlib.sha256(content).hexdigest()
+        if self._cache is None:
+            return self._read(content, name, content_sha256)
+        extraction = self._cache.find(content_sha256, name)
+        if extraction is None:
+            extraction = self._read(content, name, content_sha256)
+            self._cache.keep(content_sha256, name, extraction)
+        return extraction
+
+    def close(self) -> None:
+        """Ends the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            _close_pipes(process)
+            process.kill()
+            process.wait()
+
+    def _read(self, content: bytes, name: str, content_sha256: str) -> Extraction:
         documents: list[Document] = []
         failed: list[str] = []
         tried: set[str] = set()
@@ -69,7 +93,7 @@ class Extractor:
                 skipped = self._attempt(content, name, documents, failed, begun)
                 return _extraction(documents, skipped)
             except _ProcessEndedError as error:
-                culprit = begun[-1] if begun else Document("", "", hashlib.sha256(content).hexdigest())
+                culprit = begun[-1] if begun else Document("", "", content_sha256)
                 if any(document.name == culprit.name for document in documents):
                     culprit = Document("unread", "", "", container="")
                 if culprit.name not in tried and not error.is_timeout:
@@ -83,14 +107,6 @@ class Extractor:
                 documents.append(rejected)
                 if culprit.container is None and len(documents) == 1:
                     return _extraction(documents, {})
-
-    def close(self) -> None:
-        """Ends the process."""
-        process, self._process = self._process, None
-        if process is not None:
-            _close_pipes(process)
-            process.kill()
-            process.wait()
 
     def _attempt(
         self, content: bytes, name: str, documents: list[Document], failed: list[str], begun: list[Document]
@@ -135,7 +151,7 @@ class Extractor:
                 send(requests, encode(dataclasses.asdict(self._config)))
             if receive(answers) is None:
                 raise RuntimeError(
-                    f"the process that reads documents does not start ({self._ended().detail}); run `python -m "
+                    f"the process that reads documents does not start ({self._ended().how}); run `python -m "
                     "extraction.worker < /dev/null` to see whether its modules load, and check "
                     f"extraction.max_memory_bytes = {self._config.max_memory_bytes}"
                 )
@@ -158,6 +174,7 @@ class _ProcessEndedError(Exception):
     def __init__(self, exit_code: int, peak_bytes: int, config: ExtractionConfig) -> None:
         super().__init__(exit_code)
         name = signal.Signals(-exit_code).name if exit_code < 0 else f"exit status {exit_code}"
+        self.how = name
         self.is_timeout = name == "SIGPROF"
         self.reason, self.detail = Reason.EXTRACTION_FAILED, f"its parser ended by {name}"
         if name in ("SIGPROF", "SIGALRM"):

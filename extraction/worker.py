@@ -11,13 +11,15 @@ import os
 import resource
 import signal
 import sys
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from extraction.documents import Document
-from extraction.extract import FileExtraction, PageText, Reader
+from extraction.documents import Document, UnreadableError
+from extraction.extract import FileExtraction
 from extraction.messages import decode, document_values, encode, receive, send
+from extraction.ocr.model_files import is_installed
+from extraction.pages import PageText, Reader
+from schemas.codes import Reason
+from schemas.errors import ConfigError
 from schemas.run_config import ExtractionConfig
 
 if TYPE_CHECKING:
@@ -37,7 +39,8 @@ def main() -> None:
         return
     config = ExtractionConfig(**decode(first))
     _limit(config)
-    reader = None if config.ocr == "off" or find_spec("rapidocr") is None else _BoundedReader(config, parent)
+    absent = config.ocr == "small" and not is_installed("small")  # the default; who chose another one is told of it
+    reader = None if config.ocr == "off" or absent else _BoundedReader(config, parent)
 
     def begin(document: Document) -> None:
         _leave_if_orphaned(parent)
@@ -68,8 +71,13 @@ class _BoundedReader:
         _leave_if_orphaned(self._parent)
         _set_timers(signal.getitimer(signal.ITIMER_PROF)[0] + self._config.seconds_per_page)
         if self._inner is None:
-            module = import_module("extraction.ocr.page_reader")  # not before a page needs it
-            self._inner = module.PageReader(self._config.ocr)
+            from extraction.ocr.page_reader import PageReader
+
+            assert self._config.ocr != "off"
+            try:
+                self._inner = PageReader(self._config.ocr)
+            except ConfigError as error:
+                raise UnreadableError(Reason.UNSUPPORTED_FORMAT, str(error)) from None
         return self._inner.read(page)
 
 

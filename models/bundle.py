@@ -23,6 +23,7 @@ from models.bundle_manifest import (
     parse_json,
     read_file,
     read_json,
+    read_manifest,
 )
 from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.certificate import Certificate, check_certificate, parse_certificate
@@ -169,18 +170,10 @@ def load_bundle(folder: Path) -> ModelBundle:
         BundleError: the folder or a file is missing, not listed, changed, or holds what it must not; the message
             names the file and says what to do.
     """
-    if not folder.is_dir():
-        raise BundleError(f"{folder}: no such folder; give the folder of a ModelBundle, which holds {MANIFEST_NAME}")
-    path = folder / MANIFEST_NAME
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise BundleError(f"{path}: missing; {folder} is not a ModelBundle, or was copied in part") from None
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read: {error.strerror}; check its kind and its permissions") from None
+    content, path = read_manifest(folder), folder / MANIFEST_NAME
     manifest = parse_bundle_manifest(content, str(path))
     files = {name: read_file(folder, name, record) for name, record in manifest.files.items()}
-    check_no_extra_files(folder, manifest)
+    check_no_extra_files(folder, manifest.files)
     bundle = _parse_files(folder, content, manifest, files)
     for index, row in enumerate(manifest.fingerprint):
         if row.label not in bundle.labels:

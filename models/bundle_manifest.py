@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -173,6 +173,23 @@ def parse_bundle_manifest(content: bytes, where: str) -> BundleManifest:
     return manifest
 
 
+def read_manifest(folder: Path) -> bytes:
+    """Returns the bytes of a bundle's bundle.json.
+
+    Raises:
+        BundleError: there is no such folder, or no such file in it.
+    """
+    if not folder.is_dir():
+        raise BundleError(f"{folder}: no such folder; give the folder of a bundle, which holds {MANIFEST_NAME}")
+    path = folder / MANIFEST_NAME
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path}: missing; {folder} is not a bundle, or was copied in part") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read: {error.strerror}; check its kind and its permissions") from None
+
+
 def read_file(folder: Path, name: str, record: FileRecord) -> bytes:
     """Returns the bytes of a file of the bundle, which are what its record says.
 
@@ -198,14 +215,14 @@ def read_file(folder: Path, name: str, record: FileRecord) -> bytes:
     return content
 
 
-def check_no_extra_files(folder: Path, manifest: BundleManifest) -> None:
+def check_no_extra_files(folder: Path, listed: Collection[str]) -> None:
     """Refuses whatever lies in the folder without being listed; names that begin with a dot are ignored.
 
     Raises:
         BundleError: naming the first such entry.
     """
     for entry in sorted(folder.iterdir()):
-        if entry.name != MANIFEST_NAME and entry.name not in manifest.files and not entry.name.startswith("."):
+        if entry.name != MANIFEST_NAME and entry.name not in listed and not entry.name.startswith("."):
             raise BundleError(f"{entry}: not listed in {MANIFEST_NAME}; move it out of the bundle's folder")
 
 

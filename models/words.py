@@ -149,7 +149,9 @@ def text_buckets(
     owners = np.concatenate([texts, texts[neighbours]])
     first = np.concatenate([ids, ids[neighbours]])
     second = np.concatenate([np.full(len(ids), _NO_PIECE), ids[neighbours + 1]])
-    different = np.unique(owners * n_buckets + _hashed(first, second, n_buckets))
+    found = owners * n_buckets + _hashed(first, second, n_buckets)
+    found.sort()  # several times as fast as np.unique on a long text
+    different = found[np.append(True, found[1:] != found[:-1])[: len(found)]]
     return different % n_buckets, np.bincount(different // n_buckets, minlength=len(n_pieces)).astype(np.int64)
 
 

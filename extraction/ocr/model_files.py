@@ -10,12 +10,14 @@ import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import onnxruntime as ort
 
 from schemas.errors import ConfigError
+
+if TYPE_CHECKING:
+    import onnxruntime as ort
 
 Kind = Literal["small", "tiny"]
 FOLDER_VARIABLE = "DOCYARD_OCR_MODELS"
@@ -119,6 +121,15 @@ def find_models(kind: Kind) -> OcrModels:
     )
 
 
+def is_installed(kind: Kind) -> bool:
+    """True where the package of a kind is found; its files are not looked at."""
+    try:
+        _package_folder(kind, _KNOWN[kind])
+    except ConfigError:
+        return False
+    return True
+
+
 def model_digests(kind: Kind) -> tuple[str, ...]:
     """SHA-256 of the files that decide what a page reads like; needs no file."""
     known = _KNOWN[kind]
@@ -131,6 +142,8 @@ def open_session(graph: bytes) -> ort.InferenceSession:
 
     Pages differ in shape: a plan of the memory for each shape would be kept for good, so that none is made.
     """
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

@@ -30,7 +30,7 @@ from models.training.fingerprint import (  # noqa: E402
 )
 from schemas.errors import BundleError  # noqa: E402
 
-BUNDLES = sorted((Path(__file__).parents[2] / "models/bundles").iterdir())
+BUNDLES = sorted(path.parent for path in (Path(__file__).parents[2] / "models/bundles").glob("*/model.onnx"))
 
 
 def product_graph(weights: np.ndarray, zero: int, bias: np.ndarray | None) -> bytes:

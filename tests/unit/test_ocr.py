@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,6 +19,9 @@ from extraction.ocr.model_files import find_models, model_digests
 from extraction.ocr.page_reader import PageReader, PageText
 from schemas.errors import ConfigError
 from tests.support.drawn_pages import RECEIPT, draw_page
+
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +122,23 @@ def test_weights_set_to_zero_change_no_bit_of_a_page(reader: PageReader, monkeyp
     page = draw_page(RECEIPT[:4])
     monkeypatch.setattr(model_files, "_without_denormals", lambda content, places: content)
     assert PageReader("small").read(page) == reader.read(page)
+
+
+def test_pages_of_the_largest_shapes_are_read_within_the_default_limit_of_memory() -> None:
+    program = """
+import resource
+from schemas.run_config import ExtractionConfig
+limit = ExtractionConfig().max_memory_bytes
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+from extraction.ocr.page_reader import PageReader
+from tests.support.drawn_pages import draw_page
+reader = PageReader("small")
+for page in (draw_page(["end"] * 95, width=900), draw_page(["end"] * 2, width=7000)):
+    assert reader.read(page).n_lines > 1
+"""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr
 
 
 def test_both_kinds_are_told_apart_by_their_digests() -> None:
