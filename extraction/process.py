@@ -116,6 +116,9 @@ class Extractor:
             try:
                 skipped = self._attempt(content, name, documents, failed, begun)
                 return _extraction(documents, skipped)
+            except KeyboardInterrupt:
+                self.close()  # what it still answers would be taken for the next file's
+                raise
             except _ProcessEndedError as error:
                 culprit = begun[-1] if begun else Document("", "", content_sha256)
                 if any(document.name == culprit.name for document in documents):
