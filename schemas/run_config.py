@@ -194,8 +194,9 @@ class ExtractionConfig:
     """Most memory of the process that reads documents."""
     seconds: Count = 20
     """Processor seconds that a document may take, besides its OCR."""
-    seconds_per_page: Count = 6
-    """Processor seconds that each page read by OCR may take on top."""
+    seconds_per_page: Count = 30
+    """Processor seconds that each page read by OCR may take on top; a full page of small print takes several times as
+    long as a receipt."""
     cache_megabytes: Annotated[int, Within("[0, inf)")] = 1024
     """Largest size of the warehouse's cache of extracted texts, in millions of bytes; 0 for none; changes no answer."""
 
