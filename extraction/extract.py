@@ -148,11 +148,9 @@ class FileExtraction:
         if depth >= config.max_depth:
             raise _too_deep("archives", depth, f"max_depth = {config.max_depth}")
         read = self._read_zip if container.media_type == media_types.ZIP else self._read_mailbox
-        empty = True
-        for document in read(content, container, depth, mail_depth):
-            empty = False
-            yield document
-        if empty:
+        n_before = self._n_members - self.skipped["system_file"]
+        yield from read(content, container, depth, mail_depth)
+        if n_before == self._n_members - self.skipped["system_file"]:
             raise UnreadableError(Reason.EMPTY_ARCHIVE, f"{_LABELS[container.media_type]} without documents")
 
     def _read_mail(self, content: bytes, document: Document, depth: int, mail_depth: int) -> Iterator[Document]:
