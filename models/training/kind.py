@@ -86,10 +86,17 @@ class KindTraining:
     fingerprint: tuple[str, ...]
     buckets: Annotated[int, Within("[1, 1048576]")] = 16384
     letters: AtLeast0 = 0
+    """Made-up training letters."""
+    fragments: AtLeast0 = 0
+    """Made-up texts that are too short to be of a kind."""
     made_up_strangers: Count = 100
+    """Made-up training texts of each other sort."""
     right_share: Share = 0.98
+    """Share of the choosing rows of each source that get their kind without doubt."""
     most_rejected: Share = 0.01
+    """Share of the choosing rows of each source that may be called none of the kinds."""
     confidence: ProperShare = 0.95
+    """Of each bound."""
     sources: PathText = ""
     """File beside the configuration that names licence and origin of the data."""
     validation_most: Count = 1000
@@ -113,11 +120,32 @@ def read_rows(config: KindTraining, data: Path, strange: Path, split: str) -> pd
         parts.append(_frame(made_up_letters(number, split, prose), LETTER, "made-up letters"))
     for source, rows in found.groupby("source"):
         parts.append(_frame(rows["text"].tolist(), NONE, str(source), rows["origin"].tolist()))
+    parts.append(_frame(made_up_fragments(found["text"].tolist(), config.fragments), NONE, "made up: fragments"))
     if split == "train":
         texts = [text for part in parts[: len(config.rows)] for text in part["text"].head(50)]
         for source, made in made_up_strangers(texts, config.made_up_strangers).items():
             parts.append(_frame(made, NONE, source))
     return pd.concat(parts, ignore_index=True)
+
+
+def made_up_fragments(prose: Sequence[str], number: int) -> list[str]:
+    """So many texts that are too short to be of a kind: a few words, a number, marks, one sign again and again.
+
+    Args:
+        prose: texts that lend their words; the same ones give the same fragments.
+        number: of fragments.
+    """
+    fragments = []
+    for place in range(number):
+        random = Random(place)
+        words = random.choice(prose).split() or [""]
+        start = random.randrange(len(words))
+        figures = str(random.randrange(10 ** random.randint(1, 9)))
+        signs = "".join(random.choices("-_=.*#~|/\\\0\1\2", k=random.randint(1, 30)))
+        again = random.choice("abcdefghijklmnopqrstuvwxyz.-_ ") * random.randint(1, CHARACTERS)
+        few = " ".join(words[start : start + random.randint(1, 3)])
+        fragments.append(("", few, few, f"{few} {figures}", figures, signs, again)[place % 7])
+    return fragments
 
 
 def _labelled(rows: KindRows, config: KindTraining, data: Path, split: str) -> pd.DataFrame:
