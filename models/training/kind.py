@@ -120,8 +120,9 @@ def read_rows(config: KindTraining, data: Path, strange: Path, split: str) -> pd
         parts.append(_frame(made_up_letters(number, split, prose), LETTER, "made-up letters"))
     for source, rows in found.groupby("source"):
         parts.append(_frame(rows["text"].tolist(), NONE, str(source), rows["origin"].tolist()))
-    parts.append(_frame(made_up_fragments(found["text"].tolist(), config.fragments), NONE, "made up: fragments"))
     if split == "train":
+        fragments = made_up_fragments(found["text"].tolist(), config.fragments)
+        parts.append(_frame(fragments, NONE, "made up: fragments"))
         texts = [text for part in parts[: len(config.rows)] for text in part["text"].head(50)]
         for source, made in made_up_strangers(texts, config.made_up_strangers).items():
             parts.append(_frame(made, NONE, source))
@@ -254,7 +255,7 @@ def _below(value: float) -> float:
 
 def certificate(model: KindModel, rows: pd.DataFrame, confidence: float) -> dict[str, Any]:
     """Counts and exact upper bounds, at that confidence each, on rows that chose nothing: one row of each group."""
-    rows = rows.drop_duplicates(["kind", "source", "group"]).reset_index(drop=True)
+    rows = rows.drop_duplicates(["kind", "group"]).reset_index(drop=True)
     answers = model.detect(rows["text"].tolist())
     gold = rows["kind"].map([*model.kinds, NONE].index).to_numpy()
     strange = gold == len(model.kinds)
@@ -302,7 +303,7 @@ def by_source(model: KindModel, rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def card(config: KindTraining, facts: Mapping[str, Any], data_sets: Sequence[Any]) -> str:
+def card(config: KindTraining, facts: Mapping[str, Any], data_sets: Sequence[DataSource]) -> str:
     """The content of card.md."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(CARD.parent), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -327,10 +328,15 @@ def _counts(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def _beginnings(rows: pd.DataFrame) -> pd.Series[str]:
+    return rows["text"].str[:CHARACTERS].map(same_text)
+
+
 def make(config_path: Path, data: Path, strange: Path, out: Path) -> KindModel:
     """Makes a bundle of kinds; takes about a minute of one core. The same files give the same bundle."""
     config = read_values(KindTraining, read_toml(config_path), str(config_path))
     train, validation = (read_rows(config, data, strange, split) for split in ("train", "validation"))
+    train = train[~_beginnings(train).isin(set(_beginnings(validation)))].reset_index(drop=True)
     kinds = tuple(sorted(set(train["kind"]) - {NONE}))
     started = time.monotonic()
     words = fit(train, kinds, config.buckets)
