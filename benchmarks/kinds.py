@@ -33,7 +33,14 @@ BUNDLES = {
     "card_payment": "fraud",
 }  # fmt: skip
 _CRITERION = "strict"  # the one that a run uses unless told otherwise
-_SHOWN = ("right", "doubtful", "none", "wrong")
+_SHARES = {  # of a source's texts -> title
+    "right": "right",
+    "doubtful": "doubtful",
+    "none": "none",
+    "wrong": "another kind",
+    "accepted": "accepted without kinds",
+    "accepted_with_kinds": "with kinds",
+}
 _VARIATIONS = Variations(each=1, seed=1)  # other ones than those that were learned
 
 
@@ -132,37 +139,20 @@ def _accepted(model: KindModel, folder: Path, texts: pd.DataFrame) -> tuple[npt.
 def markdown(result: Mapping[str, Any]) -> str:
     """One row per source: the kinds found, and what is accepted with and without them."""
     about, seconds = result["surroundings"], result["seconds"]
-    head = [
-        "kind",
-        "source",
-        "rows",
-        "right",
-        "doubtful",
-        "none",
-        "another kind",
-        "accepted without kinds",
-        "with kinds",
-    ]
-    cells = [
-        [
-            row["kind"], row["source"], f"{row['rows']:,}", *(f"{row[name]:.1%}" for name in _SHOWN),
-            f"{row['accepted']:.1%}", f"{row['accepted_with_kinds']:.1%}",
-        ]
-        for row in result["sources"]
-    ]  # fmt: skip
     strange = [row for row in result["sources"] if row["kind"] == NONE]
-    total = sum(row["rows"] for row in strange)
-    shares = {
-        name: sum(row[name] * row["rows"] for row in strange) / max(total, 1)
-        for name in (*_SHOWN, "accepted", "accepted_with_kinds")
-    }
-    cells.append([NONE, "all strangers", f"{total:,}", *(f"{share:.1%}" for share in shares.values())])
+    total = {"kind": NONE, "source": "all strangers", "rows": sum(row["rows"] for row in strange)}
+    total |= {name: sum(row[name] * row["rows"] for row in strange) / max(total["rows"], 1) for name in _SHARES}
     return "\n".join(
         [
             f"{about['processor']}, {about['date']}; {result['reference']}. Detecting the kinds took "
             f"{seconds['detecting'] / max(seconds['labelling'], 1e-9):.1%} of the processor time of labelling.",
             "",
-            *markdown_table(head, cells),
+            *markdown_table(["kind", "source", "rows", *_SHARES.values()], map(_cells, [*result["sources"], total])),
             "",
         ]
     )
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    shares = [f"{row[name]:.1%}" if row["kind"] != NONE or name != "right" else "" for name in _SHARES]
+    return [row["kind"], row["source"], f"{row['rows']:,}", *shares]

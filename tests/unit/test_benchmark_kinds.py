@@ -79,4 +79,4 @@ def test_the_last_row_of_the_table_is_the_mean_over_all_strangers() -> None:
     }
     lines = markdown(result).splitlines()
     assert "2.0% of the processor time" in lines[0]
-    assert lines[-1] == "| none | all strangers | 40 | 0.0% | 50.0% | 50.0% | 0.0% | 30.0% | 0.0% |"
+    assert lines[-1] == "| none | all strangers | 40 |  | 50.0% | 50.0% | 0.0% | 30.0% | 0.0% |"
