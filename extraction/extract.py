@@ -7,20 +7,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from extraction import media_types
 from extraction.archives import open_zip
 from extraction.documents import Document, UnreadableError
 from extraction.media_types import detect
 from extraction.members import clean_name
-from extraction.pages import Page, PagedText, join_pages
+from extraction.pages import Page, PagedText, Reader, join_pages, read_page
 from schemas.codes import Reason, TextSource
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
-
     from schemas.run_config import ExtractionConfig
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -46,7 +43,6 @@ _ADVICE = {
     media_types.PPT: "a PowerPoint document of old (.ppt); save it as .pptx",
     media_types.TNEF: "an Outlook attachment in TNEF form (winmail.dat); let the mail be sent as HTML or plain text",
     media_types.XML: "an XML document; export its text",
-    media_types.OLE: "an OLE file that is neither Office document nor Outlook mail",
     "application/json": "a JSON document; export its text",
     "application/x-7z-compressed": "a 7-Zip archive; unpack it",
     "application/vnd.rar": "a RAR archive; unpack it",
@@ -57,23 +53,6 @@ _ADVICE = {
     "application/postscript": "a PostScript document; save it as PDF",
     **dict.fromkeys(media_types.ROWS, "a file of records; unpack it and name it as an input of its own"),
 }
-
-
-class PageText(Protocol):
-    """The text that OCR found on a page, and the mean confidence of its lines, weighted by characters."""
-
-    @property
-    def text(self) -> str: ...
-
-    @property
-    def confidence(self) -> float: ...
-
-
-class Reader(Protocol):
-    """OCR of one page."""
-
-    def read(self, page: npt.NDArray[np.uint8]) -> PageText:
-        """Reads a page of shape (height, width), 0 for black."""
 
 
 class FileExtraction:
@@ -169,11 +148,9 @@ class FileExtraction:
         if depth >= config.max_depth:
             raise _too_deep("archives", depth, f"max_depth = {config.max_depth}")
         read = self._read_zip if container.media_type == media_types.ZIP else self._read_mailbox
-        empty = True
-        for document in read(content, container, depth, mail_depth):
-            empty = False
-            yield document
-        if empty:
+        n_before = self._n_members - self.skipped["system_file"]
+        yield from read(content, container, depth, mail_depth)
+        if n_before == self._n_members - self.skipped["system_file"]:
             raise UnreadableError(Reason.EMPTY_ARCHIVE, f"{_LABELS[container.media_type]} without documents")
 
     def _read_mail(self, content: bytes, document: Document, depth: int, mail_depth: int) -> Iterator[Document]:
@@ -269,6 +246,11 @@ class FileExtraction:
             return office.read_open_document(content, self._config)
         if media_type in media_types.SHEETS:
             return office.read_sheet(content, self._config)
+        if media_type == media_types.OLE:
+            import olefile  # noqa: F401  (without it, all types of OLE files look alike)
+
+            detail = "an OLE file that is neither Office document nor Outlook mail"
+            raise UnreadableError(Reason.UNSUPPORTED_FORMAT, detail)
         if media_type == media_types.ENCRYPTED_OFFICE:
             raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "an Office document that needs a password")
         raise UnreadableError(
@@ -285,11 +267,9 @@ class FileExtraction:
         for pixels in read_pages(
             content, media_type, max_pixels=config.max_pixels, max_pages=min(config.max_pages, config.max_ocr_pages)
         ):
-            if pixels is None:
-                pages.append(Page("", unread=True))
-                continue
-            found = self._reader.read(pixels)
-            pages.append(Page(found.text, ocr_confidence=found.confidence))
+            found = None if pixels is None else read_page(self._reader, pixels)
+            unread = Page("", unread=True)
+            pages.append(unread if found is None else Page(found.text, ocr_confidence=found.confidence))
         if all(page.unread for page in pages):
             raise UnreadableError(Reason.EXTRACTION_FAILED, "the picture is damaged or cut off")
         return join_pages(pages)

@@ -47,7 +47,7 @@ def _read(descriptor: int, size: int) -> bytes | None:
 
 def encode(values: dict[str, Any]) -> bytes:
     """A message as JSON."""
-    return json.dumps(values).encode()
+    return json.dumps(values, ensure_ascii=False).encode()
 
 
 def decode(payload: bytes) -> dict[str, Any]:

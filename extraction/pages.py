@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
+from extraction.documents import UnreadableError
 from schemas.codes import TextSource
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 PAGE_BREAK = "\f\n"
 
@@ -36,6 +42,37 @@ class PagedText:
     pages_ocr: int
     pages_unread: int
     ocr_confidence: float | None
+
+
+class PageText(Protocol):
+    """The text that OCR found on a page, and the mean confidence of its lines, weighted by characters."""
+
+    @property
+    def text(self) -> str: ...
+
+    @property
+    def confidence(self) -> float: ...
+
+
+class Reader(Protocol):
+    """OCR of one page."""
+
+    def read(self, page: npt.NDArray[np.uint8]) -> PageText:
+        """Reads a page of shape (height, width), 0 for black."""
+
+
+def read_page(reader: Reader, pixels: npt.NDArray[np.uint8]) -> PageText | None:
+    """Reads a page by OCR; None where that fails, so that the document's other pages are kept.
+
+    Raises:
+        UnreadableError: OCR cannot read any page.
+    """
+    try:
+        return reader.read(pixels)
+    except (UnreadableError, MemoryError):
+        raise
+    except Exception:
+        return None
 
 
 def join_pages(pages: Sequence[Page]) -> PagedText:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -13,30 +12,31 @@ from pypdfium2 import raw as pdfium
 
 from extraction.documents import UnreadableError
 from extraction.letter_pairs import mean_log_likelihood
-from extraction.pages import Page, PagedText, join_pages
+from extraction.pages import Page, PagedText, Reader, join_pages, read_page
 from schemas.codes import Reason
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from extraction.extract import Reader
     from schemas.run_config import ExtractionConfig
 
 _DOTS_PER_POINT = 150 / 72
 _MAX_RENDERED_PIXELS = 4_000_000
-_THUMBNAIL_PIXELS = 40_000
+_THUMBNAIL_PIXELS = 150_000
 _BLANK_CONTRAST = 16
 """Greatest difference of grey levels, of 255, on a page that holds nothing."""
 _FEW_CHARACTERS = 20
 _JUDGED_CHARACTERS = 4000
-_JUDGED_FOR_MAP_ERRORS = 500
+_JUDGED_FOR_MAP_ERRORS = 100
+_FEW_WORDS = 5
 _MAX_MAP_ERRORS = 0.10
 _MAX_STRANGE_CHARACTERS = 0.05
 _MIN_LOG_LIKELIHOOD = -3.0
 _MAX_ONE_LETTER_WORDS = 0.5
 _WITH_TEXT = {pdfium.FPDF_ANNOT_WIDGET, pdfium.FPDF_ANNOT_FREETEXT, pdfium.FPDF_ANNOT_STAMP}
-_STRANGE = ("Cc", "Cn", "Co")  # control, unassigned, private use
+_STRANGE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ue000-\uf8ff\ufffd\U000f0000-\U0010ffff]")  # control, private use
+_LETTER_BY_ITSELF = re.compile(r"(?<!\S)[^\W\d_](?!\S)")
 _MIN_AGREEMENT = 0.35
 _SURE_CONFIDENCE = 0.8
 _SURE_WORDS = 20
@@ -55,17 +55,26 @@ def read_pdf(content: bytes, config: ExtractionConfig, reader: Reader | None) ->
     Raises:
         UnreadableError: the PDF is encrypted, damaged, or has too many pages.
     """
-    loaded = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
-    if not loaded:
-        # The code is that of the last failure in this process, so that only a failure may ask for it.
-        if pdfium.FPDF_GetLastError() in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
-            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password")
-        raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off")
-    document = pypdfium2.PdfDocument(loaded)
+    document = open_pdf(content)
     try:
         return _read_document(document, config, reader)
     finally:
         document.close()
+
+
+def open_pdf(content: bytes) -> pypdfium2.PdfDocument:
+    """Opens a PDF; `content` must live as long as it is open.
+
+    Raises:
+        UnreadableError: it is encrypted or damaged.
+    """
+    loaded = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
+    if loaded:
+        return pypdfium2.PdfDocument(loaded)
+    # The code is that of the last failure in this process, so that only a failure may ask for it.
+    if pdfium.FPDF_GetLastError() in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
+        raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password")
+    raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off")
 
 
 def _read_document(document: Any, config: ExtractionConfig, reader: Reader | None) -> PagedText:
@@ -110,7 +119,7 @@ def _read_layer(document: Any, number: int, pdf_text: str) -> tuple[str, bool] |
             text = _tidy(textpage.get_text_range())
             if pdf_text == "layer":
                 return text, False
-            n_visible = sum(not character.isspace() for character in text)
+            n_visible = _count_visible(text)
             if n_visible == 0 or pdf_text == "ocr":
                 return text, not _is_blank(page)
             if n_visible < _FEW_CHARACTERS:
@@ -144,16 +153,17 @@ def _tidy(text: str) -> str:
     return text.replace("\x00", "").replace("\f", "\n").strip()
 
 
+def _count_visible(text: str) -> int:
+    return sum(map(len, text.split()))
+
+
 def _is_doubtful(text: str, textpage: Any) -> bool:
     """True where one of four signs says that a layer may be nonsense."""
     judged = text[:_JUDGED_CHARACTERS]
-    words = judged.split()
-    one_letter = sum(len(word) == 1 and word.isalpha() for word in words)
-    strange = sum(character == "\ufffd" or unicodedata.category(character) in _STRANGE for character in judged)
-    strange -= judged.count("\n") + judged.count("\t")
+    n_words = len(judged.split())
     return (
-        strange > _MAX_STRANGE_CHARACTERS * len(judged)
-        or (len(words) > 5 and one_letter > _MAX_ONE_LETTER_WORDS * len(words))
+        len(_STRANGE.findall(judged)) > _MAX_STRANGE_CHARACTERS * len(judged)
+        or (n_words > _FEW_WORDS and len(_LETTER_BY_ITSELF.findall(judged)) > _MAX_ONE_LETTER_WORDS * n_words)
         or mean_log_likelihood(judged) < _MIN_LOG_LIKELIHOOD
         or _share_of_map_errors(textpage) > _MAX_MAP_ERRORS
     )
@@ -198,14 +208,16 @@ def _read_by_ocr(document: Any, number: int, layer: str, pdf_text: str, reader: 
             page.close()
     except pypdfium2.PdfiumError:
         return Page(layer, unread=True)
-    found = reader.read(pixels)
+    found = read_page(reader, pixels)
+    if found is None:
+        return Page(layer, unread=True)
     if pdf_text == "ocr" or _wins(found.text, found.confidence, layer):
         return Page(found.text, ocr_confidence=found.confidence)
     return Page(layer)
 
 
 def _wins(text: str, confidence: float, layer: str) -> bool:
-    if sum(not character.isspace() for character in layer) < _FEW_CHARACTERS:
+    if _count_visible(layer) < _FEW_CHARACTERS:
         return len(text) >= len(layer)
     words, layer_words = Counter(_WORD.findall(text.upper())), Counter(_WORD.findall(layer.upper()))
     n_words = words.total()

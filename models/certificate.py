@@ -37,11 +37,11 @@ class CertifiedThreshold:
     """A threshold with its proof."""
 
     door: str
-    """The part of the bundle that answers: `encoder`, or `first_tier.` with the criterion."""
+    """The part of the bundle that answers: `encoder`, or `first_tier.` with the criterion. `ocr` for texts by OCR."""
     answers: str
     """The answers it is for: `all`, a label, or the name of a group."""
     threshold: Annotated[float, AllowInfNan(True)] | None
-    """Least confidence that is accepted; null where nothing could be proven."""
+    """Least confidence that is accepted, of the answer or of OCR; null where nothing could be proven."""
     rows: Count
     """Certifying rows it accepts; with a recall, the rows of the positive label."""
     errors: Count

@@ -22,7 +22,7 @@ RECALL_METHOD = "exact binomial bounds on missed positives over a fixed sequence
 NEVER = math.inf  # the threshold of an answer that no confidence lets stand
 _STEPS = 200  # thresholds tried at most, evenly spread over the choosing rows
 _CURVE_POINTS = 50
-ENCODER, FIRST_TIER = "encoder", "first_tier"
+ENCODER, FIRST_TIER, OCR = "encoder", "first_tier", "ocr"
 _FIRST_TIER_TAIL = 0.1  # of the allowed tail: its errors are few
 _DOUBT = 0.5  # errors added on the choosing rows, so that a few lucky rows do not look certain
 
@@ -111,9 +111,9 @@ class Proof:
     """A threshold and what it did on the certifying rows.
 
     Attributes:
-        door: the part of the bundle whose answers it lets through, `first_tier` or `encoder`.
+        door: the part of the bundle whose answers it lets through, `first_tier` or `encoder`; or `ocr`.
         answers: the answers that it is for: a label, the name of a group, or "all".
-        threshold: least confidence that is accepted; infinite where nothing could be proven.
+        threshold: least confidence that is accepted, of the answer or of OCR; infinite where nothing could be proven.
         rows: certifying rows accepted; with a positive label, its rows.
         errors: those that are wrong; with a positive label, those missed.
         bound: the share of errors stays below it with probability 1 - `tail`; None without a proof.
@@ -262,6 +262,51 @@ def certify(
     if all(proof.threshold == NEVER for proof in proofs):
         raise CertificationError(_refusal(target, proofs, chosen, test, scale))
     return _measured(_with_thresholds(policy, own), test, tuple(proofs), certifying)
+
+
+def certify_ocr(
+    certification: Certification, rows: LabelledScores, ocr_confidence: npt.NDArray[np.floating], least: float
+) -> Certification:
+    """Tests the certified policy on texts that OCR read, and lets it accept such texts where they keep the target too.
+
+    One test at one confidence of OCR, which was chosen before; so nothing is paid for trying. Rows count less by the
+    design effect of the other certifying rows. With several criteria of the first tier, all have to pass.
+
+    Args:
+        certification: of texts that were given.
+        rows: answers to n texts read by OCR, used for nothing else.
+        ocr_confidence: (n,) of OCR in each text.
+        least: from which on a text may be accepted, in [0, 1].
+
+    Raises:
+        CertificationError: the target is a recall, which is about all documents.
+    """
+    target, policy = certification.target, certification.policy
+    if target.positive_label:
+        raise CertificationError("texts read by OCR are certified for the error of accepted answers, not for a recall")
+    test, tail = _Test(target, certification.design_effect, 1.0), 1 - target.confidence
+    read_well = (rows.gold_ids >= 0) & (ocr_confidence >= np.float32(least))
+    counts: list[tuple[int, int]] = []
+    for criterion in (*policy.first_tier, "off"):
+        scores = rows.answers(policy, criterion)
+        accepted = replace(policy, certified=True).route(scores, criterion).accepted & read_well
+        counts.append((int((rows.wrong(scores.label_ids) & accepted).sum()), int(accepted.sum())))
+    worth = 1 / test.design_effect
+    errors, n_accepted = max(counts, key=lambda count: p_value(count[0] * worth, count[1] * worth, target.max_error))
+    proven = test.passes(errors, n_accepted, tail)
+    effective = errors * worth, n_accepted * worth
+    proof = Proof(
+        OCR,
+        "all",
+        least if proven else NEVER,
+        n_accepted,
+        errors,
+        exact_upper_bound(*effective, tail) if proven else None,
+        tail,
+        math.ceil(rows_needed(target.max_error, tail) * test.design_effect),
+    )
+    policy = replace(policy, min_ocr_confidence=proof.threshold)
+    return replace(certification, policy=policy, proofs=(*certification.proofs, proof))
 
 
 def none_left_to_certify(policy: Policy, choosing: LabelledScores, target: Target) -> str:

@@ -14,7 +14,7 @@ from models.bundle import ModelBundle
 from models.bundle_manifest import FileRecord
 from models.certificate import FILE_NAME, PAGE_NAME, Certificate, ValidFor, make_certificate
 from models.certificate_page import certificate_page
-from models.certification import LabelledScores, Target, certify
+from models.certification import LabelledScores, Target, certify, certify_ocr
 from models.classifier import Classifier
 from models.drift import drift_reference
 from models.label_sets import right_flags
@@ -32,6 +32,7 @@ def prove(
     valid_for: ValidFor,
     data_sha256: str,
     created: str,
+    ocr_rows: tuple[LabelledScores, npt.NDArray[np.floating], float] | None = None,
 ) -> tuple[dict[str, bytes], Certificate]:
     """Proves a target for a bundle, and writes the proof and its policy down.
 
@@ -44,6 +45,7 @@ def prove(
         valid_for: the documents it holds for.
         data_sha256: hash of the labelled rows' files.
         created: ISO 8601 date.
+        ocr_rows: answers to rows that OCR read, its confidence in each, and the least one that may be accepted.
 
     Returns:
         Content by file name, and the certificate.
@@ -52,6 +54,8 @@ def prove(
         CertificationError: the rows do not prove the target.
     """
     certification = certify(bundle.policy, label_groups(bundle), choosing, certifying, target)
+    if ocr_rows is not None:
+        certification = certify_ocr(certification, *ocr_rows)
     policy = certification.policy
     criterion = FIRST_TIER_CRITERIA[0]
     reference = drift_reference(

@@ -17,7 +17,7 @@ from schemas.codes import RouteReason
 from schemas.configuration import Within, parse_toml, read_values, validated
 from schemas.errors import BundleError
 
-_ACCEPTANCE = ("min_confidence", "min_familiarity", "max_windows")
+_ACCEPTANCE = ("min_confidence", "min_familiarity", "max_windows", "min_ocr_confidence")
 FAILED = "failed"  # stands among the route reasons for a text that the model failed on
 # From the best to the gravest.
 _REASONS = np.array(
@@ -74,6 +74,7 @@ class _Acceptance:
     min_confidence: _Confidence
     min_familiarity: Annotated[float, AllowInfNan(True), AfterValidator(_a_number)]
     max_windows: Annotated[int, Within("[1, inf)")] = 1
+    min_ocr_confidence: _Confidence = math.inf
 
 
 @validated
@@ -101,6 +102,8 @@ class Policy:
         min_familiarity: least log-sum-exp of the logits that is accepted, in nats; -inf for no such guard.
         label_min_confidence: label -> its own least confidence, instead of `min_confidence`.
         max_windows: most windows that a text may have been read in, at least 1; a longer one is escalated.
+        min_ocr_confidence: least confidence of OCR in a text that it read, in [0, 1]; infinite where no such text is
+            accepted, because the policy was not measured on any.
         first_tier: criterion -> least confidence at which the first tier answers instead of the encoder; empty for a
             bundle without one.
         selection: on what, how and when the thresholds were chosen; recorded, never read by a run.
@@ -112,6 +115,7 @@ class Policy:
     min_familiarity: float
     label_min_confidence: Mapping[str, float] = field(default_factory=dict)
     max_windows: int = 1
+    min_ocr_confidence: float = math.inf
     first_tier: Mapping[str, float] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
     certified: bool = False
@@ -124,6 +128,7 @@ class Policy:
     def finite_thresholds(self) -> tuple[float, ...]:
         """Every threshold that lets an answer stand."""
         own = (self.min_confidence, *self.label_min_confidence.values(), *self.first_tier.values())
+        own = (*own, self.min_ocr_confidence)
         return tuple(value for value in own if math.isfinite(value))
 
     def route(self, scores: Scores, criterion: str = "strict") -> Routing:
@@ -184,6 +189,7 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
         min_familiarity=found.acceptance.min_familiarity,
         label_min_confidence={label: own.min_confidence for label, own in found.labels.items()},
         max_windows=found.acceptance.max_windows,
+        min_ocr_confidence=found.acceptance.min_ocr_confidence,
         first_tier={criterion: float(own["min_confidence"]) for criterion, own in found.first_tier.items()},
         selection=values.get("selection", {}),
     )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from models.bundle import ModelBundle, load_bundle, put_into_place, write_bundle_manifest
 from models.certificate import Certificate, ValidFor, data_sha256
-from models.certification import Target
+from models.certification import OCR, LabelledScores, Target
 from models.certified_files import labelled_scores, prove
 from models.classifier import Classifier
 from models.labelled import Columns, EvaluationData, read_evaluation_data
@@ -25,6 +25,7 @@ from schemas.errors import BundleError, CertificationError, ConfigError, InputEr
 from schemas.fields import parse_text_template
 
 CHOOSING_SHARE = 0.5
+OCR_COLUMN = "ocr_confidence"
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class LabelledRows:
         date: with the date, in ISO 8601.
         since: first date that certifies; earlier rows may choose.
         slices: to certify by.
+        ocr_paths: files of labelled rows whose texts OCR read, with its confidence in `OCR_COLUMN`.
+        min_ocr_confidence: from which on such a text may be accepted.
         labels: with all right labels of a row; any of them counts as right. "" counts only `label`, None takes the
             column of the training.
     """
@@ -53,6 +56,8 @@ class LabelledRows:
     since: str = ""
     slices: tuple[str, ...] = ()
     labels: str | None = None
+    ocr_paths: tuple[Path, ...] = ()
+    min_ocr_confidence: float = 0.9
 
 
 def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool = False) -> Certificate:
@@ -87,6 +92,7 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
         clusters = data.slices[cluster] if cluster else None
         slices = {name: data.slices[name] for name in rows.slices}
         scored = labelled_scores(classifier, data.texts, data.labels, clusters, slices, data.right_labels)
+        ocr_rows = _ocr_rows(classifier, rows) if rows.ocr_paths else None
     finally:
         classifier.close()
     dates = [date for date, taken in zip(_dates(data, rows), certifying, strict=True) if taken]
@@ -102,8 +108,9 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
             min(filter(None, dates), default=None),
             max(filter(None, dates), default=None),
         ),
-        data_sha256=data_sha256(rows.paths),
+        data_sha256=data_sha256((*rows.paths, *rows.ocr_paths)),
         created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        ocr_rows=ocr_rows,
     )
     if check:
         _compare(bundle, certificate)
@@ -130,7 +137,14 @@ def describe_certificate(certificate: Certificate) -> list[str]:
         lines.append(
             f"  strangers   {one.strangers_accepted:,} of {one.strangers:,} accepted; the promise is not about them"
         )
-    failed = [proof for proof in one.thresholds if proof.threshold is None]
+    for proof in (proof for proof in one.thresholds if proof.door == OCR):
+        found = f"{proof.errors:,} errors in {proof.rows:,} accepted rows that OCR read"
+        lines.append(
+            f"  OCR         its texts are accepted from a confidence of {proof.threshold:g}: {found}"
+            if proof.threshold is not None
+            else f"  OCR         its texts are escalated: {found}; at least {proof.rows_needed:,}, all right, would do"
+        )
+    failed = [proof for proof in one.thresholds if proof.threshold is None and proof.door != OCR]
     if failed:
         needed = min(proof.rows_needed for proof in failed)
         names = ", ".join(repr(proof.answers) for proof in failed[:5]) + (", …" if len(failed) > 5 else "")
@@ -167,6 +181,23 @@ def _read(bundle: ModelBundle, rows: LabelledRows, cluster: str) -> EvaluationDa
         tuple(label for part in parts for label in part.labels),
         tuple(right for part in parts for right in part.right_labels or ()) if rows.labels else None,
         slices={name: tuple(value for part in parts for value in part.slices[name]) for name in columns.slices},
+    )
+
+
+def _ocr_rows(classifier: Classifier, rows: LabelledRows) -> tuple[LabelledScores, npt.NDArray[np.floating], float]:
+    """The bundle's answers to the rows that OCR read, its confidence in each, and the least one."""
+    if not 0.0 <= rows.min_ocr_confidence <= 1.0:
+        raise ConfigError(f"--min-ocr-confidence: expected a number in [0, 1], found {rows.min_ocr_confidence}")
+    data = _read(classifier.bundle, dataclasses.replace(rows, paths=rows.ocr_paths, slices=(OCR_COLUMN,), date=""), "")
+    _refuse_training_rows(classifier.bundle, data, rows.id)
+    try:
+        confidence = np.array([float(value) for value in data.slices[OCR_COLUMN]], dtype=np.float32)
+    except ValueError:
+        raise InputError(f"{OCR_COLUMN}: expected a number in every row that OCR read") from None
+    return (
+        labelled_scores(classifier, data.texts, data.labels, None, {}, data.right_labels),
+        confidence,
+        (rows.min_ocr_confidence),
     )
 
 

@@ -14,14 +14,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from extraction.cache import trim
 from models.bundle import ModelBundle, load_bundle
 from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.drift import parse_reference
+from models.kind import KindModel, load_kinds
+from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder
 from pipelines.promotion import load_standing
 from pipelines.runners import read_beam_options, run_job, worker_message
+from pipelines.survey import describe_survey, survey_documents
 from pipelines.terminal import show_progress
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
-from schemas.run_config import DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
+from schemas.run_config import AUTO_TYPE, DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, DOCUMENTED_TABLES
 from transforms.check_drift import outlived, stale_types
@@ -31,7 +35,7 @@ from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.readers.files import local_path
 from transforms.readers.listing import reaches
-from transforms.run_plan import BundleChoice, RunPlan
+from transforms.run_plan import BundleChoice, KindGroup, RunPlan
 from transforms.validate_documents import validate_documents
 from warehouse.answers import compact_caches
 from warehouse.layout import Partition, Warehouse, open_warehouse
@@ -112,11 +116,15 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Man
 
 
 def _compact(plan: RunPlan) -> str:
-    """Compacts the cache of answers; returns why that failed, or "". Published tables do not depend on the cache."""
+    """Compacts the caches of answers and texts; returns why that failed, or "". No published table depends on them."""
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:
         return f"the result cache cannot be compacted: {describe_system_error(error, plan.warehouse.cache)}"
+    try:
+        trim(plan.warehouse.extracted, plan.config.extraction.cache_megabytes * 10**6)
+    except OSError as error:
+        return f"the extracted texts cannot be trimmed: {describe_system_error(error, plan.warehouse.extracted)}"
     return ""
 
 
@@ -124,8 +132,9 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
     """Checks everything that can be checked before the first document, and writes nothing.
 
     Returns:
-        `files` (those that would be read; text files are counted per input), `shards`, `bundles` (document type ->
-        reference) and `replaced` (partition -> id of the run whose data it holds now, or None).
+        `files` (those that would be read; text files and documents are counted per input), `shards`, `documents` (as
+        `survey_documents` finds them), `bundles` (document type -> reference) and `replaced` (partition -> id of the
+        run whose data it holds now, or None).
 
     Raises:
         DocyardError: the run could not be done.
@@ -135,12 +144,13 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
     check_places(plan.warehouse, plan.partitions)
     types = [item.document_type for item in plan.config.inputs]
     rejections = _first_rejections(plan.config, shards)
-    files: dict[tuple[int, str], dict[str, Any]] = {}
+    files: dict[tuple[int, str, str], dict[str, Any]] = {}
     for shard in sorted(shards, key=lambda shard: bool(shard.files)):
         uri = "" if shard.files else shard.source_uri
+        kind = AUTO_TYPE if plan.kind_group(shard.input_index) else types[shard.input_index]
         file = files.setdefault(
-            (shard.input_index, uri),
-            {"document_type": types[shard.input_index], "uri": uri, "files": 0, "shards": 0}
+            (shard.input_index, shard.format, uri),
+            {"document_type": kind, "format": shard.format, "uri": uri, "files": 0, "shards": 0}
             | {"problem": "", "first_rejections": rejections.get(uri, "")},
         )
         file["shards"] += 1
@@ -149,6 +159,7 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
     return {
         "files": list(files.values()),
         "shards": len(shards),
+        "documents": survey_documents(plan.config, shards),
         "bundles": {kind: chosen.reference for kind, chosen in zip(types, plan.bundles, strict=True)},
         "replaced": {
             str(partition): published_by(plan.warehouse.partition(CLASSIFICATIONS.name, partition))
@@ -164,8 +175,9 @@ def describe_dry_run(found: dict[str, Any]) -> str:
         shards = f"{file['shards']} shard{'s' if file['shards'] > 1 else ''}"
         fate = f"would be rejected: {file['problem']}" if file["problem"] else shards
         first = f"; {file['first_rejections']}" if file["first_rejections"] else ""
-        name = file["uri"] or f"{file['files']} text files"
+        name = file["uri"] or f"{file['files']} {'documents' if file['format'] == 'document' else 'text files'}"
         lines.append(f"  {file['document_type']}: {name} ({fate}{first})")
+    lines += describe_survey(found["documents"])
     lines += [f"would classify {kind} with {reference}" for kind, reference in found["bundles"].items()]
     for partition, holder in found["replaced"].items():
         lines.append(f"would replace {partition}: {f'now holds run {holder}' if holder else 'empty so far'}")
@@ -200,10 +212,24 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     """
     root = Path(config.warehouse).absolute()
     entries = read_register(Warehouse(root))
-    chosen = [_choose_bundle(item, root, entries) for item in config.inputs]
-    config = replace(config, inputs=tuple(item for item, _ in chosen))
+    chosen: list[tuple[InputConfig, BundleChoice]] = []
+    planned: dict[int, InputConfig] = {}  # inputs whose files are planned, by their number in the run
+    groups: list[KindGroup] = []
+    for item in config.inputs:
+        first = len(chosen)
+        if item.document_type == AUTO_TYPE:
+            kinds, own = _choose_bundles_by_kind(item)
+            chosen += own
+            types = tuple(each.document_type for each, _ in own)
+            groups.append(KindGroup(first, types, str(kinds_folder(item)), kinds.reference, kinds.digest))
+        else:
+            chosen.append(_choose_bundle(item, root, entries))
+        planned[first] = chosen[first][0]
     _check_apart(config)
-    shards = plan_shards(config)
+    numbers = list(planned)
+    shards = plan_shards(replace(config, inputs=tuple(planned.values())))
+    shards = [replace(shard, input_index=numbers[shard.input_index]) for shard in shards]
+    config = replace(config, inputs=tuple(item for item, _ in chosen))
     _check_not_published(config, shards)
     run_id, started_at = _new_run()
     plan = RunPlan(
@@ -218,10 +244,13 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         versions={"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
         withheld=_outlived_types(config, [bundle for _, bundle in chosen]),
+        kind_groups=tuple(groups),
     )
     # A model that does not open, or answers otherwise here, is found now; workers in this process use what is loaded.
+    of_no_kind = {group.inputs[-1] for group in groups}
     for index in range(len(plan.bundles)):
-        classifier_for(plan, index)
+        if index not in of_no_kind:
+            classifier_for(plan, index)
     return plan, shards
 
 
@@ -291,9 +320,21 @@ def _choose_bundle(item: InputConfig, root: Path, entries: Sequence[Entry]) -> t
             f"{item.bundle}: made for documents of type {bundle.document_type!r}, the input has type "
             f"{item.document_type!r}; name another bundle"
         )
+    return _as_the_bundle_says(item, bundle), _pinned(bundle)
+
+
+def _choose_bundles_by_kind(item: InputConfig) -> tuple[KindModel, list[tuple[InputConfig, BundleChoice]]]:
+    """The kind model of an input of type "auto", and an input with its bundle per kind."""
+    kinds = load_kinds(kinds_folder(item))
+    bundles = bundles_by_kind(item, kinds.kinds)
+    pinned = [*map(_pinned, bundles.values()), BundleChoice(str(kinds_folder(item)), kinds.reference, kinds.digest)]
+    return kinds, list(zip(inputs_by_kind(item, bundles), pinned, strict=True))
+
+
+def _pinned(bundle: ModelBundle) -> BundleChoice:
     certificate = bundle.certificate
     where = str(bundle.folder / CERTIFICATE_NAME)
-    return _as_the_bundle_says(item, bundle), BundleChoice(
+    return BundleChoice(
         str(bundle.folder),
         bundle.reference,
         bundle.digest,

@@ -125,6 +125,10 @@ def explain(bundle: Path, text_file: Path, label: str | None, as_json: bool) -> 
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.option("--data", "paths", type=PATH, multiple=True, metavar="FILE", help="Labelled rows; may be repeated.")
+@click.option(
+    "--ocr-data", "ocr_paths", type=PATH, multiple=True, metavar="FILE", help="Labelled rows that OCR read, likewise."
+)
+@click.option("--min-ocr-confidence", default=0.9, show_default=True, help="From which on such rows may be accepted.")
 @click.option("--max-error", type=float, metavar="SHARE", help="Largest share of wrong answers among the accepted.")
 @click.option(
     "--min-recall", type=float, metavar="SHARE", help="Instead, least share of --positive-label that is escalated."
@@ -166,6 +170,8 @@ def explain(bundle: Path, text_file: Path, label: str | None, as_json: bool) -> 
 def certify(
     bundle: Path,
     paths: tuple[Path, ...],
+    ocr_paths: tuple[Path, ...],
+    min_ocr_confidence: float,
     max_error: float | None,
     min_recall: float | None,
     confidence: float,
@@ -209,6 +215,8 @@ def certify(
         since or "",
         slice_columns,
         labels_column,
+        ocr_paths,
+        min_ocr_confidence,
     )
     target = Target(round(share, 12), confidence, per, none_label or "", positive_label or "")
     certificate = certify_bundle(bundle, rows, target, check)

@@ -26,12 +26,16 @@ from schemas.errors import ConfigError
 @click.option(
     "--input", "inputs", multiple=True, type=PATH_TEXT, metavar="PATH", help="File, folder or glob; may be repeated."
 )
-@click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket.")
+@click.option("--document-type", metavar="TYPE", help="Kind of the documents, for example ticket; or auto.")
 @click.option("--bundle", type=PATH_TEXT, metavar="DIR", help="Folder of the ModelBundle.  [default: the standing one]")
+@click.option("--bundles", type=PATH_TEXT, metavar="DIR", help="Folder of the bundles by kind, for the type auto.")
 @configured_warehouse_option
 @click.option("--run-date", metavar="YYYY-MM-DD", help="Partition to replace; it need not be today's date.")
 @click.option("--id-field", metavar="NAME", help="Field with the document's id.  [default: id]")
 @click.option("--text-field", metavar="NAME", help="Field with the text.  [default: text]")
+@click.option(
+    "--text-field-holds", metavar="text|bytes|path", help="Content of that field; documents by bytes or path."
+)
 @click.option("--text-template", metavar="TEMPLATE", help='Text made of fields: "{merchant} | {amount:.2f}".')
 @click.option("--received-at-field", metavar="NAME", help="Field with the time of receipt, if there is one.")
 @click.option(
@@ -156,19 +160,26 @@ def dictionary() -> None:
     type=click.Choice(("ticket", "receipt", "contract", "transaction", "all")),
     help="Documents to write; may be repeated.  [default: all]",
 )
+@click.option("--inbox", is_flag=True, help="Write mails, pictures, PDFs and Word files of all kinds instead.")
 @click.option("--documents", default=1000, show_default=True, metavar="N", help="Number per kind; contracts a tenth.")
 @click.option("--seed", default=7, show_default=True, help="The same seed gives the same files.")
-def sample(folder: Path, kinds: tuple[str, ...], documents: int, seed: int) -> None:
+def sample(folder: Path, kinds: tuple[str, ...], inbox: bool, documents: int, seed: int) -> None:
     """Write made-up documents and their run.toml into FOLDER.
 
-    Some of the documents are broken, some are out of scope; `_truth.csv` beside them says which.
+    Some of the documents are broken, some are out of scope; `_truth.csv` beside them says which. With `--inbox`, N
+    files lie in FOLDER/inbox, and FOLDER/inbox_truth.csv gives the kind of each document in them.
     """
-    from pipelines.sampling.samples import RUN_FILE, WRITERS, write_samples
+    from pipelines.sampling.samples import RUN_FILE, WRITERS, write_inbox_sample, write_samples
 
-    summaries = write_samples(folder, WRITERS if not kinds or "all" in kinds else kinds, documents, seed)
+    if inbox and kinds:
+        raise click.UsageError("--inbox holds documents of all kinds; leave --kind out")
+    if inbox:
+        summaries = {"document": write_inbox_sample(folder, documents, seed)}
+    else:
+        summaries = write_samples(folder, WRITERS if not kinds or "all" in kinds else kinds, documents, seed)
     for kind, summary in summaries.items():
         report(
-            f"wrote {summary.n_documents:,} {kind}s into {len(summary.files):,} files in {summary.truth.parent}: "
+            f"wrote {summary.n_documents:,} {kind}s into {len(summary.files):,} files in {summary.files[0].parent}: "
             f"{summary.n_in_scope:,} in scope, {summary.n_out_of_scope:,} out of scope, {summary.n_broken:,} broken"
         )
     report(f"next: docyard classify --config {folder / RUN_FILE}")

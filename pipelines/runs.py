@@ -80,7 +80,10 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
                 "status": _status(warehouse, manifest),
                 "started_at": manifest.started_at,
                 "finished_at": manifest.finished_at,
-                **{key: counts.get(key) for key in ("read", "split_off", "accepted", "escalated", "rejected")},
+                **{
+                    key: counts.get(key)
+                    for key in ("read", "unpacked", "split_off", "accepted", "escalated", "rejected")
+                },
                 "stale": list(stale_types(manifest.drift)),
                 "seconds": manifest.seconds.get("wall"),
                 "bundles": {name: bundle["reference"] for name, bundle in manifest.bundles.items()},
@@ -105,12 +108,14 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
     """A summary of a run: the place of its results, and counts of its documents by their outcome."""
     counts, seconds = manifest.counts, manifest.seconds
     wall = max(seconds["wall"], 1e-9)
-    split_off = counts["split_off"]
-    n_rows = counts["read"] + split_off
-    cut_into, unit = (f"cut into {n_rows:,} rows ", "rows") if split_off else ("", "documents")
+    n_documents = counts["read"] + counts["unpacked"]
+    n_rows = n_documents + counts["split_off"]
+    unit = "rows" if counts["split_off"] else "documents"
+    became = f"with {counts['unpacked']:,} unpacked " if counts["unpacked"] else ""
+    became += f"cut into {n_rows:,} rows " if counts["split_off"] else ""
     lines = [
         f"run {manifest.run_id}: published in {wall:.1f} s, {n_rows / wall:,.0f} {unit}/s",
-        f"  read        {counts['read']:>10,}  {cut_into}= {counts['classified']:,} classified "
+        f"  read        {counts['read']:>10,}  {became}= {counts['classified']:,} classified "
         f"+ {counts['rejected']:,} rejected",
         *([f"  from cache  {counts['cached']:>10,}"] if counts["cached"] else []),
         f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
@@ -118,6 +123,11 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),
         f"  rejected    {counts['rejected']:>10,}  " + _tally(counts["reasons"]).lstrip(),
         *_why_rejected(manifest, warehouse),
+        *(
+            [f"  skipped     {sum(counts['skipped'].values()):>10,}" + _tally(counts["skipped"])]
+            if counts["skipped"]
+            else []
+        ),
     ]
     for document_type, tally in counts["parents"].items():
         lines.append(f"  by parent   {document_type}, accepted:{_tally(tally)}")
@@ -314,8 +324,8 @@ def _compare(counts: dict[str, Any], found: Counter[str], where: str) -> None:
         "rejected": (counts["rejected"], found[REJECTIONS.name]),
         "escalated": (counts["escalated"], found[ESCALATIONS.name]),
         "routed to escalation": (counts["escalated"], found["routed"]),
-        "read and split off": (
-            counts["read"] + counts["split_off"],
+        "read, unpacked and split off": (
+            counts["read"] + counts["unpacked"] + counts["split_off"],
             found[CLASSIFICATIONS.name] + found[REJECTIONS.name],
         ),
     }

@@ -17,6 +17,8 @@ from schemas.fields import TextTemplate, parse_text_template
 
 DEFAULT_TEXT_FIELD = "text"
 STANDING = "standing"
+AUTO_TYPE = "auto"
+UNKNOWN_TYPE = "unknown"
 Split = Literal["none", "paragraphs"]
 
 
@@ -55,15 +57,21 @@ class InputConfig:
     a file that several paths reach is read once. URIs that `pyarrow.fs` knows are accepted; a URI has no `?` glob."""
     document_type: DocumentType
     """Kind of the documents: a lower-case letter, then lower-case letters, digits or `_`, at most 63 characters. Inputs
-    may share a type and then share its bundle."""
+    may share a type and then share its bundle. `"auto"` tells the kind of each document by its text; what is of no kind
+    that has a bundle is rejected under the type `unknown`."""
     bundle: PathText = STANDING
     """Folder of the ModelBundle, which must be made for this document type; `"standing"` for the one that was promoted
-    in the warehouse."""
+    in the warehouse. Left out with the type `"auto"`."""
+    bundles: PathText = ""
+    """With the type `"auto"`: folder of the bundles, one per kind and the kind bundle `kinds` in it."""
     id_field: FieldName = "id"
     """Field or column with the id. `a.b` reaches into nested JSON and Parquet structs, unless a field has that name;
     CSV columns are always taken as spelt."""
     text_field: FieldName = DEFAULT_TEXT_FIELD
     """Field or column with the text, likewise; ignored where a template makes the text."""
+    text_field_holds: Literal["text", "bytes", "path"] = "text"
+    """Content of the text field: `"text"`; the `"bytes"` of a document such as a PDF, which are binary in Parquet and
+    Base64 in JSON Lines and CSV; or the `"path"` of its file, in the folder of the file that names it or below."""
     received_at_field: str = ""
     """Field or column with the time of receipt in ISO 8601; `""` for none. A time without a zone is taken as UTC."""
     metadata_fields: tuple[str, ...] = ()
@@ -80,6 +88,17 @@ class InputConfig:
     def __post_init__(self) -> None:
         if not self.paths or not all(self.paths):
             raise ValueError(".paths: expected files, folders or globs, found none")
+        if (self.document_type == AUTO_TYPE) != bool(self.bundles):
+            raise ValueError(
+                f".bundles: the folder of the bundles goes with document_type {AUTO_TYPE!r}, found document_type "
+                f"{self.document_type!r} and bundles {self.bundles!r}"
+            )
+        if self.document_type == AUTO_TYPE and self.bundle != STANDING:
+            raise ValueError(f".bundle: document_type {AUTO_TYPE!r} takes `bundles`, a folder of them; remove bundle")
+        if self.text_template and self.text_field_holds != "text":
+            raise ValueError(
+                f".text_field_holds: a text_template makes texts of fields, not of {self.text_field_holds!r}"
+            )
         if self.text_template and self.text_field != DEFAULT_TEXT_FIELD:
             raise ValueError(
                 f"inputs of type {self.document_type!r}: text_template and text_field {self.text_field!r} both define "
@@ -175,8 +194,9 @@ class ExtractionConfig:
     """Most memory of the process that reads documents."""
     seconds: Count = 20
     """Processor seconds that a document may take, besides its OCR."""
-    seconds_per_page: Count = 6
-    """Processor seconds that each page read by OCR may take on top."""
+    seconds_per_page: Count = 30
+    """Processor seconds that each page read by OCR may take on top; a full page of small print takes several times as
+    long as a receipt."""
     cache_megabytes: Annotated[int, Within("[0, inf)")] = 1024
     """Largest size of the warehouse's cache of extracted texts, in millions of bytes; 0 for none; changes no answer."""
 
@@ -209,12 +229,12 @@ class RunConfig:
     """`[[inputs]]`: the documents, by kind of file."""
     reading: ReadingConfig = ReadingConfig()
     """Limits that bound memory."""
-    extraction: ExtractionConfig = ExtractionConfig()
-    """Reading of documents that are not text."""
     classification: ClassificationConfig = ClassificationConfig()
     """Settings of the model's work."""
     quality: QualityConfig = QualityConfig()
     """The data contract."""
+    extraction: ExtractionConfig = ExtractionConfig()
+    """Reading of documents that are not text."""
 
     def __post_init__(self) -> None:
         if not self.inputs:

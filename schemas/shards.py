@@ -24,6 +24,24 @@ DOCUMENT_SCHEMA = pa.schema(
     ]
 )
 
+# Columns that ExtractDocuments adds: what a published row says of the document that its text was taken from.
+EXTRACTED_SCHEMA = pa.schema(
+    [
+        pa.field("media_type", pa.string()),
+        pa.field("content_sha256", pa.string()),
+        pa.field("text_source", pa.string()),
+        pa.field("pages", pa.int32()),
+        pa.field("pages_ocr", pa.int32()),
+        pa.field("pages_unread", pa.int32()),
+        pa.field("ocr_confidence", pa.float32()),
+        pa.field("page_ends", pa.list_(pa.int32())),
+        pa.field("text_cut_at", pa.int32()),
+        pa.field("container_id", pa.string()),
+        # True for a row that came on top when a container was unpacked.
+        pa.field("unpacked", pa.bool_()),
+    ]
+)
+
 
 @dataclass(frozen=True)
 class FileVersion:
@@ -48,8 +66,8 @@ class FileVersion:
 
 
 @dataclass(frozen=True)
-class TextFile:
-    """A plain text file, which is one document.
+class SourceFile:
+    """A file without records: one document, or a mail or archive of several.
 
     Attributes:
         compression: "gzip" or "".
@@ -64,14 +82,15 @@ class TextFile:
 
 @dataclass(frozen=True)
 class Shard:
-    """A slice of one input file, or many small text files; bounded in bytes: the unit of work, of retry and of naming.
+    """A slice of one input file, or many small files without records: the bounded unit of work, of retry and of naming.
 
     Attributes:
         index: position among the shards of the run; decides file names and which duplicate is the first.
         part: position among the tables read from this shard (a compressed file is one shard and many tables).
         input_index: number of the configured input it belongs to.
         source_uri: the file; the first of `files`, where there are several.
-        format: "jsonl", "csv", "parquet" or "text"; "" where the file cannot be read and `problem` says why.
+        format: "jsonl", "csv", "parquet", "text" or "document"; "" where the file cannot be read and
+            `problem` says why.
         compression: "gzip" or "".
         start: first byte, or first row group of a Parquet file.
         stop: end (exclusive) in the same unit; -1 for the end of the file.
@@ -79,9 +98,11 @@ class Shard:
             be read.
         planned_rows: rows of these row groups by the footer; 0 for every other format.
         problem: (reason code, detail) of a file that planning already found unreadable.
-        files: the text files to read, in order; empty for every other format and once they are read.
+        files: the files without records to read, in order; empty for every other format and once they are read.
         is_last: True where no further table follows from this shard; tells a lost table from one that never was.
         records: rows of `table` when it was read, good and bad; what must come out again at the end.
+        unpacked: rows that came on top when mails and archives were unpacked.
+        skipped: members of mails and archives that are no documents, by kind.
         split_off: rows that came on top when documents were cut into paragraphs.
         table: the documents, once read; columns of DOCUMENT_SCHEMA and whatever later steps add.
         seconds: time spent in each step so far.
@@ -97,10 +118,12 @@ class Shard:
     version: FileVersion | None = None
     planned_rows: int = 0
     problem: tuple[str, str] | None = None
-    files: tuple[TextFile, ...] = ()
+    files: tuple[SourceFile, ...] = ()
     part: int = 0
     is_last: bool = False
     records: int = 0
+    unpacked: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
     split_off: int = 0
     table: pa.Table | None = None
     seconds: dict[str, float] = field(default_factory=dict)

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from schemas.codes import AuditStatus, CategoryStatus, DriftFigure, Reason, Route, RouteReason, Stage
+from schemas.codes import AuditStatus, CategoryStatus, DriftFigure, Reason, Route, RouteReason, Stage, TextSource
 
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"
 
 
 @dataclass(frozen=True)
@@ -176,6 +176,74 @@ _PARENT_END = Column(
     nullable=True,
     minimum=1,
 )
+_MEDIA_TYPE = Column(
+    "media_type",
+    pa.string(),
+    "The format that the document came in, by its content. Null for records and text files.",
+    nullable=True,
+)
+_CONTENT_SHA256 = Column(
+    "content_sha256",
+    pa.string(),
+    "SHA-256 of the document's bytes, in hexadecimal. Null for records and text files.",
+    nullable=True,
+)
+_PAGES = Column("pages", pa.int32(), "Pages of the document. Null where the format has none.", nullable=True, minimum=0)
+_CONTAINER_ID = Column(
+    "container_id",
+    pa.string(),
+    "The id of the mail or archive that the document came in. Null where it came by itself.",
+    nullable=True,
+)
+_EXTRACTED = (
+    _MEDIA_TYPE,
+    _CONTENT_SHA256,
+    Column("text_source", pa.string(), "The source of the text.", values=tuple(source.value for source in TextSource)),
+    _PAGES,
+    Column("pages_ocr", pa.int32(), "Pages read by OCR. Null likewise.", nullable=True, minimum=0),
+    Column(
+        "pages_unread",
+        pa.int32(),
+        "Pages whose text could not be read; such documents are escalated. Null likewise.",
+        nullable=True,
+        minimum=0,
+    ),
+    Column(
+        "ocr_confidence",
+        pa.float32(),
+        "Mean confidence of the lines that OCR read, weighted by their characters. Null without OCR.",
+        nullable=True,
+        minimum=0.0,
+        maximum=1.0,
+    ),
+    Column(
+        "page_ends",
+        pa.list_(pa.int32()),
+        "The character of the text after the last one of each page. Null without pages, and for paragraphs.",
+        unit="characters (Unicode code points)",
+        nullable=True,
+    ),
+    Column("first_page", pa.int32(), "The page the text begins on, from 1. Null without pages.", nullable=True,
+           minimum=1),
+    Column("last_page", pa.int32(), "The page the text ends on. Null without pages.", nullable=True, minimum=1),
+    Column(
+        "text_cut_at",
+        pa.int32(),
+        "Length of a mail's text where its quoted history was left out behind it. Null where nothing was left out.",
+        unit="characters (Unicode code points)",
+        nullable=True,
+        minimum=0,
+    ),
+    _CONTAINER_ID,
+    Column(
+        "kind_confidence",
+        pa.float32(),
+        "Probability that the document is of its type. Null where the input names the type.",
+        nullable=True,
+        minimum=0.0,
+        maximum=1.0,
+    ),
+)  # fmt: skip
 
 CLASSIFICATIONS = Table(
     "classifications",
@@ -202,6 +270,7 @@ CLASSIFICATIONS = Table(
         _PARENT_START,
         _PARENT_END,
         _CONTENT_HASH,
+        *_EXTRACTED,
         _RECEIVED_AT,
         _METADATA,
         _SOURCE_URI,
@@ -232,6 +301,7 @@ ESCALATIONS = Table(
         _PARENT_START,
         _PARENT_END,
         _CONTENT_HASH,
+        *_EXTRACTED,
         _RECEIVED_AT,
         _METADATA,
         _SOURCE_URI,
@@ -248,6 +318,10 @@ REJECTIONS = Table(
         Column("stage", pa.string(), "The step that rejected it.", values=tuple(stage.value for stage in Stage)),
         Column("reason_code", pa.string(), "Why, from a closed list.", values=tuple(reason.value for reason in Reason)),
         Column("detail", pa.string(), "What was found and what was expected; never the text.", nullable=True),
+        _MEDIA_TYPE,
+        _CONTENT_SHA256,
+        _PAGES,
+        _CONTAINER_ID,
         _SOURCE_URI,
         Column("source_offset", pa.int64(), _SOURCE_OFFSET.description + " Null where the whole file is meant.",
                unit=_SOURCE_OFFSET.unit, nullable=True, minimum=0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -11,8 +12,18 @@ import apache_beam as beam
 
 from schemas.errors import describe_system_error
 from schemas.shards import Shard
-from transforms.classify_documents import cache_for, classifier_for, classify_documents, route_documents
+from transforms.classify_documents import (
+    cache_for,
+    classifier_for,
+    classify_documents,
+    has_documents,
+    route_documents,
+    without_answers,
+    without_routes,
+)
 from transforms.commit_run import commit_run
+from transforms.detect_kinds import kind_model_for, part_by_kind, with_given_kinds
+from transforms.extract_documents import cached_extract, extract_shard
 from transforms.read_shard import read_shard
 from transforms.run_plan import RunPlan
 from transforms.split_documents import split_documents
@@ -38,10 +49,31 @@ def read(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     return read_shard(shard, plan.config)
 
 
+def extract(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
+    started = time.perf_counter()
+    shard = extract_shard(shard, plan.config, functools.partial(cached_extract, plan))
+    assert shard.table is not None
+    yield shard.with_table(shard.table, "extract", time.perf_counter() - started)
+
+
 def validate(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
     table = validate_documents(shard.table, plan.config.reading)
     yield shard.with_table(table, "validate", time.perf_counter() - started)
+
+
+def detect(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
+    started = time.perf_counter()
+    assert shard.table is not None
+    group = plan.kind_group(shard.input_index)
+    if group is None:
+        yield shard.with_table(with_given_kinds(shard.table), "detect", time.perf_counter() - started)
+        return
+    parts = part_by_kind(shard, group, kind_model_for(plan, group))
+    seconds = time.perf_counter() - started
+    for number, part in enumerate(parts):
+        assert part.table is not None
+        yield part.with_table(part.table, "detect", 0.0 if number else seconds)
 
 
 def split(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
@@ -53,6 +85,10 @@ def split(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
 
 
 def classify(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
+    assert shard.table is not None
+    if not has_documents(shard.table):  # of a type, perhaps, that no bundle answers
+        yield shard.with_table(without_answers(shard.table), "classify", 0.0)
+        return
     classifier = classifier_for(plan, shard.input_index)
     cache = cache_for(plan, shard.input_index)
     started = time.perf_counter()  # loading the model is not this shard's time
@@ -65,6 +101,10 @@ def classify(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
 
 def route(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
+    assert shard.table is not None
+    if not has_documents(shard.table):
+        yield shard.with_table(without_routes(shard.table), "route", 0.0)
+        return
     bundle = classifier_for(plan, shard.input_index).bundle
     demoted = plan.demoted[shard.input_index] if plan.demoted else frozenset[str]()
     withheld = plan.config.inputs[shard.input_index].document_type in plan.withheld
@@ -82,7 +122,9 @@ def commit(receipts: list[Receipt], plan: RunPlan) -> Iterator[str]:
 
 SHARD_STEPS: dict[str, StepFunction] = {
     "ReadShard": read,
+    "ExtractDocuments": extract,
     "ValidateDocuments": validate,
+    "DetectKinds": detect,
     "SplitDocuments": split,
     "ClassifyDocuments": classify,
     "RouteDocuments": route,

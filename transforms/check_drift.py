@@ -42,6 +42,8 @@ class Currency:
 def check_drift(receipts: Sequence[Receipt], plan: RunPlan) -> dict[str, Currency]:
     """The certificate of each document type whose bundle has one, held against the run.
 
+    A type of which no document was classified, as of a kind that no document is of, is left out.
+
     Args:
         receipts: as they are to be published.
         plan: of the run.
@@ -49,9 +51,10 @@ def check_drift(receipts: Sequence[Receipt], plan: RunPlan) -> dict[str, Currenc
     found = {}
     for document_type in plan.document_types:
         bundle = plan.bundle_of(document_type)
-        if bundle.certificate is None:
+        own = [receipt for receipt in receipts if receipt.document_type == document_type]
+        if bundle.certificate is None or not any(receipt.classified for receipt in own):
             continue
-        observed = add_counts(receipt.drift for receipt in receipts if receipt.document_type == document_type)
+        observed = add_counts(receipt.drift for receipt in own)
         criterion = plan.config.classification.first_tier
         figures = () if bundle.spread is None else compare(bundle.spread, observed, criterion)
         reasons = [

@@ -7,7 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,7 @@ from models.bundle import ModelBundle
 from models.classifier import Classifier, cached_classifier
 from models.label_sets import given_labels
 from models.machine import int8_products
+from models.policy import Policy
 from models.scores import Scores
 from schemas.codes import Reason, Route, RouteReason
 from schemas.tables import TOP_LABELS_TYPE
@@ -34,8 +35,43 @@ ANSWERS_VERSION = 3
 _KEPT = (
     "top_label_ids", "top_confidences", "confidence", "familiarity", "n_tokens", "n_windows", "truncated", "first_tier",
 )  # fmt: skip
+_ANSWERS = {
+    "label_id": pa.int32(),
+    "label": pa.string(),
+    "labels": pa.list_(pa.string()),
+    "confidence": pa.float32(),
+    "familiarity": pa.float32(),
+    "top_labels": TOP_LABELS_TYPE,
+    "n_tokens": pa.int32(),
+    "truncated": pa.bool_(),
+    "n_windows": pa.int32(),
+    "tier": pa.string(),
+    "cached": pa.bool_(),
+}
+_ROUTES = {"route": pa.string(), "route_reason": pa.string(), "threshold": pa.float32()}
 _PROBE = "machines that answer this alike, to the last bit, may share their answers"
 _PACKAGES = ("docyard", "numpy", "onnxruntime", "tokenizers")
+
+
+def has_documents(table: pa.Table) -> bool:
+    """True where at least one row is not rejected."""
+    return bool(table["reason_code"].null_count)
+
+
+def without_answers(table: pa.Table) -> pa.Table:
+    """The columns that `classify_documents` adds, for a table of which every row is rejected."""
+    return _with_nulls(table, _ANSWERS)
+
+
+def without_routes(table: pa.Table) -> pa.Table:
+    """The columns that `route_documents` adds, for a table of which every row is rejected."""
+    return _with_nulls(table, _ROUTES)
+
+
+def _with_nulls(table: pa.Table, columns: Mapping[str, pa.DataType]) -> pa.Table:
+    for name, kind in columns.items():
+        table = table.append_column(name, pa.nulls(len(table), kind))
+    return table
 
 
 def classify_documents(table: pa.Table, classifier: Classifier, cache: AnswerCache | None = None) -> pa.Table:
@@ -179,6 +215,9 @@ def route_documents(
     if withheld:
         reasons = np.where(accepted, RouteReason.STALE.value, reasons)
         accepted = np.zeros_like(accepted)
+    for reason, withheld_rows in _withheld_for_their_reading(table, bundle.policy):
+        reasons = np.where(accepted & withheld_rows, reason.value, reasons)
+        accepted = accepted & ~withheld_rows
     if demoted:
         by_demotion = accepted & pc.is_in(table["label"], pa.array(sorted(demoted), pa.string())).to_numpy(False)
         accepted, reasons = accepted & ~by_demotion, np.where(by_demotion, RouteReason.DEMOTED.value, reasons)
@@ -186,6 +225,21 @@ def route_documents(
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))
     return table.append_column("threshold", pa.array(thresholds, pa.float32(), mask=rejected))
+
+
+def _withheld_for_their_reading(table: pa.Table, policy: Policy) -> Iterator[tuple[RouteReason, npt.NDArray[np.bool_]]]:
+    """Reasons, the gravest first, not to accept an answer because of the text or the kind, with the rows they hold for.
+
+    A text read by OCR is accepted only by a policy that was measured on such texts.
+    """
+    unread = pc.fill_null(table["pages_unread"], 0).to_numpy() > 0
+    yield RouteReason.PARTLY_READ, unread
+    ocr_confidence = pc.fill_null(table["ocr_confidence"], np.inf).to_numpy()
+    yield (
+        RouteReason.POORLY_READ,
+        ~np.isposinf(ocr_confidence) & (ocr_confidence < np.float32(policy.min_ocr_confidence)),
+    )
+    yield RouteReason.DOUBTFUL_KIND, table["doubtful_kind"].to_numpy()
 
 
 def classifier_for(plan: RunPlan, input_index: int) -> Classifier:

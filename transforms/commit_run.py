@@ -8,7 +8,7 @@ import json
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
@@ -21,7 +21,7 @@ from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
 from models.label_tree import parents_of
 from schemas.codes import Reason, Stage
 from schemas.errors import BalanceError, ContractError, InputError
-from schemas.run_config import RunConfig
+from schemas.run_config import AUTO_TYPE, RunConfig
 from schemas.tables import DOCUMENT_TABLES, DRIFT, PUBLISHED_TABLES
 from transforms.check_drift import Currency, check_drift, drift_table
 from transforms.deduplicate import published_name, reject_duplicates
@@ -58,7 +58,7 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
             f"no record in any input file of {paths}: CSV needs rows below its header, JSON Lines a line that is not "
             "blank; nothing is published"
         )
-    rows = sum(receipt.read + receipt.split_off for receipt in receipts)
+    rows = sum(receipt.read + receipt.unpacked + receipt.split_off for receipt in receipts)
     receipts = reject_duplicates(plan, receipts)
     check_balance(receipts, rows)
     check_staged(folder, receipts)
@@ -66,7 +66,8 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     currencies = check_drift(receipts, plan)
     drift = {document_type: drift_table(document_type, found, plan) for document_type, found in currencies.items()}
     samples = _samples(folder, receipts, quality.sample_rows) | {DRIFT.name: _drift_sample(drift)}
-    report = check_contracts(count_frame(receipts), samples, quality, rejected_groups(receipts))
+    detected_types = {name for group in plan.kind_groups for name in group.document_types}
+    report = check_contracts(count_frame(receipts, detected_types), samples, quality, rejected_groups(receipts))
     _write_quality(plan, report, currencies)
     for group in report.rejected:
         logger.info("%s rejected: %s", group.document_type, group.words())
@@ -109,11 +110,11 @@ def check_complete(receipts: list[Receipt], n_shards: int) -> None:
 
 
 def check_balance(receipts: list[Receipt], expected: int) -> None:
-    """Law 1: all that was read or split off was classified or rejected, and only what was classified was escalated.
+    """Law 1: all that was read, unpacked or split off was classified or rejected; only what was classified, escalated.
 
     Args:
         receipts: as they are to be published.
-        expected: rows that were read and split off, counted before anything was moved.
+        expected: rows that were read, unpacked and split off, counted before anything was moved.
 
     Raises:
         BalanceError: the counts differ, per shard or per run.
@@ -127,16 +128,18 @@ def check_balance(receipts: list[Receipt], expected: int) -> None:
         }
         if rows != counted:
             raise BalanceError(f"{receipt.name}: counted {counted}, staged {rows}; nothing is published")
-        came = receipt.read + receipt.split_off
+        came = receipt.read + receipt.unpacked + receipt.split_off
         if came != receipt.classified + receipt.rejected or receipt.escalated > receipt.classified:
             raise BalanceError(
-                f"{receipt.name}: read {receipt.read}, split off {receipt.split_off}, classified {receipt.classified}, "
-                f"rejected {receipt.rejected}, escalated {receipt.escalated}; nothing is published"
+                f"{receipt.name}: read {receipt.read}, unpacked {receipt.unpacked}, split off {receipt.split_off}, "
+                f"classified {receipt.classified}, rejected {receipt.rejected}, escalated {receipt.escalated}; nothing "
+                "is published"
             )
     outcomes = sum(receipt.classified + receipt.rejected for receipt in receipts)
     if outcomes != expected:
         raise BalanceError(
-            f"read and split off {expected} rows, but {outcomes} are classified or rejected; nothing is published"
+            f"read, unpacked and split off {expected} rows, but {outcomes} are classified or rejected; nothing is "
+            "published"
         )
 
 
@@ -158,18 +161,22 @@ def check_staged(folder: Path, receipts: list[Receipt]) -> None:
             raise BalanceError(f"{file.path} is not what its receipt says; nothing is published")
 
 
-def count_frame(receipts: list[Receipt]) -> pd.DataFrame:
-    """One row per document type: what the documents suite judges.
+def count_frame(receipts: list[Receipt], detected_types: Collection[str] = ()) -> pd.DataFrame:
+    """One row per document type: what the documents suite judges; the types that were detected are one together.
 
     The rejected share is of the records that were read, where one of n paragraphs counts as an n-th of a record: a
     record that is lost whole must not seem small beside the many rows of the others.
     """
     rows = []
-    for document_type in sorted({receipt.document_type for receipt in receipts}):
-        own = [receipt for receipt in receipts if receipt.document_type == document_type]
+    groups: dict[str, list[Receipt]] = {}
+    for receipt in receipts:
+        group = AUTO_TYPE if receipt.document_type in detected_types else receipt.document_type
+        groups.setdefault(group, []).append(receipt)
+    for document_type, own in sorted(groups.items()):
         read, split_off, rejected = (
             sum(getattr(receipt, name) for receipt in own) for name in ("read", "split_off", "rejected")
         )
+        read += sum(receipt.unpacked for receipt in own)
         after_split = sum(count for code, count in total(own, "reasons").items() if _stage(code) in _AFTER_SPLIT)
         whole = rejected - after_split
         cut = read - whole
@@ -266,7 +273,8 @@ def _files_to_publish(receipts: list[Receipt], drift: Mapping[str, pa.Table], pl
 def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> Manifest:
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
-    tallies: dict[str, object] = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    names = ("reasons", "route_reasons", "labels", "skipped")
+    tallies: dict[str, object] = {name: total(receipts, name) for name in names}
     tallies["parents"] = _accepted_by_parent(receipts, plan)
     tallies["absent_fields"] = absent_fields(receipts, plan.config)
     by_type = {
@@ -312,6 +320,8 @@ def absent_fields(receipts: list[Receipt], config: RunConfig) -> dict[str, list[
 
 
 def _amounts(receipts: list[Receipt]) -> dict[str, int]:
-    names = ("read", "split_off", "classified", "rejected", "escalated", "cached", "tokens", "text_bytes")
+    names = (
+        *("read", "unpacked", "split_off", "classified", "rejected", "escalated", "cached", "tokens", "text_bytes"),
+    )
     amounts = {name: sum(getattr(receipt, name) for receipt in receipts) for name in names}
     return amounts | {"accepted": amounts["classified"] - amounts["escalated"]}

@@ -148,9 +148,8 @@ def _revise(plan: RunPlan, receipt: Receipt, classified: pa.Table, duplicates: d
 
 
 def _rejected(removed: pa.Table, firsts: list[str]) -> pa.Table:
-    rows = removed.select(["document_id", "document_type", "source_uri", "source_offset"])
     reason = Reason.DUPLICATE_ID
-    rows = rows.append_column("stage", pa.repeat(reason.stage.value, len(removed)))
+    rows = removed.append_column("stage", pa.repeat(reason.stage.value, len(removed)))
     rows = rows.append_column("reason_code", pa.repeat(reason.value, len(removed)))
     details = [f"the first document with this id is in {place}" for place in firsts]
     return in_schema(rows.append_column("detail", pa.array(details, pa.string())), REJECTIONS)

@@ -11,12 +11,14 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from extraction.documents import MAIL_FIELDS
+from extraction.media_types import ROWS, TEXT, UNKNOWN, XML, detect
 from schemas.codes import Reason
 from schemas.errors import ConfigError, InputError
 from schemas.fields import field_value, fields_found
 from schemas.file_kinds import HEAD_BYTES, delimiter_between, foreign_content, text_advice
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
-from schemas.shards import Shard, TextFile
+from schemas.shards import Shard, SourceFile
 from transforms.readers.delimited import read_header
 from transforms.readers.files import DamagedFileError, check_content, open_file, shard_lines
 from transforms.readers.listing import list_files
@@ -36,8 +38,10 @@ _FORMATS = {
     ".txt": ("text", ""),
     ".txt.gz": ("text", "gzip"),
 }
+MOST_DOCUMENTS = 64  # in a shard: a page read by OCR takes a second, and a killed worker loses the shard it is at
 _RECORDS_LOOKED_AT = 100  # of a file
 _FILES_LOOKED_AT = 5
+_NOT_EXTRACTED = {*ROWS, TEXT, XML, UNKNOWN, "application/json"}
 _ABSENT = object()
 _CONVERSIONS = {
     ".json": "convert .json to .jsonl, one object per line: jq -c '.[]' in.json > out.jsonl for an array of them",
@@ -55,7 +59,7 @@ _CONVERSIONS = {
 def plan_shards(config: RunConfig) -> list[Shard]:
     """Cuts the inputs into shards: inputs as configured, files by URI, then position; the same every time.
 
-    The text files of an input come after its other files, many to a shard.
+    Text files and documents of an input come after its other files, many to a shard.
 
     Raises:
         InputError: a path names no file, or all files are empty.
@@ -66,16 +70,21 @@ def plan_shards(config: RunConfig) -> list[Shard]:
     shards: list[Shard] = []
     are_empty: list[bool] = []
     for input_index, mapping in enumerate(config.inputs):
-        texts: list[TextFile] = []
+        texts: list[SourceFile] = []
+        documents: list[SourceFile] = []
         fields = FieldsFound(mapping, config.reading)
         for file in list_files(mapping.paths):
             are_empty.append(file.version is not None and not file.version.size_bytes)
             format_, compression = ("", "") if file.problem else _format_of(file.source_uri)
             if format_ == "text":
-                texts.append(TextFile(file.source_uri, file.name, compression, file.version))
+                texts.append(SourceFile(file.source_uri, file.name, compression, file.version))
                 fields.add_columns(file.source_uri, [])
                 continue
             whole = Shard(0, input_index, file.source_uri, format_, compression, version=file.version)
+            if not format_ and not file.problem and _is_document(whole):
+                documents.append(SourceFile(file.source_uri, file.name, version=file.version))
+                fields.add_columns(file.source_uri, MAIL_FIELDS)
+                continue
             try:
                 if file.version is None:
                     raise DamagedFileError(Reason.UNREADABLE_FILE, file.problem)
@@ -83,7 +92,8 @@ def plan_shards(config: RunConfig) -> list[Shard]:
             except DamagedFileError as damage:
                 version = file.version if format_ else None  # of an unsupported file, nothing will be read
                 shards.append(replace(whole, version=version, problem=(damage.reason.value, damage.detail)))
-        shards += _text_shards(texts, input_index, config.reading)
+        shards += _shards_of_files(texts, input_index, "text", config.reading.shard_rows, config.reading.shard_bytes)
+        shards += _shards_of_files(documents, input_index, "document", MOST_DOCUMENTS, config.reading.shard_bytes)
         fields.check()
     if all(are_empty):
         raise InputError(
@@ -116,19 +126,30 @@ def _cut(whole: Shard, mapping: InputConfig, reading: ReadingConfig, fields: Fie
     return [whole]
 
 
-def _text_shards(files: list[TextFile], input_index: int, reading: ReadingConfig) -> Iterator[Shard]:
-    """Neighbouring text files together, up to the limits of a shard: thousands of files are not thousands of shards."""
-    group: list[TextFile] = []
+def _shards_of_files(
+    files: list[SourceFile], input_index: int, format_: str, most_files: int, most_bytes: int
+) -> Iterator[Shard]:
+    """Neighbouring files together, up to the limits of a shard: thousands of files are not thousands of shards."""
+    group: list[SourceFile] = []
     n_bytes = 0
     for file in files:
         size_bytes = file.version.size_bytes if file.version is not None else 0
-        if group and (len(group) >= reading.shard_rows or n_bytes + size_bytes > reading.shard_bytes):
-            yield Shard(0, input_index, group[0].source_uri, "text", files=tuple(group))
+        if group and (len(group) >= most_files or n_bytes + size_bytes > most_bytes):
+            yield Shard(0, input_index, group[0].source_uri, format_, files=tuple(group))
             group, n_bytes = [], 0
         group.append(file)
         n_bytes += size_bytes
     if group:
-        yield Shard(0, input_index, group[0].source_uri, "text", files=tuple(group))
+        yield Shard(0, input_index, group[0].source_uri, format_, files=tuple(group))
+
+
+def _is_document(whole: Shard) -> bool:
+    try:
+        with open_file(whole) as opened:
+            head = bytes(opened.read(HEAD_BYTES))
+    except (DamagedFileError, OSError):
+        return False  # its reader says why
+    return detect(head, _name_of(whole.source_uri)) not in _NOT_EXTRACTED
 
 
 def _name_of(source_uri: str) -> str:

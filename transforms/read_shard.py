@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from schemas.codes import Reason
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
-from schemas.shards import DOCUMENT_SCHEMA, Shard, TextFile
+from schemas.shards import DOCUMENT_SCHEMA, Shard, SourceFile
 from transforms.readers.delimited import read_delimited
+from transforms.readers.documents import list_documents
 from transforms.readers.files import check_unchanged
 from transforms.readers.jsonl import read_jsonl
 from transforms.readers.parquet import read_parquet
@@ -23,6 +24,7 @@ _READERS: dict[str, Callable[[Shard, InputConfig, ReadingConfig], Iterator[pa.Ta
     "csv": read_delimited,
     "parquet": read_parquet,
     "text": read_plain_text,
+    "document": list_documents,
 }
 
 
@@ -42,9 +44,10 @@ def read_shard(shard: Shard, config: RunConfig) -> Iterator[Shard]:
         if held is not None:
             part = held.part + 1
             yield held
-        held = replace(shard, part=part, files=(), records=len(table)).with_table(table, "read", seconds)
+        files = shard.files if shard.format == "document" else ()
+        held = replace(shard, part=part, files=files, records=len(table)).with_table(table, "read", seconds)
         started = time.perf_counter()
-    sources: tuple[Shard | TextFile, ...] = (shard, *shard.files)
+    sources: tuple[Shard | SourceFile, ...] = (shard, *shard.files)
     for file in sources:
         if file.version is not None:
             check_unchanged(file)

@@ -48,6 +48,31 @@ class BundleChoice:
 
 
 @dataclass(frozen=True)
+class KindGroup:
+    """The inputs that stand for a configured one of type "auto".
+
+    Attributes:
+        first: number of the first of them among `config.inputs`; documents are read as by that one.
+        document_types: of the inputs from `first` on, one per kind that has a bundle; the last one, UNKNOWN_TYPE, takes
+            what is rejected before its kind is known, or is of none of these kinds.
+        folder: absolute path of the kind bundle, the same on every worker.
+        reference: name@digest of the kind bundle.
+        digest: a worker that finds another one in the folder ends the run.
+    """
+
+    first: int
+    document_types: tuple[str, ...]
+    folder: str
+    reference: str
+    digest: str
+
+    @property
+    def inputs(self) -> range:
+        """Numbers of the inputs."""
+        return range(self.first, self.first + len(self.document_types))
+
+
+@dataclass(frozen=True)
 class RunPlan:
     """One run, before it starts.
 
@@ -58,6 +83,7 @@ class RunPlan:
         withheld: document types of which nothing is accepted, because the certificate is stale.
         demoted: one per `config.inputs`: the labels whose answers the register lets no run accept.
         register: the end of the register that the plan rests on.
+        kind_groups: one per configured input of type "auto".
     """
 
     run_id: str
@@ -70,6 +96,7 @@ class RunPlan:
     register: RegisterEnd = field(default_factory=RegisterEnd)
     versions: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
+    kind_groups: tuple[KindGroup, ...] = ()
 
     @property
     def warehouse(self) -> Warehouse:
@@ -98,6 +125,10 @@ class RunPlan:
     def document_types(self) -> tuple[str, ...]:
         """Every document type of the run, sorted."""
         return tuple(sorted({item.document_type for item in self.config.inputs}))
+
+    def kind_group(self, input_index: int) -> KindGroup | None:
+        """The group that an input belongs to; None where its documents have a given type."""
+        return next((group for group in self.kind_groups if input_index in group.inputs), None)
 
     def bundle_of(self, document_type: str) -> BundleChoice:
         """The bundle of a document type: inputs of one type have one bundle."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator
 
@@ -25,6 +26,7 @@ _WHITE = re.compile(r"\s*")
 _WORD = re.compile(r"[^\W_\u115F\u1160\u3164\uFFA0]\S*")
 
 _PLACE = {"parent_id": pa.string(), "parent_start": pa.int32(), "parent_end": pa.int32()}
+_PAGES = ("first_page", "last_page")
 
 
 def split_documents(table: pa.Table, split: str) -> pa.Table:
@@ -38,13 +40,14 @@ def split_documents(table: pa.Table, split: str) -> pa.Table:
         split: "paragraphs" or "none".
 
     Returns:
-        The table with `parent_id`, `parent_start` and `parent_end`, the last two in characters (Unicode code points);
-        null on rejected rows and where nothing was split.
+        The table with `parent_id`, `parent_start` and `parent_end`, the last two in characters (Unicode code points),
+        null on rejected rows and where nothing was split; and with `first_page` and `last_page`, null where the
+        document has no pages. Paragraphs have no `page_ends`.
     """
     if split != "paragraphs":
         for name, kind in _PLACE.items():
             table = table.append_column(name, pa.nulls(len(table), kind))
-        return table
+        return _with_pages(table)
     parents: list[int] = []
     rows: list[tuple[str | None, str | None, str | None, int | None, int | None]] = []
     documents = zip(table["document_id"].to_pylist(), table["text"].to_pylist(), _carried_bytes(table), strict=True)
@@ -66,7 +69,25 @@ def split_documents(table: pa.Table, split: str) -> pa.Table:
     table = table.select(names)
     for (name, kind), values in zip(_PLACE.items(), places, strict=True):
         table = table.append_column(name, pa.array(values, kind))
-    return table
+    return _with_pages(table)
+
+
+def _with_pages(table: pa.Table) -> pa.Table:
+    """Adds the pages that each text is on, and takes the ends of pages from paragraphs, of whose document they are."""
+    pages: list[tuple[int | None, int | None]] = []
+    columns = (table[name].to_pylist() for name in ("page_ends", "parent_start", "parent_end"))
+    for ends, start, stop in zip(*columns, strict=True):
+        if not ends:
+            pages.append((None, None))
+        elif start is None:
+            pages.append((1, len(ends)))
+        else:
+            first, last = (min(bisect.bisect_right(ends, place), len(ends) - 1) + 1 for place in (start, stop - 1))
+            pages.append((first, last))
+    for number, name in enumerate(_PAGES):
+        table = table.append_column(name, pa.array([both[number] for both in pages], pa.int32()))
+    ends = pc.if_else(pc.is_null(table["parent_start"]), table["page_ends"], pa.scalar(None, pa.list_(pa.int32())))
+    return table.set_column(table.schema.get_field_index("page_ends"), "page_ends", ends)
 
 
 def paragraphs(text: str, least_characters: int = 0) -> list[tuple[int, int]]:

@@ -60,6 +60,8 @@ class Receipt:
         is_last: True where it is the shard's last table.
         document_type: of all its documents.
         read: records read, good and bad.
+        unpacked: rows that came on top when mails and archives were unpacked.
+        skipped: members of mails and archives that are no documents, by kind.
         split_off: rows that came on top when documents were cut into paragraphs.
         cached: rows whose answer came from the cache; equal texts count each, and so do ids that were there before.
         classified: rows staged as classifications.
@@ -94,6 +96,8 @@ class Receipt:
     tokens: int = 0
     text_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
+    unpacked: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
     split_off: int = 0
     cached: int = 0
     examples: dict[str, RejectedExample] = field(default_factory=dict)
@@ -127,7 +131,8 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
     Staging the same shard again replaces the same files: a retry leaves nothing behind.
 
     Raises:
-        BalanceError: not every record that was read, or paragraph of it, left by exactly one door.
+        BalanceError: not every record that was read, member that was unpacked or paragraph that was split off left by
+            exactly one door.
     """
     started = time.perf_counter()
     table = shard.table
@@ -135,10 +140,11 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
     item = plan.config.inputs[shard.input_index]
     outcomes = split_outcomes(table, item.document_type, plan.bundles[shard.input_index].reference)
     classified, rejected = outcomes[CLASSIFICATIONS.name], outcomes[REJECTIONS.name]
-    if len(classified) + len(rejected) != shard.records + shard.split_off:
+    if len(classified) + len(rejected) != shard.records + shard.unpacked + shard.split_off:
         raise BalanceError(
-            f"{shard.name} of {shard.source_uri}: {shard.records} records read and {shard.split_off} split off, but "
-            f"{len(classified)} classified and {len(rejected)} rejected; nothing is published"
+            f"{shard.name} of {shard.source_uri}: {shard.records} records read, {shard.unpacked} unpacked and "
+            f"{shard.split_off} split off, but {len(classified)} classified and {len(rejected)} rejected; nothing is "
+            "published"
         )
     hashes = io.BytesIO()
     np.save(hashes, np.sort(id_hashes(classified["document_id"])))
@@ -168,6 +174,8 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
         text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
         seconds=shard.seconds | {"stage": time.perf_counter() - started},
+        unpacked=shard.unpacked,
+        skipped=shard.skipped,
         split_off=shard.split_off,
         cached=pc.sum(table["cached"]).as_py() or 0,
         examples=first_examples(rejected),

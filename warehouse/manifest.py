@@ -17,8 +17,8 @@ from warehouse.register import RegisterEnd
 
 MANIFEST_FILE = "manifest.json"
 COUNTS = (
-    *("read", "split_off", "classified", "rejected", "accepted", "escalated", "cached"),
-    *("reasons", "route_reasons", "absent_fields", "parents", "by_document_type"),
+    *("read", "unpacked", "split_off", "classified", "rejected", "accepted", "escalated", "cached"),
+    *("reasons", "route_reasons", "skipped", "absent_fields", "parents", "by_document_type"),
 )
 
 
@@ -71,8 +71,8 @@ class Manifest:
     """For each document type whose bundle has a certificate: `stale`, its `reasons`, and `figures` with `value`,
     `limit` and `drifted`."""
     seconds: dict[str, float] = field(default_factory=dict)
-    """Worker seconds by step (`read`, `validate`, `split`, `classify`, `route`, `stage`), `commit`, and `wall` from
-    start to end."""
+    """Worker seconds by step (`read`, `extract`, `validate`, `detect`, `split`, `classify`, `route`, `stage`),
+    `commit`, and `wall` from start to end."""
     files: tuple[TableFile, ...] = ()
     """Each published file: `table`, `path` below the warehouse, `rows`, `bytes`, `sha256`."""
     error: dict[str, str] = field(default_factory=dict)

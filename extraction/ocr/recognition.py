@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from extraction.ocr.detection import Line
+from extraction.ocr.detection import Line, as_input
 from extraction.ocr.model_files import open_session
 
 _HEIGHT = 48  # of the network's input
+_NARROWED = 0.9  # width of the input over that of the line at this height: narrower is quicker, and reads as well
 _WIDTH_STEP = 16  # widths are multiples of it, so that the network sees few shapes
 _MAX_WIDTH = 3200
 _UPRIGHT_ASPECT = 1.5  # a line higher than this many widths is read from bottom to top
@@ -48,9 +49,7 @@ class LineRecognizer:
 
     def recognize(self, page: npt.NDArray[np.uint8], line: Line) -> LineText:
         """Reads one line of a grey page (height, width)."""
-        picture = _cut_out(page, line)
-        seen = np.broadcast_to((picture / np.float32(127.5) - 1)[None, None], (1, 3, *picture.shape))
-        (probabilities,) = self._session.run(None, {"x": seen})
+        (probabilities,) = self._session.run(None, {"x": as_input(_cut_out(page, line))})
         return self._decode(probabilities[0])
 
     def _decode(self, probabilities: npt.NDArray[np.float32]) -> LineText:
@@ -77,7 +76,7 @@ def _cut_out(page: npt.NDArray[np.uint8], line: Line) -> npt.NDArray[np.uint8]:
     if height > _UPRIGHT_ASPECT * width:
         picture = cv2.rotate(picture, cv2.ROTATE_90_COUNTERCLOCKWISE)
         width, height = height, width
-    steps = max(round(width * _HEIGHT / height / _WIDTH_STEP), 1)
+    steps = max(round(_NARROWED * width * _HEIGHT / height / _WIDTH_STEP), 1)
     size = (min(steps * _WIDTH_STEP, _MAX_WIDTH), _HEIGHT)
     resized: npt.NDArray[np.uint8] = cv2.resize(
         picture, size, interpolation=cv2.INTER_AREA if height > _HEIGHT else cv2.INTER_LINEAR

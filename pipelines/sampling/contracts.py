@@ -323,14 +323,15 @@ class _Draft:
 
 def _contract(random: Random) -> tuple[str, str]:
     pages = min(42.0, max(3.0, random.lognormvariate(0, 0.75) * _MEDIAN_PAGES))
-    return _write_contract(round(pages * _PAGE_WORDS), random)
+    return write_contract(round(pages * _PAGE_WORDS), random)
 
 
 def _long(random: Random) -> tuple[str, str]:
-    return _write_contract(LONG_CONTRACT_WORDS, random)
+    return write_contract(LONG_CONTRACT_WORDS, random)
 
 
-def _write_contract(n_words: int, random: Random) -> tuple[str, str]:
+def write_contract(n_words: int, random: Random) -> tuple[str, str]:
+    """The text of a contract of about `n_words` words, and its clause kinds joined by "; "."""
     subject = random.choice(_PHRASES["subjects"])
     parties = draw_parties(subject, random)
     draft = _Draft(Layout.draw(random), parties, contract_slots(subject, parties, random), random)

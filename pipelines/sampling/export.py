@@ -69,16 +69,21 @@ class SampleSummary:
     truth: Path
 
 
-def write_sample(folder: Path, contents: dict[str, bytes], records: dict[str, list[Record]]) -> SampleSummary:
+def write_sample(
+    folder: Path, contents: dict[str, bytes], records: dict[str, list[Record]], truth: Path | None = None
+) -> SampleSummary:
     """Writes the files `contents` (name → bytes) and the truth about their `records` (same names) into `folder`.
 
     The files of an earlier sample are replaced; those that this one no longer has are removed.
+
+    Args:
+        truth: the file of the truth, where it is not to lie among the files.
 
     Raises:
         ConfigError: the folder holds anything that is not a file of a sample.
         StorageError: the folder cannot be made or written.
     """
-    truth = folder / TRUTH_FILE
+    truth = truth or folder / TRUTH_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
         earlier = _files_of_truth(truth)

@@ -80,6 +80,12 @@ def write_receipt_sample(folder: Path, n_documents: int = 1000, seed: int = 7) -
 
 
 def _receipt(random: Random) -> tuple[str, str]:
+    blocks, category = receipt_blocks(random)
+    return photographed(blocks, random), category
+
+
+def receipt_blocks(random: Random) -> tuple[list[list[str]], str]:
+    """The lines of a receipt as its till printed them, in blocks, and its category."""
     country = random.choices(_COUNTRIES, [country.weight for country in _COUNTRIES])[0]
     categories = [name for name in _CATEGORY_WEIGHTS if name in _PHRASES["items"][country.language]]
     category = random.choices(categories, [_CATEGORY_WEIGHTS[name] for name in categories])[0]
@@ -94,7 +100,7 @@ def _receipt(random: Random) -> tuple[str, str]:
         _tax_lines(country, total, random) if random.random() < _TAX_TABLE_SHARE else [],
         [random.choice(country.thanks)],
     ]
-    return photographed(blocks, random), category
+    return blocks, category
 
 
 def _other_paper(random: Random) -> tuple[str, str]:

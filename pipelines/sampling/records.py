@@ -190,9 +190,9 @@ TEXT_FILE_BREAKS: tuple[Break, ...] = (
     ),
     Break(
         Reason.UNSUPPORTED_FORMAT,
-        lambda _, random: b"%PDF-1.4\n% a scan without text\n" + random.randbytes(200),
+        lambda _, random: b"\x00\x00\x00\x18ftypmp42" + random.randbytes(200),
         id_survives=False,
-        suffix=".pdf",
+        suffix=".mp4",
     ),
     Break(Reason.EMPTY_TEXT, _content(b"\f\f\f", b"\n \n", b"\xef\xbb\xbf\r\n")),
     Break(Reason.TRUNCATED_FILE, _cut_gzip_file, suffix=".txt.gz"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import models
 from pipelines.sampling.contracts import MIN_CONTRACTS, write_contract_sample
 from pipelines.sampling.export import SampleSummary
+from pipelines.sampling.inbox import INBOX, write_inbox
 from pipelines.sampling.receipts import write_receipt_sample
 from pipelines.sampling.tickets import write_ticket_sample
 from pipelines.sampling.transactions import SEMICOLON_FILES, write_transaction_sample
@@ -26,6 +27,7 @@ WRITERS: dict[str, Callable[[Path, int, int], SampleSummary]] = {  # folder, num
 _FIRST_LINE = "# Written by `docyard sample`: a run over the documents beside this file."
 _RUN_DATE = "2026-11-22"
 _RECEIVED_AT_FIELDS = {"ticket": "received_at", "transaction": "date"}
+_BUNDLES = Path(models.__file__).parent / "bundles"
 _CONTRACTS_SHARE = 10  # a contract is as long as hundreds of tickets
 
 
@@ -43,39 +45,66 @@ def write_samples(folder: Path, kinds: Iterable[str], n_documents: int, seed: in
         ConfigError: `n_documents` is too small, or a folder holds other files.
         StorageError: a folder cannot be made or written.
     """
-    target = folder / RUN_FILE
+    _check_run_file(folder)
     asked = set(kinds)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.path.lexists(target) and (target.is_symlink() or not _is_ours(target)):
-            raise ConfigError(f"{target}: expected no such file or that of an earlier sample; name another folder")
-        summaries = {
-            kind: write(
-                folder / f"{kind}s",
-                max(MIN_CONTRACTS, n_documents // _CONTRACTS_SHARE) if kind == "contract" else n_documents,
-                seed,
-            )
-            for kind, write in WRITERS.items()
-            if kind in asked
-        }
-        target.write_text(_run_configuration(summaries), encoding="utf-8")
-    except OSError as error:
-        raise system_error(error, folder) from None
+    summaries = {
+        kind: write(
+            folder / f"{kind}s",
+            max(MIN_CONTRACTS, n_documents // _CONTRACTS_SHARE) if kind == "contract" else n_documents,
+            seed,
+        )
+        for kind, write in WRITERS.items()
+        if kind in asked
+    }
+    _write_run_file(folder, _inputs(summaries))
     return summaries
 
 
-def _run_configuration(summaries: dict[str, SampleSummary]) -> str:
-    """The configuration in TOML; paths are relative to the working folder where the bundles are."""
+def write_inbox_sample(folder: Path, n_documents: int, seed: int) -> SampleSummary:
+    """Writes `inbox`, its truth and a `run.toml` that finds out the kind of each document into `folder`.
+
+    Raises:
+        ConfigError: `n_documents` is too small, a folder holds other files, or Pillow is not installed.
+        StorageError: a folder cannot be made or written.
+    """
+    _check_run_file(folder)
+    summary = write_inbox(folder, n_documents, seed)
+    paths = f"paths = [{_quoted(str(folder / INBOX))}]"
+    bundles = f"bundles = {_quoted(str(_from_here(_BUNDLES)))}"
+    _write_run_file(folder, ["", "[[inputs]]", paths, 'document_type = "auto"', bundles])
+    return summary
+
+
+def _check_run_file(folder: Path) -> None:
+    """Refuses a folder whose run.toml no sample wrote, before anything is written."""
+    target = folder / RUN_FILE
+    try:
+        if os.path.lexists(target) and (target.is_symlink() or not _is_ours(target)):
+            raise ConfigError(f"{target}: expected no such file or that of an earlier sample; name another folder")
+    except OSError as error:
+        raise system_error(error, folder) from None
+
+
+def _write_run_file(folder: Path, inputs: list[str]) -> None:
+    """Writes the configuration in TOML; paths are relative to the working folder where the bundles are."""
     lines = [
         _FIRST_LINE,
         "# Paths are taken from the folder in which `docyard` is called.",
         "",
         f"run_date = {_quoted(_RUN_DATE)}",
         'warehouse = "warehouse"',
+        *inputs,
     ]
+    try:
+        (folder / RUN_FILE).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise system_error(error, folder) from None
+
+
+def _inputs(summaries: dict[str, SampleSummary]) -> list[str]:
+    lines: list[str] = []
     for kind, summary in summaries.items():
-        bundle = Path(models.__file__).parent / "bundles" / f"{kind}s"
-        bundle = bundle.relative_to(Path.cwd()) if bundle.is_relative_to(Path.cwd()) else bundle
+        bundle = _from_here(_BUNDLES / f"{kind}s")
         settings = [f"document_type = {_quoted(kind)}", f"bundle = {_quoted(str(bundle))}"]
         if kind in _RECEIVED_AT_FIELDS:
             settings.append(f"received_at_field = {_quoted(_RECEIVED_AT_FIELDS[kind])}")
@@ -86,7 +115,11 @@ def _run_configuration(summaries: dict[str, SampleSummary]) -> str:
             inputs = [(together, settings), (apart, [*settings, 'csv_delimiter = ";"'])]
         for paths, of_input in inputs:
             lines += ["", "[[inputs]]", f"paths = [{', '.join(map(_quoted, paths))}]", *of_input]
-    return "\n".join(lines) + "\n"
+    return lines
+
+
+def _from_here(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _quoted(text: str) -> str:

@@ -159,6 +159,17 @@ def write_ticket_sample(folder: Path, n_documents: int = 3000, seed: int = 7) ->
     return write_sample(folder, contents, records)
 
 
+def draw_concern(random: Random) -> str:
+    """A phrase of a customer of the bank, for `write_ticket`."""
+    phrases = _PHRASES["banking"]
+    return str(random.choice(phrases[_draw_label(phrases, random)]))
+
+
+def _draw_label(phrases: dict[str, list[str]], random: Random) -> str:
+    weights = [1 / (rank + _RANK_OFFSET) for rank in range(len(phrases))]
+    return random.choices(list(phrases), weights)[0]
+
+
 def _maker(export: _Export, n_records: int, seen: set[str]) -> Make:
     """Writes the good tickets of one file, each a while after the one before."""
     received = export.start
@@ -184,8 +195,7 @@ def _write_text(export: _Export, seen: set[str], random: Random) -> tuple[str, s
     """A text not in `seen`, where one is found, with its label; adds it to `seen`."""
     in_scope = random.random() >= _NOISE_SHARE
     phrases = _PHRASES["assistant" if random.random() < export.assistant_share else "banking"]
-    weights = [1 / (rank + _RANK_OFFSET) for rank in range(len(phrases))]
-    label = random.choices(list(phrases), weights)[0] if in_scope else OUT_OF_SCOPE_LABEL
+    label = _draw_label(phrases, random) if in_scope else OUT_OF_SCOPE_LABEL
     for _ in range(_DISTINCT_TRIES):
         if in_scope:
             text = write_ticket(random.choice(phrases[label]), export.manner, random)

@@ -87,6 +87,16 @@ def test_a_bomb_in_an_archive_costs_no_other_member(extractor: Extractor) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("others", [{}, {"a.pdf": pdf(INVOICE)}], ids=["alone", "last"])
+def test_a_bomb_at_the_end_of_an_archive_is_one_rejection(others: dict[str, bytes]) -> None:
+    with Extractor(ExtractionConfig(ocr="off", seconds=1)) as extractor:
+        found = extractor.extract(zip_of({**others, "bomb.pdf": pdf_of_doubling_forms()}), "a.zip")
+    assert_each_has_one_door(found)
+    assert [document.reason for document in found.documents] == [*[None] * len(others), Reason.EXTRACTION_TIMEOUT]
+    assert found.documents[0].replaces_container
+
+
+@pytest.mark.slow
 def test_an_archive_of_bombs_is_given_up_after_three() -> None:
     members = [(f"{number}.pdf", pdf_of_doubling_forms()) for number in range(6)]
     with Extractor(ExtractionConfig(ocr="off", seconds=1)) as extractor:

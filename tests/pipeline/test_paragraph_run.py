@@ -17,6 +17,8 @@ from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import config_of, docyard, opened, published_hashes, read_published, write_jsonl
 from transforms.classify_documents import classifier_for, classify_documents, route_documents
+from transforms.detect_kinds import with_given_kinds
+from transforms.extract_documents import with_given_texts
 from transforms.read_shard import read_shard
 from transforms.split_documents import split_documents
 from transforms.stage_shard import stage_shard
@@ -200,7 +202,8 @@ def test_a_paragraph_that_gets_lost_is_noticed_before_anything_is_staged(config:
     plan, (planned,) = prepare(replace(config, warehouse=str(tmp_path / "lost")))
     (shard,) = read_shard(planned, plan.config)
     classifier = classifier_for(plan, 0)
-    cut = split_documents(validate_documents(shard.table, config.reading), "paragraphs")
+    read = with_given_kinds(validate_documents(with_given_texts(shard.table), config.reading))
+    cut = split_documents(read, "paragraphs")
     table = route_documents(classify_documents(cut, classifier), classifier.bundle)
     split_off = len(table) - N_CONTRACTS
     lost = replace(shard, split_off=split_off, table=table.slice(1))

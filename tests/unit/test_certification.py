@@ -16,7 +16,7 @@ import scipy.stats
 from click.testing import CliRunner
 
 from models.bundle import load_bundle
-from models.certification import NEVER, LabelledScores, Per, Target, certify, p_value, rows_needed
+from models.certification import NEVER, LabelledScores, Per, Target, certify, certify_ocr, p_value, rows_needed
 from models.policy import Policy
 from models.scores import Scores
 from models.trained_rows import FILE_NAME as ROWS_NAME
@@ -231,6 +231,32 @@ def test_a_label_with_few_rows_is_escalated_and_its_proof_says_how_many_it_takes
     assert set(routing.reasons[rare[1].encoder.label_ids == 2]) == {"uncertified"}
 
 
+def test_texts_that_ocr_read_are_accepted_only_where_they_keep_the_promise_too() -> None:
+    rng = np.random.default_rng(12)
+    given = [made_up(3000, rng) for _ in range(2)]
+    found = certify(POLICY, {}, *given, Target(0.05))
+    well_read, badly_read = made_up(600, rng, power=30.0), made_up(600, rng, power=1.0)
+    confidence = np.full(600, 0.95, dtype=np.float32)
+    proven = certify_ocr(found, well_read, confidence, 0.9)
+    assert proven.policy.min_ocr_confidence == 0.9
+    assert proven.proofs[:-1] == found.proofs
+    accepted = (well_read.encoder.confidence >= found.proofs[0].threshold).sum()
+    assert (proven.proofs[-1].door, proven.proofs[-1].rows) == ("ocr", accepted)
+    assert proven.proofs[-1].bound is not None
+    assert proven.proofs[-1].bound <= 0.05
+    for rows, read in (
+        (badly_read, confidence),
+        (well_read, confidence - 0.1),
+        (well_read.take(np.arange(40)), confidence[:40]),
+    ):
+        refused = certify_ocr(found, rows, read, 0.9)
+        assert refused.policy.min_ocr_confidence == NEVER
+        assert refused.proofs[-1].threshold == NEVER
+        assert refused.proofs[-1].rows_needed == rows_needed(0.05, 1 - refused.target.confidence)
+    with pytest.raises(CertificationError, match="not for a recall"):
+        certify_ocr(replace(found, target=Target(0.1, positive_label="a")), well_read, confidence, 0.9)
+
+
 def test_hashes_of_rows_know_their_rows_again_and_no_others() -> None:
     texts = [f"text {number}" for number in range(5000)]
     known = parse_trained_rows(TrainedRows.of(texts).to_bytes(), "rows")
@@ -280,17 +306,8 @@ def test_the_command_writes_policy_certificate_and_page_and_proves_them_again(
     bundle_to_certify: Path, labelled: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(bundle_to_certify, tmp_path / "tiny"))
-    code, output = run(
-        folder,
-        "--data",
-        labelled,
-        "--max-error",
-        0.02,
-        "--date-column",
-        "day",
-        "--json",
-        "out.json" if False else tmp_path / "out.json",
-    )
+    options = ("--max-error", 0.02, "--date-column", "day", "--json", tmp_path / "out.json")
+    code, output = run(folder, "--data", labelled, *options)
     assert code == 0, output
     assert "at most 2.0% are wrong, 95 times in 100" in output
     bundle = load_bundle(folder)
@@ -308,6 +325,29 @@ def test_the_command_writes_policy_certificate_and_page_and_proves_them_again(
     code, output = run(folder, "--data", labelled, "--max-error", 0.05, "--check")
     assert code == 8
     assert "'max_error'" in output
+
+
+def test_the_command_certifies_texts_that_ocr_read_beside_those_given(
+    bundle_to_certify: Path, labelled: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(bundle_to_certify, tmp_path / "tiny"))
+    rows = [json.loads(line) for line in labelled.read_text().splitlines()]
+    read = [row | {"text": f"read {row['text']}", "ocr_confidence": 0.97} for row in rows[:1000]]
+    path = tmp_path / "read.jsonl"
+    path.write_text("\n".join(map(json.dumps, read)))
+    options = ("--data", labelled, "--ocr-data", path, "--max-error", 0.02)
+    code, output = run(folder, *options)
+    assert code == 0, output
+    assert "OCR         its texts are accepted from a confidence of 0.9" in output
+    assert load_bundle(folder).policy.min_ocr_confidence == 0.9
+    assert run(folder, *options, "--check")[0] == 0
+    policy = (folder / "policy.toml").read_text()
+    (folder / "policy.toml").write_text(policy.replace("min_ocr_confidence = 0.9", "min_ocr_confidence = 0.1"))
+    with pytest.raises(BundleError, match=r"policy\.toml"):
+        load_bundle(folder)
+    path.write_text("\n".join(json.dumps(row | {"ocr_confidence": "high"}) for row in read))
+    code, output = run(bundle_to_certify, *options)
+    assert (code, "expected a number in every row" in output) == (3, True)
 
 
 def test_a_row_that_trained_the_bundle_is_refused(bundle_to_certify: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,7 +14,7 @@ from models.classifier import Classifier
 from models.scores import Scores
 from schemas.shards import DOCUMENT_SCHEMA
 from tests.support.made_up_certificate import write_certified_manifest
-from transforms.classify_documents import classify_documents
+from transforms.classify_documents import classify_documents, route_documents
 
 BILLING, DELIVERY = "please refund my card", "the parcel did not arrive"
 ANSWER = ["label_id", "label", "confidence", "familiarity", "top_labels", "n_tokens", "truncated", "n_windows", "tier"]
@@ -77,3 +78,24 @@ def test_a_table_without_a_valid_row_needs_no_answer(classifier: CountingClassif
     table = classify_documents(documents([None, None]), classifier)
     assert classifier.seen == []
     assert table.select(ANSWER).num_rows == 2
+
+
+def test_what_was_read_badly_or_is_of_a_doubtful_kind_is_escalated(classifier: CountingClassifier) -> None:
+    read = {
+        "pages_unread": pa.array([None, 0, 1, None, None, None], pa.int32()),
+        "ocr_confidence": pa.array([None, 0.95, 0.95, 0.85, 0.95, None], pa.float32()),
+        "doubtful_kind": pa.array([False, False, True, True, True, True]),
+    }
+    table = classify_documents(documents([BILLING] * 6), classifier)
+    for name, column in read.items():
+        table = table.append_column(name, column)
+    bundle = classifier.bundle
+    reads_ocr = replace(bundle, policy=replace(bundle.policy, min_ocr_confidence=0.9))
+    kind = "doubtful_kind"
+    assert route_documents(table, reads_ocr)["route_reason"].to_pylist() == [
+        *("certain", "certain", "partly_read", "poorly_read", kind, kind)
+    ]
+    assert route_documents(table, bundle)["route_reason"].to_pylist() == [
+        *("certain", "poorly_read", "partly_read", "poorly_read", "poorly_read", kind)
+    ]
+    assert set(route_documents(table, bundle)["route"].to_pylist()[1:]) == {"escalated"}

@@ -83,12 +83,28 @@ def test_a_shard_whose_counts_or_files_differ_is_refused(wrong: Receipt) -> None
 
 def test_records_that_vanished_between_reading_and_publishing_are_noticed() -> None:
     for read in (3, 5):
-        with pytest.raises(BalanceError, match=f"read and split off {read} rows, but 4 are classified or rejected"):
+        with pytest.raises(
+            BalanceError, match=f"read, unpacked and split off {read} rows, but 4 are classified or rejected"
+        ):
             check_balance([receipt()], read)
 
 
 def test_paragraphs_on_top_of_the_records_read_are_balanced() -> None:
     check_balance([replace(receipt(c=9, r=1, e=0), read=4, split_off=6)], 10)
+
+
+def test_members_of_mails_and_archives_on_top_of_the_files_read_are_balanced() -> None:
+    check_balance([replace(receipt(c=7, r=1, e=0), read=3, unpacked=5)], 8)
+    with pytest.raises(BalanceError, match="read 3, unpacked 4, split off 0, classified 7, rejected 1"):
+        check_balance([replace(receipt(c=7, r=1, e=0), read=3, unpacked=4)], 8)
+
+
+def test_documents_whose_kind_was_detected_are_judged_together() -> None:
+    known = replace(receipt(c=18, r=0, e=0), read=18)
+    unknown = replace(receipt(c=0, r=2, e=0), document_type="unknown", read=2, reasons={"unknown_kind": 2})
+    none_read = replace(receipt(c=0, r=0, e=0), document_type="contract")
+    frame = count_frame([known, unknown, none_read], {"ticket", "contract", "unknown"})
+    assert frame.to_dict("records") == [{"document_type": "auto", "read": 20, "documents": 18, "rejected_share": 0.1}]
 
 
 def _frame_of(read: int, split_off: int, reasons: dict[str, int]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from extraction.letter_pairs import mean_log_likelihood
@@ -144,3 +146,17 @@ def test_a_page_that_does_not_load_is_unread_and_the_others_are_kept() -> None:
     document = read_one(broken, "a.pdf", ScriptedReader(SURE))
     assert document.text.startswith(INVOICE)
     assert (document.pages, document.pages_unread) == (2, 1)
+
+
+class FailingReader(ScriptedReader):
+    def read(self, page: Any) -> Answer:
+        if super().read(page).text == "":
+            raise ValueError("text of a page")
+        return SURE
+
+
+def test_a_page_on_which_ocr_fails_is_unread_and_the_others_are_kept() -> None:
+    reader = FailingReader(SURE, Answer(""), SURE)
+    document = read_one(pdf("", "", "", picture_on=range(3)), "a.pdf", reader)
+    assert document.text == f"{SURE.text}\f\n\f\n{SURE.text}"
+    assert (document.pages, document.pages_ocr, document.pages_unread) == (3, 2, 1)

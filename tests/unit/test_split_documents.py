@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from schemas.run_config import ReadingConfig
 from schemas.shards import DOCUMENT_SCHEMA
+from transforms.extract_documents import with_given_texts
 from transforms.split_documents import LEAST_CHARACTERS, MOST_CHARACTERS, MOST_REPEATS, paragraphs, split_documents
 from transforms.validate_documents import validate_documents
 
@@ -22,7 +23,7 @@ SECOND = "The supplier shall deliver the goods in time."
 def table_of(*rows: dict[str, Any]) -> pa.Table:
     defaults = {"source_uri": "file", "source_offset": 0, "document_id": "d", "text": FIRST}
     read = pa.Table.from_pylist([defaults | row for row in rows], DOCUMENT_SCHEMA)
-    return validate_documents(read, ReadingConfig())
+    return validate_documents(with_given_texts(read), ReadingConfig())
 
 
 def cut(text: str) -> list[str]:
@@ -188,7 +189,8 @@ def test_rejected_rows_pass_and_all_rows_keep_their_order() -> None:
     rows = split_documents(table, "paragraphs").to_pylist()
     assert [row["document_id"] for row in rows] == ["a", "b#00000", "b#00001", None, "c#00000"]
     for row, before in ((rows[0], table.to_pylist()[0]), (rows[3], table.to_pylist()[2])):
-        assert row == before | {"parent_id": None, "parent_start": None, "parent_end": None}
+        nothing = dict.fromkeys(("parent_id", "parent_start", "parent_end", "first_page", "last_page"))
+        assert row == before | nothing
 
 
 def test_where_nothing_is_split_the_rows_stay_as_they_are() -> None:
@@ -225,3 +227,17 @@ def test_ids_of_paragraphs_are_told_apart_even_where_documents_have_such_ids() -
     names = ("a", "a#00000", "a#00001")
     table = table_of(*({"document_id": name, "text": f"{FIRST}\n\n{SECOND}"} for name in names))
     assert len(set(split_documents(table, "paragraphs")["document_id"].to_pylist())) == 6
+
+
+def test_a_paragraph_knows_the_pages_it_is_on() -> None:
+    text = f"{FIRST}\n\n{SECOND}\f\n{SECOND}\n\n{FIRST} Over\f\nthe page."
+    ends = [text.index("\f"), text.rindex("\f"), len(text)]
+    table = table_of({"text": text})
+    table = table.set_column(
+        table.schema.get_field_index("page_ends"), "page_ends", pa.array([ends], pa.list_(pa.int32()))
+    )
+    rows = split_documents(table, "paragraphs").to_pylist()
+    assert [(row["first_page"], row["last_page"]) for row in rows] == [(1, 1), (1, 2), (2, 3)]
+    assert [row["page_ends"] for row in rows] == [None] * 3
+    (whole,) = split_documents(table, "none").to_pylist()
+    assert (whole["first_page"], whole["last_page"], whole["page_ends"]) == (1, 3, ends)

@@ -16,7 +16,7 @@ from pyarrow import fs
 from schemas.codes import Reason
 from schemas.errors import RunFailedError
 from schemas.file_kinds import HEAD_BYTES, foreign_content, is_utf_16_or_32
-from schemas.shards import FileVersion, Shard, TextFile
+from schemas.shards import FileVersion, Shard, SourceFile
 
 CHUNK_BYTES = 2**20
 _LOCAL = "file://"
@@ -53,7 +53,7 @@ def local_path(source_uri: str) -> str | None:
     return os.fsdecode(unquote_to_bytes(source_uri.removeprefix(_LOCAL).removeprefix("localhost")))
 
 
-def open_file(planned: Shard | TextFile) -> pa.NativeFile:
+def open_file(planned: Shard | SourceFile) -> pa.NativeFile:
     """Opens a file for random access, in the version that was planned.
 
     Raises:
@@ -79,7 +79,23 @@ def open_file(planned: Shard | TextFile) -> pa.NativeFile:
         raise DamagedFileError(Reason.UNREADABLE_FILE, f"cannot be opened: {error_kind(error)}") from None
 
 
-def check_unchanged(planned: Shard | TextFile) -> None:
+def current_version(source_uri: str) -> FileVersion:
+    """The version that a file is in now.
+
+    Raises:
+        DamagedFileError: it is not there, or may not be looked at.
+    """
+    try:
+        path = local_path(source_uri)
+        if path is not None:
+            return FileVersion.of(os.stat(path))  # noqa: PTH116  (as below)
+        filesystem, remote_path = fs.FileSystem.from_uri(source_uri)
+        return remote_version(filesystem.get_file_info(remote_path))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DamagedFileError(Reason.UNREADABLE_FILE, f"cannot be opened: {error_kind(error)}") from None
+
+
+def check_unchanged(planned: Shard | SourceFile) -> None:
     """Makes sure, after the last byte was read, that the file is still in the version that was planned.
 
     Raises:
@@ -117,7 +133,7 @@ def remote_version(info: fs.FileInfo) -> FileVersion:
     return FileVersion(info.size or 0, (info.mtime_ns or 0) // 10**9 * 10**9)
 
 
-def _compare(planned: Shard | TextFile, found: FileVersion) -> None:
+def _compare(planned: Shard | SourceFile, found: FileVersion) -> None:
     assert planned.version is not None
     if found.size_bytes != planned.version.size_bytes:
         sizes = f"had {planned.version.size_bytes} bytes and has {found.size_bytes}"
@@ -139,7 +155,7 @@ def error_kind(error: Exception) -> str:
     return os.strerror(number) if number else type(error).__name__
 
 
-def content_chunks(file: Shard | TextFile, start: int = 0) -> Iterator[bytes]:
+def content_chunks(file: Shard | SourceFile, start: int = 0) -> Iterator[bytes]:
     """Yields the decompressed content in pieces of at most CHUNK_BYTES, none of them empty.
 
     Args:
@@ -155,7 +171,7 @@ def content_chunks(file: Shard | TextFile, start: int = 0) -> Iterator[bytes]:
     return _file_chunks(file, start, CHUNK_BYTES)
 
 
-def _file_chunks(file: Shard | TextFile, start: int, chunk_bytes: int) -> Iterator[bytes]:
+def _file_chunks(file: Shard | SourceFile, start: int, chunk_bytes: int) -> Iterator[bytes]:
     with open_file(file) as opened:
         try:
             opened.seek(start)

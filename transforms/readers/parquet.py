@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import uuid
 from collections.abc import Iterator
@@ -147,6 +148,8 @@ def _documents(batch: pa.RecordBatch, first_row: int, source_uri: str, mapping: 
     document_id, id_checks = id_strings(_column(batch, mapping.id_field))
     if mapping.template is not None:
         text, text_checks = _rendered_texts(batch, mapping.template)
+    elif mapping.text_field_holds == "bytes":
+        text, text_checks = _base64(_column(batch, mapping.text_field))
     else:
         text, text_checks = _strings(_column(batch, mapping.text_field), "text", "a string")
     received_at, time_checks = _time_strings(_column(batch, mapping.received_at_field))
@@ -210,6 +213,15 @@ def _column(batch: pa.RecordBatch, field: str) -> pa.Array:
         return batch.column(field)
     top, *path = field.split(".")
     return pc.struct_field(batch.column(top), path)
+
+
+def _base64(column: pa.Array) -> _Checked:
+    """Bytes in Base64, as the formats of text give them; strings hold it already."""
+    column = _unwrapped(column)
+    if not pa.types.is_binary(column.type) and not pa.types.is_large_binary(column.type):
+        return _strings(column, "text", "bytes, or Base64")
+    values = column.to_pylist()
+    return pa.array([None if value is None else base64.b64encode(value).decode() for value in values], pa.string()), []
 
 
 def _strings(column: pa.Array, field: str, expected: str) -> _Checked:

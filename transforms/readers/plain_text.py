@@ -11,7 +11,7 @@ from schemas.codes import Reason
 from schemas.fields import TextTemplate, field_value
 from schemas.file_kinds import delimiter_between
 from schemas.run_config import InputConfig, ReadingConfig
-from schemas.shards import Shard, TextFile
+from schemas.shards import Shard, SourceFile
 from transforms.readers.files import DamagedFileError, check_content, content_chunks
 from transforms.readers.rows import DocumentRows, path_columns
 
@@ -37,15 +37,21 @@ def read_plain_text(shard: Shard, mapping: InputConfig, reading: ReadingConfig) 
         except DamagedFileError as damage:
             rows.reject(damage.offset, damage.reason, damage.detail, file.document_id)
         else:
-            metadata = {name: in_path[name] for name in mapping.metadata_fields if name in in_path}
-            as_json = orjson.dumps(metadata, option=orjson.OPT_SORT_KEYS).decode() if metadata else None
-            rows.add(0, file.document_id, text, None, as_json, len(text or ""))
+            rows.add(0, file.document_id, text, None, path_metadata(file.source_uri, mapping), len(text or ""))
         if rows.full():
             yield rows.take()
     yield rows.take()
 
 
-def _text(file: TextFile, template: TextTemplate | None, in_path: dict[str, str | None], max_bytes: int) -> str | None:
+def path_metadata(source_uri: str, mapping: InputConfig) -> str | None:
+    """The metadata fields that the path of a file names, as a JSON object; None for none."""
+    found = path_columns(source_uri, mapping.metadata_fields)
+    return orjson.dumps(found, option=orjson.OPT_SORT_KEYS).decode() if found else None
+
+
+def _text(
+    file: SourceFile, template: TextTemplate | None, in_path: dict[str, str | None], max_bytes: int
+) -> str | None:
     for field in template.fields if template is not None else ():
         if field != TEXT and field not in in_path:
             raise DamagedFileError(
