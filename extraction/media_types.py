@@ -12,7 +12,7 @@ PDF = "application/pdf"
 JPEG, PNG, TIFF, WEBP = "image/jpeg", "image/png", "image/tiff", "image/webp"
 HEIC, GIF, BMP = "image/heic", "image/gif", "image/bmp"
 PICTURES = frozenset({JPEG, PNG, TIFF, WEBP, HEIC, GIF, BMP})
-ZIP = "application/zip"
+ZIP, TAR = "application/zip", "application/x-tar"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -111,6 +111,8 @@ def detect(content: bytes, name: str, declared: str = "") -> str:
         return WEBP
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis", b"hevc"):
         return HEIC
+    if head[257:262] == b"ustar":
+        return TAR
     if head.startswith(_OLE_START):
         return _ole_type(content)
     if head.startswith(_ZIP_STARTS):
