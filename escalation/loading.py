@@ -35,7 +35,8 @@ logger = logging.getLogger(__name__)
 _COPIED = (
     *("document_id", "content_hash", "bundle", "label", "confidence", "route_reason", "threshold"),
     *("familiarity", "tier", "n_tokens", "truncated", "parent_id", "parent_start", "parent_end"),
-    *("metadata", "source_uri", "source_offset"),
+    *("metadata", "source_uri", "source_offset", "text_source", "media_type", "content_sha256", "container_id"),
+    *("pages", "first_page", "last_page", "ocr_confidence"),
 )
 _TRIES = 5
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Double, ForeignKey, Integer, Table, Text
 from sqlalchemy.sql.elements import KeyedColumnElement
 
-VERSION = 3
+VERSION = 4
 
 metadata = sa.MetaData()
 
@@ -57,6 +57,14 @@ items = Table(
     Column("received_at", BigInteger),
     Column("metadata", Text),
     Column("source_uri", Text, nullable=False),
+    Column("text_source", Text, nullable=False),
+    Column("media_type", Text),  # of the document's bytes; null where the input gave the text
+    Column("content_sha256", Text),  # of the document's bytes
+    Column("container_id", Text),  # the mail or archive that it came in
+    Column("pages", Integer),  # of the document; null where it has none
+    Column("first_page", Integer),  # that the text stands on, from 1
+    Column("last_page", Integer),
+    Column("ocr_confidence", Double),
     *_required(BigInteger, "source_offset", "loaded_at"),
     Column("priority", Double, nullable=False),
     *_required(Text, "state", "code"),

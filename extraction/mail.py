@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import codecs
 import io
 import quopri
 import re
@@ -55,7 +56,7 @@ def read_eml(content: bytes, config: ExtractionConfig) -> Mail:
     Raises:
         UnreadableError: the mail is encrypted, or exceeds `max_mail_parts` or `max_mail_depth`.
     """
-    root = _Part(content.lstrip())
+    root = _Part(content.removeprefix(codecs.BOM_UTF8).lstrip())
     if root.is_encrypted():
         raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, f"found a mail of type {root.type}")
     walk = _Walk(config)
@@ -234,10 +235,10 @@ class _Walk:
 
 def is_small_picture(content: bytes) -> bool:
     """True for a logo or the like: below 10 kB, or with a side shorter than 64 pixels."""
-    from PIL import Image
-
     if len(content) < SMALL_PICTURE_BYTES:
         return True
+    from PIL import Image
+
     try:
         with Image.open(io.BytesIO(content)) as picture:
             return bool(min(picture.size) < SMALL_PICTURE_SIDE)

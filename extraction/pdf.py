@@ -55,17 +55,26 @@ def read_pdf(content: bytes, config: ExtractionConfig, reader: Reader | None) ->
     Raises:
         UnreadableError: the PDF is encrypted, damaged, or has too many pages.
     """
-    loaded = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
-    if not loaded:
-        # The code is that of the last failure in this process, so that only a failure may ask for it.
-        if pdfium.FPDF_GetLastError() in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
-            raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password")
-        raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off")
-    document = pypdfium2.PdfDocument(loaded)
+    document = open_pdf(content)
     try:
         return _read_document(document, config, reader)
     finally:
         document.close()
+
+
+def open_pdf(content: bytes) -> pypdfium2.PdfDocument:
+    """Opens a PDF; `content` must live as long as it is open.
+
+    Raises:
+        UnreadableError: it is encrypted or damaged.
+    """
+    loaded = pdfium.FPDF_LoadMemDocument64(content, len(content), None)
+    if loaded:
+        return pypdfium2.PdfDocument(loaded)
+    # The code is that of the last failure in this process, so that only a failure may ask for it.
+    if pdfium.FPDF_GetLastError() in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
+        raise UnreadableError(Reason.ENCRYPTED_DOCUMENT, "a PDF that needs a password")
+    raise UnreadableError(Reason.EXTRACTION_FAILED, "the PDF is damaged or cut off")
 
 
 def _read_document(document: Any, config: ExtractionConfig, reader: Reader | None) -> PagedText:

@@ -24,6 +24,14 @@ _FORMATS = ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "MPO"]
 def read_pages(
     content: bytes, media_type: str, *, max_pixels: int, max_pages: int
 ) -> Iterator[npt.NDArray[np.uint8] | None]:
+    """Decodes the pages of a picture as grey values of shape (height, width), 0 for black; see `read_frames`."""
+    import numpy as np
+
+    for frame in read_frames(content, media_type, max_pixels=max_pixels, max_pages=max_pages):
+        yield None if frame is None else np.asarray(frame.convert("L"))
+
+
+def read_frames(content: bytes, media_type: str, *, max_pixels: int, max_pages: int) -> Iterator[Image.Image | None]:
     """Decodes the pages of a picture, one at a time, as a reader would hold them: turned as EXIF says, on white.
 
     Args:
@@ -33,13 +41,11 @@ def read_pages(
         max_pages: most pages of a TIFF; of other formats only the first picture is read.
 
     Returns:
-        Pages of shape (height, width), 0 for black; None for a page that is damaged.
+        Pages, in colour or grey; None for a page that is damaged.
 
     Raises:
         UnreadableError: the picture is too large, cannot be opened, or its library is missing.
     """
-    import numpy as np
-
     formats = _FORMATS
     if media_type == HEIC:
         _register_heic()
@@ -69,14 +75,14 @@ def read_pages(
                             Reason.TOO_MANY_PIXELS,
                             f"{width} x {height} pixels; expected at most extraction.max_pixels = {max_pixels}",
                         )
-                    page = np.asarray(_grey(picture))
+                    page = _upright(picture)
                 except _DAMAGE:
                     yield None
                 else:
                     yield page
 
 
-def _grey(frame: Image.Image) -> Image.Image:
+def _upright(frame: Image.Image) -> Image.Image:
     upright = ImageOps.exif_transpose(frame)
     if upright.mode.startswith("I;16"):  # 16 bits, which "L" would clip
         upright = upright.convert("I").point(lambda value: value / 256)
@@ -84,7 +90,7 @@ def _grey(frame: Image.Image) -> Image.Image:
         upright = upright.convert("RGBA")
         white = Image.new("RGBA", upright.size, "white")
         upright = Image.alpha_composite(white, upright)
-    return upright.convert("L")
+    return upright
 
 
 def _register_heic() -> None:

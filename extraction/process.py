@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from extraction.cache import TextCache
-from extraction.documents import Document, Extraction
+from extraction.documents import Document, Extraction, UnreadableError
 from extraction.messages import decode, document_from, encode, receive, send
 from schemas.codes import Reason
 from schemas.run_config import ExtractionConfig
@@ -75,6 +75,30 @@ class Extractor:
             self._cache.keep(content_sha256, name, extraction)
         return extraction
 
+    def draw_page(
+        self, content: bytes, name: str, content_sha256: str, page: int, turn: int = 0, marked: str = ""
+    ) -> bytes | None:
+        """Draws a page as PNG; arguments and result as in `extraction.page_drawing.draw_page`.
+
+        Raises:
+            UnreadableError: the page is not there, cannot be drawn, or has ended the process.
+            RuntimeError: the process does not start.
+        """
+        requests, answers = _descriptors(self._running())
+        asked = {"name": name, "content_sha256": content_sha256, "page": page, "turn": turn, "marked": marked}
+        with contextlib.suppress(BrokenPipeError):
+            send(requests, encode({"draw": asked}))
+            send(requests, content)
+        payload, picture = receive(answers), receive(answers)
+        if payload is None or picture is None:
+            ended = self._ended()
+            raise UnreadableError(ended.reason, ended.detail)
+        values = decode(payload)
+        self._count(values["peak_bytes"])
+        if "reason" in values:
+            raise UnreadableError(Reason(values["reason"]), values["detail"])
+        return picture if values["found"] else None
+
     def close(self) -> None:
         """Ends the process."""
         process, self._process = self._process, None
@@ -130,12 +154,16 @@ class Extractor:
             elif "document" in values:
                 documents.append(document_from(values["document"]))
             else:
-                self._n_documents += 1
-                if self._n_documents >= MAX_DOCUMENTS or values["peak_bytes"] >= MAX_PEAK_BYTES:
-                    self.close()
+                self._count(values["peak_bytes"])
                 skipped: dict[str, int] = values["skipped"]
                 return skipped
         raise self._ended()
+
+    def _count(self, peak_bytes: int) -> None:
+        """Ends a process that has answered, and has read enough or taken much memory."""
+        self._n_documents += 1
+        if self._n_documents >= MAX_DOCUMENTS or peak_bytes >= MAX_PEAK_BYTES:
+            self.close()
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:

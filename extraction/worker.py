@@ -11,7 +11,7 @@ import os
 import resource
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from extraction.documents import Document, UnreadableError
 from extraction.extract import FileExtraction
@@ -54,11 +54,30 @@ def main() -> None:
     while (request := receive(requests)) is not None and (content := receive(requests)) is not None:
         values = decode(request)
         _set_timers(config.seconds)
+        if "draw" in values:
+            answer, picture = _draw(content, values["draw"], config)
+            _set_timers(0)
+            send(answers, encode({**answer, "peak_bytes": _peak_bytes()}))
+            send(answers, picture)
+            continue
         extraction = FileExtraction(config, reader, on_begin=begin, done=values["done"], failed=values["failed"])
         for document in extraction.documents(content, values["name"]):
             send(answers, encode({"document": document_values(document)}))
         _set_timers(0)
         send(answers, encode({"skipped": dict(extraction.skipped), "peak_bytes": _peak_bytes()}))
+
+
+def _draw(content: bytes, arguments: dict[str, Any], config: ExtractionConfig) -> tuple[dict[str, Any], bytes]:
+    """The answer to the request of a picture, and the picture."""
+    try:
+        from extraction.page_drawing import draw_page
+
+        picture = draw_page(content, **arguments, config=config)
+    except UnreadableError as error:
+        return {"reason": error.reason.value, "detail": error.detail}, b""
+    except Exception as error:
+        return {"reason": Reason.EXTRACTION_FAILED.value, "detail": type(error).__name__}, b""
+    return {"found": picture is not None}, picture or b""
 
 
 class _BoundedReader:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from extraction.cache import trim
 from models.bundle import ModelBundle, load_bundle
 from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.drift import parse_reference
@@ -115,11 +116,15 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Man
 
 
 def _compact(plan: RunPlan) -> str:
-    """Compacts the cache of answers; returns why that failed, or "". Published tables do not depend on the cache."""
+    """Compacts the caches of answers and texts; returns why that failed, or "". No published table depends on them."""
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:
         return f"the result cache cannot be compacted: {describe_system_error(error, plan.warehouse.cache)}"
+    try:
+        trim(plan.warehouse.extracted, plan.config.extraction.cache_megabytes * 10**6)
+    except OSError as error:
+        return f"the extracted texts cannot be trimmed: {describe_system_error(error, plan.warehouse.extracted)}"
     return ""
 
 

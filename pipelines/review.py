@@ -243,6 +243,7 @@ def _erase(
     from escalation.clock import now_micros
     from escalation.database import reading, shown
     from escalation.evidence import erasure
+    from extraction.cache import erase as erase_texts
     from pipelines.runs import existing_warehouse
     from warehouse.layout import Warehouse
 
@@ -257,7 +258,9 @@ def _erase(
         existing_warehouse(warehouse)  # clears what killed runs staged
     with reading(engine) as connection:
         copies = erasure.find_copies(connection, place, which, asked_for)
+        extracted = erasure.extracted_hashes(connection, place, which, asked_for)
     done = erasure.erase(engine, which, now, dry_run=dry_run)
+    n_texts = 0 if dry_run else sum(erase_texts(place.extracted, each) for each in extracted)
     held = () if dry_run or not done.known else erasure.overwrite_blanked(engine, erasure.PATIENCE_SECONDS)
     if done.known or document_id is None:
         verb = "would erase" if dry_run else "blanked" if held else "erased"
@@ -265,11 +268,13 @@ def _erase(
         if not held:
             reached = shown(str(engine.url))
             yield f"reached: {reached}, its tables and files, {done.answers:,} answers of an LLM among them"
+    if n_texts:
+        yield f"reached: {n_texts:,} files whose extracted texts were kept"
     yield from (f"not reached: {copy}" for copy in copies)
     if done.known:
         yield from (f"not reached: {kept}" for kept in erasure.kept_elsewhere(engine))
         yield "not reached: the source, and copies that others made; the cache and the logs hold no text"
-    elif document_id is not None:
+    elif document_id is not None and not n_texts:
         raise InputError("the queue holds nothing of this document; look for it under its id and type")
     if held:
         raise ErasureError(

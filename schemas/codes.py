@@ -557,6 +557,10 @@ class ReviewAction(Code):
         "A person was shown an item's text, or its beginning `beside` another item or as an example of a category; "
         "once per session.",
     )
+    PAGE_VIEWED = (
+        "page_viewed",
+        "A person was shown the picture of a page of an item's document; once per page and session.",
+    )
     CLAIMED = "claimed", "A person took an item, until a given time."
     RELEASED = "released", "A claim ended before its time; `by` names the person who ended it."
     DEFERRED = "deferred", "A person postponed an item."

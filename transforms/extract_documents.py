@@ -9,6 +9,8 @@ from __future__ import annotations
 import atexit
 import base64
 import contextlib
+import functools
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,12 +22,16 @@ from urllib.parse import quote
 import orjson
 import pyarrow as pa
 
+from extraction.cache import TextCache, identity
 from extraction.documents import Document, Extraction
+from models.machine import this_machine
 from schemas.codes import Reason, TextSource
+from schemas.errors import describe_system_error
 from schemas.run_config import ExtractionConfig, RunConfig
 from schemas.shards import DOCUMENT_SCHEMA, EXTRACTED_SCHEMA, Shard, SourceFile
 from transforms.readers.files import DamagedFileError, check_unchanged, content_chunks, current_version
 from transforms.run_plan import RunPlan
+from warehouse.layout import Warehouse
 
 if TYPE_CHECKING:
     from extraction.process import Extractor
@@ -205,8 +211,30 @@ def extract_shard(
 @contextlib.contextmanager
 def cached_extract(plan: RunPlan) -> Iterator[Extract]:
     """Extracts the documents of a file, or takes them from the warehouse's cache of extracted texts."""
+    cache = text_cache(plan.config, plan.warehouse)
     with borrowed_extractor(plan.config.extraction) as extractor:
-        yield extractor.extract
+        yield extractor.extract if cache is None else functools.partial(_find_or_extract, cache, extractor)
+    if cache is not None and cache.failure is not None:
+        found = describe_system_error(OSError(cache.failure.errno, ""), plan.warehouse.extracted)
+        plan.leave_warning("extracted", f"extracted texts cannot be kept, and the run went on without that: {found}")
+
+
+def _find_or_extract(cache: TextCache, extractor: Extractor, content: bytes, name: str) -> Extraction:
+    content_sha256 = hashlib.sha256(content).hexdigest()
+    found = cache.find(content_sha256, name)
+    if found is None:
+        found = extractor.extract(content, name)
+        cache.keep(content_sha256, name, found)
+    return found
+
+
+def text_cache(config: RunConfig, warehouse: Warehouse) -> TextCache | None:
+    """The texts that were extracted before with these settings; None where none are kept."""
+    if not config.extraction.cache_megabytes:
+        return None
+    machine = this_machine()
+    processor = f"{machine.architecture} {machine.processor} {machine.features}"
+    return TextCache(warehouse.extracted, identity(config.extraction, processor))
 
 
 _idle: list[tuple[ExtractionConfig, Extractor]] = []

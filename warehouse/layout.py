@@ -11,6 +11,7 @@
   _staging/<run_id>/   a run's unpublished files; readers never look here
   _locks/              one lock per partition, one for the moment of publishing
   _cache/              earlier answers of bundles (`warehouse.answers`); may be deleted between runs
+  _extracted/          texts of documents read before (`extraction.cache`), only for their owner; likewise
 """
 
 from __future__ import annotations
@@ -94,6 +95,11 @@ class Warehouse:
     def cache(self) -> Path:
         """The folder of the answers that bundles gave before."""
         return self.root / "_cache"
+
+    @property
+    def extracted(self) -> Path:
+        """The folder of the texts that were extracted before."""
+        return self.root / "_extracted"
 
     @property
     def locks(self) -> Path:

@@ -14,7 +14,7 @@ import contextlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from escalation.items import OPEN_STATES, move_item
 from escalation.people.rules import OPERATOR
 from escalation.tables import batches, calls, events, items, judgements, reopenings
 from schemas.codes import ItemCode, ItemState, ReviewAction
-from schemas.tables import ESCALATIONS
+from schemas.tables import CLASSIFICATIONS, ESCALATIONS
 from warehouse.layout import Warehouse
 
 PATIENCE_SECONDS = 5.0
@@ -271,8 +271,7 @@ def find_copies(
     Returns:
         One line per place that an erasure does not reach: what was found there, and what to do.
     """
-    columns = sa.select(items.c.document_type, items.c.document_id).where(which).distinct()
-    documents = {*asked_for, *((row.document_type, row.document_id) for row in connection.execute(columns))}
+    documents = _documents(connection, which, asked_for)
     published = sorted((warehouse.root / ESCALATIONS.name).rglob("*.parquet"))
     staged = sorted(path for path in warehouse.all_staging.rglob("*.parquet") if ESCALATIONS.name in path.parts)
     return [
@@ -283,13 +282,42 @@ def find_copies(
     ]
 
 
+def extracted_hashes(
+    connection: sa.Connection, warehouse: Warehouse, which: sa.ColumnElement[bool], asked_for: frozenset[Document]
+) -> set[str]:
+    """SHA-256 of the files that the documents came in, as far as published tables tell: keys of extracted texts.
+
+    Args:
+        connection: of the queue; reading is enough.
+        warehouse: place of the published tables.
+        which: the documents' items.
+        asked_for: documents to look for in the tables, be they in the queue or not.
+    """
+    if not warehouse.extracted.is_dir():
+        return set()
+    documents = _documents(connection, which, asked_for)
+    hashes: set[str] = set()
+    for path in sorted((warehouse.root / CLASSIFICATIONS.name).rglob("*.parquet")):
+        with contextlib.suppress(FileNotFoundError):  # replaced by a run meanwhile
+            table = _rows_of(path, documents, ["content_sha256"])
+            hashes |= {*table["content_sha256"].drop_null().to_pylist()}
+    return hashes
+
+
+def _documents(
+    connection: sa.Connection, which: sa.ColumnElement[bool], asked_for: frozenset[Document]
+) -> set[Document]:
+    columns = sa.select(items.c.document_type, items.c.document_id).where(which).distinct()
+    return {*asked_for, *((row.document_type, row.document_id) for row in connection.execute(columns))}
+
+
 def _in_files(warehouse: Warehouse, documents: Set[Document], paths: list[Path], remedy: str) -> list[str]:
     rows: Counter[Path] = Counter()
     unreadable: Counter[Path] = Counter()
     for path in paths:
         folder = path.parent.relative_to(warehouse.root)
         try:
-            rows[folder] += _rows(path, documents)
+            rows[folder] += len(_rows_of(path, documents))
         except FileNotFoundError:  # a run published meanwhile
             continue
         except (OSError, pa.ArrowException):  # perhaps cut off by a kill
@@ -298,15 +326,16 @@ def _in_files(warehouse: Warehouse, documents: Set[Document], paths: list[Path],
     return copies + [f"{folder}: {n:,} files that cannot be read; {remedy}" for folder, n in unreadable.items()]
 
 
-def _rows(path: Path, documents: Set[Document]) -> int:
+def _rows_of(path: Path, documents: Set[Document], columns: Sequence[str] = ()) -> pa.Table:
+    """The rows of a file that are of the documents, or paragraphs of them."""
     with pq.ParquetFile(path) as file:
-        table = file.read(columns=["document_id", "document_type", "parent_id"])
-    found = 0
+        table = file.read(columns=["document_id", "document_type", "parent_id", *columns])
+    found = [table.slice(0, 0)]
     for document_type in table["document_type"].unique().to_pylist():
         ids = pa.array({wanted for of_type, wanted in documents if of_type in (None, document_type)}, pa.string())
         mine = pc.or_kleene(pc.is_in(table["document_id"], ids), pc.is_in(table["parent_id"], ids))
-        found += pc.sum(pc.and_(mine, pc.equal(table["document_type"], document_type))).as_py() or 0
-    return found
+        found.append(table.filter(pc.and_(mine, pc.equal(table["document_type"], document_type))))
+    return pa.concat_tables(found)
 
 
 def _in_batches(connection: sa.Connection, which: sa.ColumnElement[bool]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -263,18 +263,31 @@ def record_shown(engine: sa.Engine, session: Session, shown: Mapping[str, Mappin
     Raises:
         Refusal: it could not be written; then nothing may be shown.
     """
+
+    def unseen(connection: sa.Connection) -> list[Event]:
+        actor = session.person.actor
+        new = _unseen(connection, session, shown)
+        return [Event(actor, ReviewAction.VIEWED, each, shown[each]) for each in new]
+
+    append_views(engine, unseen, now)
+
+
+def append_views(engine: sa.Engine, unseen: Callable[[sa.Connection], list[Event]], now: int) -> None:
+    """Appends the events of views that are not on record yet, which `unseen` finds; none if there are none.
+
+    Raises:
+        Refusal: they could not be written; then nothing may be shown.
+    """
     try:
         with reading(engine) as connection:
-            if not _unseen(connection, session, shown):
+            if not unseen(connection):
                 return
         with transaction(engine) as connection:
             # Held before looking again, so that two requests at once do not both append.
             connection.execute(sa.select(chain_head.c.seq).with_for_update())
-            new = _unseen(connection, session, shown)
-            actor = session.person.actor
-            append_events(connection, [Event(actor, ReviewAction.VIEWED, each, shown[each]) for each in new], now)
+            append_events(connection, unseen(connection), now)
     except DBAPIError as error:
-        logger.warning("views of %d items could not be recorded: %s", len(shown), type(error.orig).__name__)
+        logger.warning("a view of a document could not be recorded: %s", type(error.orig).__name__)
         raise Refusal(
             RefusalCode.NOT_RECORDED,
             "It could not be recorded that you read this document, so it is not shown. Try again in a moment.",

@@ -19,7 +19,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from escalation.review.upkeep import prepare, run_upkeep_until
-from escalation.web import admin_pages, audit_pages, category_pages, pages
+from escalation.web import admin_pages, audit_pages, category_pages, document_pages, pages
 from escalation.web.guard import Endpoint, Page, WithHeaders, log_in_page, log_out, refused_page
 from escalation.web.rendering import App
 from schemas.errors import ConfigError
@@ -41,9 +41,10 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
     limit_waiting(engine)
     listening = _listen(config.server)
     host, port = listening.getsockname()[:2]
+    app = App(engine, config)
     server = uvicorn.Server(
         uvicorn.Config(
-            make_app(App(engine, config)),
+            make_app(app),
             log_config=None,
             access_log=False,
             proxy_headers=False,
@@ -65,6 +66,7 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
         stop.set()
         keeper.join()
         listening.close()
+        app.pictures.close()
 
 
 def make_app(app: App) -> ASGIApp:
@@ -73,6 +75,7 @@ def make_app(app: App) -> ASGIApp:
         "/": pages.list_page,
         "/items/{key}": pages.item_page,
         "/items/{key}/why": pages.why_page,
+        "/items/{key}/pages/{page}.png": document_pages.page_picture,
         "/find": pages.find_page,
         "/audits": audit_pages.audits_page,
         "/audits/{number}": audit_pages.demotion_page,

@@ -12,7 +12,16 @@ from escalation.categories.rerun import UNTOUCHED
 from escalation.clock import SECOND, iso_time, utc_time
 from escalation.review.worklist import Order, View
 from models.explanation import Span
-from schemas.codes import AuditStatus, ItemCode, ItemState, JudgementReason, ReviewAction, ReviewStage, RouteReason
+from schemas.codes import (
+    AuditStatus,
+    ItemCode,
+    ItemState,
+    JudgementReason,
+    ReviewAction,
+    ReviewStage,
+    RouteReason,
+    TextSource,
+)
 
 CODE_WORDS: dict[str, str] = {
     ItemCode.LOADED: "new",
@@ -71,6 +80,9 @@ ROUTE_WORDS: dict[str, str] = {
     RouteReason.UNFAMILIAR: "The model has seen nothing like it",
     RouteReason.TOO_LONG: "The text is too long for the model to be trusted",
     RouteReason.TRUNCATED: "The model could not read all of it",
+    RouteReason.PARTLY_READ: "Pages of it could not be read",
+    RouteReason.POORLY_READ: "OCR was not sure of the text",
+    RouteReason.DOUBTFUL_KIND: "Its kind is in doubt",
     RouteReason.DEMOTED: "Its label is no longer trusted",
     RouteReason.STALE: "The documents of its run are unlike those the model was certified on",
 }
@@ -287,6 +299,7 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "register_time": lambda at: f"{at[:10]} {at[11:16]} UTC",
     "audit_words": AUDIT_WORDS.__getitem__,
     "audit_meaning": lambda status: AuditStatus(status).description,
+    "source_meaning": lambda source: TextSource(source).description,
     "rerun_words": RERUN_WORDS.__getitem__,
     "tier_words": lambda tier: TIER_WORDS.get(tier, plain(tier)),
     "decider": decider,

@@ -34,6 +34,7 @@ from escalation.review.worklist import (
     release,
     worklist,
 )
+from escalation.web.document_pages import shown_page
 from escalation.web.labels import ORDER_WORDS, VIEW_WORDS, marked_parts, typed_fields
 from escalation.web.rendering import PageRequest, see_other, with_query
 from schemas.codes import JudgementKind, JudgementReason, ReviewStage
@@ -126,6 +127,7 @@ def item_page(request: PageRequest) -> Response:
         "item.html",
         case=case,
         item=case.item,
+        page=shown_page(request, case.item),
         review=case.review,
         done=done,
         adopted=case.review["suggestion"] not in {"", *(label for label, _ in case.candidates)},

@@ -22,6 +22,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from escalation.clock import now_micros
 from escalation.people.rules import Person, Refusal, RefusalCode
 from escalation.people.sessions import Session, form_token, load_form_key
+from escalation.review.page_pictures import PagePictures
 from escalation.review.reasons import Reasons
 from escalation.review.worklist import Filters, Order, View
 from escalation.web.labels import FILTERS, NOTES
@@ -47,6 +48,10 @@ class App:
     @cached_property
     def form_key(self) -> bytes:
         return load_form_key(self.engine)
+
+    @cached_property
+    def pictures(self) -> PagePictures:
+        return PagePictures()
 
     @cached_property
     def reasons(self) -> Reasons:

@@ -21,6 +21,7 @@ _MAX_LINES = 3000
 _MIN_SIDE = 3  # pixels of a core as the network sees it; less is noise
 _STRIDE = 32  # the network halves its input five times
 _MAX_ASPECT = 4  # longest side of the network's input over its width: bounds memory
+_MAX_ENLARGEMENT = 2.0
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def as_input(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
 
 
 def _network_size(width: int, height: int, wanted: int) -> tuple[int, int]:
-    """Size of the network's input: as wide as wanted, less where the page would become too long."""
-    scale = min(wanted / min(width, height), wanted * _MAX_ASPECT / max(width, height))
+    """Size of the network's input: its shorter side as wanted, less where the page is small or very long."""
+    scale = min(wanted / min(width, height), wanted * _MAX_ASPECT / max(width, height), _MAX_ENLARGEMENT)
     return (
         max(round(width * scale / _STRIDE), 1) * _STRIDE,
         max(round(height * scale / _STRIDE), 1) * _STRIDE,

@@ -241,6 +241,9 @@ class Distillation:
     start_from_teacher: bool = False
     """The student starts from the last teacher of the base model's kind, width and depth, as one with fewer layers or
     neurons always does."""
+    start_share: Share = 0.0
+    """Share of the network it started from in the student's weights, once it is trained: the mean keeps what the start
+    knew better. Source: Wortsman and others, "Robust fine-tuning of zero-shot models", 2022."""
     linear_teacher: bool = False
     """Adds a linear model of word counts as a teacher, with as much weight as all networks together. It answers each
     row after being trained on the others only, so that it does not repeat a wrong label: worth a try on few rows with

@@ -292,11 +292,17 @@ class Training:
             network.to("cpu").start_head_from_prototypes(
                 torch.as_tensor(embeddings), torch.as_tensor(label_ids[labelled]), tuning.prototype_scale
             )
+        start_share = self.recipe.distillation.start_share if start is not None else 0.0
+        started = {name: value.clone() for name, value in network.state_dict().items()} if start_share else {}
         if lora.rank:
             network.add_lora(lora, tuning.seed)
         fine_tune(network, token_ids, targets, tuning, progress)
         if lora.rank:
             network.merge_lora()
+        with torch.no_grad():
+            for name, value in network.state_dict().items():
+                if name in started:
+                    value.lerp_(started[name], start_share)
         return trained
 
     def _starting_network(self, start: Path | None) -> TrainedNetwork:

@@ -213,17 +213,23 @@ def _locked_mail(random: Random) -> _Arrival:
     return _Arrival("mail.eml", head + b"\r\n" + random.randbytes(64).hex().encode(), {"": Reason.ENCRYPTED_DOCUMENT})
 
 
-def _empty_file(random: Random) -> _Arrival:
-    return _Arrival(_name("receipt", random, ".pdf"), b"", {"": Reason.NO_TEXT_FOUND})
+def _mail_with_empty_file(random: Random) -> _Arrival:
+    return _mail_with_failure(random, _name("receipt", random, ".pdf"), b"", Reason.NO_TEXT_FOUND)
+
+
+def _mail_with_film(random: Random) -> _Arrival:
+    content = b"\x00\x00\x00\x18ftypmp42" + random.randbytes(500)
+    return _mail_with_failure(random, _name("receipt", random, ".mp4"), content, Reason.UNSUPPORTED_FORMAT)
+
+
+def _mail_with_failure(random: Random, name: str, content: bytes, reason: Reason) -> _Arrival:
+    text = f"{_ticket_text(random)}\n\n{random.choice(_PHRASES['with_receipt'])}"
+    mail = _mail(random, text, attached=(name, "application/octet-stream", content))
+    return _Arrival("mail.eml", mail, {"": "ticket", f"0001/{name}": reason})
 
 
 def _blank_pdf(random: Random) -> _Arrival:
     return _Arrival(_name("contract", random, ".pdf"), text_pdf("\f"), {"": Reason.NO_TEXT_FOUND})
-
-
-def _film(random: Random) -> _Arrival:
-    content = b"\x00\x00\x00\x18ftypmp42" + random.randbytes(500)
-    return _Arrival(_name("receipt", random, ".mp4"), content, {"": Reason.UNSUPPORTED_FORMAT})
 
 
 def _bomb(_random: Random) -> _Arrival:
@@ -252,5 +258,5 @@ _FORMS: dict[Callable[[Random], _Arrival], int] = {  # with their weights
 }
 _BROKEN = (
     *(_cut_pdf, _cut_picture, _cut_word_document, _locked_pdf, _locked_mail),
-    *(_empty_file, _blank_pdf, _film, _bomb, _empty_archive),
+    *(_mail_with_empty_file, _mail_with_film, _blank_pdf, _bomb, _empty_archive),
 )

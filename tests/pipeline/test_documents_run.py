@@ -5,12 +5,15 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from email.message import EmailMessage
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from extraction.documents import Extraction
+from extraction.process import Extractor
 from tests.support.small_runs import classify_arguments, documents, docyard, published_hashes, write_jsonl
 
 pytest.importorskip("pypdfium2", reason="needs docyard[documents]")
@@ -88,3 +91,34 @@ def test_a_dry_run_says_what_is_in_the_documents(inbox: Path, tiny_bundle: Path,
     assert found["documents"]["message/rfc822"] == 1
     assert found["rejected"] == {"empty_archive": 1, "extraction_failed": 2, "unsupported_format": 1}
     assert not (tmp_path / "w").exists()
+
+
+def test_extracted_texts_are_kept_for_the_next_run_and_erased_with_their_document(
+    inbox: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--warehouse", tmp_path / "w")
+    assert docyard(*classify_arguments(inbox, tiny_bundle, tmp_path / "w")).exit_code == 0
+    published = published_hashes(tmp_path / "w")
+    kept = [path for path in (tmp_path / "w/_extracted").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o077 for path in kept} == {0}
+    assert len(kept) == 3, "not those with a broken document, which is tried again"
+    monkeypatch.setattr("extraction.process.Extractor.extract", _refuse_all_but(b"%PDF", b"From: "))
+    assert docyard(*classify_arguments(inbox, tiny_bundle, tmp_path / "w")).exit_code == 0
+    assert published_hashes(tmp_path / "w") == published
+    assert docyard("queue", "to-people", *place).exit_code == 0
+    result = docyard("erase", *place, "--document-id", "b.zip!0001/x.txt")
+    assert result.exit_code == 0, result.output
+    assert "1 files whose extracted texts were kept" in result.output
+    left = {path for path in (tmp_path / "w/_extracted").rglob("*") if path.is_file()}
+    assert len({*kept} - left) == 1
+    assert not any(BILLING.encode() in zlib.decompress(path.read_bytes()) for path in left)
+
+
+def _refuse_all_but(*parts: bytes) -> object:
+    real = Extractor.extract
+
+    def extract(self: Extractor, content: bytes, name: str) -> Extraction:
+        assert any(part in content for part in parts), f"{name} was extracted again"
+        return real(self, content, name)
+
+    return extract

@@ -76,8 +76,11 @@ _DOCUMENT = {
 }
 _DOCUMENT |= {"run_id": "20261122-120000-abcdef", "route_reason": "low_confidence", "tier": "encoder"}
 _DOCUMENT |= {"candidates": '[["delivery",0.5],["billing",0.3],["account",0.2]]', "source_uri": "tickets.jsonl"}
+_DOCUMENT |= {"text_source": "given"}
 _NUMBERS = {"confidence": 0.5, "threshold": 0.9, "familiarity": 3.0, "priority": 1.0, "n_tokens": 5, "source_offset": 0}
 _NOTHING = dict.fromkeys(("parent_id", "parent_start", "parent_end", "received_at", "metadata"))
+_NOTHING |= dict.fromkeys(("media_type", "content_sha256", "container_id"))
+_NOTHING |= dict.fromkeys(("pages", "first_page", "last_page", "ocr_confidence"))
 _PENDING = {"state": "pending", "code": "loaded", "attempts": 0, "refusals": 0, "losses": 0, "truncated": False}
 _TIMES = dict.fromkeys(("loaded_at", "state_at", "not_before"), NOON)
 

@@ -34,9 +34,17 @@ def browser(
     engine: sa.Engine, config: ReviewConfig = CONFIG, clock: Callable[[], int] | None = None, address: str = "127.0.0.1"
 ) -> TestClient:
     """A browser that has not logged in."""
-    app = make_app(App(engine, config, clock or Clock()))
+    return browser_of(App(engine, config, clock or Clock()), address)
+
+
+def browser_of(app: App, address: str = "127.0.0.1") -> TestClient:
+    """A browser that has not logged in to the server of this application."""
     return TestClient(
-        app, base_url=HOST, headers={"Sec-Fetch-Site": "same-origin"}, follow_redirects=False, client=(address, 50000)
+        make_app(app),
+        base_url=HOST,
+        headers={"Sec-Fetch-Site": "same-origin"},
+        follow_redirects=False,
+        client=(address, 50000),
     )
 
 

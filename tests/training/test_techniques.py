@@ -198,6 +198,19 @@ def test_a_student_may_start_from_its_last_teacher(base: Path, tmp_path: Path) -
         assert torch.allclose(own, taught, atol=1e-6)
 
 
+def test_a_student_may_keep_a_share_of_the_network_it_started_from(base: Path, tmp_path: Path) -> None:
+    tuning = dataclasses.replace(TUNING, epochs=1)
+    trained = {}
+    for share in (0.0, 0.25):
+        distillation = Distillation(train_teachers=(TeacherTraining(),), start_from_teacher=True, start_share=share)
+        trained[share] = train(base, tmp_path / str(share), fine_tuning=tuning, distillation=distillation)
+    start = load_network(tmp_path / "0.25" / "teacher-1").state_dict()
+    alone, mean = (trained[share].network.state_dict() for share in (0.0, 0.25))
+    assert not torch.equal(alone["head.weight"], start["head.weight"])
+    for name, value in mean.items():
+        assert torch.allclose(value, 0.75 * alone[name] + 0.25 * start[name], atol=1e-6), name
+
+
 def test_a_wider_teacher_of_another_kind_teaches_a_smaller_student(base: Path, tmp_path: Path) -> None:
     mpnet = write_tiny_base(tmp_path / "mpnet", layers=3, kind="mpnet", width=48)
     team = (TeacherTraining(base_model=str(mpnet), epochs=4, max_tokens=24), TeacherTraining(epochs=1))

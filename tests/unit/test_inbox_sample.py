@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-import tomllib
 from collections import Counter
 from datetime import datetime
 from io import BytesIO
@@ -22,7 +21,7 @@ from pipelines.sampling.inbox import INBOX, INBOX_TRUTH, MIN_INBOX, write_inbox
 from pipelines.sampling.samples import RUN_FILE, write_samples
 from schemas.codes import Reason
 from schemas.errors import ConfigError
-from schemas.run_config import ExtractionConfig
+from schemas.run_config import ExtractionConfig, load_config
 from tests.support.small_runs import docyard
 
 
@@ -103,9 +102,9 @@ def test_the_command_writes_an_inbox_and_a_run_that_finds_out_the_kinds(tmp_path
     assert result.exit_code == 0, result.output
     assert f"into {MIN_INBOX} files in {tmp_path / INBOX}" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == [INBOX, INBOX_TRUTH, RUN_FILE]
-    [item] = tomllib.loads((tmp_path / RUN_FILE).read_text(encoding="utf-8"))["inputs"]
-    assert (item["paths"], item["document_type"]) == ([str(tmp_path / INBOX)], "auto")
-    assert Path(item["bundles"]).parts[-2:] == ("models", "bundles")
+    [item] = load_config(tmp_path / RUN_FILE, {}).inputs
+    assert (item.paths, item.document_type) == ((str(tmp_path / INBOX),), "auto")
+    assert Path(item.bundles).parts[-2:] == ("models", "bundles")
 
 
 def test_an_inbox_holds_all_kinds(tmp_path: Path) -> None:

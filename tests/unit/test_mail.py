@@ -117,6 +117,7 @@ def test_a_part_that_no_boundary_ends_is_read() -> None:
 def test_what_has_no_headers_is_read_as_a_body() -> None:
     assert read_eml(b"First paragraph\n\nSecond", CONFIG).text == "First paragraph\n\nSecond"
     assert read_eml(b"", CONFIG) == Mail("")
+    assert read_eml(b"\xef\xbb\xbf\r\nSubject: Card\n\nwords", CONFIG).text == "Card\n\nwords"
 
 
 # Facts

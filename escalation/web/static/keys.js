@@ -78,6 +78,28 @@ if (notice) {
   }, Math.max(0, Number(notice.dataset.appearsIn)) * 1000);
 }
 
+// A page's picture is enlarged by a click; where there is none, the page says why.
+const isPicture = (element) => element.matches && element.matches(".page-picture img");
+document.addEventListener("click", (event) => {
+  if (isPicture(event.target)) document.getElementById("zoom").click();
+});
+async function explain(picture) {
+  let words = "The picture did not arrive. Load this page again.";
+  try {
+    const answer = await fetch(picture.src);
+    if ((answer.headers.get("content-type") || "").startsWith("text/plain")) words = await answer.text();
+  } catch { /* the words stay */ }
+  const note = document.createElement("p");
+  note.className = "empty";
+  note.setAttribute("role", "status");
+  note.textContent = words;
+  picture.replaceWith(note);
+}
+document.addEventListener("error", (event) => { if (isPicture(event.target)) explain(event.target); }, true);
+document.querySelectorAll(".page-picture img").forEach((picture) => {
+  if (picture.complete && !picture.naturalWidth) explain(picture);  // before this script ran
+});
+
 const problem = document.getElementById("problem");
 if (problem) problem.focus();
 
