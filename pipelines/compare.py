@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from schemas.errors import BundleError, ConfigError, InputError, VerificationErr
 from schemas.fields import parse_text_template
 from schemas.run_config import STANDING, RunConfig
 from schemas.tables import CLASSIFICATIONS
+from transforms.extract_documents import extract_shard, uncached_extract
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.split_documents import split_documents
@@ -177,9 +179,10 @@ def _read_again(config: RunConfig, wanted: set[tuple[str, str]]) -> list[str]:
     found: dict[tuple[str, str], str] = {}
     for shard in plan_shards(config):
         for part in read_shard(shard, config):
-            assert part.table is not None
+            read = extract_shard(part, config, functools.partial(uncached_extract, config.extraction))
+            assert read.table is not None
             table = split_documents(
-                validate_documents(part.table, config.reading), config.inputs[shard.input_index].split
+                validate_documents(read.table, config.reading), config.inputs[shard.input_index].split
             )
             table = table.filter(pc.is_null(table["reason_code"])).select(["document_id", "content_hash", "text"])
             for document_id, content_hash, text in zip(*(column.to_pylist() for column in table.columns), strict=True):

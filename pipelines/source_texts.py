@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow.compute as pc
 from schemas.configuration import read_values
 from schemas.errors import InputError, VerificationError
 from schemas.run_config import RunConfig
+from transforms.extract_documents import extract_shard, uncached_extract
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.split_documents import split_documents
@@ -49,8 +51,9 @@ def read_source_texts(
         if item.document_type != document_type or files.isdisjoint(sources):
             continue
         for part in read_shard(shard, config):
-            assert part.table is not None
-            table = validate_documents(part.table, config.reading)
+            read = extract_shard(part, config, functools.partial(uncached_extract, config.extraction))
+            assert read.table is not None
+            table = validate_documents(read.table, config.reading)
             table = split_documents(table.filter(pc.is_null(table["reason_code"])), item.split)
             columns = (table[name].to_pylist() for name in ("document_id", "content_hash", "text"))
             for document_id, content_hash, text in zip(*columns, strict=True):

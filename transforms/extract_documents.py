@@ -219,6 +219,13 @@ def cached_extract(plan: RunPlan) -> Iterator[Extract]:
         plan.leave_warning("extracted", f"extracted texts cannot be kept, and the run went on without that: {found}")
 
 
+@contextlib.contextmanager
+def uncached_extract(config: ExtractionConfig) -> Iterator[Extract]:
+    """Extracts the documents of a file anew, for whoever reads the texts of a run again."""
+    with borrowed_extractor(config) as extractor:
+        yield extractor.extract
+
+
 def _find_or_extract(cache: TextCache, extractor: Extractor, content: bytes, name: str) -> Extraction:
     content_sha256 = hashlib.sha256(content).hexdigest()
     found = cache.find(content_sha256, name)

@@ -86,10 +86,17 @@ class KindTraining:
     fingerprint: tuple[str, ...]
     buckets: Annotated[int, Within("[1, 1048576]")] = 16384
     letters: AtLeast0 = 0
+    """Made-up training letters."""
+    fragments: AtLeast0 = 0
+    """Made-up texts that are too short to be of a kind."""
     made_up_strangers: Count = 100
+    """Made-up training texts of each other sort."""
     right_share: Share = 0.98
+    """Share of the choosing rows of each source that get their kind without doubt."""
     most_rejected: Share = 0.01
+    """Share of the choosing rows of each source that may be called none of the kinds."""
     confidence: ProperShare = 0.95
+    """Of each bound."""
     sources: PathText = ""
     """File beside the configuration that names licence and origin of the data."""
     validation_most: Count = 1000
@@ -114,10 +121,32 @@ def read_rows(config: KindTraining, data: Path, strange: Path, split: str) -> pd
     for source, rows in found.groupby("source"):
         parts.append(_frame(rows["text"].tolist(), NONE, str(source), rows["origin"].tolist()))
     if split == "train":
+        fragments = made_up_fragments(found["text"].tolist(), config.fragments)
+        parts.append(_frame(fragments, NONE, "made up: fragments"))
         texts = [text for part in parts[: len(config.rows)] for text in part["text"].head(50)]
         for source, made in made_up_strangers(texts, config.made_up_strangers).items():
             parts.append(_frame(made, NONE, source))
     return pd.concat(parts, ignore_index=True)
+
+
+def made_up_fragments(prose: Sequence[str], number: int) -> list[str]:
+    """So many texts that are too short to be of a kind: a few words, a number, marks, one sign again and again.
+
+    Args:
+        prose: texts that lend their words; the same ones give the same fragments.
+        number: of fragments.
+    """
+    fragments = []
+    for place in range(number):
+        random = Random(place)
+        words = random.choice(prose).split() or [""]
+        start = random.randrange(len(words))
+        figures = str(random.randrange(10 ** random.randint(1, 9)))
+        signs = "".join(random.choices("-_=.*#~|/\\\0\1\2", k=random.randint(1, 30)))
+        again = random.choice("abcdefghijklmnopqrstuvwxyz.-_ ") * random.randint(1, CHARACTERS)
+        few = " ".join(words[start : start + random.randint(1, 3)])
+        fragments.append(("", few, few, f"{few} {figures}", figures, signs, again)[place % 7])
+    return fragments
 
 
 def _labelled(rows: KindRows, config: KindTraining, data: Path, split: str) -> pd.DataFrame:
@@ -226,7 +255,7 @@ def _below(value: float) -> float:
 
 def certificate(model: KindModel, rows: pd.DataFrame, confidence: float) -> dict[str, Any]:
     """Counts and exact upper bounds, at that confidence each, on rows that chose nothing: one row of each group."""
-    rows = rows.drop_duplicates(["kind", "source", "group"]).reset_index(drop=True)
+    rows = rows.drop_duplicates(["kind", "group"]).reset_index(drop=True)
     answers = model.detect(rows["text"].tolist())
     gold = rows["kind"].map([*model.kinds, NONE].index).to_numpy()
     strange = gold == len(model.kinds)
@@ -274,7 +303,7 @@ def by_source(model: KindModel, rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def card(config: KindTraining, facts: Mapping[str, Any], data_sets: Sequence[Any]) -> str:
+def card(config: KindTraining, facts: Mapping[str, Any], data_sets: Sequence[DataSource]) -> str:
     """The content of card.md."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(CARD.parent), trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -299,10 +328,15 @@ def _counts(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def _beginnings(rows: pd.DataFrame) -> pd.Series[str]:
+    return rows["text"].str[:CHARACTERS].map(same_text)
+
+
 def make(config_path: Path, data: Path, strange: Path, out: Path) -> KindModel:
     """Makes a bundle of kinds; takes about a minute of one core. The same files give the same bundle."""
     config = read_values(KindTraining, read_toml(config_path), str(config_path))
     train, validation = (read_rows(config, data, strange, split) for split in ("train", "validation"))
+    train = train[~_beginnings(train).isin(set(_beginnings(validation)))].reset_index(drop=True)
     kinds = tuple(sorted(set(train["kind"]) - {NONE}))
     started = time.monotonic()
     words = fit(train, kinds, config.buckets)

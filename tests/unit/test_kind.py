@@ -76,6 +76,11 @@ def test_each_kind_is_found_without_doubt_and_strangers_are_of_none(shipped: Kin
     assert ((answers.probability >= 0) & (answers.probability <= 1)).all()
 
 
+@pytest.mark.parametrize("text", ["", " \n", "-----", "20261129", "aaaaaaaaaaaaaaaaaaaaaaaa", "Page 2 of 7"])
+def test_what_is_too_short_to_be_of_a_kind_is_of_none(shipped: KindModel, text: str) -> None:
+    assert shipped.detect([text]).kind_ids.tolist() == [NO_KIND]
+
+
 def test_a_mail_about_a_concern_is_a_ticket_though_it_greets_like_a_letter(shipped: KindModel) -> None:
     mail = f"Dear support team,\n\n{TEXTS['ticket']}\n\nKind regards,\nMary Cole"
     answers = shipped.detect([mail])
