@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 VENV_TRAIN := .venv-train
 TESTS := pytest --numprocesses logical --dist loadfile --no-loadscope-reorder  # long files first, on all cores
 RUN_DATE := 2026-11-22
+INBOX_DATE := 2026-11-21
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 PIP_INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-train.txt
@@ -14,6 +15,9 @@ PIP_INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-p
 
 demo: $(VENV)/.installed
 	rm -rf demo
+	$(BIN)/docyard sample demo/mixed --inbox --documents 30
+	$(BIN)/docyard classify --config demo/mixed/run.toml --warehouse demo/warehouse --run-date $(INBOX_DATE)
+	@echo
 	$(BIN)/docyard sample demo/documents --documents 500
 	$(BIN)/docyard classify --config demo/documents/run.toml --warehouse demo/warehouse --run-date $(RUN_DATE)
 	@echo
@@ -56,7 +60,7 @@ $(VENV_TRAIN)/.installed: setup.py constraints-train.txt
 	touch $@
 
 $(VENV)/.installed: setup.py constraints.txt | $(VENV)/bin/python
-	$(PIP_INSTALL) -e .
+	$(PIP_INSTALL) -e '.[ocr]'
 	touch $@
 
 $(VENV)/.installed-dev: setup.py constraints.txt | $(VENV)/bin/python

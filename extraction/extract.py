@@ -44,6 +44,8 @@ _ADVICE = {
     media_types.TNEF: "an Outlook attachment in TNEF form (winmail.dat); let the mail be sent as HTML or plain text",
     media_types.XML: "an XML document; export its text",
     "application/json": "a JSON document; export its text",
+    media_types.TAR: "a tar archive; unpack it",
+    media_types.UNKNOWN: "no format that Docyard knows",
     "application/x-7z-compressed": "a 7-Zip archive; unpack it",
     "application/vnd.rar": "a RAR archive; unpack it",
     "application/gzip": "a gzip file; unpack it",

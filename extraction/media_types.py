@@ -12,7 +12,7 @@ PDF = "application/pdf"
 JPEG, PNG, TIFF, WEBP = "image/jpeg", "image/png", "image/tiff", "image/webp"
 HEIC, GIF, BMP = "image/heic", "image/gif", "image/bmp"
 PICTURES = frozenset({JPEG, PNG, TIFF, WEBP, HEIC, GIF, BMP})
-ZIP = "application/zip"
+ZIP, TAR = "application/zip", "application/x-tar"
 DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
@@ -82,6 +82,12 @@ _BY_EXTENSION = {
     ".ics": CALENDAR,
     ".xml": XML,
 }
+_EXTENSIONS_OF_NO_TEXT = frozenset(
+    {
+        *(".pdf", ".zip", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".heic", ".gif", ".bmp", ".msg"),
+        *(".doc", ".docx", ".docm", ".xls", ".xlsx", ".xlsm", ".xlsb", ".ods", ".odt", ".ppt", ".pptx", ".odp"),
+    }
+)
 _EXTENSIONS_BELIEVED = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".txt")
 _HTML_TAG = re.compile(rb"<(?:!doctype\s+html|html|head|body|title|table|div|p|meta|center)\b", re.IGNORECASE)
 _MAIL_FIELD = re.compile(
@@ -111,14 +117,19 @@ def detect(content: bytes, name: str, declared: str = "") -> str:
         return WEBP
     if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"mif1", b"msf1", b"heim", b"heis", b"hevc"):
         return HEIC
+    if head[257:262] == b"ustar":
+        return TAR
     if head.startswith(_OLE_START):
         return _ole_type(content)
     if head.startswith(_ZIP_STARTS):
         return _zip_type(content)
-    media_type = _text_type(head, PurePosixPath(name).suffix.lower(), declared)
-    if media_type in (UNKNOWN, TEXT) and b"%PDF-" in head[:_MAX_JUNK_BYTES]:
+    extension = PurePosixPath(name).suffix.lower()
+    media_type = _text_type(head, extension, declared)
+    if media_type not in (UNKNOWN, TEXT):
+        return media_type
+    if b"%PDF-" in head[:_MAX_JUNK_BYTES]:
         return PDF
-    return media_type
+    return UNKNOWN if content and extension in _EXTENSIONS_OF_NO_TEXT else media_type
 
 
 def _zip_type(content: bytes) -> str:

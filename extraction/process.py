@@ -167,26 +167,36 @@ class Extractor:
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:
-            path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
-            process = subprocess.Popen(
-                [sys.executable, "-m", "extraction.worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                bufsize=0,
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            )
-            self._process, self._n_documents = process, 0
-            requests, answers = _descriptors(process)
-            with contextlib.suppress(BrokenPipeError):
-                send(requests, encode(dataclasses.asdict(self._config)))
-            if receive(answers) is None:
-                raise RuntimeError(
-                    f"the process that reads documents does not start ({self._ended().how}); run `python -m "
-                    "extraction.worker < /dev/null` to see whether its modules load, and check "
-                    f"extraction.max_memory_bytes = {self._config.max_memory_bytes}"
-                )
+            try:
+                self._start()
+            except _ProcessEndedError:
+                try:
+                    self._start()  # something else, such as a lack of memory, may have ended it
+                except _ProcessEndedError as error:
+                    raise RuntimeError(
+                        f"the process that reads documents does not start ({error.how}); run `python -m "
+                        "extraction.worker < /dev/null` to see whether its modules load, and check "
+                        f"extraction.max_memory_bytes = {self._config.max_memory_bytes}"
+                    ) from None
+        assert self._process is not None
         return self._process
+
+    def _start(self) -> None:
+        path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "extraction.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        )
+        self._process, self._n_documents = process, 0
+        requests, answers = _descriptors(process)
+        with contextlib.suppress(BrokenPipeError):
+            send(requests, encode(dataclasses.asdict(self._config)))
+        if receive(answers) is None:
+            raise self._ended()
 
     def _ended(self) -> _ProcessEndedError:
         """Collects the process that has closed its pipe."""

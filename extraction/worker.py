@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-WALL_CLOCK_FACTOR = 10
-"""Seconds of wall clock that a document may take for each of its processor seconds; a net for what waits forever."""
+WALL_CLOCK_FACTOR = 60
+"""Seconds of wall clock that a document may take for each of its processor seconds; a net for what waits forever.
+
+A process of low priority on a busy core was seen to get a fortieth of it.
+"""
 
 
 def main() -> None:

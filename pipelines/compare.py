@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from models.bundle import ModelBundle, load_bundle
@@ -20,15 +19,13 @@ from models.trained_rows import FILE_NAME as TRAINING_ROWS
 from models.trained_rows import parse_trained_rows
 from pipelines.promotion import load_standing
 from pipelines.runs import existing_warehouse
+from pipelines.source_texts import texts_of_shard
 from schemas.configuration import read_values
 from schemas.errors import BundleError, ConfigError, InputError, VerificationError
 from schemas.fields import parse_text_template
 from schemas.run_config import STANDING, RunConfig
 from schemas.tables import CLASSIFICATIONS
 from transforms.plan_shards import plan_shards
-from transforms.read_shard import read_shard
-from transforms.split_documents import split_documents
-from transforms.validate_documents import validate_documents
 from warehouse.layout import Partition, Warehouse
 from warehouse.manifest import read_manifest
 from warehouse.publication import published_by
@@ -142,7 +139,7 @@ def run_rows(warehouse_folder: str, run_date: str, most: int, old: ModelBundle, 
         )
     wanted, n_published = _sample(warehouse, partition, most)
     config = read_values(RunConfig, read_manifest(warehouse, run_id).config, f"manifest of {run_id}", VerificationError)
-    texts = _read_again(_inputs_of(config, kind, old), wanted)
+    texts = _read_again(_inputs_of(config, kind, old), wanted, warehouse)
     if not texts:
         raise InputError(
             f"none of the {len(wanted):,} documents of run {run_id} is where the run read it any more; put its files "
@@ -172,19 +169,13 @@ def _inputs_of(config: RunConfig, document_type: str, bundle: ModelBundle) -> Ru
     return dataclasses.replace(config, inputs=inputs)
 
 
-def _read_again(config: RunConfig, wanted: set[tuple[str, str]]) -> list[str]:
+def _read_again(config: RunConfig, wanted: set[tuple[str, str]], warehouse: Warehouse) -> list[str]:
     """The texts of the wanted documents that are unchanged, in the order of their ids."""
     found: dict[tuple[str, str], str] = {}
     for shard in plan_shards(config):
-        for part in read_shard(shard, config):
-            assert part.table is not None
-            table = split_documents(
-                validate_documents(part.table, config.reading), config.inputs[shard.input_index].split
-            )
-            table = table.filter(pc.is_null(table["reason_code"])).select(["document_id", "content_hash", "text"])
-            for document_id, content_hash, text in zip(*(column.to_pylist() for column in table.columns), strict=True):
-                if (document_id, content_hash) in wanted:
-                    found.setdefault((document_id, content_hash), text)
+        for document_id, content_hash, text in texts_of_shard(shard, config, warehouse):
+            if (document_id, content_hash) in wanted:
+                found.setdefault((document_id, content_hash), text)
     return [found[key] for key in sorted(found)]
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow.compute as pc
@@ -10,6 +11,8 @@ import pyarrow.compute as pc
 from schemas.configuration import read_values
 from schemas.errors import InputError, VerificationError
 from schemas.run_config import RunConfig
+from schemas.shards import Shard
+from transforms.extract_documents import cached_extract, extract_shard
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.split_documents import split_documents
@@ -48,17 +51,30 @@ def read_source_texts(
         files = {shard.source_uri, *(file.source_uri for file in shard.files)}
         if item.document_type != document_type or files.isdisjoint(sources):
             continue
-        for part in read_shard(shard, config):
-            assert part.table is not None
-            table = validate_documents(part.table, config.reading)
-            table = split_documents(table.filter(pc.is_null(table["reason_code"])), item.split)
-            columns = (table[name].to_pylist() for name in ("document_id", "content_hash", "text"))
-            for document_id, content_hash, text in zip(*columns, strict=True):
-                if document_id in wanted and wanted[document_id]["content_hash"] == content_hash:
-                    found[document_id] = text
+        for document_id, content_hash, text in texts_of_shard(shard, config, warehouse):
+            if document_id in wanted and wanted[document_id]["content_hash"] == content_hash:
+                found[document_id] = text
     if missing := [row for key, row in wanted.items() if key not in found]:
         raise InputError(
             f"{missing[0]['source_uri']}: {len(missing)} of {len(wanted)} texts of run {run_id} are no longer there as "
             "they were classified; put the file back, or classify that date again"
         )
     return found
+
+
+def texts_of_shard(shard: Shard, config: RunConfig, warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
+    """Yields id, hash and text of every document, or paragraph, of a shard that a run would classify.
+
+    Args:
+        shard: as planned.
+        config: of the run, as its manifest records it.
+        warehouse: whose cache of extracted texts saves reading documents again.
+    """
+    opened = functools.partial(cached_extract, config, warehouse)
+    for part in read_shard(shard, config):
+        read = extract_shard(part, config, opened)
+        assert read.table is not None
+        table = validate_documents(read.table, config.reading)
+        table = split_documents(table.filter(pc.is_null(table["reason_code"])), config.inputs[shard.input_index].split)
+        columns = (table[name].to_pylist() for name in ("document_id", "content_hash", "text"))
+        yield from zip(*columns, strict=True)

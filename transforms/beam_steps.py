@@ -51,7 +51,8 @@ def read(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
 
 def extract(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
-    shard = extract_shard(shard, plan.config, functools.partial(cached_extract, plan))
+    opened = functools.partial(cached_extract, plan.config, plan.warehouse, plan.leave_warning)
+    shard = extract_shard(shard, plan.config, opened)
     assert shard.table is not None
     yield shard.with_table(shard.table, "extract", time.perf_counter() - started)
 

@@ -30,7 +30,6 @@ from schemas.errors import describe_system_error
 from schemas.run_config import ExtractionConfig, RunConfig
 from schemas.shards import DOCUMENT_SCHEMA, EXTRACTED_SCHEMA, Shard, SourceFile
 from transforms.readers.files import DamagedFileError, check_unchanged, content_chunks, current_version
-from transforms.run_plan import RunPlan
 from warehouse.layout import Warehouse
 
 if TYPE_CHECKING:
@@ -209,14 +208,22 @@ def extract_shard(
 
 
 @contextlib.contextmanager
-def cached_extract(plan: RunPlan) -> Iterator[Extract]:
-    """Extracts the documents of a file, or takes them from the warehouse's cache of extracted texts."""
-    cache = text_cache(plan.config, plan.warehouse)
-    with borrowed_extractor(plan.config.extraction) as extractor:
+def cached_extract(
+    config: RunConfig, warehouse: Warehouse, leave_warning: Callable[[str, str], None] | None = None
+) -> Iterator[Extract]:
+    """Extracts the documents of a file, or takes them from the warehouse's cache of extracted texts.
+
+    Args:
+        config: of the run.
+        warehouse: that has the cache.
+        leave_warning: called with a subject and a message where texts could not be kept.
+    """
+    cache = text_cache(config, warehouse)
+    with borrowed_extractor(config.extraction) as extractor:
         yield extractor.extract if cache is None else functools.partial(_find_or_extract, cache, extractor)
-    if cache is not None and cache.failure is not None:
-        found = describe_system_error(OSError(cache.failure.errno, ""), plan.warehouse.extracted)
-        plan.leave_warning("extracted", f"extracted texts cannot be kept, and the run went on without that: {found}")
+    if cache is not None and cache.failure is not None and leave_warning is not None:
+        found = describe_system_error(OSError(cache.failure.errno, ""), warehouse.extracted)
+        leave_warning("extracted", f"extracted texts cannot be kept, and the run went on without that: {found}")
 
 
 def _find_or_extract(cache: TextCache, extractor: Extractor, content: bytes, name: str) -> Extraction:

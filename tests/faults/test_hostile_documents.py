@@ -114,7 +114,7 @@ def test_an_archive_of_bombs_is_given_up_after_three() -> None:
         (pdf_of_contents([]), Reason.EXTRACTION_FAILED),
         (b"%PDF-1.7\n", Reason.EXTRACTION_FAILED),
         (b"", Reason.NO_TEXT_FOUND),
-        (b" \n\t", Reason.NO_TEXT_FOUND),
+        (b" \n\t", Reason.UNSUPPORTED_FORMAT),
         (bytes(1000), Reason.UNSUPPORTED_FORMAT),
         (png_of_many_pixels(), Reason.UNSUPPORTED_FORMAT),
         (zip_of([(f"{number}.txt", b"") for number in range(10_001)]), Reason.ARCHIVE_LIMITS),

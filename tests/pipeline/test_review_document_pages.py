@@ -25,6 +25,7 @@ from escalation.items import hand_to_people
 from escalation.loading import load_escalations
 from escalation.tables import events, items
 from escalation.web.rendering import App
+from pipelines.source_texts import read_source_texts
 from schemas.drain_config import DrainConfig
 from tests.pipeline.test_review_views import refuse_events
 from tests.support.drawn_documents import encoded, mail, pdf, pdf_that_draws_itself, picture, png_of_many_pixels, zip_of
@@ -371,6 +372,10 @@ def test_the_pages_of_what_a_run_has_read_reach_people(
         item = connection.execute(attachment).mappings().one()
     assert (item["pages"], item["first_page"], item["last_page"], item["text_source"]) == (2, 1, 2, "text_layer")
     assert (item["media_type"], item["container_id"]) == ("application/pdf", "papers.eml")
+    texts = read_source_texts(
+        open_warehouse(str(warehouse)), item["run_id"], "ticket", [item]
+    )  # as an audit reads them
+    assert texts == {item["document_id"]: item["text"]}
     client = logged_in(app, "anna")
     assert f"/items/{item['item_key']}/pages/1.png" in item_page(client, f"/items/{item['item_key']}")
     assert shown(client, f"/items/{item['item_key']}/pages/2.png")

@@ -75,6 +75,8 @@ def test_what_needs_no_library_is_read_without_any() -> None:
         (b'<?xml version="1.0"?><order/>', "export its text"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(20), "unpack it"),
         (b"\x1f\x8b" + bytes(20), "unpack it"),
+        (b"a.txt".ljust(257, b"\x00") + b"ustar\x0000", "a tar archive; unpack it"),
+        (bytes(600), "no format that Docyard knows"),
         (b"\x78\x9f\x3e\x22" + bytes(20), "winmail.dat"),
         (zip_of({"mimetype": b"application/epub+zip"}), "application/epub+zip"),
     ],

@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from extraction import process
 from extraction.documents import Document
-from extraction.messages import document_from, document_values, receive, send
+from extraction.messages import decode, document_from, document_values, receive, send
 from extraction.process import Extractor
 from schemas.codes import Reason, TextSource
 from schemas.run_config import ExtractionConfig
@@ -99,6 +100,53 @@ def test_a_process_that_is_killed_once_costs_nothing(extractor: Extractor) -> No
     killer.join()
     assert pid_of(extractor) != first
     assert [document.pages for document in found.documents] == [1500]
+
+
+@pytest.mark.kills
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        (signal.SIGSEGV, Reason.EXTRACTION_FAILED),
+        (signal.SIGABRT, Reason.EXTRACTION_FAILED),
+        (signal.SIGKILL, Reason.EXTRACTION_MEMORY),
+        (signal.SIGALRM, Reason.EXTRACTION_TIMEOUT),
+    ],
+)
+def test_a_document_whose_process_ends_twice_is_rejected(
+    ending: signal.Signals, reason: Reason, extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pids: list[int] = []
+
+    def decode_and_end(payload: bytes) -> dict[str, Any]:
+        values = decode(payload)
+        if "begun" in values:
+            pids.append(pid_of(extractor))
+            os.kill(pids[-1], ending)
+        return values
+
+    with monkeypatch.context() as patch:
+        patch.setattr(process, "decode", decode_and_end)
+        [document] = extractor.extract(pdf_of_doubling_forms(), "a.pdf").documents
+    assert document.reason is reason
+    assert document.reason is Reason.EXTRACTION_TIMEOUT or ending.name in document.detail
+    assert len(set(pids)) == 2
+    assert extractor.extract(b"note", "a.txt").documents[0].text == "note"
+
+
+def test_a_process_that_is_killed_while_it_starts_is_started_again(
+    extractor: Extractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    def receive_after_a_kill(descriptor: int) -> bytes | None:
+        if not started:
+            started.append(pid_of(extractor))
+            os.kill(started[0], signal.SIGKILL)
+        return receive(descriptor)
+
+    monkeypatch.setattr(process, "receive", receive_after_a_kill)
+    assert extractor.extract(b"note", "a.txt").documents[0].text == "note"
+    assert pid_of(extractor) != started[0]
 
 
 def test_a_process_that_died_between_documents_is_replaced(extractor: Extractor) -> None:

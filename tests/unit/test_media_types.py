@@ -48,6 +48,8 @@ MAIL = b"From: a@example.org\r\nTo: b@example.org\r\nSubject: Offer\r\n\r\nHello
         ("Brief".encode("utf-16"), "a.txt", media_types.TEXT),
         (b"words of a letter", "letter", media_types.TEXT),
         (b"\x7fELF\x02\x01\x01\x00\x00", "a.pdf", media_types.UNKNOWN),
+        (b"1 0 obj << /Type /Catalog >>", "headless.pdf", media_types.UNKNOWN),
+        (b"<html><table><tr><td>1", "export.xls", media_types.HTML),
         (b"", "a.pdf", media_types.TEXT),
     ],
 )
