@@ -62,16 +62,11 @@ class InputConfig:
     bundle: PathText = STANDING
     """Folder of the ModelBundle, which must be made for this document type; `"standing"` for the one that was promoted
     in the warehouse. Left out with the type `"auto"`."""
-    bundles: PathText = ""
-    """With the type `"auto"`: folder of the bundles, one per kind and the kind bundle `kinds` in it."""
     id_field: FieldName = "id"
     """Field or column with the id. `a.b` reaches into nested JSON and Parquet structs, unless a field has that name;
     CSV columns are always taken as spelt."""
     text_field: FieldName = DEFAULT_TEXT_FIELD
     """Field or column with the text, likewise; ignored where a template makes the text."""
-    text_field_holds: Literal["text", "bytes", "path"] = "text"
-    """Content of the text field: `"text"`; the `"bytes"` of a document such as a PDF, which are binary in Parquet and
-    Base64 in JSON Lines and CSV; or the `"path"` of its file, in the folder of the file that names it or below."""
     received_at_field: str = ""
     """Field or column with the time of receipt in ISO 8601; `""` for none. A time without a zone is taken as UTC."""
     metadata_fields: tuple[str, ...] = ()
@@ -84,6 +79,11 @@ class InputConfig:
     the text field."""
     split: Literal["", Split] = ""
     """`"paragraphs"` classifies every paragraph separately, `"none"` the whole text; `""` as the bundle says."""
+    text_field_holds: Literal["text", "bytes", "path"] = "text"
+    """Content of the text field: `"text"`; the `"bytes"` of a document such as a PDF, which are binary in Parquet and
+    Base64 in JSON Lines and CSV; or the `"path"` of its file, in the folder of the file that names it or below."""
+    bundles: PathText = ""
+    """With the type `"auto"`: folder of the bundles, one per kind and the kind bundle `kinds` in it."""
 
     def __post_init__(self) -> None:
         if not self.paths or not all(self.paths):

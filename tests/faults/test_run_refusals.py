@@ -180,7 +180,7 @@ def test_a_step_that_loses_a_row_ends_with_6(
     original = beam_steps.validate_documents
     monkeypatch.setattr(beam_steps, "validate_documents", lambda table, reading: original(table[1:], reading))
     result = docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
-    check_refused(result, 6, "records read and 0 split off, but", "classified", "nothing is published")
+    check_refused(result, 6, "records read, 0 unpacked and 0 split off, but", "classified", "nothing is published")
     _failed(published, "BalanceError")
 
 

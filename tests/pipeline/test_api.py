@@ -100,6 +100,7 @@ def test_a_machine_gets_what_the_commands_say_as_json(here: Path) -> None:
     assert planned["files"] == [
         {
             "document_type": "ticket",
+            "format": "jsonl",
             "uri": (here / "tickets.jsonl").as_uri(),
             "files": 1,
             "shards": 1,

@@ -147,7 +147,7 @@ def test_a_leftover_of_a_kill_is_cleared_and_read_by_nobody(queue: sa.Engine, wa
 def classified(warehouse: Warehouse, *rows: dict[str, Any]) -> None:
     schema = CLASSIFICATIONS.schema()
     plain = {"confidence": 0.5, "top_labels": [], "familiarity": 1.0, "threshold": 0.9, "n_tokens": 3, "n_windows": 1}
-    plain |= {"n_characters": 12}
+    plain |= {"n_characters": 12, "text_source": "given"}
     fixed = {"route_reason": "low_confidence", "tier": "encoder", "bundle": "tickets@0", "truncated": False}
     other = {"document_type": "ticket", "source_uri": "x", "source_offset": 0, "label": "delivery"}
     for row in rows:
