@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -15,7 +16,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-from extraction.cache import TextCache
 from extraction.documents import Document, Extraction, UnreadableError
 from extraction.messages import decode, document_from, encode, receive, send
 from schemas.codes import Reason
@@ -37,14 +37,13 @@ class Extractor:
 
     Args:
         config: limits and choices.
-        cache: looked into before a file is read; None for none.
     """
 
-    def __init__(self, config: ExtractionConfig, cache: TextCache | None = None) -> None:
+    def __init__(self, config: ExtractionConfig) -> None:
         self._config = config
-        self._cache = cache
         self._process: subprocess.Popen[bytes] | None = None
         self._n_documents = 0
+        self._peak_before = 0
 
     def __enter__(self) -> Self:
         return self
@@ -66,14 +65,32 @@ class Extractor:
         Raises:
             RuntimeError: the process does not start.
         """
-        content_sha256 = hashlib.sha256(content).hexdigest()
-        if self._cache is None:
-            return self._read(content, name, content_sha256)
-        extraction = self._cache.find(content_sha256, name)
-        if extraction is None:
-            extraction = self._read(content, name, content_sha256)
-            self._cache.keep(content_sha256, name, extraction)
-        return extraction
+        documents: list[Document] = []
+        failed: list[str] = []
+        tried: set[str] = set()
+        while True:
+            begun: list[Document] = []
+            try:
+                skipped = self._attempt(content, name, documents, failed, begun)
+                return _extraction(documents, skipped)
+            except KeyboardInterrupt:
+                self.close()  # what it still answers would be taken for the next file's
+                raise
+            except _ProcessEndedError as error:
+                culprit = begun[-1] if begun else Document("", "", hashlib.sha256(content).hexdigest())
+                if any(document.name == culprit.name for document in documents):
+                    culprit = Document("unread", "", "", container="")
+                if culprit.name not in tried and not error.is_timeout:
+                    tried.add(culprit.name)
+                    continue
+                failed.append(culprit.name)
+                rejected = replace(culprit, reason=error.reason, detail=error.detail)
+                if culprit.container is not None and (culprit.name == "unread" or len(failed) == _MAX_FAILED_MEMBERS):
+                    rejected = replace(rejected, detail=f"{error.detail}; the rest of the file was not read")
+                    return _extraction([*documents, rejected], {})
+                documents.append(rejected)
+                if culprit.container is None and len(documents) == 1:
+                    return _extraction(documents, {})
 
     def draw_page(
         self, content: bytes, name: str, content_sha256: str, page: int, turn: int = 0, marked: str = ""
@@ -106,34 +123,6 @@ class Extractor:
             _close_pipes(process)
             process.kill()
             process.wait()
-
-    def _read(self, content: bytes, name: str, content_sha256: str) -> Extraction:
-        documents: list[Document] = []
-        failed: list[str] = []
-        tried: set[str] = set()
-        while True:
-            begun: list[Document] = []
-            try:
-                skipped = self._attempt(content, name, documents, failed, begun)
-                return _extraction(documents, skipped)
-            except KeyboardInterrupt:
-                self.close()  # what it still answers would be taken for the next file's
-                raise
-            except _ProcessEndedError as error:
-                culprit = begun[-1] if begun else Document("", "", content_sha256)
-                if any(document.name == culprit.name for document in documents):
-                    culprit = Document("unread", "", "", container="")
-                if culprit.name not in tried and not error.is_timeout:
-                    tried.add(culprit.name)
-                    continue
-                failed.append(culprit.name)
-                rejected = replace(culprit, reason=error.reason, detail=error.detail)
-                if culprit.container is not None and (culprit.name == "unread" or len(failed) == _MAX_FAILED_MEMBERS):
-                    rejected = replace(rejected, detail=f"{error.detail}; the rest of the file was not read")
-                    return _extraction([*documents, rejected], {})
-                documents.append(rejected)
-                if culprit.container is None and len(documents) == 1:
-                    return _extraction(documents, {})
 
     def _attempt(
         self, content: bytes, name: str, documents: list[Document], failed: list[str], begun: list[Document]
@@ -183,6 +172,7 @@ class Extractor:
 
     def _start(self) -> None:
         path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH"))))
+        self._peak_before = _peak_bytes(resource.getrusage(resource.RUSAGE_SELF))
         process = subprocess.Popen(
             [sys.executable, "-m", "extraction.worker"],
             stdin=subprocess.PIPE,
@@ -205,8 +195,12 @@ class Extractor:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         _close_pipes(process)
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return _ProcessEndedError(process.returncode, peak, self._config)
+        peak = _peak_bytes(usage)  # which Linux begins with that of this process, so that a smaller one is unknown
+        return _ProcessEndedError(process.returncode, peak if peak > self._peak_before else 0, self._config)
+
+
+def _peak_bytes(usage: resource.struct_rusage) -> int:
+    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class _ProcessEndedError(Exception):

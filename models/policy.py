@@ -102,12 +102,12 @@ class Policy:
         min_familiarity: least log-sum-exp of the logits that is accepted, in nats; -inf for no such guard.
         label_min_confidence: label -> its own least confidence, instead of `min_confidence`.
         max_windows: most windows that a text may have been read in, at least 1; a longer one is escalated.
-        min_ocr_confidence: least confidence of OCR in a text that it read, in [0, 1]; infinite where no such text is
-            accepted, because the policy was not measured on any.
         first_tier: criterion -> least confidence at which the first tier answers instead of the encoder; empty for a
             bundle without one.
         selection: on what, how and when the thresholds were chosen; recorded, never read by a run.
         certified: True where a certificate proves these thresholds; without one no answer is accepted.
+        min_ocr_confidence: least confidence of OCR in a text that it read, in [0, 1]; infinite where no such text is
+            accepted, because the policy was not measured on any.
     """
 
     labels: tuple[str, ...]
@@ -115,10 +115,10 @@ class Policy:
     min_familiarity: float
     label_min_confidence: Mapping[str, float] = field(default_factory=dict)
     max_windows: int = 1
-    min_ocr_confidence: float = math.inf
     first_tier: Mapping[str, float] = field(default_factory=dict)
     selection: Mapping[str, Any] = field(default_factory=dict)
     certified: bool = False
+    min_ocr_confidence: float = math.inf
 
     def thresholds(self) -> npt.NDArray[np.float32]:
         """The least confidence accepted for each label: (n_labels,) float32."""

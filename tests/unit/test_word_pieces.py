@@ -42,7 +42,7 @@ def remembering() -> tuple[WordPieces, Tokenizer]:
     return opened()
 
 
-@pytest.mark.parametrize("bundle", [folder.name for folder in sorted(BUNDLES.iterdir())])
+@pytest.mark.parametrize("bundle", [path.parent.name for path in sorted(BUNDLES.glob("*/tokenizer.json"))])
 def test_every_included_bundle_reads_plain_texts_word_by_word(bundle: str) -> None:
     pieces, tokenizer = opened((BUNDLES / bundle / "tokenizer.json").read_bytes())
     texts = ["Where's my card? I ordered it 2 weeks ago!", "", "LATE-FEE $35.00 #4411 (unauthorised)", "ok"]
