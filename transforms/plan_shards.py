@@ -170,6 +170,8 @@ def _why_unsupported(whole: Shard, mapping: InputConfig) -> str:
         head = b""
     content = foreign_content(head)
     advice = f"the file is {content}" if content else ""
+    if whole.version is not None and not whole.version.size_bytes:
+        advice = "the file is empty"
     if not advice and name.endswith(".json"):
         advice = text_advice(head, "json")
     if not advice:

@@ -114,6 +114,14 @@ def test_extracted_texts_are_kept_for_the_next_run_and_erased_with_their_documen
     assert not any(BILLING.encode() in zlib.decompress(path.read_bytes()) for path in left)
 
 
+def test_a_document_without_a_byte_is_rejected_as_empty(tiny_bundle: Path, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "in/records.jsonl", documents(2))
+    (tmp_path / "in/scan.pdf").touch()
+    assert docyard(*classify_arguments(tmp_path / "in", tiny_bundle, tmp_path / "w")).exit_code == 0
+    (rejected,) = pd.read_parquet(tmp_path / "w/rejections").to_dict("records")
+    assert (rejected["reason_code"], rejected["detail"].endswith("; the file is empty")) == ("unsupported_format", True)
+
+
 def _refuse_all_but(*parts: bytes) -> object:
     real = Extractor.extract
 
