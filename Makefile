@@ -15,7 +15,7 @@ PIP_INSTALL_TRAIN := $(VENV_TRAIN)/bin/python -m pip install --quiet --disable-p
 
 demo: $(VENV)/.installed
 	rm -rf demo
-	$(BIN)/docyard sample demo/mixed --inbox --documents 30
+	$(BIN)/docyard sample demo/mixed --inbox --documents 40
 	$(BIN)/docyard classify --config demo/mixed/run.toml --warehouse demo/warehouse --run-date $(INBOX_DATE)
 	@echo
 	$(BIN)/docyard sample demo/documents --documents 500

@@ -208,7 +208,7 @@ def check_size(kind: str, n_documents: int, minimum: int) -> None:
         ConfigError: `n_documents` is below `minimum`.
     """
     if n_documents < minimum:
-        raise ConfigError(f"documents of a {kind} sample: expected at least {minimum}, found {n_documents}")
+        raise ConfigError(f"documents of the sample {kind!r}: expected at least {minimum}, found {n_documents}")
 
 
 def plan_broken(ways: list[tuple[str, Broken]], n_broken: int) -> dict[str, list[Broken]]:
