@@ -37,7 +37,7 @@ _PROGRAM_CHARSETS = {"ansi": "cp1252", "mac": "mac_roman", "pc": "cp437", "pca":
 
 @dataclass(frozen=True)
 class _Group:
-    """What holds within a pair of braces: text skipped or kept, its font, and the length of substitutes."""
+    """The state within a pair of braces: text skipped or kept, its font, and the length of substitutes."""
 
     skips: bool = False
     in_fonts: bool = False

@@ -79,7 +79,7 @@ class KindRows:
 
 @validated
 class KindTraining:
-    """How a bundle of kinds is made."""
+    """The making of a bundle of kinds."""
 
     name: Annotated[str, Matching("[a-z0-9][a-z0-9_.-]{0,62}", "lower-case letters, digits, _, . and -")]
     rows: tuple[KindRows, ...]
