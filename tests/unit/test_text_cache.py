@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,10 @@ from extraction.cache import TextCache, erase, identity, trim
 from extraction.documents import Document, Extraction
 from extraction.process import Extractor
 from schemas.codes import Reason, TextSource
-from schemas.run_config import ExtractionConfig
+from schemas.run_config import ExtractionConfig, InputConfig, RunConfig
 from tests.support.drawn_documents import INVOICE, pdf, pdf_of_doubling_forms, zip_of
+from transforms.extract_documents import cached_extract
+from warehouse.layout import Warehouse
 
 SHA, MEMBER_SHA = "ab" * 32, "cd" * 32
 ONE = Extraction((Document("", "application/pdf", SHA, text="text", text_source=TextSource.OCR, page_ends=(4,)),))
@@ -110,17 +111,14 @@ def test_the_identity_follows_what_changes_texts_and_nothing_else() -> None:
     assert len(found) == 5
 
 
-@pytest.fixture
-def cached(tmp_path: Path) -> Iterator[Extractor]:
-    with Extractor(ExtractionConfig(ocr="off", seconds=1), TextCache(tmp_path, "x")) as extractor:
-        yield extractor
-
-
-def test_a_file_that_was_read_before_starts_no_process(cached: Extractor, tmp_path: Path) -> None:
-    archive = zip_of({"a.pdf": pdf(INVOICE), "b.txt": b"note"})
-    found = cached.extract(archive, "a.zip")
-    cached.close()
-    assert cached.extract(archive, "other.zip") == found
-    assert cached._process is None
-    assert cached.extract(pdf_of_doubling_forms(), "a.pdf").documents[0].reason is Reason.EXTRACTION_TIMEOUT
-    assert len(entries(tmp_path)) == 1
+def test_a_file_that_was_read_before_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = ExtractionConfig(ocr="off", seconds=1)
+    config = RunConfig("2026-01-31", str(tmp_path), (InputConfig(("in",), "ticket", "bundle"),), extraction=limits)
+    warehouse, archive = Warehouse(tmp_path), zip_of({"a.pdf": pdf(INVOICE), "b.txt": b"note"})
+    with cached_extract(config, warehouse) as extract:
+        found = extract(archive, "a.zip")
+        assert extract(pdf_of_doubling_forms(), "a.pdf").documents[0].reason is Reason.EXTRACTION_TIMEOUT
+    assert len(entries(warehouse.extracted)) == 1, "what took too long is tried again"
+    monkeypatch.setattr(Extractor, "_start", lambda _: pytest.fail("a process was started"))
+    with cached_extract(config, warehouse) as extract:
+        assert extract(archive, "other.zip") == found
