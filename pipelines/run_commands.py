@@ -135,11 +135,12 @@ def verify(run_id: str, warehouse: str, as_json: bool) -> None:
 
     manifest = verify_run(existing_warehouse(Path(warehouse)), run_id)
     counts = manifest.counts
+    came = [f"{counts[key]:,} {key.replace('_', ' ')}" for key in ("read", "unpacked", "split_off") if counts[key]]
     report(
         manifest.to_json().decode().rstrip()
         if as_json
         else f"run {run_id}: {len(manifest.files)} files as published; "
-        f"{counts['read']:,} read = {counts['classified']:,} classified + {counts['rejected']:,} rejected"
+        f"{' + '.join(came)} = {counts['classified']:,} classified + {counts['rejected']:,} rejected"
     )
 
 
