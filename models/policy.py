@@ -17,7 +17,7 @@ from schemas.codes import RouteReason
 from schemas.configuration import Within, parse_toml, read_values, validated
 from schemas.errors import BundleError
 
-_ACCEPTANCE = ("min_confidence", "min_familiarity", "max_windows", "min_ocr_confidence")
+_ACCEPTANCE = ("min_confidence", "min_familiarity", "max_windows")
 FAILED = "failed"  # stands among the route reasons for a text that the model failed on
 # From the best to the gravest.
 _REASONS = np.array(
@@ -198,6 +198,8 @@ def parse_policy(content: bytes, labels: Sequence[str], where: str) -> Policy:
 def policy_toml(policy: Policy) -> str:
     """The content of a bundle's `policy.toml`: `parse_policy` reads the same policy from it."""
     lines = ["[acceptance]", *(f"{key} = {getattr(policy, key)}" for key in _ACCEPTANCE)]
+    if math.isfinite(policy.min_ocr_confidence):  # else left out, so that certificates of given texts stay as they are
+        lines.append(f"min_ocr_confidence = {policy.min_ocr_confidence}")
     for label, threshold in policy.label_min_confidence.items():
         lines += ["", f"[labels.{json.dumps(label, ensure_ascii=False)}]", f"min_confidence = {threshold}"]
     for criterion, threshold in policy.first_tier.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,9 @@ def test_the_guard_calls_the_share_it_may_of_the_rows_in_scope_unfamiliar() -> N
 
 def test_a_policy_is_read_as_it_was_written() -> None:
     policy = Policy(("a", 'b "c"'), 0.7, -np.inf, {'b "c"': np.inf}, 3, {"strict": 0.99}, {"method": "exact"})
-    assert parse_policy(policy_toml(policy).encode(), policy.labels, "policy.toml") == policy
+    assert "min_ocr_confidence" not in policy_toml(policy), "policies that accept no text of OCR stay as they were"
+    for written in (policy, dataclasses.replace(policy, min_ocr_confidence=0.9)):
+        assert parse_policy(policy_toml(written).encode(), policy.labels, "policy.toml") == written
 
 
 @pytest.mark.parametrize(("key", "value"), [("max_error", 0.0), ("confidence", 1.0), ("max_windows", 0)])
