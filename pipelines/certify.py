@@ -109,7 +109,7 @@ def certify_bundle(folder: Path, rows: LabelledRows, target: Target, check: bool
             max(filter(None, dates), default=None),
         ),
         data_sha256=data_sha256((*rows.paths, *rows.ocr_paths)),
-        created=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        created=bundle.certificate.created if check and bundle.certificate else _today(),  # the policy names the day
         ocr_rows=ocr_rows,
     )
     if check:
@@ -215,6 +215,10 @@ def _refuse_training_rows(bundle: ModelBundle, data: EvaluationData, id_column: 
             f"{int(trained.sum()):,} of {len(trained):,} rows trained the bundle, the first is row "
             f"{int(np.argmax(trained))}; give rows that it has never seen"
         )
+
+
+def _today() -> str:
+    return datetime.datetime.now(datetime.UTC).date().isoformat()
 
 
 def _dates(data: EvaluationData, rows: LabelledRows) -> list[str | None]:

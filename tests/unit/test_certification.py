@@ -303,7 +303,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def test_the_command_writes_policy_certificate_and_page_and_proves_them_again(
-    bundle_to_certify: Path, labelled: Path, tmp_path: Path
+    bundle_to_certify: Path, labelled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = Path(shutil.copytree(bundle_to_certify, tmp_path / "tiny"))
     options = ("--max-error", 0.02, "--date-column", "day", "--json", tmp_path / "out.json")
@@ -322,6 +322,8 @@ def test_the_command_writes_policy_certificate_and_page_and_proves_them_again(
     assert certificate.coverage > 0.5
     assert "Risk and coverage" in (folder / "certificate.html").read_text()
     assert run(folder, "--data", labelled, "--max-error", 0.02, "--check")[0] == 0
+    monkeypatch.setattr("pipelines.certify._today", lambda: "2031-01-01")
+    assert run(folder, "--data", labelled, "--max-error", 0.02, "--check")[0] == 0, "on a later day too"
     code, output = run(folder, "--data", labelled, "--max-error", 0.05, "--check")
     assert code == 8
     assert "'max_error'" in output
