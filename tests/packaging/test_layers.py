@@ -24,8 +24,30 @@ FOR_TRAINING = {"torch", "transformers", "optimum", "onnx"}
 
 # Anything that takes a noticeable part of a second to load.
 HEAVY = {
-    *("argon2", "apache_beam", "duckdb", "great_expectations", "httpx", "jinja2", "numpy", "onnx", "onnxruntime"),
-    *("optimum", "pandas", "phonenumbers", "psycopg", "pyarrow", "pydantic", "scipy", "sqlalchemy", "starlette"),
+    *(
+        "argon2",
+        "apache_beam",
+        "deltalake",
+        "duckdb",
+        "great_expectations",
+        "httpx",
+        "jinja2",
+        "numpy",
+        "onnx",
+        "onnxruntime",
+    ),
+    *(
+        "obstore",
+        "optimum",
+        "pandas",
+        "phonenumbers",
+        "psycopg",
+        "pyarrow",
+        "pydantic",
+        "scipy",
+        "sqlalchemy",
+        "starlette",
+    ),
     *("tokenizers", "torch", "tqdm", "transformers", "uvicorn"),
 }
 
