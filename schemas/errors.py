@@ -192,6 +192,16 @@ def error_named(name: str, message: str) -> DocyardError:
     return by_name.get(name, RunFailedError)(message)
 
 
+def exit_code_of(error: BaseException) -> int:
+    """The exit code with which a command ends after an error."""
+    if isinstance(error, OSError):
+        return system_error(error).exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 1)
+    return code if isinstance(code, int) else int(bool(code))
+
+
 # Errors of the operating system
 
 
