@@ -126,4 +126,5 @@ def exposition(samples: Iterable[Sample]) -> bytes:
             return families.values()
 
     registry.register(Collector())
-    return generate_latest(registry)
+    text: bytes = generate_latest(registry)
+    return text
