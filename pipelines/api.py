@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from models import bundle, classifier
-from pipelines.metrics import metrics_file, run_samples
+from pipelines.metrics import metrics_file
 from schemas.codes import Route
 from schemas.errors import DocyardError
 from schemas.system import settle_home
@@ -111,6 +111,7 @@ def classify(
         True
     """
     from pipelines.classify import classify as run  # Beam is loaded where it is needed
+    from pipelines.run_metrics import run_samples
     from schemas.run_config import load_config
 
     settle_home()

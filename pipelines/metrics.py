@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from schemas.errors import exit_code_of
 from schemas.metrics import Sample
 
-if TYPE_CHECKING:
-    from warehouse.manifest import Manifest
-
 logger = logging.getLogger(__name__)
 
-_OUTCOMES = ("read", "unpacked", "split_off", "accepted", "escalated", "rejected", "cached")
 _READABLE = 0o644  # the collector runs as another user; metrics hold counts only
 
 
@@ -89,37 +82,3 @@ def _earlier(path: Path, name: str) -> float | None:
     except (FileNotFoundError, ValueError):
         return None
     return next((sample.value for family in families for sample in family.samples if sample.name == name), None)
-
-
-def run_samples(manifest: Manifest) -> list[Sample]:
-    """The metrics of a run that has published."""
-    counts, seconds = manifest.counts, manifest.seconds
-    run_date = datetime.datetime.fromisoformat(manifest.run_date).replace(tzinfo=datetime.UTC)
-    sizes: Counter[str] = Counter()
-    for file in manifest.files:
-        sizes[file.table] += file.bytes
-    return [
-        ("docyard_run_date_timestamp_seconds", (), run_date.timestamp()),
-        *(
-            ("docyard_run_documents", (document_type, outcome), of[outcome])
-            for document_type, of in counts["by_document_type"].items()
-            for outcome in _OUTCOMES
-        ),
-        *(("docyard_run_rejections", (reason,), count) for reason, count in counts["reasons"].items()),
-        *(("docyard_run_routes", (reason,), count) for reason, count in counts["route_reasons"].items()),
-        *(("docyard_run_step_seconds", (step,), spent) for step, spent in seconds.items() if step != "wall"),
-        ("docyard_run_duration_seconds", (), seconds["wall"]),
-        ("docyard_run_text_bytes", (), counts["text_bytes"]),
-        *(("docyard_run_published_bytes", (table,), size) for table, size in sizes.items()),
-        *(
-            ("docyard_run_certificate_stale", (document_type,), found["stale"])
-            for document_type, found in manifest.drift.items()
-        ),
-        *(
-            (name, (document_type, figure), of[key])
-            for name, key in (("docyard_run_drift", "value"), ("docyard_run_drift_limit", "limit"))
-            for document_type, found in manifest.drift.items()
-            for figure, of in found["figures"].items()
-        ),
-        ("docyard_run_warnings", (), len(manifest.warnings)),
-    ]

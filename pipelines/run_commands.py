@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pipelines.metrics import metrics_file, run_samples
+from pipelines.metrics import metrics_file
 from pipelines.options import (
     PATH,
     PATH_TEXT,
@@ -69,6 +69,7 @@ def classify(
     Everything after -- goes to Beam: -- --runner=apache_beam.runners.dask.dask_runner.DaskRunner
     """
     from pipelines import classify as job
+    from pipelines.run_metrics import run_samples
     from pipelines.runs import describe_run
     from schemas.run_config import load_config
 
