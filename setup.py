@@ -104,6 +104,7 @@ setup(
         "onnxruntime>=1.23,<2",
         "orjson>=3.10,<4",
         "pandas>=2.2,<4",
+        "prometheus-client>=0.21,<1",
         "pyarrow>=18,<27",
         "pydantic>=2.10,<3",
         "scipy>=1.13,<2",
