@@ -135,12 +135,6 @@ class ObjectStore:
             found = _library().list(self._store, prefix or None, offset=after).collect()
         return tuple(sorted(map(_stored, found), key=attrgetter("key")))
 
-    def folders(self, prefix: str) -> tuple[str, ...]:
-        """The names of the folders in a folder, sorted."""
-        with explained(self.uri, prefix):
-            found = _library().list_with_delimiter(self._store, prefix)["common_prefixes"]
-        return tuple(sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found))
-
     def copy(self, source: str, target: str) -> None:
         """Copies an object within the store, in place of any that is there.
 

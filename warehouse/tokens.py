@@ -18,14 +18,14 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from schemas.errors import DocyardError, LockedError
+from schemas.errors import DocyardError, LockedError, StorageError
 from schemas.tables import PUBLISHED_TABLES, Table
-from warehouse.delta import highest_epoch
+from warehouse.delta import open_table
 from warehouse.layout import Partition
 from warehouse.objects import ObjectStore
 
-ALIVE_SECONDS = 60.0
-DEAD_AFTER_SECONDS = 300.0
+ALIVE_SECONDS = 30.0
+DEAD_AFTER_SECONDS = 150.0  # a run that was killed keeps its partitions from the next one for so long
 _TOKENS, _ALIVE = "_tokens/", "_alive/"
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,10 @@ def hold_partitions(
     places = {partition.path for partition in partitions}
     for other, held in live_runs(store).items():
         if shared := sorted(places & set(held)):
-            raise LockedError(f"{shared[0]} is being written by run {other}; wait for it to end, then run again")
+            raise LockedError(
+                f"{shared[0]} is being written by run {other}; wait for it to end, then run again; if it was killed, in "
+                f"{DEAD_AFTER_SECONDS:.0f} seconds"
+            )
     with _signs_of_life(store, partitions, run_id):
         yield take_token(store, partitions, run_id, first)
 
@@ -69,7 +72,7 @@ def take_token(
         run_id: of the run.
         first: the table that it replaces them in first. Its epochs count, too, in case the tokens were deleted.
     """
-    committed = highest_epoch(store, first, partitions)
+    committed = _highest_epoch(store, first, partitions)
     while True:
         epoch = max([committed, *map(_epoch, store.list(_TOKENS))]) + 1
         try:
@@ -93,10 +96,10 @@ def check_token(
     """
     places = {partition.path for partition in partitions}
     for item in store.list(_TOKENS, after=_token_key(epoch)):
-        later = json.loads(store.get(item.key))
+        later = json.loads(store.get(item.key))  # tokens are never deleted
         if shared := sorted(places & set(later["partitions"])):
             raise LockedError(f"{shared[0]} was taken over by run {later['run_id']}; this run publishes nothing")
-    if highest_epoch(store, first, partitions) > epoch:
+    if _highest_epoch(store, first, partitions) > epoch:
         raise LockedError(f"a later run than {run_id} has published its partitions; this run publishes nothing")
 
 
@@ -105,7 +108,11 @@ def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
     signs = store.list(_ALIVE)
     if not signs:
         return {}
-    dead_before = store.clock() - datetime.timedelta(seconds=DEAD_AFTER_SECONDS)
+    try:
+        now = store.clock()
+    except StorageError:  # only to be read by this user
+        now = datetime.datetime.now(datetime.UTC)
+    dead_before = now - datetime.timedelta(seconds=DEAD_AFTER_SECONDS)
     found = {}
     for sign in signs:
         with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
@@ -144,6 +151,11 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
             forget(store, run_id)
         except DocyardError as error:
             logger.warning("run %s will look alive for some minutes: %s", run_id, error)
+
+
+def _highest_epoch(store: ObjectStore, table: Table, partitions: Sequence[Partition]) -> int:
+    found = open_table(store, table)
+    return 0 if found is None else max(map(found.epoch, partitions), default=0)
 
 
 def _content(run_id: str, partitions: Sequence[Partition]) -> bytes:
