@@ -20,7 +20,7 @@ from escalation.masking.masker import Masker, UnmaskableError
 from escalation.tables import calls, egress, events, items, qualifications
 from schemas.codes import CallStatus, ItemState
 from schemas.drain_config import DrainConfig
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 
 # Bytes of a request per token, where nothing was measured yet: prose takes about four.
 _LOW_BYTES, _BYTES = 5.5, 4.0

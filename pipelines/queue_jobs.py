@@ -41,7 +41,7 @@ from pipelines.terminal import alongside
 from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED, DrainConfig
 from schemas.errors import ConfigError, InputError
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Outcome:
 @contextlib.contextmanager
 def open_queue(config: DrainConfig) -> Iterator[sa.Engine]:
     """The configured queue, with its tables."""
-    engine = open_database(config.queue.database or default_url(_warehouse(config).root))
+    engine = open_database(config.queue.database or default_url(_warehouse(config).place))
     try:
         yield engine
     except DBAPIError as error:
@@ -282,7 +282,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _warehouse(config: DrainConfig) -> Warehouse:
-    return existing_warehouse(Path(config.warehouse))
+    return existing_warehouse(config.warehouse)
 
 
 @contextlib.contextmanager

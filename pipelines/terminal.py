@@ -9,12 +9,14 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from schemas.errors import RunFailedError
+from schemas.errors import DocyardError, RunFailedError
+
+if TYPE_CHECKING:
+    from transforms.run_plan import RunPlan
 
 POLL_SECONDS = 0.5
 
@@ -85,19 +87,19 @@ def _silence(stream: TextIO) -> None:
 
 
 @contextlib.contextmanager
-def show_progress(receipts: Path, n_shards: int) -> Iterator[None]:
+def show_progress(plan: RunPlan, n_shards: int) -> Iterator[None]:
     """Shows how many shards have been staged while the block runs.
 
     Workers may be anywhere, so progress is read from the receipts they leave, not from the runner.
 
     Args:
-        receipts: folder with one file per staged table.
+        plan: of the run.
         n_shards: number of shards the run has.
     """
     if not sys.stderr.isatty():
         yield
         return
-    with alongside(lambda done: _follow(receipts, n_shards, done)):
+    with alongside(lambda done: _follow(plan, n_shards, done)):
         yield
 
 
@@ -114,21 +116,22 @@ def alongside(follow: Callable[[threading.Event], None]) -> Iterator[None]:
         thread.join()
 
 
-def _follow(receipts: Path, n_shards: int, done: threading.Event) -> None:
+def _follow(plan: RunPlan, n_shards: int, done: threading.Event) -> None:
     from tqdm import tqdm
+
+    from transforms.run_plan import RECEIPTS
 
     seen: set[str] = set()
     documents = 0
     with tqdm(total=n_shards, unit="shard", desc="classify", leave=False) as bar:
         while True:
             finished = done.wait(POLL_SECONDS)
-            for file in sorted(receipts.glob("part-*.json")) if receipts.is_dir() else []:
-                if file.name not in seen:
-                    with contextlib.suppress(OSError, ValueError):  # it may vanish with the commit
-                        receipt = json.loads(file.read_bytes())
-                        seen.add(file.name)
-                        documents += receipt["read"]
-                        bar.update(receipt["is_last"])
+            with contextlib.suppress(OSError, ValueError, DocyardError):  # it may vanish with the commit
+                for name in sorted({*plan.warehouse.notes(plan.run_id, RECEIPTS)} - seen):
+                    receipt = json.loads(plan.warehouse.note(plan.run_id, name))
+                    seen.add(name)
+                    documents += receipt["read"]
+                    bar.update(receipt["is_last"])
             bar.set_postfix_str(f"{documents:,} documents")
             if finished:
                 return

@@ -12,13 +12,15 @@ from models.certificate import Certificate
 from models.drift import Reference
 from schemas.errors import DocyardError, error_named, is_explained, system_error
 from schemas.run_config import RunConfig
-from warehouse.files import write_durably
-from warehouse.layout import Partition, Warehouse
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 from warehouse.manifest import Manifest, RunStatus
+from warehouse.places import warehouse_at
 from warehouse.register import RegisterEnd
 
-_FAILURE_FILE = "failure.json"
-_WARNINGS_FOLDER = "warnings"
+RECEIPTS = "receipts"
+_FAILURE = "failure.json"
+_WARNINGS = "warnings"
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ class RunPlan:
     """One run, before it starts.
 
     Attributes:
-        warehouse_root: absolute path, the same on every worker.
+        warehouse_place: an absolute path, the same on every worker, or a URI.
         bundles: one per `config.inputs`.
         n_shards: number of shards that must come back.
         withheld: document types of which nothing is accepted, because the certificate is stale.
@@ -89,7 +91,7 @@ class RunPlan:
     run_id: str
     started_at: str
     config: RunConfig
-    warehouse_root: str
+    warehouse_place: str
     bundles: tuple[BundleChoice, ...]
     n_shards: int
     demoted: tuple[frozenset[str], ...] = ()
@@ -101,25 +103,7 @@ class RunPlan:
     @property
     def warehouse(self) -> Warehouse:
         """The warehouse the run writes to."""
-        return Warehouse(Path(self.warehouse_root))
-
-    @property
-    def staging(self) -> Path:
-        """The folder of everything that the run has not published yet."""
-        return self.warehouse.staging(self.run_id)
-
-    @property
-    def staged_files(self) -> Path:
-        """The folder into which workers stage their files."""
-        return self.warehouse.staged_files(self.run_id)
-
-    @property
-    def id_hashes(self) -> Path:
-        """The folder in which the shards keep the hashes of their document ids; the launcher makes it.
-
-        A worker that outlived its run finds it gone and stages nothing.
-        """
-        return self.staged_files / "ids"
+        return warehouse_at(self.warehouse_place)
 
     @property
     def document_types(self) -> tuple[str, ...]:
@@ -169,31 +153,28 @@ class RunPlan:
         except OSError as error:
             if not is_explained(error):
                 raise
-            found = system_error(error, self.warehouse.root)
+            found = system_error(error, Path(self.warehouse_place))
             self._report(found)
             raise found from error
 
     def _report(self, error: DocyardError) -> None:
-        if self.staging.is_dir():
-            content = json.dumps({"error": type(error).__name__, "message": str(error)})
-            write_durably(self.staging / _FAILURE_FILE, content.encode())
+        content = json.dumps({"error": type(error).__name__, "message": str(error)})
+        self.warehouse.leave_note(self.run_id, _FAILURE, content.encode())
 
     def reported_failure(self) -> DocyardError | None:
         """The error a worker left, or None."""
         try:
-            values = json.loads((self.staging / _FAILURE_FILE).read_bytes())
+            values = json.loads(self.warehouse.note(self.run_id, _FAILURE))
         except (OSError, ValueError):
             return None
         return error_named(values["error"], values["message"])
 
     def leave_warning(self, about: str, message: str) -> None:
         """Leaves a worker's warning for the manifest, the last one about each thing; a lost warning ends no run."""
-        folder = self.staging / _WARNINGS_FOLDER
-        with contextlib.suppress(OSError):
-            folder.mkdir(exist_ok=True)
-            write_durably(folder / f"{about}.json", json.dumps(message).encode())
+        with contextlib.suppress(OSError, DocyardError):
+            self.warehouse.leave_note(self.run_id, f"{_WARNINGS}/{about}.json", json.dumps(message).encode())
 
     def left_warnings(self) -> tuple[str, ...]:
         """The warnings that workers left, one about each thing."""
-        files = sorted((self.staging / _WARNINGS_FOLDER).glob("*.json"))
-        return tuple(json.loads(path.read_bytes()) for path in files)
+        names = self.warehouse.notes(self.run_id, _WARNINGS)
+        return tuple(json.loads(self.warehouse.note(self.run_id, name)) for name in names)
