@@ -41,6 +41,7 @@ from warehouse.answers import compact_caches
 from warehouse.interface import Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, RunStatus, read_manifest, record_name, write_manifest
+from warehouse.objects import is_uri
 from warehouse.places import open_warehouse, warehouse_at
 from warehouse.register import Entry, demoted_labels, read_register, register_end
 
@@ -93,6 +94,8 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Man
         write_manifest(warehouse, plan.manifest())
         try:
             warehouse.make_staging(plan.partitions, plan.run_id)
+            if is_uri(warehouse.place):
+                _send_bundles(plan)
             if trouble := _compact(plan):  # leftovers of a killed run
                 plan.leave_warning("cache", trouble)
             with show_progress(plan, len(shards)):
@@ -111,6 +114,13 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Man
         if (trouble := _compact(plan)) and not manifest.warnings:
             logger.warning("%s", trouble)
         return manifest
+
+
+def _send_bundles(plan: RunPlan) -> None:
+    """Puts the run's bundles where workers that do not see the launcher's folders find them."""
+    for chosen in (*plan.bundles, *plan.kind_groups):
+        files = {path.name: path.read_bytes() for path in Path(chosen.folder).iterdir()}
+        plan.warehouse.keep_bundle(chosen.reference, files)
 
 
 def _compact(plan: RunPlan) -> str:
@@ -269,6 +279,12 @@ def _outlived_types(config: RunConfig, bundles: Sequence[BundleChoice]) -> tuple
 
 def _check_apart(config: RunConfig) -> None:
     """Refuses a run that publishes what it, or the next one, reads; decided by names, whatever exists yet."""
+    if is_uri(config.warehouse):
+        root = config.warehouse.rstrip("/")
+        for path in (path for item in config.inputs for path in item.paths):
+            if f"{path.rstrip('/')}/".startswith(f"{root}/") or f"{root}/".startswith(f"{path.rstrip('/')}/"):
+                raise ConfigError(_overlap(path, config))
+        return
     tables = _tables(config)
     files = [table / _A_PARTITION / "part-00000-0000.parquet" for table in tables]
     for path in (path for item in config.inputs for path in item.paths):
@@ -279,6 +295,8 @@ def _check_apart(config: RunConfig) -> None:
 
 def _check_not_published(config: RunConfig, shards: list[Shard]) -> None:
     """The same for what links lead to, which only shows in the list of files."""
+    if is_uri(config.warehouse):
+        return  # no link leads there
     tables = _tables(config)
     folders: dict[str, bool] = {}
     for uri in (uri for shard in shards for uri in (shard.source_uri, *(file.source_uri for file in shard.files))):

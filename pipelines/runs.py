@@ -27,6 +27,7 @@ from transforms.commit_run import QUALITY_FILE
 from warehouse.interface import Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile, read_manifest, record_name
+from warehouse.objects import is_uri
 from warehouse.places import warehouse_at
 
 logger = logging.getLogger(__name__)
@@ -252,6 +253,8 @@ def show_run(place: str | Path, manifest: Manifest, rows: int) -> str:
 
 
 def _next_queries(place: str, run_date: str) -> str:
+    if is_uri(place):
+        return _next_queries_of_delta(place, run_date)
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
     return (
         "query it next, with pandas:\n\n"
@@ -260,6 +263,18 @@ def _next_queries(place: str, run_date: str) -> str:
         "or in DuckDB:\n\n"
         "  SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
         f"  FROM '{place}/classifications/*/*/*.parquet' WHERE run_date = '{run_date}'\n"
+        "  GROUP BY ALL ORDER BY documents DESC LIMIT 20;"
+    )
+
+
+def _next_queries_of_delta(uri: str, run_date: str) -> str:
+    return (
+        "query it next as Delta tables, with pandas:\n\n"
+        "  import deltalake, pyarrow.dataset as ds\n"
+        f"  files = deltalake.DeltaTable('{uri}/classifications').file_uris()\n\n"
+        "or in DuckDB, with its extension delta:\n\n"
+        "  SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
+        f"  FROM delta_scan('{uri}/classifications') WHERE run_date = '{run_date}'\n"
         "  GROUP BY ALL ORDER BY documents DESC LIMIT 20;"
     )
 

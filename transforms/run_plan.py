@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.bundle_manifest import MANIFEST_NAME
 from models.certificate import Certificate
 from models.drift import Reference
 from schemas.errors import DocyardError, error_named, is_explained, system_error
@@ -15,6 +17,7 @@ from schemas.run_config import RunConfig
 from warehouse.interface import Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, RunStatus
+from warehouse.objects import is_uri
 from warehouse.places import warehouse_at
 from warehouse.register import RegisterEnd
 
@@ -28,7 +31,7 @@ class BundleChoice:
     """The ModelBundle of one input, pinned.
 
     Attributes:
-        folder: absolute path, the same on every worker.
+        folder: absolute path; the same on every worker, where the warehouse is a folder.
         reference: name@digest as it stands in the `bundle` column.
         digest: a worker that finds another one in the folder ends the run.
         certificate: its proof; None where it has none.
@@ -57,7 +60,7 @@ class KindGroup:
         first: number of the first of them among `config.inputs`; documents are read as by that one.
         document_types: of the inputs from `first` on, one per kind that has a bundle; the last one, UNKNOWN_TYPE, takes
             what is rejected before its kind is known, or is of none of these kinds.
-        folder: absolute path of the kind bundle, the same on every worker.
+        folder: absolute path of the kind bundle; the same on every worker, where the warehouse is a folder.
         reference: name@digest of the kind bundle.
         digest: a worker that finds another one in the folder ends the run.
     """
@@ -109,6 +112,18 @@ class RunPlan:
     def document_types(self) -> tuple[str, ...]:
         """Every document type of the run, sorted."""
         return tuple(sorted({item.document_type for item in self.config.inputs}))
+
+    def bundle_folder(self, chosen: BundleChoice | KindGroup) -> Path:
+        """A folder of this machine with a bundle of the run: the launcher's, or else the warehouse's copy."""
+        folder = Path(chosen.folder)
+        if not is_uri(self.warehouse_place):
+            return folder
+        try:
+            content = (folder / MANIFEST_NAME).read_bytes()
+        except OSError:
+            return self.warehouse.bundle_folder(chosen.reference)
+        is_meant = hashlib.sha256(content).hexdigest() == chosen.digest
+        return folder if is_meant else self.warehouse.bundle_folder(chosen.reference)
 
     def kind_group(self, input_index: int) -> KindGroup | None:
         """The group that an input belongs to; None where its documents have a given type."""

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from schemas.errors import ConfigError
 from warehouse.folder import FolderWarehouse
 from warehouse.interface import Warehouse
-
-
-def is_uri(place: str) -> bool:
-    """True for a place on an object store."""
-    return "://" in place
+from warehouse.objects import is_uri, object_store
 
 
 def warehouse_at(place: str) -> Warehouse:
@@ -21,9 +16,9 @@ def warehouse_at(place: str) -> Warehouse:
         ConfigError: no warehouse can be at a URI of this kind.
     """
     if is_uri(place):
-        raise ConfigError(
-            f"warehouse: expected a local folder, found {place!r}; publishing to object stores is not supported yet"
-        )
+        from warehouse.lake import LakeWarehouse  # with the extra `lake`, and only then
+
+        return LakeWarehouse(object_store(place).uri)
     return FolderWarehouse(Path(place).absolute())
 
 

@@ -26,6 +26,7 @@ from schemas.errors import VerificationError
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
 from warehouse.files import write_durably
 from warehouse.interface import Warehouse
+from warehouse.objects import is_uri
 
 VIEWS = ("decisions_history", "decisions")
 _NANOS = 1e9
@@ -98,7 +99,10 @@ def duckdb_sql(warehouse: Warehouse) -> str:
     parts = []
     for table in (CLASSIFICATIONS, RESOLUTIONS):
         place = warehouse.location(f"{table.name}/*/*/*.parquet").replace("'", "''")
-        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{place}', hive_partitioning = true);\n")
+        source = f"read_parquet('{place}', hive_partitioning = true)"
+        if is_uri(warehouse.place):
+            source = f"delta_scan('{warehouse.location(table.name)}')"
+        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM {source};\n")
     return "\n".join([*parts, *(f"{view_sql(name).rstrip()};\n" for name in VIEWS)])
 
 
