@@ -118,7 +118,8 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Man
 
 def _send_bundles(plan: RunPlan) -> None:
     """Puts the run's bundles where workers that do not see the launcher's folders find them."""
-    for chosen in (*plan.bundles, *plan.kind_groups):
+    sent: list[BundleChoice | KindGroup] = [*plan.bundles, *plan.kind_groups]
+    for chosen in sent:
         files = {path.name: path.read_bytes() for path in Path(chosen.folder).iterdir()}
         plan.warehouse.keep_bundle(chosen.reference, files)
 

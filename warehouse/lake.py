@@ -33,7 +33,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from schemas.errors import BalanceError, DocyardError, LockedError, StorageError
+from schemas.errors import BalanceError, LockedError, StorageError
 from schemas.tables import PUBLISHED_TABLES, Table
 from warehouse import delta, lake_publication, tokens
 from warehouse.interface import DayAndType, Warehouse
@@ -68,7 +68,7 @@ class LakeWarehouse(Warehouse):
     def _local(self) -> Path:
         """A folder of this machine for copies of what is in the store."""
         root = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "docyard")
-        if not CACHE_VARIABLE in os.environ and not os.access(_existing(root), os.W_OK):
+        if CACHE_VARIABLE not in os.environ and not os.access(_existing(root), os.W_OK):
             root = Path(tempfile.gettempdir()) / f"docyard-{os.getuid()}"
         return root / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
@@ -188,12 +188,12 @@ class LakeWarehouse(Warehouse):
         Of two processes at once, the later one to begin wins in each partition.
         """
         store = self._store
-        delta.make_table(store, table)
+        delta.prepare_table(store, table, [])
         wanted = self._wanted(table, read(), empty, keep_others=keep_others)
         if not self._differing(table, wanted):
             return len(wanted), 0
         name = f"{table.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-        epoch = tokens.take_token(store, [*wanted], name, [table])
+        epoch = tokens.take_token(store, [*wanted], name, table)
         wanted = self._wanted(table, read(), empty, keep_others=keep_others)  # none who began later has read earlier
         changed = self._differing(table, wanted)
         contents: dict[Partition, list[TableFile]] = {}
@@ -229,13 +229,13 @@ class LakeWarehouse(Warehouse):
     def check_places(self, partitions: Sequence[Partition]) -> None:
         """Looks for tables and files of somebody else's."""
         for table in PUBLISHED_TABLES:
-            if delta.is_there(self._store, table):
-                delta.check_partitions(self._store, table, partitions)
+            for partition in partitions:
+                delta.live_files(self._store, table, partition)
 
     @contextlib.contextmanager
     def hold(self, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
         """Takes the run's epoch, and gives signs of life meanwhile."""
-        with tokens.hold_partitions(self._store, partitions, run_id, PUBLISHED_TABLES):
+        with tokens.hold_partitions(self._store, partitions, run_id):
             yield
 
     def is_held(self, run_id: str) -> bool:
