@@ -17,6 +17,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from models import bundle, classifier
+from pipelines.metrics import metrics_file
 from schemas.codes import Route
 from schemas.errors import DocyardError
 from schemas.system import settle_home
@@ -114,10 +115,15 @@ def classify(
         True
     """
     from pipelines.classify import classify as run  # Beam is loaded where it is needed
+    from pipelines.run_metrics import run_samples
     from schemas.run_config import load_config
 
     settle_home()
-    return run(load_config(None if config is None else Path(config), settings), beam_options)
+    loaded = load_config(None if config is None else Path(config), settings)
+    with metrics_file("run", loaded.watching.metrics_file) as metrics:
+        manifest = run(loaded, beam_options)
+        metrics.samples = run_samples(manifest)
+    return manifest
 
 
 def read_decisions(warehouse: str | os.PathLike[str]) -> pd.DataFrame:

@@ -20,10 +20,10 @@ from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.drift import parse_reference
 from models.kind import KindModel, load_kinds
 from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder
+from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
-from pipelines.terminal import show_progress
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
 from schemas.run_config import AUTO_TYPE, DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard

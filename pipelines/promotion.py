@@ -293,7 +293,7 @@ def _governance(warehouse: Warehouse) -> Governance:
 
 def _with_register(place: str) -> Warehouse:
     warehouse = warehouse_at(place)
-    if not (warehouse.exists() or warehouse.register()):
+    if not (warehouse.exists() or Path(warehouse.place).is_dir()):
         raise ConfigError(f"{place}: no warehouse here; name the place that holds it (--warehouse)")
     return warehouse
 

@@ -9,12 +9,14 @@ from typing import Any
 
 import click
 
+from pipelines.metrics import metrics_file
 from pipelines.options import (
     PATH,
     PATH_TEXT,
     config_option,
     configured_warehouse_option,
     json_option,
+    metrics_option,
     warehouse_option,
 )
 from pipelines.terminal import answer, report
@@ -45,6 +47,7 @@ from schemas.errors import ConfigError
     "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, describe the run, write nothing.")
+@metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
 def classify(
@@ -54,6 +57,7 @@ def classify(
     run_date: str | None,
     metadata_fields: tuple[str, ...],
     dry_run: bool,
+    metrics_path: str | None,
     as_json: bool,
     beam_options: tuple[str, ...],
     **of_input: str | None,
@@ -65,6 +69,7 @@ def classify(
     Everything after -- goes to Beam: -- --runner=apache_beam.runners.dask.dask_runner.DaskRunner
     """
     from pipelines import classify as job
+    from pipelines.run_metrics import run_samples
     from pipelines.runs import describe_run
     from schemas.run_config import load_config
 
@@ -83,13 +88,16 @@ def classify(
         overrides["inputs"] = [{"paths": list(inputs)} | given]
     elif given:
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
-    config = load_config(config_path, overrides)
     if dry_run:
-        found = job.dry_run(config, beam_options)
+        found = job.dry_run(load_config(config_path, overrides), beam_options)
         answer(json.dumps(found, sort_keys=True) if as_json else job.describe_dry_run(found))
-    else:
+        return
+    with metrics_file("run", metrics_path) as metrics:
+        config = load_config(config_path, overrides)
+        metrics.path = metrics.path or config.watching.metrics_file
         manifest = job.classify(config, beam_options)
-        report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, config.warehouse))
+        metrics.samples = run_samples(manifest)
+    report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, config.warehouse))
 
 
 @click.command()

@@ -30,15 +30,20 @@ REGISTER_FILE = "register.jsonl"
 
 @dataclass(frozen=True, order=True)
 class Partition:
-    """The unit that a run replaces as a whole, in every published table."""
+    """The unit that a run replaces as a whole, in every published table.
+
+    Attributes:
+        date_column: the name of the date in the path; another one than `run_date` in tables that no run publishes.
+    """
 
     run_date: str
     document_type: str
+    date_column: str = "run_date"
 
     @property
     def path(self) -> str:
         """Its hive-style path below a table's folder; values are percent-encoded."""
-        return f"run_date={quote(self.run_date, safe='')}/document_type={quote(self.document_type, safe='')}"
+        return f"{self.date_column}={quote(self.run_date, safe='')}/document_type={quote(self.document_type, safe='')}"
 
     def __str__(self) -> str:
         return self.path

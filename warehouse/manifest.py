@@ -76,6 +76,11 @@ class Manifest:
     `commit`, and `wall` from start to end."""
     files: tuple[TableFile, ...] = ()
     """Each published file: `table`, `path` below the warehouse, `rows`, `bytes`, `sha256`."""
+    epoch: int = 0
+    """Number of the run in a warehouse on an object store: where two runs replace a partition, the higher one stays. 0
+    in a folder."""
+    tables: dict[str, int] = field(default_factory=dict)
+    """On an object store, for each table: the version of the Delta table that began with this run."""
     error: dict[str, str] = field(default_factory=dict)
     """Of a failed run: the `error`'s name and its `message`."""
     warnings: tuple[str, ...] = ()

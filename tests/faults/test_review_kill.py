@@ -9,12 +9,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from escalation.outcomes import publishing, resolutions
+import warehouse.folder
+from escalation.outcomes import resolutions
 from escalation.outcomes.resolutions import publish_resolutions
 from schemas.tables import RESOLUTIONS
 from tests.support.queue_databases import NOON, new_sqlite, opened
 from tests.support.review_cases import ANNA, HOUR, fill, in_review, label, says
 from tests.support.warehouses import open_folder
+from warehouse import replacement
 from warehouse.folder import FolderWarehouse
 
 pytestmark = pytest.mark.kills
@@ -24,7 +26,7 @@ DAY = 24 * HOUR
 
 def _publish_and_die(folder: Path, step: str, turn: int) -> None:
     done = 0
-    module = resolutions if step == "append_event" else publishing
+    module = {"append_event": resolutions, "replace_folder": replacement}.get(step, warehouse.folder)
     real = getattr(module, step)
 
     def dying(*values: object, **options: object) -> object:
