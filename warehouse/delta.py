@@ -68,10 +68,6 @@ class LakeTable:
         """The highest epoch that was committed in the partition; 0 where none was."""
         return int(self._handle.transaction_version(_application(partition)) or 0)
 
-    def pending(self, partitions: Iterable[Partition], epoch: int) -> list[Partition]:
-        """The partitions that neither the run of this epoch nor a later one has replaced yet."""
-        return [partition for partition in partitions if self.epoch(partition) < epoch]
-
     def check_partitions(self, partitions: Sequence[Partition]) -> None:
         """Makes sure that the partitions hold nothing but what Docyard wrote.
 
@@ -102,7 +98,7 @@ class LakeTable:
         library = _library()
         for _ in _attempts(self.store, self.table):
             self.refresh()
-            pending = self.pending(contents, epoch)
+            pending = [partition for partition in contents if self.epoch(partition) < epoch]
             if not pending:
                 return self._version(run_id)
             added = [self._add(partition, file) for partition in pending for file in contents[partition]]

@@ -61,14 +61,19 @@ class _Decision:
         return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
-def prepare(store: ObjectStore, partitions: Sequence[Partition]) -> None:
+def prepare(store: ObjectStore, partitions: Sequence[Partition]) -> list[LakeTable]:
     """Makes the tables and makes sure that a run can replace the partitions; call it before any document is read.
+
+    Returns:
+        The tables, in the order in which a run commits to them.
 
     Raises:
         StorageError: a table or a file in a partition is somebody else's, or the store refuses.
     """
-    for table in _tables(store):
+    tables = _tables(store)
+    for table in tables:
         table.check_partitions(partitions)
+    return tables
 
 
 def publish(store: ObjectStore, manifest: Manifest, staged: Mapping[str, str]) -> Manifest:
@@ -92,12 +97,16 @@ def publish(store: ObjectStore, manifest: Manifest, staged: Mapping[str, str]) -
     if decision is not None and is_published(store, manifest.run_id):
         return read_record(store, manifest.run_id)
     if decision is None:
-        prepare(store, manifest.partitions)
-        check_token(store, manifest.partitions, manifest.run_id, manifest.epoch)
+        tables = prepare(store, manifest.partitions)
+        check_token(store, manifest.partitions, manifest.epoch)
+        if any(tables[0].epoch(partition) > manifest.epoch for partition in manifest.partitions):
+            raise LockedError(f"a later run than {manifest.run_id} has published; this run publishes nothing")
         decision = _decide(store, _placed(manifest, staged))
+    else:
+        tables = _tables(store)
     if not decision.is_published:
         raise LockedError(f"run {manifest.run_id} was given up as failed; it publishes nothing any more")
-    return _roll_forward(store, decision)
+    return _roll_forward(store, decision, tables)
 
 
 def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> list[str]:
@@ -130,7 +139,7 @@ def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> 
             elif is_published(store, run_id):
                 _clear(store, decision.manifest, _tables(store))
             else:
-                _roll_forward(store, decision)
+                _roll_forward(store, decision, _tables(store))
                 finished.append(run_id)
         except (StorageError, RunFailedError) as error:
             if decision is not None and not set(needed).isdisjoint(decision.manifest.partitions):
@@ -151,7 +160,7 @@ def give_up(store: ObjectStore, failed: Manifest) -> bool:
     """
     decision = _decide(store, _Decision(failed, {}))
     if decision.is_published:
-        _roll_forward(store, decision)
+        _roll_forward(store, decision, _tables(store))
         return True
     write_record(store, failed)
     _clear_staging(store, failed.run_id)
@@ -221,11 +230,10 @@ def _decision(store: ObjectStore, run_id: str) -> _Decision | None:
         raise StorageError(f"{store.uri}/{key}: not as Docyard wrote it: {error}; bring it back from a copy") from None
 
 
-def _roll_forward(store: ObjectStore, decision: _Decision) -> Manifest:
+def _roll_forward(store: ObjectStore, decision: _Decision, tables: Sequence[LakeTable]) -> Manifest:
     """Puts a decided run in place. Each step can be repeated, by several processes at once."""
     manifest = decision.manifest
     try:
-        tables = _tables(store)
         _copy(store, decision, tables)
         versions = {}
         for table in tables:

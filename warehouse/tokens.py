@@ -54,8 +54,8 @@ def hold_partitions(
     for other, held in live_runs(store).items():
         if shared := sorted(places & set(held)):
             raise LockedError(
-                f"{shared[0]} is being written by run {other}; wait for it to end, then run again; if it was killed, in "
-                f"{DEAD_AFTER_SECONDS:.0f} seconds"
+                f"{shared[0]} is being written by run {other}; wait for it to end ({DEAD_AFTER_SECONDS:.0f} seconds if "
+                "it was killed), then run again"
             )
     with _signs_of_life(store, partitions, run_id):
         yield take_token(store, partitions, run_id, first)
@@ -72,7 +72,8 @@ def take_token(
         run_id: of the run.
         first: the table that it replaces them in first. Its epochs count, too, in case the tokens were deleted.
     """
-    committed = _highest_epoch(store, first, partitions)
+    table = open_table(store, first)
+    committed = 0 if table is None else max(map(table.epoch, partitions), default=0)
     while True:
         epoch = max([committed, *map(_epoch, store.list(_TOKENS))]) + 1
         try:
@@ -82,25 +83,17 @@ def take_token(
         return epoch
 
 
-def check_token(
-    store: ObjectStore,
-    partitions: Sequence[Partition],
-    run_id: str,
-    epoch: int,
-    first: Table = PUBLISHED_TABLES[0],
-) -> None:
+def check_token(store: ObjectStore, partitions: Sequence[Partition], epoch: int) -> None:
     """Makes sure that no later run took one of the partitions over.
 
     Raises:
-        LockedError: a later token names one, or a later run has published one.
+        LockedError: a later token names one.
     """
     places = {partition.path for partition in partitions}
     for item in store.list(_TOKENS, after=_token_key(epoch)):
-        later = json.loads(store.get(item.key))  # tokens are never deleted
+        later = json.loads(store.get(item.key))
         if shared := sorted(places & set(later["partitions"])):
             raise LockedError(f"{shared[0]} was taken over by run {later['run_id']}; this run publishes nothing")
-    if _highest_epoch(store, first, partitions) > epoch:
-        raise LockedError(f"a later run than {run_id} has published its partitions; this run publishes nothing")
 
 
 def epoch_of(store: ObjectStore, run_id: str) -> int | None:
@@ -159,11 +152,6 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
             forget(store, run_id)
         except DocyardError as error:
             logger.warning("run %s will look alive for some minutes: %s", run_id, error)
-
-
-def _highest_epoch(store: ObjectStore, table: Table, partitions: Sequence[Partition]) -> int:
-    found = open_table(store, table)
-    return 0 if found is None else max(map(found.epoch, partitions), default=0)
 
 
 def _content(run_id: str, partitions: Sequence[Partition]) -> bytes:

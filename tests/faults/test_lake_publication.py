@@ -128,7 +128,7 @@ def test_a_roll_forward_that_dies_at_each_step_in_turn_gets_there(published: Obj
     assert step > 5
 
 
-@pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 8])
+@pytest.mark.parametrize("step", [1, 2, 4, 7])  # `python -m benchmarks lake` takes them all
 def test_a_run_that_wakes_after_a_later_one_was_published_changes_nothing(published: ObjectStore, step: int) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
     later = LakeRun("later", {"receipt": 3, "invoice": 1})
@@ -179,7 +179,7 @@ def test_the_first_runs_of_a_warehouse_make_its_tables_at_once(store: ObjectStor
 
 
 def test_readers_of_delta_see_every_table_whole_while_it_is_replaced(published: ObjectStore) -> None:
-    runs = [LakeRun(f"run{i}", NEW.n_files if i % 2 else OLD.n_files) for i in range(3)]
+    runs = [LakeRun(f"run{i}", NEW.n_files if i % 2 else OLD.n_files) for i in range(2)]
     ended = threading.Event()
     seen: list[Sight] = []
 
