@@ -40,17 +40,16 @@ def report(
 
     if sum(given is not None for given in (run_id, since, tables)) > 1:
         raise ConfigError("RUN_ID, --since and --tables are three different reports; give one of them")
-    folder = Path(warehouse)
     if tables is not None:
-        written = jobs.write_run_tables(folder, tables, database)
+        written = jobs.write_run_tables(warehouse, tables, database)
         tell("\n".join(f"wrote {path}: {rows:,} rows" for path, rows in written.items()))
         return
     figures: dict[str, Any]
     if since is not None:
-        figures, page = jobs.report_trends(folder, since)
+        figures, page = jobs.report_trends(warehouse, since)
         name = f"report-since-{since}.html"
     else:
-        figures, page = jobs.report_run(folder, run_id, database)
+        figures, page = jobs.report_run(warehouse, run_id, database)
         name = f"report-{figures['run']['run_id']}.html"
     if as_json:
         answer(json.dumps(figures, sort_keys=True))

@@ -8,6 +8,7 @@ import hashlib
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from models.evaluation.report import decimal, percent
 from pipelines.reporting.pictures import columns, flow, line
@@ -61,7 +62,7 @@ def _page(template: str, **values: Any) -> str:
     environment = _environment()
     style = environment.get_template("style.css").render() + environment.get_template("report.css").render()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    safe = jinja2.utils.markupsafe.Markup(style)
+    safe = Markup(style)
     return environment.get_template(template).render(values, style=safe, style_hash=f"sha256-{digest}")
 
 

@@ -26,7 +26,7 @@ FOR_TRAINING = {"torch", "transformers", "optimum", "onnx"}
 HEAVY = {
     *("argon2", "apache_beam", "duckdb", "great_expectations", "httpx", "jinja2", "numpy", "onnx", "onnxruntime"),
     *("optimum", "pandas", "phonenumbers", "prometheus_client", "psycopg", "pyarrow", "pydantic", "scipy"),
-    *("sqlalchemy", "starlette"),
+    *("sqlalchemy", "starlette", "deltalake", "obstore"),
     *("tokenizers", "torch", "tqdm", "transformers", "uvicorn"),
 }
 
