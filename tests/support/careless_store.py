@@ -46,13 +46,13 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: CarelessStore
 
-    def do_PUT(self) -> None:  # noqa: N802
+    def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"] or 0))
         if not self._failed():
             self.server.objects[unquote(urlsplit(self.path).path)] = content
             self._answer(200, b"", {"ETag": _tag(content)})
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         if self._failed():
             return
         path, query = unquote(urlsplit(self.path).path), parse_qs(urlsplit(self.path).query)
@@ -66,7 +66,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET  # noqa: N815
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Deletes several objects."""
         body = self.rfile.read(int(self.headers["Content-Length"] or 0)).decode()
         if self._failed():

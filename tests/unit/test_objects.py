@@ -35,7 +35,7 @@ def test_what_is_put_is_found_listed_copied_and_deleted(store: ObjectStore) -> N
     store.copy_all([("a/one", "c/one"), ("a/one", "c/two")])
     assert store.get("c/two") == b"content"
     store.delete(["a/one", "a/nothing"])
-    with pytest.raises(FileNotFoundError, match="^a/one$"):
+    with pytest.raises(FileNotFoundError, match=r"^a/one$"):
         store.get("a/one")
     with pytest.raises(FileNotFoundError):
         store.copy_all([("a/one", "c/three")])
