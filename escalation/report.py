@@ -12,7 +12,6 @@ from escalation.categories.deciding import taxonomy_report
 from escalation.clock import SECOND, now_micros
 from escalation.examples import open_examples
 from escalation.items import Item
-from escalation.llm.backends import backend_name
 from escalation.llm.budget import NANOS, Cap, Price, spent
 from escalation.llm.hints import find_hints
 from escalation.llm.work import item_prompt
@@ -22,7 +21,7 @@ from escalation.tables import calls, egress, events, items, qualifications
 from schemas.codes import CallStatus, ItemState
 from schemas.drain_config import DrainConfig
 from schemas.metrics import Sample
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 
 # Bytes of a request per token, where nothing was measured yet: prose takes about four.
 _LOW_BYTES, _BYTES = 5.5, 4.0
@@ -134,6 +133,8 @@ def estimate(connection: sa.Connection, config: DrainConfig) -> dict[str, Any]:
                 asked += 1
                 body_bytes += len(prompt.body)
                 output_tokens += prompt.max_tokens
+    from escalation.llm.backends import backend_name  # with httpx, which the review server may do without
+
     per_token = _bytes_per_token(connection, backend_name(config.llm))
     expected = body_bytes / (per_token or _BYTES)
     tokens = {"low": min(body_bytes / _LOW_BYTES, expected), "expected": expected, "high": float(body_bytes)}

@@ -42,7 +42,7 @@ from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED, DrainConfig
 from schemas.errors import ConfigError, InputError
 from schemas.metrics import Sample
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ class Outcome:
 @contextlib.contextmanager
 def open_queue(config: DrainConfig) -> Iterator[sa.Engine]:
     """The configured queue, with its tables."""
-    engine = open_database(config.queue.database or default_url(_warehouse(config).root))
+    engine = open_database(config.queue.database or default_url(_warehouse(config).place))
     try:
         yield engine
     except DBAPIError as error:
@@ -295,7 +295,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _warehouse(config: DrainConfig) -> Warehouse:
-    return existing_warehouse(Path(config.warehouse))
+    return existing_warehouse(config.warehouse)
 
 
 @contextlib.contextmanager

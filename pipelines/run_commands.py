@@ -119,7 +119,7 @@ def classify(
         metrics.path = metrics.path or config.watching.metrics_file
         manifest = job.classify(config, beam_options)
         metrics.samples = run_samples(manifest)
-    report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, Path(config.warehouse)))
+    report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, config.warehouse))
 
 
 @click.command()
@@ -197,7 +197,7 @@ def runs(warehouse: str, as_json: bool) -> None:
     """List the runs of a warehouse, newest first."""
     from pipelines.runs import describe_runs, list_runs
 
-    listed = list_runs(Path(warehouse))
+    listed = list_runs(warehouse)
     if as_json:
         for run in listed:  # one object per line
             answer(json.dumps(run, sort_keys=True))
@@ -214,13 +214,12 @@ def show(warehouse: str, run_date: str | None, rows: int, as_json: bool) -> None
     """Show a run's results: places, counts, rows, next queries."""
     from pipelines.runs import example_rows, published_run, show_run
 
-    folder = Path(warehouse)
-    manifest = published_run(folder, run_date)
+    manifest = published_run(warehouse, run_date)
     if as_json:
-        examples = example_rows(folder, manifest, rows).to_dict("records")
+        examples = example_rows(warehouse, manifest, rows).to_dict("records")
         answer(json.dumps({"manifest": asdict(manifest), "rows": examples}, sort_keys=True))
     else:
-        answer(show_run(folder, manifest, rows))
+        answer(show_run(warehouse, manifest, rows))
 
 
 @click.command()
@@ -231,7 +230,7 @@ def verify(run_id: str, warehouse: str, as_json: bool) -> None:
     """Recompute hashes, rows and balance of RUN_ID's files."""
     from pipelines.runs import existing_warehouse, verify_run
 
-    manifest = verify_run(existing_warehouse(Path(warehouse)), run_id)
+    manifest = verify_run(existing_warehouse(warehouse), run_id)
     counts = manifest.counts
     came = [f"{counts[key]:,} {key.replace('_', ' ')}" for key in ("read", "unpacked", "split_off") if counts[key]]
     report(

@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import numpy as np
 import orjson
@@ -27,10 +26,12 @@ from schemas.codes import Route
 from schemas.errors import BalanceError
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, ESCALATIONS, REJECTIONS, Table
-from transforms.run_plan import RunPlan
-from warehouse.files import write_durably
+from transforms.run_plan import RECEIPTS, RunPlan
 from warehouse.layout import Partition
 from warehouse.manifest import TableFile
+
+ID_HASHES = "ids"
+"""Folder of the staged hashes of document ids."""
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +127,7 @@ def total(receipts: Iterable[Receipt], attribute: str) -> dict[str, float]:
 
 
 def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
-    """Writes a shard's outcomes into the run's staging folder.
+    """Stages a shard's outcomes.
 
     Staging the same shard again replaces the same files: a retry leaves nothing behind.
 
@@ -148,10 +149,10 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         )
     hashes = io.BytesIO()
     np.save(hashes, np.sort(id_hashes(classified["document_id"])))
-    write_durably(plan.id_hashes / f"{shard.name}.npy", hashes.getvalue())
+    plan.warehouse.stage(plan.run_id, f"{ID_HASHES}/{shard.name}.npy", hashes.getvalue())
     partition = Partition(plan.config.run_date, item.document_type)
     files = tuple(
-        write_table(plan.staged_files, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
+        stage_table(plan, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
         for kind in DOCUMENT_TABLES
         if len(outcomes[kind.name])
     )
@@ -181,7 +182,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         examples=first_examples(rejected),
         metadata_fields=_fields_seen(classified["metadata"], item.metadata_fields),
     )
-    write_durably(plan.warehouse.receipts(plan.run_id) / f"{shard.name}.json", receipt.to_json())
+    plan.warehouse.leave_note(plan.run_id, f"{RECEIPTS}/{shard.name}.json", receipt.to_json())
     logger.info(
         "%s staged: %d read, %d classified, %d rejected, %d escalated; seconds %s",
         *(shard.name, receipt.read, receipt.classified, receipt.rejected, receipt.escalated),
@@ -221,15 +222,13 @@ def in_schema(table: pa.Table, kind: Table) -> pa.Table:
     return result
 
 
-def write_table(folder: Path, path: str, kind: Table, table: pa.Table) -> TableFile:
-    """Writes one Parquet file durably; the same table gives the same bytes."""
+def stage_table(plan: RunPlan, name: str, kind: Table, table: pa.Table) -> TableFile:
+    """Stages one Parquet file; the same table gives the same bytes."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", store_schema=True, row_group_size=131_072)
     content = buffer.getvalue()
-    target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(target, content)
-    return TableFile(kind.name, path, len(table), len(content), hashlib.sha256(content).hexdigest())
+    tag = plan.warehouse.stage(plan.run_id, name, content)
+    return TableFile(kind.name, name, len(table), len(content), hashlib.sha256(content).hexdigest(), tag)
 
 
 def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:

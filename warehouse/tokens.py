@@ -100,6 +100,14 @@ def check_token(
         raise LockedError(f"a later run than {run_id} has published its partitions; this run publishes nothing")
 
 
+def epoch_of(store: ObjectStore, run_id: str) -> int | None:
+    """The epoch that a run took; None where it has no token. Its token is among the newest."""
+    for item in reversed(store.list(_TOKENS)):
+        if json.loads(store.get(item.key))["run_id"] == run_id:
+            return _epoch(item)
+    return None
+
+
 def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
     """Paths of the partitions of each run whose launcher gave a sign of life in the last minutes, by run id."""
     signs = store.list(_ALIVE)
