@@ -117,7 +117,7 @@ def describe_range(dates: Sequence[str], outcomes: Counter[str]) -> str:
 def _published_by(config: RunConfig) -> dict[tuple[str, str], str]:
     """The run that holds the data of a date and document type."""
     try:
-        listed = list_runs(Path(config.warehouse))
+        listed = list_runs(config.warehouse)
     except InputError:  # no warehouse yet
         return {}
     holders: dict[tuple[str, str], str] = {}

@@ -68,6 +68,14 @@ def _ended_by_sigterm() -> Iterator[None]:
     "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, describe the run, write nothing.")
+@click.option(
+    "--progress",
+    "progress_seconds",
+    default=0,
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    help="A line of progress each so many seconds, where standard error is no terminal.",
+)
 @metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
@@ -79,6 +87,7 @@ def classify(
     run_date: str | None,
     metadata_fields: tuple[str, ...],
     dry_run: bool,
+    progress_seconds: int,
     metrics_path: str | None,
     as_json: bool,
     beam_options: tuple[str, ...],
@@ -117,7 +126,7 @@ def classify(
     with metrics_file("run", metrics_path) as metrics:
         config = load_config(config_path, overrides)
         metrics.path = metrics.path or config.watching.metrics_file
-        manifest = job.classify(config, beam_options)
+        manifest = job.classify(config, beam_options, progress_seconds=progress_seconds)
         metrics.samples = run_samples(manifest)
     report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, config.warehouse))
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
+import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -142,22 +140,19 @@ def test_the_gravest_error_is_one_that_somebody_has_to_correct(
 
 
 @pytest.mark.slow
-def test_sigterm_ends_a_run_as_ctrl_c_does(tmp_path: Path) -> None:
+def test_a_run_tells_its_progress_and_sigterm_ends_it_as_ctrl_c_does(tmp_path: Path) -> None:
     config = write_run(tmp_path)
-    folder = tmp_path / "inbox" / THREE_DATES[0]
-    write_jsonl(folder / "more.jsonl", documents(20_000))
+    write_jsonl(tmp_path / "inbox" / THREE_DATES[0] / "more.jsonl", documents(20_000))
     with config.open("a") as file:
         file.write("[reading]\nshard_bytes = 4000\n")
-    command = (sys.executable, "-m", "pipelines.cli", "backfill", *RANGE, "--config", str(config))
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob("warehouse/_staging/*/receipts/*.json")):
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGTERM)
+    run = ("classify", "--config", str(config), "--run-date", THREE_DATES[0], "--progress", "1")
+    with subprocess.Popen((sys.executable, "-m", "pipelines.cli", *run), stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        line = process.stderr.readline()
+        process.terminate()
         said = process.communicate(timeout=60)[1]
+    assert re.fullmatch(r"progress: [\d,]+ of [\d,]+ shards, [\d,]+ documents\n", line)
     assert process.returncode == 130, said
-    assert "interrupted" in said
+    assert "error: interrupted" in said
     assert [run["status"] for run in list_runs(tmp_path / "warehouse")] == ["failed"]
     assert not list((tmp_path / "warehouse/_staging").iterdir())
