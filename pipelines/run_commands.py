@@ -9,12 +9,14 @@ from typing import Any
 
 import click
 
+from pipelines.metrics import metrics_file
 from pipelines.options import (
     PATH,
     PATH_TEXT,
     config_option,
     configured_warehouse_option,
     json_option,
+    metrics_option,
     warehouse_option,
 )
 from pipelines.terminal import answer, report
@@ -45,6 +47,7 @@ from schemas.errors import ConfigError
     "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
 )
 @click.option("--dry-run", is_flag=True, help="Check everything, describe the run, write nothing.")
+@metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
 def classify(
@@ -54,6 +57,7 @@ def classify(
     run_date: str | None,
     metadata_fields: tuple[str, ...],
     dry_run: bool,
+    metrics_path: str | None,
     as_json: bool,
     beam_options: tuple[str, ...],
     **of_input: str | None,
@@ -65,6 +69,7 @@ def classify(
     Everything after -- goes to Beam: -- --runner=apache_beam.runners.dask.dask_runner.DaskRunner
     """
     from pipelines import classify as job
+    from pipelines.run_metrics import run_samples
     from pipelines.runs import describe_run
     from schemas.run_config import load_config
 
@@ -83,13 +88,16 @@ def classify(
         overrides["inputs"] = [{"paths": list(inputs)} | given]
     elif given:
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
-    config = load_config(config_path, overrides)
     if dry_run:
-        found = job.dry_run(config, beam_options)
+        found = job.dry_run(load_config(config_path, overrides), beam_options)
         answer(json.dumps(found, sort_keys=True) if as_json else job.describe_dry_run(found))
-    else:
+        return
+    with metrics_file("run", metrics_path) as metrics:
+        config = load_config(config_path, overrides)
+        metrics.path = metrics.path or config.watching.metrics_file
         manifest = job.classify(config, beam_options)
-        report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, Path(config.warehouse)))
+        metrics.samples = run_samples(manifest)
+    report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, config.warehouse))
 
 
 @click.command()
@@ -99,7 +107,7 @@ def runs(warehouse: str, as_json: bool) -> None:
     """List the runs of a warehouse, newest first."""
     from pipelines.runs import describe_runs, list_runs
 
-    listed = list_runs(Path(warehouse))
+    listed = list_runs(warehouse)
     if as_json:
         for run in listed:  # one object per line
             answer(json.dumps(run, sort_keys=True))
@@ -116,13 +124,12 @@ def show(warehouse: str, run_date: str | None, rows: int, as_json: bool) -> None
     """Show a run's results: places, counts, rows, next queries."""
     from pipelines.runs import example_rows, published_run, show_run
 
-    folder = Path(warehouse)
-    manifest = published_run(folder, run_date)
+    manifest = published_run(warehouse, run_date)
     if as_json:
-        examples = example_rows(folder, manifest, rows).to_dict("records")
+        examples = example_rows(warehouse, manifest, rows).to_dict("records")
         answer(json.dumps({"manifest": asdict(manifest), "rows": examples}, sort_keys=True))
     else:
-        answer(show_run(folder, manifest, rows))
+        answer(show_run(warehouse, manifest, rows))
 
 
 @click.command()
@@ -133,7 +140,7 @@ def verify(run_id: str, warehouse: str, as_json: bool) -> None:
     """Recompute hashes, rows and balance of RUN_ID's files."""
     from pipelines.runs import existing_warehouse, verify_run
 
-    manifest = verify_run(existing_warehouse(Path(warehouse)), run_id)
+    manifest = verify_run(existing_warehouse(warehouse), run_id)
     counts = manifest.counts
     came = [f"{counts[key]:,} {key.replace('_', ' ')}" for key in ("read", "unpacked", "split_off") if counts[key]]
     report(

@@ -17,7 +17,7 @@ from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.split_documents import split_documents
 from transforms.validate_documents import validate_documents
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 from warehouse.manifest import read_manifest
 
 

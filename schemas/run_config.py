@@ -14,6 +14,7 @@ from pydantic import AfterValidator
 from schemas.configuration import DocumentType, FolderText, IsoDate, PathText, Within, load_values, validated
 from schemas.errors import ConfigError
 from schemas.fields import TextTemplate, parse_text_template
+from schemas.watching_config import WatchingConfig
 
 DEFAULT_TEXT_FIELD = "text"
 STANDING = "standing"
@@ -235,6 +236,8 @@ class RunConfig:
     """The data contract."""
     extraction: ExtractionConfig = ExtractionConfig()
     """Reading of documents that are not text."""
+    watching: WatchingConfig = WatchingConfig()
+    """What a run tells monitoring."""
 
     def __post_init__(self) -> None:
         if not self.inputs:

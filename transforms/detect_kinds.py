@@ -90,15 +90,16 @@ def kind_model_for(plan: RunPlan, group: KindGroup) -> KindModel:
     Raises:
         BundleError: it is not the one that the launcher found.
     """
-    model = _loaded(group.folder)
+    folder = plan.bundle_folder(group)
+    model = _loaded(folder)
     if model.digest != group.digest:
         raise BundleError(
-            f"{group.folder}: its digest is {model.digest[:12]}, the run {plan.run_id} was planned with "
+            f"{folder}: its digest is {model.digest[:12]}, the run {plan.run_id} was planned with "
             f"{group.digest[:12]}; give every worker the same bundle"
         )
     return model
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(folder: str) -> KindModel:
-    return load_kinds(Path(folder))
+def _loaded(folder: Path) -> KindModel:
+    return load_kinds(folder)
