@@ -48,9 +48,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"] or 0))
-        if not self._failed():
-            self.server.objects[unquote(urlsplit(self.path).path)] = content
-            self._answer(200, b"", {"ETag": _tag(content)})
+        if self._failed():
+            return
+        source = self.headers["x-amz-copy-source"]
+        if source is not None:
+            content = self.server.objects["/" + unquote(source).lstrip("/")]
+        self.server.objects[unquote(urlsplit(self.path).path)] = content
+        tag = _tag(content)
+        body = "" if source is None else f"<CopyObjectResult><ETag>{escape(tag)}</ETag></CopyObjectResult>"
+        self._answer(200, body.encode(), {"ETag": tag, "x-amz-version-id": "1"})
 
     def do_GET(self) -> None:
         if self._failed():
@@ -72,9 +78,11 @@ class _Handler(BaseHTTPRequestHandler):
         if self._failed():
             return
         bucket = urlsplit(self.path).path.strip("/")
-        for part in body.split("<Key>")[1:]:
-            self.server.objects.pop(f"/{bucket}/{part.split('</Key>')[0]}", None)
-        self._answer(200, b"<DeleteResult></DeleteResult>")
+        keys = [part.split("</Key>")[0] for part in body.split("<Key>")[1:]]
+        for key in keys:
+            self.server.objects.pop(f"/{bucket}/{key}", None)
+        deleted = "".join(f"<Deleted><Key>{key}</Key></Deleted>" for key in keys)
+        self._answer(200, f"<DeleteResult>{deleted}</DeleteResult>".encode())
 
     def log_message(self, *arguments: Any) -> None:
         """Keeps quiet."""
