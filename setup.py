@@ -90,6 +90,7 @@ setup(
         "models": ["int8_probe.onnx"],
         "models.evaluation": ["templates/*"],
         "models.training": ["*.jinja", "configs/*", "*.toml"],
+        "pipelines.reporting": ["templates/*"],
         "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],

@@ -78,6 +78,28 @@ def queue_state(connection: sa.Connection) -> dict[str, Any]:
     }
 
 
+def run_costs(connection: sa.Connection) -> dict[str, dict[str, Any]]:
+    """What the escalations of each run came to.
+
+    Returns:
+        Run id -> the number of items by `states`, the number of `calls` for them, that of `unpriced_calls`, and `cost`.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    counted = sa.select(items.c.run_id, items.c.state, sa.func.count()).group_by(items.c.run_id, items.c.state)
+    for run_id, state, count in connection.execute(counted):
+        empty: dict[str, Any] = {"states": {}, "calls": 0, "unpriced_calls": 0, "cost": 0.0}
+        found.setdefault(run_id, empty)["states"][state] = int(count)
+    unpriced, cost = sa.func.count().filter(calls.c.cost_nanos.is_(None)), sa.func.sum(calls.c.cost_nanos)
+    asked = (
+        sa.select(items.c.run_id, sa.func.count(), unpriced, cost)
+        .join(calls, calls.c.item_key == items.c.item_key)
+        .group_by(items.c.run_id)
+    )
+    for run_id, n_calls, n_unpriced, nanos in connection.execute(asked):
+        found[run_id] |= {"calls": int(n_calls), "unpriced_calls": int(n_unpriced), "cost": int(nanos or 0) / NANOS}
+    return found
+
+
 def queue_samples(state: dict[str, Any]) -> list[Sample]:
     """The metrics of the queue, of `queue_state`."""
     oldest: dict[tuple[str, str], int] = {}

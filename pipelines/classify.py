@@ -54,18 +54,23 @@ _A_PARTITION = Partition("2026-11-22", "ticket").path
 _FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
 
 
-def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
+def classify(config: RunConfig, beam_options: Sequence[str], *, progress_seconds: int = 0) -> Manifest:
     """Runs the main job and returns the manifest of what it published.
 
     Drift shows when all documents are classified. Where the configuration escalates them then, the run is left on
     record as failed, and done again with nothing of these document types accepted.
+
+    Args:
+        config: of the run.
+        beam_options: what the command takes after `--`.
+        progress_seconds: seconds from one line of progress to the next, where standard error is no terminal.
 
     Raises:
         DocyardError: the run cannot be done; nothing was published.
     """
     plan, shards = prepare(config)
     try:
-        return _run(plan, shards, beam_options)
+        return _run(plan, shards, beam_options, progress_seconds)
     except ContractError:
         stale = _drifted_types(plan)
         if not stale:
@@ -73,7 +78,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     logger.warning("run %s: the certificate of %s is stale; nothing of it is accepted", plan.run_id, ", ".join(stale))
     run_id, started_at = _new_run()
     again = replace(plan, run_id=run_id, started_at=started_at, withheld=tuple(sorted({*plan.withheld, *stale})))
-    return _run(again, shards, beam_options)
+    return _run(again, shards, beam_options, progress_seconds)
 
 
 def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
@@ -84,7 +89,7 @@ def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
     return tuple(sorted({*stale_types(report["drift"])} - {*plan.withheld})) if report["passed"] else ()
 
 
-def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Manifest:
+def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
     config = plan.config
     options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)
@@ -98,7 +103,7 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Man
                 _send_bundles(plan)
             if trouble := _compact(plan):  # leftovers of a killed run
                 plan.leave_warning("cache", trouble)
-            with show_progress(plan, len(shards)):
+            with show_progress(plan, len(shards), progress_seconds):
                 run_job(plan, shards, options)
         except BaseException as error:
             if not _published_after_all(plan, error):

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,7 @@ def list_runs(place: str | Path) -> list[dict[str, Any]]:
     """
     warehouse = existing_warehouse(place)
     listed = []
-    for run_id in warehouse.run_ids():
-        try:
-            manifest = read_manifest(warehouse, run_id)
-        except VerificationError as error:
-            logger.warning("%s", error)
-            continue
+    for manifest in read_manifests(warehouse):
         counts = manifest.counts or {}
         listed.append(
             {
@@ -93,6 +88,15 @@ def list_runs(place: str | Path) -> list[dict[str, Any]]:
             }
         )
     return sorted(listed, key=itemgetter("started_at", "run_id"), reverse=True)
+
+
+def read_manifests(warehouse: Warehouse) -> Iterator[Manifest]:
+    """Every run's manifest, the oldest first; one that cannot be read is left out with a warning."""
+    for run_id in sorted(warehouse.run_ids()):
+        try:
+            yield read_manifest(warehouse, run_id)
+        except VerificationError as error:
+            logger.warning("%s", error)
 
 
 def _status(warehouse: Warehouse, manifest: Manifest) -> str:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
 from models.label_tree import parents_of
-from schemas.codes import Reason, Stage
+from schemas.codes import Reason, Route, Stage
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.run_config import AUTO_TYPE, RunConfig
 from schemas.tables import DOCUMENT_TABLES, DRIFT, PUBLISHED_TABLES
@@ -25,9 +25,10 @@ from transforms.check_drift import Currency, check_drift, drift_table
 from transforms.deduplicate import published_name, reject_duplicates
 from transforms.run_plan import RunPlan
 from transforms.stage_shard import Receipt, RejectedExample, stage_table, total
-from warehouse.manifest import Manifest, RunStatus, TableFile, is_published, read_manifest, record_name
+from warehouse.manifest import Manifest, RunStatus, ShardTime, TableFile, is_published, read_manifest, record_name
 
 QUALITY_FILE = "quality.json"
+SLOWEST_SHARDS = 10
 _AFTER_SPLIT = (Stage.CLASSIFY, Stage.COMMIT)
 
 logger = logging.getLogger(__name__)
@@ -249,13 +250,14 @@ def _files_to_publish(receipts: list[Receipt], drift: Mapping[str, pa.Table], pl
 def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> Manifest:
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
-    names = ("reasons", "route_reasons", "labels", "skipped")
-    tallies: dict[str, object] = {name: total(receipts, name) for name in names}
+    tallies = _tallies(receipts)
+    tallies["skipped"] = total(receipts, "skipped")
     tallies["parents"] = _accepted_by_parent(receipts, plan)
     tallies["absent_fields"] = absent_fields(receipts, plan.config)
     by_type = {
-        document_type: _amounts([receipt for receipt in receipts if receipt.document_type == document_type])
+        document_type: _amounts(own) | _tallies(own)
         for document_type in plan.document_types
+        for own in [[receipt for receipt in receipts if receipt.document_type == document_type]]
     }
     seconds = total(receipts, "seconds") | {"commit": commit_seconds, "wall": wall_seconds}
     return replace(
@@ -264,8 +266,35 @@ def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> 
         finished_at=now.isoformat(timespec="seconds"),
         counts=_amounts(receipts) | {"by_document_type": by_type} | tallies,
         seconds={name: round(value, 3) for name, value in seconds.items()},
+        slowest_shards=slowest_shards(receipts),
         warnings=plan.left_warnings(),
     )
+
+
+def _tallies(receipts: list[Receipt]) -> dict[str, object]:
+    tallies: dict[str, object] = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    confidences: dict[str, Counter[str]] = {route.value: Counter() for route in Route}
+    for receipt in receipts:
+        for route, counts in receipt.confidences.items():
+            confidences[route].update(counts)
+    return tallies | {"confidences": {route: dict(sorted(counts.items())) for route, counts in confidences.items()}}
+
+
+def slowest_shards(receipts: list[Receipt]) -> tuple[ShardTime, ...]:
+    """The shards that took workers longest, the slowest first."""
+    parts: dict[int, list[Receipt]] = {}
+    for receipt in receipts:
+        parts.setdefault(receipt.shard_index, []).append(receipt)
+    times = [
+        ShardTime(
+            index,
+            own[0].source_uri,
+            sum(receipt.read + receipt.unpacked + receipt.split_off for receipt in own),
+            round(sum(sum(receipt.seconds.values()) for receipt in own), 3),
+        )
+        for index, own in parts.items()
+    ]
+    return tuple(sorted(times, key=lambda time: (-time.seconds, time.shard))[:SLOWEST_SHARDS])
 
 
 def _accepted_by_parent(receipts: list[Receipt], plan: RunPlan) -> dict[str, dict[str, int]]:

@@ -35,6 +35,8 @@ ID_HASHES = "ids"
 
 logger = logging.getLogger(__name__)
 
+CONFIDENCE_BINS = 20
+
 
 @dataclass(frozen=True)
 class RejectedExample:
@@ -72,9 +74,11 @@ class Receipt:
         reasons: rejections by reason code.
         examples: the first rejection of each reason code.
         metadata_fields: those of the configured ones that at least one of its classified documents has.
+        source_uri: the file that the shard was cut from; the first one of a shard of many files.
         route_reasons: classifications by route reason.
         labels: accepted classifications by label.
         drift: classifications by cell of each distribution of the certifying rows.
+        confidences: classifications by route, and by the lower end of a bin of confidence, 0.05 wide.
         tokens: length of the classified texts for the model; equal texts count each, though they are answered once.
         text_bytes: UTF-8 bytes of these texts.
         seconds: worker time by step.
@@ -94,6 +98,7 @@ class Receipt:
     route_reasons: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
     drift: dict[str, dict[str, int]] = field(default_factory=dict)
+    confidences: dict[str, dict[str, int]] = field(default_factory=dict)
     tokens: int = 0
     text_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -103,6 +108,7 @@ class Receipt:
     cached: int = 0
     examples: dict[str, RejectedExample] = field(default_factory=dict)
     metadata_fields: tuple[str, ...] = ()
+    source_uri: str = ""
 
     @property
     def position(self) -> tuple[int, int]:
@@ -172,6 +178,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         route_reasons=count_values(classified["route_reason"]),
         labels=count_values(accepted["label"]),
         drift=count_classified(classified, plan.bundles[shard.input_index].spread),
+        confidences=count_confidences(classified),
         tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
         text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
         seconds=shard.seconds | {"stage": time.perf_counter() - started},
@@ -181,6 +188,7 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         cached=pc.sum(table["cached"]).as_py() or 0,
         examples=first_examples(rejected),
         metadata_fields=_fields_seen(classified["metadata"], item.metadata_fields),
+        source_uri=shard.files[0].source_uri if shard.files else shard.source_uri,
     )
     plan.warehouse.leave_note(plan.run_id, f"{RECEIPTS}/{shard.name}.json", receipt.to_json())
     logger.info(
@@ -240,6 +248,20 @@ def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:
 def count_values(column: pa.ChunkedArray) -> dict[str, int]:
     """The number of times that each value occurs."""
     return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+
+
+def count_confidences(classified: pa.Table) -> dict[str, dict[str, int]]:
+    """Classifications by route and by the lower end of their bin of confidence, such as "0.95"."""
+    bins = np.minimum(classified["confidence"].to_numpy() * CONFIDENCE_BINS, CONFIDENCE_BINS - 1).astype(int)
+    routes = classified["route"].to_numpy(zero_copy_only=False)
+    return {
+        route.value: {
+            f"{place / CONFIDENCE_BINS:.2f}": int(count)
+            for place, count in enumerate(np.bincount(bins[routes == route.value]))
+            if count
+        }
+        for route in Route
+    }
 
 
 def count_classified(classified: pa.Table, spread: Reference | None) -> dict[str, dict[str, int]]:

@@ -40,6 +40,20 @@ class TableFile:
 
 
 @validated
+class ShardTime:
+    """The worker time of one shard."""
+
+    shard: int
+    """Its number, as in the names of its files."""
+    source_uri: str
+    """The file it was cut from; the first one of a shard of many files."""
+    rows: int
+    """Rows read, unpacked and split off."""
+    seconds: float
+    """Worker seconds of all steps."""
+
+
+@validated
 class Manifest:
     """Everything that is known about one run."""
 
@@ -74,6 +88,8 @@ class Manifest:
     seconds: dict[str, float] = field(default_factory=dict)
     """Worker seconds by step (`read`, `extract`, `validate`, `detect`, `split`, `classify`, `route`, `stage`),
     `commit`, and `wall` from start to end."""
+    slowest_shards: tuple[ShardTime, ...] = ()
+    """The ten shards that took workers longest: `shard`, `source_uri`, `rows` and `seconds`."""
     files: tuple[TableFile, ...] = ()
     """Each published file: `table`, `path` below the warehouse, `rows`, `bytes`, `sha256`."""
     epoch: int = 0
