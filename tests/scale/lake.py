@@ -186,12 +186,12 @@ def readers(store: ObjectStore, count: int) -> str:
     ended.set()
     for thread in threads:
         thread.join()
-    plain = wrong["plain, mixed"] + wrong["plain, a file gone"]
-    return (
-        f"{count} replacements: Delta {wrong['Delta, mixed']} of {polls['Delta']} polls mixed, "
-        f"{wrong['Delta, a file gone']} ended with an error, because a file was deleted since; plain Parquet {plain} of "
-        f"{polls['plain']} polls wrong: {wrong['plain, mixed']} mixed, {wrong['plain, a file gone']} with an error"
-    )
+    told = [
+        f"{kind}: {wrong[f'{kind}, mixed']} of {polls[kind]} polls mixed, "
+        f"{wrong[f'{kind}, a file gone']} ended with an error, because a file had been deleted"
+        for kind in finds
+    ]
+    return f"{count} replacements; {'; '.join(told)}"
 
 
 def commit(store: ObjectStore, shards: int) -> str:
