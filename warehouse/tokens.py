@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import json
 import logging
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -27,6 +28,7 @@ from warehouse.objects import ObjectStore
 ALIVE_SECONDS = 30.0
 DEAD_AFTER_SECONDS = 150.0  # a run that was killed keeps its partitions from the next one for so long
 _TOKENS, _ALIVE = "_tokens/", "_alive/"
+_TOKEN = re.compile(rf"{_TOKENS}(\d{{8}})\.json")
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +77,7 @@ def take_token(
     table = open_table(store, first)
     committed = 0 if table is None else max(map(table.epoch, partitions), default=0)
     while True:
-        epoch = max([committed, *map(_epoch, store.list(_TOKENS))]) + 1
+        epoch = max([committed, *_epochs(store)]) + 1
         try:
             store.put_new(_token_key(epoch), _content(run_id, partitions))
         except FileExistsError:
@@ -90,18 +92,15 @@ def check_token(store: ObjectStore, partitions: Sequence[Partition], epoch: int)
         LockedError: a later token names one.
     """
     places = {partition.path for partition in partitions}
-    for item in store.list(_TOKENS, after=_token_key(epoch)):
-        later = json.loads(store.get(item.key))
-        if shared := sorted(places & set(later["partitions"])):
-            raise LockedError(f"{shared[0]} was taken over by run {later['run_id']}; this run publishes nothing")
+    for later in _epochs(store, after=epoch):
+        run_id, taken = _read(store, _token_key(later))
+        if shared := sorted(places & {*taken}):
+            raise LockedError(f"{shared[0]} was taken over by run {run_id}; this run publishes nothing")
 
 
 def epoch_of(store: ObjectStore, run_id: str) -> int | None:
     """The epoch that a run took; None where it has no token. Its token is among the newest."""
-    for item in reversed(store.list(_TOKENS)):
-        if json.loads(store.get(item.key))["run_id"] == run_id:
-            return _epoch(item)
-    return None
+    return next((epoch for epoch in reversed(_epochs(store)) if _read(store, _token_key(epoch))[0] == run_id), None)
 
 
 def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
@@ -118,8 +117,8 @@ def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
     for sign in signs:
         with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
             if sign.modified > dead_before:
-                values = json.loads(store.get(sign.key))
-                found[values["run_id"]] = tuple(values["partitions"])
+                run_id, partitions = _read(store, sign.key)
+                found[run_id] = partitions
     return found
 
 
@@ -163,8 +162,19 @@ def _token_key(epoch: int) -> str:
     return f"{_TOKENS}{epoch:08d}.json"
 
 
-def _epoch(item: Any) -> int:
-    return int(item.key.removeprefix(_TOKENS).removesuffix(".json"))
+def _epochs(store: ObjectStore, after: int | None = None) -> list[int]:
+    """The epochs that were taken, in order; what is no token lies among them for somebody else's reasons."""
+    items = store.list(_TOKENS, None if after is None else _token_key(after))
+    return [int(match[1]) for item in items if (match := _TOKEN.fullmatch(item.key))]
+
+
+def _read(store: ObjectStore, key: str) -> tuple[str, tuple[str, ...]]:
+    """The run id and the paths of the partitions in a token or a sign of life."""
+    try:
+        values = json.loads(store.get(key))
+        return values["run_id"], tuple(values["partitions"])
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(f"{store.uri}/{key}: not as Docyard wrote it; delete it") from None
 
 
 def _alive_key(run_id: str) -> str:
