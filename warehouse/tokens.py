@@ -14,8 +14,10 @@ import contextlib
 import datetime
 import json
 import logging
+import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from schemas.errors import DocyardError, LockedError, StorageError
@@ -55,7 +57,7 @@ def hold_partitions(
         if shared := sorted(places & set(held)):
             raise LockedError(
                 f"{shared[0]} is being written by run {other}; wait for it to end ({DEAD_AFTER_SECONDS:.0f} seconds if "
-                "it was killed), then run again"
+                "it was killed on another machine), then run again"
             )
     with _signs_of_life(store, partitions, run_id):
         yield take_token(store, partitions, run_id, first)
@@ -119,7 +121,8 @@ def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
         with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
             if sign.modified > dead_before:
                 values = json.loads(store.get(sign.key))
-                found[values["run_id"]] = tuple(values["partitions"])
+                if not _ended_here(values):
+                    found[values["run_id"]] = tuple(values["partitions"])
     return found
 
 
@@ -130,7 +133,7 @@ def forget(store: ObjectStore, run_id: str) -> None:
 
 @contextlib.contextmanager
 def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
-    key, content = _alive_key(run_id), _content(run_id, partitions)
+    key, content = _alive_key(run_id), _content(run_id, partitions, processes=_processes(), process=os.getpid())
     ended = threading.Event()
 
     def repeat() -> None:
@@ -154,9 +157,23 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
             logger.warning("run %s will look alive for some minutes: %s", run_id, error)
 
 
-def _content(run_id: str, partitions: Sequence[Partition]) -> bytes:
-    values: dict[str, Any] = {"run_id": run_id, "partitions": sorted(partition.path for partition in partitions)}
+def _content(run_id: str, partitions: Sequence[Partition], **more: Any) -> bytes:
+    values = {"run_id": run_id, "partitions": sorted(partition.path for partition in partitions), **more}
     return json.dumps(values).encode() + b"\n"
+
+
+def _processes() -> str:
+    """A name of all processes that this one can see, the same for each of them; "" where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _ended_here(values: Mapping[str, Any]) -> bool:
+    """True where the launcher was a process of this machine that is gone, so that nobody waits for a killed run."""
+    is_near = values.get("processes") not in (None, "") and values["processes"] == _processes()
+    return is_near and not Path(f"/proc/{values['process']}").exists()
 
 
 def _token_key(epoch: int) -> str:
