@@ -23,6 +23,7 @@ from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder
 from pipelines.lineage import lineage_of
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
+from pipelines.redo import plan_redo
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
@@ -56,18 +57,34 @@ _A_PARTITION = Partition("2026-11-22", "ticket").path
 _FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
 
 
-def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
+def classify(
+    config: RunConfig,
+    beam_options: Sequence[str],
+    *,
+    only: Sequence[str] = (),
+    only_rejected: bool = False,
+    progress_seconds: int = 0,
+) -> Manifest:
     """Runs the main job and returns the manifest of what it published.
 
     Drift shows when all documents are classified. Where the configuration escalates them then, the run is left on
     record as failed, and done again with nothing of these document types accepted.
 
+    Args:
+        config: of the run.
+        beam_options: what the command takes after `--`.
+        only: ids of documents to add to the published date or to do again; all other rows are taken over.
+        only_rejected: True to do the files again of which something was rejected.
+        progress_seconds: seconds from one line of progress to the next, where standard error is no terminal.
+
     Raises:
         DocyardError: the run cannot be done; nothing was published.
     """
     plan, shards = prepare(config)
+    if only or only_rejected:
+        plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
     try:
-        return _run(plan, shards, beam_options)
+        return _run(plan, shards, beam_options, progress_seconds)
     except ContractError:
         stale = _drifted_types(plan)
         if not stale:
@@ -75,7 +92,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     logger.warning("run %s: the certificate of %s is stale; nothing of it is accepted", plan.run_id, ", ".join(stale))
     run_id, started_at = _new_run()
     again = replace(plan, run_id=run_id, started_at=started_at, withheld=tuple(sorted({*plan.withheld, *stale})))
-    return _run(again, shards, beam_options)
+    return _run(again, shards, beam_options, progress_seconds)
 
 
 def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
@@ -86,13 +103,13 @@ def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
     return tuple(sorted({*stale_types(report["drift"])} - {*plan.withheld})) if report["passed"] else ()
 
 
-def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Manifest:
+def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
     with log_context(run_id=plan.run_id), lineage_of(plan) as lineage:
-        lineage.manifest = _run_held(plan, shards, beam_options)
+        lineage.manifest = _run_held(plan, shards, beam_options, progress_seconds)
         return lineage.manifest
 
 
-def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Manifest:
+def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
     config = plan.config
     options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)
@@ -106,7 +123,7 @@ def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -
                 _send_bundles(plan)
             if trouble := _compact(plan):  # leftovers of a killed run
                 plan.leave_warning("cache", trouble)
-            with show_progress(plan, len(shards)):
+            with show_progress(plan, len(shards), progress_seconds):
                 run_job(plan, shards, options)
         except BaseException as error:
             if not _published_after_all(plan, error):

@@ -13,7 +13,7 @@ from pipelines.promotion_commands import approve, compare, promote, register, ro
 from pipelines.queue import queue
 from pipelines.report_commands import report
 from pipelines.review import audit, erase, label_studio, resolve, review
-from pipelines.run_commands import classify, dictionary, runs, sample, show, verify
+from pipelines.run_commands import backfill, classify, dictionary, runs, sample, show, verify
 from pipelines.terminal import complain, open_missing_streams, settle_streams
 from schemas.errors import INTERRUPTED, DocyardError, RunFailedError, system_error
 from schemas.system import settle_home
@@ -64,7 +64,7 @@ def main(verbose: bool, log_format: str) -> None:
 
 
 for _command in (
-    *(classify, runs, show, report, verify, dictionary, sample),
+    *(classify, backfill, runs, show, report, verify, dictionary, sample),
     *(evaluate, explain, train, bundle, certify, doctor),
     *(compare, promote, approve, rollback, register),
     *(queue, review, audit, erase, resolve, label_studio),

@@ -32,17 +32,16 @@ def detect_kinds(table: pa.Table, model: KindModel, document_types: tuple[str, .
         document_types: those that have a bundle, and a last one for what is rejected.
 
     Returns:
-        One table per document type, with `kind_confidence` and `doubtful_kind`. A document in doubt goes to its
-        likeliest kind; one of none of these becomes a rejection.
+        One table per document type, with `kind_confidence` and `doubtful_kind`. A document in doubt goes to the
+        likeliest kind that has a bundle; one of none of these becomes a rejection.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
-    answers = model.detect(table["text"].take(pa.array(valid)).to_pylist())
+    answers = model.detect(table["text"].take(pa.array(valid)).to_pylist(), document_types[:-1])
     type_of_kind = np.array([document_types.index(kind) if kind in document_types else -1 for kind in model.kinds])
-    is_known = answers.kind_ids >= 0
     types = np.full(len(table), len(document_types) - 1)
-    types[valid] = np.where(is_known, type_of_kind[np.maximum(answers.kind_ids, 0)], -1)
+    types[valid] = np.where(answers.kind_ids >= 0, type_of_kind[answers.kind_ids], -1)
     confidence, doubtful = np.full(len(table), np.nan, dtype=np.float32), np.zeros(len(table), dtype=np.bool_)
-    confidence[valid], doubtful[valid] = answers.probability, answers.doubtful & is_known
+    confidence[valid], doubtful[valid] = answers.probability, answers.doubtful
     table = table.append_column("kind_confidence", pa.array(confidence, mask=np.isnan(confidence)))
     table = table.append_column("doubtful_kind", pa.array(doubtful))
     strangers = types < 0
