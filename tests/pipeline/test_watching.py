@@ -80,7 +80,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     found = Watched(folder, [], [], [], [])
     source, metrics, events = (
-        write_jsonl(folder / "in.jsonl", documents(20)),
+        write_jsonl(folder / "in.jsonl", [*documents(19), *documents(1)]),
         folder / "docyard.prom",
         folder / "events",
     )
@@ -106,7 +106,8 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
 def test_the_metrics_of_a_run_balance(watched: Watched) -> None:
     found = read_metrics(watched.metrics[0])
     of = {name: found["docyard_run_documents", "ticket", name] for name in ("read", "accepted", "escalated")}
-    assert of["read"] == 20 == of["accepted"] + of["escalated"] + found["docyard_run_rejections", "empty_text"]
+    rejected = found["docyard_run_rejections", "empty_text"] + found["docyard_run_rejections", "duplicate_id"]
+    assert of["read"] == 20 == of["accepted"] + of["escalated"] + rejected
     assert found["docyard_run_exit_code",] == 0
     assert found["docyard_run_step_seconds", "classify"] > 0
 
