@@ -30,7 +30,8 @@ from escalation.llm.budget import NANOS, Cap, money, spent
 from escalation.llm.calls import DrainContext
 from escalation.llm.drain import Drain, DrainCounts
 from escalation.loading import Load, load_escalations
-from escalation.report import estimate_drain, queue_report, queue_samples
+from escalation.queue_state import queue_samples
+from escalation.report import estimate_drain, queue_report
 from escalation.tables import items
 from models.bundle import load_bundle
 from models.classifier import Classifier

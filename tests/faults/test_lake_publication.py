@@ -128,7 +128,7 @@ def test_a_roll_forward_that_dies_at_each_step_in_turn_gets_there(published: Obj
     assert step > 5
 
 
-@pytest.mark.parametrize("step", [1, 2, 4, 7])  # `python -m benchmarks lake` takes them all
+@pytest.mark.parametrize("step", [1, 2, 4, 7])  # `python -m tests.scale.lake` takes them all
 def test_a_run_that_wakes_after_a_later_one_was_published_changes_nothing(published: ObjectStore, step: int) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
     later = LakeRun("later", {"receipt": 3, "invoice": 1})
