@@ -67,6 +67,13 @@ def _ended_by_sigterm() -> Iterator[None]:
 @click.option(
     "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="ID",
+    help="Document to add or do again, or @FILE with one id per line; may be repeated.",
+)
+@click.option("--only-rejected", is_flag=True, help="Do the files again of which documents were rejected.")
 @click.option("--dry-run", is_flag=True, help="Check everything, describe the run, write nothing.")
 @click.option(
     "--progress",
@@ -86,6 +93,8 @@ def classify(
     warehouse: str | None,
     run_date: str | None,
     metadata_fields: tuple[str, ...],
+    only: tuple[str, ...],
+    only_rejected: bool,
     dry_run: bool,
     progress_seconds: int,
     metrics_path: str | None,
@@ -95,7 +104,8 @@ def classify(
 ) -> None:
     """Classify documents and publish them under one run date.
 
-    All of the run is published, or nothing.
+    All of the run is published, or nothing. With --only or --only-rejected, the published rows of all other documents
+    of that date stay as they are.
 
     Everything after -- goes to Beam: -- --runner=apache_beam.runners.dask.dask_runner.DaskRunner
     """
@@ -119,6 +129,8 @@ def classify(
         overrides["inputs"] = [{"paths": list(inputs)} | given]
     elif given:
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
+    if dry_run and (only or only_rejected):
+        raise ConfigError("--dry-run describes a run over all documents; leave --only and --only-rejected out")
     if dry_run:
         found = job.dry_run(load_config(config_path, overrides), beam_options)
         answer(json.dumps(found, sort_keys=True) if as_json else job.describe_dry_run(found))
@@ -126,7 +138,9 @@ def classify(
     with metrics_file("run", metrics_path) as metrics:
         config = load_config(config_path, overrides)
         metrics.path = metrics.path or config.watching.metrics_file
-        manifest = job.classify(config, beam_options, progress_seconds=progress_seconds)
+        manifest = job.classify(
+            config, beam_options, only=_ids(only), only_rejected=only_rejected, progress_seconds=progress_seconds
+        )
         metrics.samples = run_samples(manifest)
     report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, config.warehouse))
 
@@ -188,7 +202,7 @@ def backfill(
         if found["outcome"] == "failed":
             errors.append(error := found["error"])
             found["error"] = " ".join(str(error).split())
-            complain(f"error: {found['run_date']}: {found['error']}")
+            complain("error", f"{found['run_date']}: {found['error']}")
         if as_json:
             report(json.dumps(found, sort_keys=True))
         elif found["outcome"] != "failed":
@@ -197,6 +211,21 @@ def backfill(
         report(job.describe_range(dates, outcomes))
     if errors:
         click.get_current_context().exit(job.gravest(errors).exit_code)
+
+
+def _ids(only: tuple[str, ...]) -> list[str]:
+    ids = []
+    for value in only:
+        if value.startswith("@"):
+            try:
+                ids += [line for line in Path(value[1:]).read_text(encoding="utf-8").splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"--only {value}: not a readable text file: {type(error).__name__}") from None
+        else:
+            ids.append(value)
+    if only and not ids:
+        raise ConfigError("--only names no document: its file is empty")
+    return ids
 
 
 @click.command()

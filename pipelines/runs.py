@@ -122,6 +122,7 @@ def describe_run(manifest: Manifest, place: str | Path) -> str:
         f"run {manifest.run_id}: published in {wall:.1f} s, {n_rows / wall:,.0f} {unit}/s",
         f"  read        {counts['read']:>10,}  {became}= {counts['classified']:,} classified "
         f"+ {counts['rejected']:,} rejected",
+        *([f"  taken over  from run {manifest.redo_of}, but for a few documents"] if manifest.redo_of else []),
         *([f"  from cache  {counts['cached']:>10,}"] if counts["cached"] else []),
         f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
         f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"

@@ -136,7 +136,7 @@ class ObjectStore:
         return tuple(sorted(map(_stored, found), key=attrgetter("key")))
 
     def folders(self, prefix: str) -> tuple[str, ...]:
-        """The names of the folders in a folder, sorted."""
+        """The names of the folders in a folder, sorted. Some stores go on naming one that was emptied."""
         with explained(self.uri, prefix):
             found = _library().list_with_delimiter(self._store, prefix)["common_prefixes"]
         return tuple(sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found))
@@ -290,7 +290,14 @@ def _of_a_library(error: Exception) -> bool:
 
 _ANSWERS = {"AlreadyExistsError", "TableNotFoundError"}  # to a question, not failures
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "FilesystemNotFound"}
-_NO_IDENTITY = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "missing credentials", "AccountKey")
+# Where the libraries look for the identity of the machine, having found no other.
+_NO_IDENTITY = (
+    "169.254.169.254",
+    "169.254.170.2",
+    "/latest/api/token",
+    "/latest/meta-data/",
+    "metadata.google.internal",
+)
 _WRONG_IDENTITY = {
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken", "InvalidToken"),
     *("TokenRefreshRequired", "AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation"),
@@ -309,6 +316,8 @@ def store_error(error: Exception, uri: str) -> DocyardError:
     code, status = _code(said), _status(said)
     if code in _NO_BUCKET:
         return StorageError(f"{uri}: the store has no such bucket or container; correct the URI, or make it")
+    if any(sign in said for sign in _NO_IDENTITY):
+        return StorageError(f"{uri}: found no credentials; set {_variables(uri)}")
     if code == "RequestTimeTooSkewed":
         return StorageError(f"{uri}: this machine's clock is off, and the store refuses it; set the clock")
     if code in _OTHER_REGION or "without LOCATION" in said:
@@ -323,8 +332,6 @@ def store_error(error: Exception, uri: str) -> DocyardError:
         return StorageError(
             f"{uri}: the store does not accept the credentials ({code or 'status 401'}); correct {_variables(uri)}"
         )
-    if any(sign in said for sign in _NO_IDENTITY):
-        return StorageError(f"{uri}: found no credentials; set {_variables(uri)}")
     if code in _FULL or status == 507:
         return RunFailedError(
             f"{uri}: the store has no room left ({code or 'status 507'}); free some, or raise its quota"
