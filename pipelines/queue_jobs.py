@@ -38,7 +38,7 @@ from models.classifier import Classifier
 from models.labelled import Columns, read_evaluation_data
 from pipelines.audit_jobs import audit_lines, read_audits, run_audits
 from pipelines.runs import existing_warehouse
-from pipelines.terminal import alongside
+from pipelines.terminal import alongside, complain
 from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED, DrainConfig
 from schemas.errors import ConfigError, InputError
@@ -416,7 +416,10 @@ def _follow(engine: sa.Engine, config: DrainConfig, done: threading.Event) -> No
                 before = states
             else:
                 line = describe_progress(before, states, time.monotonic() - began, spent_so_far)
-                print(f"\r{line}\x1b[K" if terminal else f"{line}\n", end="", file=sys.stderr, flush=True)
+                if terminal:
+                    print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+                else:
+                    complain("info", line)
         wait = _TERMINAL_SECONDS if terminal else next(waits, _LOG_SECONDS[-1])
     if terminal:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)
