@@ -157,7 +157,8 @@ def test_a_run_that_was_killed_on_this_machine_is_not_waited_for(
     program = (
         "import os; from warehouse.layout import Partition; "
         "from warehouse.objects import ObjectStore; from warehouse.tokens import hold_partitions; "
-        f"held = hold_partitions(ObjectStore({lake_uri!r}), [Partition({RUN_DATE!r}, 'ticket')], 'killed'); held.__enter__(); "
+        f"held = hold_partitions(ObjectStore({lake_uri!r}), [Partition({RUN_DATE!r}, 'ticket')], 'killed'); "
+        "held.__enter__(); "
         "os._exit(9)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
