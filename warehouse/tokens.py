@@ -14,9 +14,11 @@ import contextlib
 import datetime
 import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from schemas.errors import DocyardError, LockedError, StorageError
@@ -57,7 +59,7 @@ def hold_partitions(
         if shared := sorted(places & set(held)):
             raise LockedError(
                 f"{shared[0]} is being written by run {other}; wait for it to end ({DEAD_AFTER_SECONDS:.0f} seconds if "
-                "it was killed), then run again"
+                "it was killed on another machine), then run again"
             )
     with _signs_of_life(store, partitions, run_id):
         yield take_token(store, partitions, run_id, first)
@@ -93,14 +95,16 @@ def check_token(store: ObjectStore, partitions: Sequence[Partition], epoch: int)
     """
     places = {partition.path for partition in partitions}
     for later in _epochs(store, after=epoch):
-        run_id, taken = _read(store, _token_key(later))
-        if shared := sorted(places & {*taken}):
-            raise LockedError(f"{shared[0]} was taken over by run {run_id}; this run publishes nothing")
+        token = _read(store, _token_key(later))
+        if shared := sorted(places & {*token["partitions"]}):
+            raise LockedError(f"{shared[0]} was taken over by run {token['run_id']}; this run publishes nothing")
 
 
 def epoch_of(store: ObjectStore, run_id: str) -> int | None:
     """The epoch that a run took; None where it has no token. Its token is among the newest."""
-    return next((epoch for epoch in reversed(_epochs(store)) if _read(store, _token_key(epoch))[0] == run_id), None)
+    return next(
+        (epoch for epoch in reversed(_epochs(store)) if _read(store, _token_key(epoch))["run_id"] == run_id), None
+    )
 
 
 def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
@@ -117,8 +121,9 @@ def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
     for sign in signs:
         with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
             if sign.modified > dead_before:
-                run_id, partitions = _read(store, sign.key)
-                found[run_id] = partitions
+                values = _read(store, sign.key)
+                if not _ended_here(values):
+                    found[values["run_id"]] = tuple(values["partitions"])
     return found
 
 
@@ -129,7 +134,7 @@ def forget(store: ObjectStore, run_id: str) -> None:
 
 @contextlib.contextmanager
 def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
-    key, content = _alive_key(run_id), _content(run_id, partitions)
+    key, content = _alive_key(run_id), _content(run_id, partitions, processes=_processes(), process=os.getpid())
     ended = threading.Event()
 
     def repeat() -> None:
@@ -153,9 +158,23 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
             logger.warning("run %s will look alive for some minutes: %s", run_id, error)
 
 
-def _content(run_id: str, partitions: Sequence[Partition]) -> bytes:
-    values: dict[str, Any] = {"run_id": run_id, "partitions": sorted(partition.path for partition in partitions)}
+def _content(run_id: str, partitions: Sequence[Partition], **more: Any) -> bytes:
+    values = {"run_id": run_id, "partitions": sorted(partition.path for partition in partitions), **more}
     return json.dumps(values).encode() + b"\n"
+
+
+def _processes() -> str:
+    """A name of all processes that this one can see, the same for each of them; "" where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _ended_here(values: Mapping[str, Any]) -> bool:
+    """True where the launcher was a process of this machine that is gone, so that nobody waits for a killed run."""
+    is_near = values.get("processes") not in (None, "") and values["processes"] == _processes()
+    return is_near and not Path(f"/proc/{values['process']}").exists()
 
 
 def _token_key(epoch: int) -> str:
@@ -168,11 +187,11 @@ def _epochs(store: ObjectStore, after: int | None = None) -> list[int]:
     return [int(match[1]) for item in items if (match := _TOKEN.fullmatch(item.key))]
 
 
-def _read(store: ObjectStore, key: str) -> tuple[str, tuple[str, ...]]:
-    """The run id and the paths of the partitions in a token or a sign of life."""
+def _read(store: ObjectStore, key: str) -> dict[str, Any]:
+    """The content of a token or a sign of life."""
     try:
-        values = json.loads(store.get(key))
-        return values["run_id"], tuple(values["partitions"])
+        values: dict[str, Any] = json.loads(store.get(key))
+        return values | {"run_id": str(values["run_id"]), "partitions": list(values["partitions"])}
     except (ValueError, KeyError, TypeError):
         raise StorageError(f"{store.uri}/{key}: not as Docyard wrote it; delete it") from None
 

@@ -117,7 +117,7 @@ def _costs(warehouse: Warehouse, database: str | None) -> dict[str, dict[str, An
     if importlib.util.find_spec("sqlalchemy") is None:  # without the extra there is no queue
         return {}
     from escalation.database import SQLITE_FILE, default_url, open_database, reading
-    from escalation.report import run_costs
+    from escalation.queue_state import run_costs
 
     if database is None and (is_uri(warehouse.place) or not (Path(warehouse.place) / SQLITE_FILE).is_file()):
         return {}
