@@ -358,9 +358,10 @@ def store_error(error: Exception, uri: str) -> DocyardError:
         )
     if "URL scheme is not allowed" in said or "builder error" in said:
         return StorageError(f"{uri}: the endpoint has no TLS; use an https:// address, or set AWS_ALLOW_HTTP=true")
-    if not status and ("error sending request" in said or "timed out" in said or "Connect" in said):
+    if not status and ("Error performing" in said or "HTTP error" in said):
         return RunFailedError(
-            f"{uri}: the store cannot be reached{_endpoint(uri)}; correct the address, or try again later"
+            f"{uri}: the store cannot be reached{_endpoint(uri)}, or broke the connection; correct the address, or try "
+            "again later"
         )
     if status >= 500 or code in ("SlowDown", "ServerBusy", "OperationTimedOut"):
         return RunFailedError(f"{uri}: the store failed ({code or f'status {status}'}); try again later")
