@@ -12,6 +12,7 @@ from benchmarks.drift import drift
 from benchmarks.examples import examples
 from benchmarks.extraction import extraction
 from benchmarks.few import few
+from benchmarks.inbox import inbox
 from benchmarks.kinds import kinds
 from benchmarks.ocr import ocr
 from benchmarks.power import power
@@ -40,7 +41,7 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (confidence, drift, examples, extraction, few, kinds, ocr, power, robustness, speed, validity):
+for command in (confidence, drift, examples, extraction, few, inbox, kinds, ocr, power, robustness, speed, validity):
     main.add_command(command)
 main.add_command(held_out_strangers, "strangers")
 
