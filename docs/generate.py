@@ -159,7 +159,8 @@ def exit_codes() -> str:
 
     done = "The command did its work. Rejected or escalated documents are not an error."
     stopped = (
-        "Ctrl-C. Nothing was published, unless the interrupt came while the run was already being put in place. "
+        "Ctrl-C; for `classify` and `backfill` SIGTERM, too. Nothing was published, unless the interrupt came while "
+        "the run was already being put in place. "
         "`docyard queue drain` ends with it after Ctrl-C or SIGTERM, when the calls in flight are finished; the rest "
         "stays pending."
     )

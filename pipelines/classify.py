@@ -20,11 +20,14 @@ from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.drift import parse_reference
 from models.kind import KindModel, load_kinds
 from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder
+from pipelines.lineage import lineage_of
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
+from pipelines.redo import plan_redo
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
+from schemas.log_context import log_context
 from schemas.run_config import AUTO_TYPE, DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, DOCUMENTED_TABLES
@@ -36,6 +39,7 @@ from transforms.read_shard import read_shard
 from transforms.readers.files import local_path
 from transforms.readers.listing import reaches
 from transforms.run_plan import BundleChoice, KindGroup, RunPlan
+from transforms.tracing import traced_run
 from transforms.validate_documents import validate_documents
 from warehouse.answers import compact_caches
 from warehouse.interface import Warehouse
@@ -54,18 +58,34 @@ _A_PARTITION = Partition("2026-11-22", "ticket").path
 _FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
 
 
-def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
+def classify(
+    config: RunConfig,
+    beam_options: Sequence[str],
+    *,
+    only: Sequence[str] = (),
+    only_rejected: bool = False,
+    progress_seconds: int = 0,
+) -> Manifest:
     """Runs the main job and returns the manifest of what it published.
 
     Drift shows when all documents are classified. Where the configuration escalates them then, the run is left on
     record as failed, and done again with nothing of these document types accepted.
 
+    Args:
+        config: of the run.
+        beam_options: what the command takes after `--`.
+        only: ids of documents to add to the published date or to do again; all other rows are taken over.
+        only_rejected: True to do the files again of which something was rejected.
+        progress_seconds: seconds from one line of progress to the next, where standard error is no terminal.
+
     Raises:
         DocyardError: the run cannot be done; nothing was published.
     """
     plan, shards = prepare(config)
+    if only or only_rejected:
+        plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
     try:
-        return _run(plan, shards, beam_options)
+        return _run(plan, shards, beam_options, progress_seconds)
     except ContractError:
         stale = _drifted_types(plan)
         if not stale:
@@ -73,7 +93,7 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     logger.warning("run %s: the certificate of %s is stale; nothing of it is accepted", plan.run_id, ", ".join(stale))
     run_id, started_at = _new_run()
     again = replace(plan, run_id=run_id, started_at=started_at, withheld=tuple(sorted({*plan.withheld, *stale})))
-    return _run(again, shards, beam_options)
+    return _run(again, shards, beam_options, progress_seconds)
 
 
 def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
@@ -84,7 +104,13 @@ def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
     return tuple(sorted({*stale_types(report["drift"])} - {*plan.withheld})) if report["passed"] else ()
 
 
-def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Manifest:
+def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
+    with log_context(run_id=plan.run_id), lineage_of(plan) as lineage, traced_run(plan) as traced:
+        lineage.manifest = _run_held(traced, shards, beam_options, progress_seconds)
+        return lineage.manifest
+
+
+def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
     config = plan.config
     options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)
@@ -98,7 +124,7 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Man
                 _send_bundles(plan)
             if trouble := _compact(plan):  # leftovers of a killed run
                 plan.leave_warning("cache", trouble)
-            with show_progress(plan, len(shards)):
+            with show_progress(plan, len(shards), progress_seconds):
                 run_job(plan, shards, options)
         except BaseException as error:
             if not _published_after_all(plan, error):

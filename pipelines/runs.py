@@ -122,6 +122,7 @@ def describe_run(manifest: Manifest, place: str | Path) -> str:
         f"run {manifest.run_id}: published in {wall:.1f} s, {n_rows / wall:,.0f} {unit}/s",
         f"  read        {counts['read']:>10,}  {became}= {counts['classified']:,} classified "
         f"+ {counts['rejected']:,} rejected",
+        *([f"  taken over  from run {manifest.redo_of}, but for a few documents"] if manifest.redo_of else []),
         *([f"  from cache  {counts['cached']:>10,}"] if counts["cached"] else []),
         f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
         f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"
@@ -273,10 +274,7 @@ def _next_queries(place: str, run_date: str) -> str:
 
 def _next_queries_of_delta(uri: str, run_date: str) -> str:
     return (
-        "query it next as Delta tables, with pandas:\n\n"
-        "  import deltalake, pyarrow.dataset as ds\n"
-        f"  files = deltalake.DeltaTable('{uri}/classifications').file_uris()\n\n"
-        "or in DuckDB, with its extension delta:\n\n"
+        "query it next as a Delta table, in DuckDB with its extension delta:\n\n"
         "  SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
         f"  FROM delta_scan('{uri}/classifications') WHERE run_date = '{run_date}'\n"
         "  GROUP BY ALL ORDER BY documents DESC LIMIT 20;"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +23,7 @@ STANDING = "standing"
 AUTO_TYPE = "auto"
 UNKNOWN_TYPE = "unknown"
 Split = Literal["none", "paragraphs"]
+_RUN_DATE = re.compile(r"\{run_date(?::([^{}]+))?\}")
 
 
 def _template(text: str) -> str:
@@ -55,7 +58,8 @@ class InputConfig:
 
     paths: tuple[PathText, ...]
     """Files, folders (read to any depth) or globs. In folders and globs, names that begin with `.` or `_` are skipped;
-    a file that several paths reach is read once. URIs that `pyarrow.fs` knows are accepted; a URI has no `?` glob."""
+    a file that several paths reach is read once. URIs that `pyarrow.fs` knows are accepted; a URI has no `?` glob.
+    `{run_date}` stands for the run's date, `{run_date:%Y/%m/%d}` for another form of it."""
     document_type: DocumentType
     """Kind of the documents: a lower-case letter, then lower-case letters, digits or `_`, at most 63 characters. Inputs
     may share a type and then share its bundle. `"auto"` tells the kind of each document by its text; what is of no kind
@@ -225,7 +229,8 @@ class RunConfig:
     run_date: IsoDate
     """The date whose partitions the run replaces; a date or a string `YYYY-MM-DD`."""
     warehouse: FolderText
-    """Folder of the published tables, on a local file system; made if missing."""
+    """Folder of the published tables on a local file system, or a URI on an object store (`s3://`, `gs://`, `abfss://`,
+    extra `lake`); made if missing."""
     inputs: tuple[InputConfig, ...]
     """`[[inputs]]`: the documents, by kind of file."""
     reading: ReadingConfig = ReadingConfig()
@@ -262,4 +267,14 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: the file is missing or not TOML, a key is unknown or missing, or a value cannot be used.
     """
-    return load_values(RunConfig, path, overrides)
+    config = load_values(RunConfig, path, overrides)
+    inputs = [
+        dataclasses.replace(item, paths=tuple(_dated(text, config.run_date) for text in item.paths))
+        for item in config.inputs
+    ]
+    return dataclasses.replace(config, inputs=tuple(inputs))
+
+
+def _dated(path: str, run_date: str) -> str:
+    date = datetime.date.fromisoformat(run_date)
+    return _RUN_DATE.sub(lambda found: date.strftime(found[1] or "%Y-%m-%d"), path)

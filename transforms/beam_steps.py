@@ -11,6 +11,7 @@ from typing import Any
 import apache_beam as beam
 
 from schemas.errors import describe_system_error
+from schemas.log_context import log_context
 from schemas.shards import Shard
 from transforms.classify_documents import (
     cache_for,
@@ -25,9 +26,11 @@ from transforms.commit_run import commit_run
 from transforms.detect_kinds import kind_model_for, part_by_kind, with_given_kinds
 from transforms.extract_documents import cached_extract, extract_shard
 from transforms.read_shard import read_shard
+from transforms.redo import select_documents
 from transforms.run_plan import RunPlan
 from transforms.split_documents import split_documents
 from transforms.stage_shard import Receipt, stage_shard
+from transforms.tracing import traced_step
 from transforms.validate_documents import validate_documents
 
 StepFunction = Callable[[Any, RunPlan], Iterable[Any]]
@@ -41,8 +44,10 @@ class Step(beam.DoFn):  # type: ignore[misc]
         self._plan = plan
 
     def process(self, element: Any) -> Iterator[Any]:
-        with self._plan.reporting_failures():
-            yield from self._function(element, self._plan)
+        shard = getattr(element, "name", "")
+        about = log_context(run_id=self._plan.run_id, shard=shard, stage=self._function.__name__)
+        with self._plan.reporting_failures(), about:
+            yield from traced_step(self._function, element, self._plan, shard)
 
 
 def read(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
@@ -59,7 +64,11 @@ def extract(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
 
 def validate(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
+    assert shard.table is not None
     table = validate_documents(shard.table, plan.config.reading)
+    if plan.redo is not None:
+        shard = select_documents(replace(shard, table=table), plan.redo.document_ids)
+        table = shard.table
     yield shard.with_table(table, "validate", time.perf_counter() - started)
 
 

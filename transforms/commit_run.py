@@ -23,6 +23,7 @@ from schemas.run_config import AUTO_TYPE, RunConfig
 from schemas.tables import DOCUMENT_TABLES, DRIFT, PUBLISHED_TABLES
 from transforms.check_drift import Currency, check_drift, drift_table
 from transforms.deduplicate import published_name, reject_duplicates
+from transforms.redo import take_over
 from transforms.run_plan import RunPlan
 from transforms.stage_shard import Receipt, RejectedExample, stage_table, total
 from warehouse.manifest import Manifest, RunStatus, ShardTime, TableFile, is_published, read_manifest, record_name
@@ -49,6 +50,7 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     started = time.perf_counter()
     receipts = sorted(receipts, key=attrgetter("position"))
     check_complete(receipts, plan.n_shards)
+    receipts += take_over(plan, receipts)
     if not any(receipt.read for receipt in receipts):
         paths = ", ".join(path for item in plan.config.inputs for path in item.paths)
         raise InputError(
@@ -293,6 +295,7 @@ def slowest_shards(receipts: list[Receipt]) -> tuple[ShardTime, ...]:
             round(sum(sum(receipt.seconds.values()) for receipt in own), 3),
         )
         for index, own in parts.items()
+        if own[0].source_uri  # rows that an earlier run published took no time
     ]
     return tuple(sorted(times, key=lambda time: (-time.seconds, time.shard))[:SLOWEST_SHARDS])
 

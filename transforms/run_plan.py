@@ -78,6 +78,21 @@ class KindGroup:
 
 
 @dataclass(frozen=True)
+class Redo:
+    """The documents of a published date that a run does again; it takes over the published rows of all others.
+
+    Attributes:
+        run_id: of the run that published them.
+        document_ids: of single documents, mails and archives; those that were not published yet are added.
+        source_uris: of files whose documents are all done again.
+    """
+
+    run_id: str
+    document_ids: tuple[str, ...] = ()
+    source_uris: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunPlan:
     """One run, before it starts.
 
@@ -89,6 +104,8 @@ class RunPlan:
         demoted: one per `config.inputs`: the labels whose answers the register lets no run accept.
         register: the end of the register that the plan rests on.
         kind_groups: one per configured input of type "auto".
+        redo: the documents of a run over a few; None for one over all.
+        traceparent: the span of the run, as W3C Trace Context writes it; "" where nothing is traced.
     """
 
     run_id: str
@@ -102,6 +119,8 @@ class RunPlan:
     versions: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
     kind_groups: tuple[KindGroup, ...] = ()
+    redo: Redo | None = None
+    traceparent: str = ""
 
     @property
     def warehouse(self) -> Warehouse:
@@ -155,6 +174,7 @@ class RunPlan:
             },
             register=self.register,
             versions=self.versions,
+            redo_of="" if self.redo is None else self.redo.run_id,
         )
 
     @contextlib.contextmanager

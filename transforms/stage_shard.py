@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -153,41 +153,17 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
             f"{shard.split_off} split off, but {len(classified)} classified and {len(rejected)} rejected; nothing is "
             "published"
         )
-    hashes = io.BytesIO()
-    np.save(hashes, np.sort(id_hashes(classified["document_id"])))
-    plan.warehouse.stage(plan.run_id, f"{ID_HASHES}/{shard.name}.npy", hashes.getvalue())
-    partition = Partition(plan.config.run_date, item.document_type)
-    files = tuple(
-        stage_table(plan, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
-        for kind in DOCUMENT_TABLES
-        if len(outcomes[kind.name])
-    )
-    accepted = classified.filter(pc.equal(classified["route"], Route.ACCEPTED.value))
-    receipt = Receipt(
-        name=shard.name,
-        shard_index=shard.index,
-        part=shard.part,
+    staged = stage_outcomes(plan, shard.name, (shard.index, shard.part), item.document_type, outcomes)
+    receipt = replace(
+        staged,
         is_last=shard.is_last,
-        document_type=item.document_type,
         read=shard.records,
-        classified=len(classified),
-        rejected=len(rejected),
-        escalated=len(outcomes[ESCALATIONS.name]),
-        files=files,
-        reasons=count_values(rejected["reason_code"]),
-        route_reasons=count_values(classified["route_reason"]),
-        labels=count_values(accepted["label"]),
-        drift=count_classified(classified, plan.bundles[shard.input_index].spread),
-        confidences=count_confidences(classified),
-        tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
         text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
         seconds=shard.seconds | {"stage": time.perf_counter() - started},
         unpacked=shard.unpacked,
         skipped=shard.skipped,
         split_off=shard.split_off,
         cached=pc.sum(table["cached"]).as_py() or 0,
-        examples=first_examples(rejected),
-        metadata_fields=_fields_seen(classified["metadata"], item.metadata_fields),
         source_uri=shard.files[0].source_uri if shard.files else shard.source_uri,
     )
     plan.warehouse.leave_note(plan.run_id, f"{RECEIPTS}/{shard.name}.json", receipt.to_json())
@@ -197,6 +173,55 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         {step: round(seconds, 2) for step, seconds in receipt.seconds.items()},
     )
     return receipt
+
+
+def stage_outcomes(
+    plan: RunPlan, name: str, position: tuple[int, int], document_type: str, outcomes: dict[str, pa.Table]
+) -> Receipt:
+    """Stages rows of one document type, and the hashes of their ids.
+
+    Args:
+        plan: of the run.
+        name: stem of the files.
+        position: numbers of the shard and of the part.
+        document_type: of all rows.
+        outcomes: table's name -> rows, in its schema.
+
+    Returns:
+        A receipt that counts each row as one that was read, and as the only part of its shard.
+    """
+    classified, rejected = outcomes[CLASSIFICATIONS.name], outcomes[REJECTIONS.name]
+    hashes = io.BytesIO()
+    np.save(hashes, np.sort(id_hashes(classified["document_id"])))
+    plan.warehouse.stage(plan.run_id, f"{ID_HASHES}/{name}.npy", hashes.getvalue())
+    partition = Partition(plan.config.run_date, document_type)
+    files = tuple(
+        stage_table(plan, f"{kind.name}/{partition.path}/{name}.parquet", kind, outcomes[kind.name])
+        for kind in DOCUMENT_TABLES
+        if len(outcomes[kind.name])
+    )
+    accepted = classified.filter(pc.equal(classified["route"], Route.ACCEPTED.value))
+    item = next(item for item in plan.config.inputs if item.document_type == document_type)
+    return Receipt(
+        name=name,
+        shard_index=position[0],
+        part=position[1],
+        is_last=True,
+        document_type=document_type,
+        read=len(classified) + len(rejected),
+        classified=len(classified),
+        rejected=len(rejected),
+        escalated=len(outcomes[ESCALATIONS.name]),
+        files=files,
+        reasons=count_values(rejected["reason_code"]),
+        route_reasons=count_values(classified["route_reason"]),
+        labels=count_values(accepted["label"]),
+        drift=count_classified(classified, plan.bundle_of(document_type).spread),
+        confidences=count_confidences(classified),
+        tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
+        examples=first_examples(rejected),
+        metadata_fields=_fields_seen(classified["metadata"], item.metadata_fields),
+    )
 
 
 def split_outcomes(table: pa.Table, document_type: str, bundle: str) -> dict[str, pa.Table]:

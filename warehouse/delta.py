@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import random
 import re
 import time
@@ -32,6 +33,8 @@ from warehouse.layout import Partition
 from warehouse.manifest import TableFile
 from warehouse.objects import ObjectStore, explained, missing_extra
 
+logger = logging.getLogger(__name__)
+
 _MARK = "docyard.table"
 _RUN_ID, _EPOCH = "docyard.run_id", "docyard.epoch"
 _READER, _WRITER = 1, 2  # the protocol that every engine reads; a higher one may hide rows from our own reading
@@ -40,122 +43,247 @@ _LOOK_BACK = 50  # commits among which a run's own is looked for
 _NAME = re.compile(r"[\w-]+\.(?P<epoch>\d{8})\.(?P<run_id>[\w-]+)\.parquet")
 
 
-def published_path(path: str, epoch: int, run_id: str) -> str:
-    """The path of a published file on an object store, from its path in a folder."""
-    return f"{path.removesuffix('.parquet')}.{epoch:08d}.{run_id}.parquet"
+class LakeTable:
+    """A Delta table of ours, as of when it was opened or last written.
 
-
-def prepare_table(store: ObjectStore, table: Table, partitions: Sequence[Partition]) -> None:
-    """Makes the table if it is not there, adds columns that are new since, and makes sure the partitions are ours.
-
-    Raises:
-        StorageError: something of somebody else's lies there: other files, another table, a file in a partition, in
-            the store or in the table's log; or a column has another type.
+    Attributes:
+        store: of the warehouse.
+        table: its definition.
     """
-    delta = _made(store, table)
-    published = _published(store, delta, table, partitions)
-    stored = [item.key for partition in partitions for item in store.list(f"{table.name}/{partition.path}/")]
-    _refuse_foreign(store, [*published, *stored])
+
+    def __init__(self, store: ObjectStore, table: Table, handle: Any) -> None:
+        self.store = store
+        self.table = table
+        self._handle = handle
+        self._check_ours()
+
+    def files(self, partitions: Iterable[Partition] | None = None) -> list[str]:
+        """The keys of the files that readers of this version read, sorted.
+
+        Args:
+            partitions: the only ones that count; None for all, also those of days without documents.
+        """
+        if partitions is None:
+            with explained(self._place):
+                return sorted(self._keys(self._handle.file_uris()))
+        return sorted(key for partition in partitions for key in self._files_of(partition))
+
+    def epoch(self, partition: Partition) -> int:
+        """The highest epoch that was committed in the partition; 0 where none was."""
+        with explained(self._place):
+            return int(self._handle.transaction_version(_application(partition)) or 0)
+
+    def check_partitions(self, partitions: Sequence[Partition]) -> None:
+        """Makes sure that the partitions hold nothing but what Docyard wrote.
+
+        Raises:
+            StorageError: a file of somebody else's is in one of them, in the store or in the table's log.
+        """
+        self._refuse_foreign(self.files(partitions))
+        self._refuse_foreign(self._stored(partitions))
+
+    def replace(self, contents: Mapping[Partition, Sequence[TableFile]], run_id: str, epoch: int) -> int | None:
+        """Replaces partitions by files that lie in their places already, in one version of the table.
+
+        A partition that this or a later run has replaced already stays; so the call can be repeated, by several at
+        once.
+
+        Args:
+            contents: the new files of each partition; their paths are keys of the store.
+            run_id: of the run that publishes.
+            epoch: of the run.
+
+        Returns:
+            The version of the table that began with the run; None where it replaced nothing, or long ago.
+
+        Raises:
+            StorageError: the table or a file in a partition is somebody else's.
+            RunFailedError: others kept committing for too long.
+        """
+        library = _library()
+        for _ in _attempts(self.store, self.table):
+            self.refresh()
+            pending = [partition for partition in contents if self.epoch(partition) < epoch]
+            if not pending:
+                return self._version(run_id)
+            added = [self._add(partition, file) for partition in pending for file in contents[partition]]
+            removed = [self._remove(partition, key) for partition in pending for key in self._files_of(partition)]
+            self._refuse_foreign(self.files(pending))
+            with explained(self._place), _conflicts():
+                self._handle.create_write_transaction(
+                    [*added, *removed],
+                    "append",  # the removals are our own: an "overwrite" reads nothing where a partition is empty
+                    schema=_delta_schema(self.table),
+                    partition_by=_partition_columns(self.table),
+                    commit_properties=library.CommitProperties(
+                        custom_metadata={_RUN_ID: run_id, _EPOCH: str(epoch)},
+                        app_transactions=[library.Transaction(_application(partition), epoch) for partition in pending],
+                    ),
+                )
+        raise AssertionError  # _attempts ends with an error
+
+    def delete_replaced(self, partitions: Sequence[Partition], epoch: int) -> None:
+        """Deletes, in the partitions, what no reader of the newest version reads, of runs up to this epoch.
+
+        What a later run has put there and not committed yet stays, and so does what is not ours.
+        """
+        self.refresh()
+        live = set(self.files(partitions))
+        self.store.delete([key for key in self._stored(partitions) if key not in live and 0 < _epoch_in(key) <= epoch])
+
+    def refresh(self) -> None:
+        """Looks at the newest version."""
+        with explained(self._place):
+            self._handle.update_incremental()
+        self._check_ours()
+
+    def add_new_columns(self) -> bool:
+        """Adds the columns that the definition has and the table has not; False where there was none.
+
+        Raises:
+            StorageError: a column has another type.
+        """
+        there = {field.name: field for field in self._handle.schema().fields}
+        wanted = _delta_schema(self.table).fields
+        for field in wanted:
+            if field.name in there and there[field.name].type != field.type:
+                raise StorageError(
+                    f"{self._place}: found column {field.name} as {there[field.name].type}, expected {field.type}: "
+                    "another version of Docyard made the table; move it away, or use that version"
+                )
+        missing = [field for field in wanted if field.name not in there]
+        if missing:
+            with explained(self._place), _conflicts():
+                self._handle.alter.add_columns(missing)
+        return bool(missing)
+
+    @property
+    def _place(self) -> str:
+        return f"{self.store.uri}/{self.table.name}"
+
+    def _check_ours(self) -> None:
+        metadata, protocol = self._handle.metadata(), self._handle.protocol()
+        if metadata.configuration.get(_MARK) != self.table.name:
+            raise StorageError(
+                f"{self._place}: a Delta table that Docyard did not make; move it away, or name another place"
+            )
+        columns = _partition_columns(self.table)
+        if metadata.partition_columns != columns:
+            raise StorageError(
+                f"{self._place}: found a table partitioned by {', '.join(metadata.partition_columns) or 'nothing'}, "
+                f"expected {', '.join(columns)}; move it away"
+            )
+        found = (protocol.min_reader_version, protocol.min_writer_version)
+        if found[0] > _READER or found[1] > _WRITER:
+            raise StorageError(
+                f"{self._place}: found protocol {found[0]}/{found[1]}, expected {_READER}/{_WRITER}: another program "
+                "raised it; move the table away and publish its partitions again"
+            )
+        if metadata.configuration.get("delta.appendOnly") == "true":
+            raise StorageError(f"{self._place}: its property delta.appendOnly forbids replacing; set it to false")
+
+    def _files_of(self, partition: Partition) -> list[str]:
+        names = _partition_columns(self.table)
+        is_in = [(names[0], "=", partition.run_date), (names[1], "=", partition.document_type)]
+        with explained(self._place):
+            return self._keys(self._handle.file_uris(file_pruning_predicate=is_in))
+
+    def _keys(self, uris: Iterable[str]) -> list[str]:
+        return [uri.removeprefix(f"{self.store.uri}/") for uri in uris]
+
+    def _stored(self, partitions: Sequence[Partition]) -> list[str]:
+        places = [f"{self.table.name}/{partition.path}/" for partition in partitions]
+        return [item.key for place in places for item in self.store.list(place)]
+
+    def _refuse_foreign(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            if not _epoch_in(key):
+                raise StorageError(
+                    f"{self.store.uri}/{key}: Docyard did not write this file, and its partition is to be replaced; "
+                    "move it away"
+                )
+
+    def _values(self, partition: Partition) -> dict[str, str | None]:
+        return dict(zip(_partition_columns(self.table), (partition.run_date, partition.document_type), strict=True))
+
+    def _add(self, partition: Partition, file: TableFile) -> Any:
+        path = file.path.removeprefix(f"{self.table.name}/")
+        statistics = json.dumps({"numRecords": file.rows})
+        return _library().transaction.AddAction(path, file.bytes, self._values(partition), _now(), True, statistics)
+
+    def _remove(self, partition: Partition, key: str) -> Any:
+        path = key.removeprefix(f"{self.table.name}/")
+        return _library().transaction.RemoveAction(path, True, _now(), None, self._values(partition))
+
+    def _version(self, run_id: str) -> int | None:
+        with explained(self._place):
+            commits = self._handle.history(_LOOK_BACK)
+        found = [commit["version"] for commit in commits if commit.get(_RUN_ID) == run_id]
+        return int(found[0]) if found else None
 
 
-def replace_partitions(
-    store: ObjectStore, table: Table, contents: Mapping[Partition, Sequence[TableFile]], run_id: str, epoch: int
-) -> int | None:
-    """Replaces partitions by files that lie in their places already, in one version of the table.
-
-    A partition that this or a later run has replaced already stays; so the call can be repeated, by several at once.
-
-    Args:
-        contents: the new files of each partition; their paths are keys of the store.
-        run_id: of the run that publishes.
-        epoch: of the run.
-
-    Returns:
-        The version of the table that began with the run; None where that is not known any more.
+def open_table(store: ObjectStore, table: Table) -> LakeTable | None:
+    """The newest version of a table; None where there is none.
 
     Raises:
-        StorageError: the table or a file in a partition is somebody else's.
-        RunFailedError: others kept committing for too long.
+        StorageError: the table is somebody else's, or another program changed its protocol.
+    """
+    library, place = _library(), f"{store.uri}/{table.name}"
+    try:
+        with explained(place):
+            handle = library.DeltaTable(place, storage_options=store.delta_options)
+    except library.exceptions.TableNotFoundError:
+        return None
+    return LakeTable(store, table, handle)
+
+
+def make_table(store: ObjectStore, table: Table) -> LakeTable:
+    """The newest version of a table, which is made if need be and has all columns.
+
+    Raises:
+        StorageError: something of somebody else's lies there, or a column has another type.
     """
     for _ in _attempts(store, table):
-        delta = _opened(store, table)
-        pending = _pending(delta, contents, epoch)
-        if not pending:
-            return _version(delta, run_id)
-        replaced = _published(store, delta, table, pending)
-        _refuse_foreign(store, replaced)
-        added = [_add(table, partition, file) for partition in pending for file in contents[partition]]
-        removed = [_remove(table, partition, key) for key, partition in replaced.items()]
-        library = _library()
-        with explained(store.uri), _conflicts():
-            delta.create_write_transaction(
-                [*added, *removed],
-                "append",  # the removals are our own: an "overwrite" reads nothing where a partition is empty
-                schema=_delta_schema(table),
-                partition_by=[table.partition_date, "document_type"],
-                commit_properties=library.CommitProperties(
-                    custom_metadata={_RUN_ID: run_id, _EPOCH: str(epoch)},
-                    app_transactions=[library.Transaction(_application(partition), epoch) for partition in pending],
-                ),
-            )
+        found = open_table(store, table)
+        if found is None:
+            _make(store, table)
+        elif not found.add_new_columns():
+            return found
     raise AssertionError  # _attempts ends with an error
-
-
-def delete_replaced(store: ObjectStore, table: Table, partitions: Sequence[Partition], epoch: int) -> None:
-    """Deletes, in the partitions, what no reader of the newest version reads, of runs up to this epoch.
-
-    What a later run has put there and not committed yet stays, and so does what is not ours.
-    """
-    live = _published(store, _opened(store, table), table, partitions)
-    store.delete(
-        [
-            item.key
-            for partition in partitions
-            for item in store.list(f"{table.name}/{partition.path}/")
-            if item.key not in live and 0 < _epoch_in(item.key) <= epoch
-        ]
-    )
 
 
 def live_files(store: ObjectStore, table: Table, partition: Partition | None = None) -> list[str]:
     """The keys of the files that readers of the table read now, sorted; none where there is no table.
 
     Args:
-        store: that holds the table.
+        store: of the warehouse.
         table: any published one.
         partition: the only one that counts; None for all.
     """
-    delta = _open(store, table)
-    if delta is None:
-        return []
-    return sorted(_published(store, delta, table, None if partition is None else [partition]))
+    found = open_table(store, table)
+    return [] if found is None else found.files(None if partition is None else [partition])
 
 
 def published_by(store: ObjectStore, table: Table, partition: Partition) -> str | None:
-    """The id of the run that published a partition, or None where none or several did."""
-    found = {match["run_id"] for key in live_files(store, table, partition) if (match := _name(key))}
+    """The id of the run that published a partition, or None where none did."""
+    found = {publisher(key) for key in live_files(store, table, partition)}
     return found.pop() if len(found) == 1 else None
 
 
-def highest_epoch(store: ObjectStore, table: Table, partitions: Sequence[Partition]) -> int:
-    """The highest epoch that was committed in any of the partitions; 0 where none was, or there is no table."""
-    delta = _open(store, table)
-    return 0 if delta is None else max((_committed_epoch(delta, partition) for partition in partitions), default=0)
+def published_path(path: str, epoch: int, run_id: str) -> str:
+    """The path of a published file on an object store, from its path in a folder."""
+    return f"{path.removesuffix('.parquet')}.{epoch:08d}.{run_id}.parquet"
 
 
-def pending_partitions(
-    store: ObjectStore, table: Table, partitions: Sequence[Partition], epoch: int
-) -> list[Partition]:
-    """The partitions that neither the run of this epoch nor a later one has replaced yet."""
-    return _pending(_opened(store, table), partitions, epoch)
+def publisher(key: str) -> str | None:
+    """The id of the run that wrote a published file; None where it is not one of ours."""
+    match = _NAME.fullmatch(key.rsplit("/", 1)[-1])
+    return match["run_id"] if match else None
 
 
-def _committed_epoch(delta: Any, partition: Partition) -> int:
-    return int(delta.transaction_version(_application(partition)) or 0)
-
-
-def _pending(delta: Any, partitions: Iterable[Partition], epoch: int) -> list[Partition]:
-    return [partition for partition in partitions if _committed_epoch(delta, partition) < epoch]
+def _epoch_in(key: str) -> int:
+    match = _NAME.fullmatch(key.rsplit("/", 1)[-1])
+    return int(match["epoch"]) if match else 0
 
 
 def _library() -> Any:
@@ -168,179 +296,64 @@ def _library() -> Any:
     return deltalake
 
 
-def _open(store: ObjectStore, table: Table) -> Any:
-    """The table, if it is there and ours."""
-    library = _library()
-    place = f"{store.uri}/{table.name}"
-    try:
-        with explained(store.uri):
-            delta = library.DeltaTable(place, storage_options=store.delta_options)
-    except library.exceptions.TableNotFoundError:
-        return None
-    metadata, protocol = delta.metadata(), delta.protocol()
-    if metadata.configuration.get(_MARK) != table.name:
-        raise StorageError(f"{place}: a Delta table that Docyard did not make; move it away, or name another place")
-    columns = [table.partition_date, "document_type"]
-    if metadata.partition_columns != columns:
-        raise StorageError(
-            f"{place}: found a table partitioned by {metadata.partition_columns}, expected {columns}; move it away"
-        )
-    features = [*(protocol.reader_features or ()), *(protocol.writer_features or ())]
-    if protocol.min_reader_version > _READER or protocol.min_writer_version > _WRITER or features:
-        raise StorageError(
-            f"{place}: found protocol {protocol.min_reader_version}/{protocol.min_writer_version} "
-            f"{', '.join(sorted(features))}, expected {_READER}/{_WRITER}: another program raised it; move the table "
-            "away and publish its partitions again"
-        )
-    if metadata.configuration.get("delta.appendOnly") == "true":
-        raise StorageError(f"{place}: its property delta.appendOnly forbids replacing; set it to false")
-    return delta
-
-
-def _made(store: ObjectStore, table: Table) -> Any:
-    """The table, made if need be, with all columns."""
-    wanted = _delta_schema(table)
-    for _ in _attempts(store, table):
-        delta = _open(store, table)
-        if delta is None:
-            _make(store, table, wanted)
-            continue
-        missing = _missing_columns(store, table, delta, wanted)
-        if not missing:
-            return delta
-        with explained(store.uri), _conflicts():
-            delta.alter.add_columns(missing)
-    raise AssertionError  # _attempts ends with an error
-
-
-def _make(store: ObjectStore, table: Table, schema: Any) -> None:
-    if store.list(f"{table.name}/") and _open(store, table) is None:
+def _make(store: ObjectStore, table: Table) -> None:
+    if store.list(f"{table.name}/") and open_table(store, table) is None:
         raise StorageError(
             f"{store.uri}/{table.name}: holds files, but no Delta table; move them away, or name another place"
         )
-    with explained(store.uri), _conflicts():
+    place = f"{store.uri}/{table.name}"
+    with explained(place), _conflicts():
         _library().DeltaTable.create(
-            f"{store.uri}/{table.name}",
-            schema=schema,
-            partition_by=[table.partition_date, "document_type"],
+            place,
+            schema=_delta_schema(table),
+            partition_by=_partition_columns(table),
             mode="ignore",
             name=table.name,
             description=table.description,
             configuration={_MARK: table.name},
             storage_options=store.delta_options,
-            raise_if_key_not_exists=False,
+            raise_if_key_not_exists=False,  # the mark is a property of ours
         )
 
 
-def _opened(store: ObjectStore, table: Table) -> Any:
-    delta = _open(store, table)
-    if delta is None:
-        raise StorageError(f"{store.uri}/{table.name}: the Delta table is gone; bring it back, or run again")
-    return delta
+def _partition_columns(table: Table) -> list[str]:
+    return [table.partition_date, "document_type"]
 
 
 def _delta_schema(table: Table) -> Any:
-    fields = [field for field in table.schema() if field.name != "document_type"]
-    fields = [
-        field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in fields
-    ]
-    fields += [pa.field(table.partition_date, pa.date32()), pa.field("document_type", pa.string())]
-    return _library().Schema.from_arrow(pa.schema([field.with_nullable(True) for field in fields]))
+    columns = [field for field in table.schema() if field.name != "document_type"]
+    columns += [pa.field(table.partition_date, pa.date32()), table.schema().field("document_type")]
+    return _library().Schema.from_arrow(pa.schema([_delta_field(field).with_nullable(True) for field in columns]))
 
 
-def _missing_columns(store: ObjectStore, table: Table, delta: Any, wanted: Any) -> list[Any]:
-    there = {field.name: field for field in delta.schema().fields}
-    for field in wanted.fields:
-        if field.name in there and there[field.name].type != field.type:
-            raise StorageError(
-                f"{store.uri}/{table.name}: found column {field.name} as {there[field.name].type}, expected "
-                f"{field.type}: another version of Docyard made the table; move it away, or use that version"
-            )
-    return [field for field in wanted.fields if field.name not in there]
-
-
-def _published(
-    store: ObjectStore, delta: Any, table: Table, partitions: Iterable[Partition] | None
-) -> dict[str, Partition | None]:
-    """Key → partition of the table's files; for all partitions at once the partition is None."""
-    root = f"{store.uri}/"
-    if partitions is None:
-        return dict.fromkeys((uri.removeprefix(root) for uri in delta.file_uris()), None)
-    found: dict[str, Partition | None] = {}
-    for partition in partitions:
-        is_in = [(table.partition_date, "=", partition.run_date), ("document_type", "=", partition.document_type)]
-        found |= {uri.removeprefix(root): partition for uri in delta.file_uris(file_pruning_predicate=is_in)}
-    return found
-
-
-def _refuse_foreign(store: ObjectStore, keys: Iterable[str]) -> None:
-    for key in keys:
-        if _name(key) is None:
-            raise StorageError(
-                f"{store.uri}/{key}: not a file of Docyard's, in a partition that is to be replaced; move it away"
-            )
-
-
-def _name(key: str) -> re.Match[str] | None:
-    return _NAME.fullmatch(key.rsplit("/", 1)[-1])
-
-
-def _epoch_in(key: str) -> int:
-    match = _name(key)
-    return int(match["epoch"]) if match else 0
+def _delta_field(field: pa.Field) -> pa.Field:
+    return field.with_type(field.type.value_type) if pa.types.is_dictionary(field.type) else field
 
 
 def _application(partition: Partition) -> str:
     return f"docyard/{partition.path}"
 
 
-def _values(table: Table, partition: Partition) -> dict[str, str | None]:
-    return {table.partition_date: partition.run_date, "document_type": partition.document_type}
-
-
-def _add(table: Table, partition: Partition, file: TableFile) -> Any:
-    return _library().transaction.AddAction(
-        file.path.removeprefix(f"{table.name}/"),
-        file.bytes,
-        _values(table, partition),
-        _now(),
-        True,
-        json.dumps({"numRecords": file.rows}),
-    )
-
-
-def _remove(table: Table, partition: Partition | None, key: str) -> Any:
-    assert partition is not None
-    return _library().transaction.RemoveAction(
-        key.removeprefix(f"{table.name}/"), True, _now(), None, _values(table, partition)
-    )
-
-
 def _now() -> int:
     return int(time.time() * 1000)
-
-
-def _version(delta: Any, run_id: str) -> int | None:
-    found = [commit["version"] for commit in delta.history(_LOOK_BACK) if commit.get(_RUN_ID) == run_id]
-    return int(found[0]) if found else None
 
 
 def _attempts(store: ObjectStore, table: Table) -> Iterator[int]:
     """Attempts at a commit that others may get in the way of, with growing pauses in between."""
     for attempt in range(_ATTEMPTS):
+        if attempt:  # the second one finds out what became of the first
+            time.sleep(random.uniform(0, min(1.0, 0.01 * 2**attempt)))
         yield attempt
-        if attempt:  # a commit of our own is looked at in the second
-            time.sleep(random.uniform(0, min(1.0, 0.02 * 2**attempt)))
     raise RunFailedError(f"{store.uri}/{table.name}: other commits kept coming in between; run again")
 
 
 @contextlib.contextmanager
 def _conflicts() -> Iterator[None]:
-    """Lets a commit that failed pass: what became of it shows when the table is opened again.
+    """Lets a commit that failed pass: what became of it shows when the table is looked at again.
 
     A commit whose answer was lost also ends here, and is found done.
     """
     try:
         yield
-    except _library().exceptions.CommitFailedError:
-        pass
+    except _library().exceptions.CommitFailedError as error:
+        logger.debug("a commit failed: %s", error)

@@ -40,6 +40,7 @@ from warehouse.interface import DayAndType, Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 from warehouse.objects import ObjectStore, object_store
+from warehouse.store_checks import refuse_careless
 
 CACHE_VARIABLE = "DOCYARD_CACHE_DIR"
 _MARKER = "warehouse.json"
@@ -93,6 +94,7 @@ class LakeWarehouse(Warehouse):
     def make(self) -> None:
         """Writes the marker object, if it is not there."""
         if not self.exists():
+            refuse_careless(self._store)
             self._store.put_new(_MARKER, _MARKER_CONTENT)
 
     def location(self, name: str) -> str:
@@ -188,7 +190,7 @@ class LakeWarehouse(Warehouse):
         Of two processes at once, the later one to begin wins in each partition.
         """
         store = self._store
-        delta.prepare_table(store, table, [])
+        opened = delta.make_table(store, table)
         wanted = self._wanted(table, read(), empty, keep_others=keep_others)
         if not self._differing(table, wanted):
             return len(wanted), 0
@@ -203,8 +205,8 @@ class LakeWarehouse(Warehouse):
             rows = pq.ParquetFile(io.BytesIO(content)).metadata.num_rows
             digest = hashlib.sha256(content).hexdigest()
             contents[partition] = [TableFile(table.name, key, rows, len(content), digest)]
-        delta.replace_partitions(store, table, contents, name, epoch)
-        delta.delete_replaced(store, table, [*contents], epoch)
+        opened.replace(contents, name, epoch)
+        opened.delete_replaced([*contents], epoch)
         return len(wanted), len(changed)
 
     def _wanted(
@@ -309,8 +311,8 @@ class LakeWarehouse(Warehouse):
 
     def has_dead_runs(self) -> bool:
         """True where something is staged of a run whose launcher gives no sign of life."""
-        staging = self._store.folders(lake_publication.STAGING)
-        return bool(staging) and not {*staging} <= {*tokens.live_runs(self._store)}
+        staged = {item.key.split("/")[1] for item in self._store.list(lake_publication.STAGING)}
+        return bool(staged) and not staged <= {*tokens.live_runs(self._store)}
 
     def finish_interrupted(self, needed: Sequence[Partition] = ()) -> list[str]:
         """Rolls decided runs forward, and gives up those that are not decided and show no sign of life."""

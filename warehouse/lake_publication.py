@@ -26,14 +26,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from schemas.errors import DocyardError, LockedError, RunFailedError, StorageError, VerificationError
-from schemas.tables import PUBLISHED_TABLES, Table
-from warehouse.delta import (
-    delete_replaced,
-    pending_partitions,
-    prepare_table,
-    published_path,
-    replace_partitions,
-)
+from schemas.tables import PUBLISHED_TABLES
+from warehouse.delta import LakeTable, make_table, published_path
 from warehouse.layout import Partition
 from warehouse.manifest import MANIFEST_FILE, Manifest, RunStatus, TableFile, manifest_from_json
 from warehouse.objects import ObjectStore
@@ -67,14 +61,19 @@ class _Decision:
         return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
 
 
-def prepare(store: ObjectStore, partitions: Sequence[Partition]) -> None:
+def prepare(store: ObjectStore, partitions: Sequence[Partition]) -> list[LakeTable]:
     """Makes the tables and makes sure that a run can replace the partitions; call it before any document is read.
+
+    Returns:
+        The tables, in the order in which a run commits to them.
 
     Raises:
         StorageError: a table or a file in a partition is somebody else's, or the store refuses.
     """
-    for table in PUBLISHED_TABLES:
-        prepare_table(store, table, partitions)
+    tables = _tables(store)
+    for table in tables:
+        table.check_partitions(partitions)
+    return tables
 
 
 def publish(store: ObjectStore, manifest: Manifest, staged: Mapping[str, str]) -> Manifest:
@@ -95,13 +94,19 @@ def publish(store: ObjectStore, manifest: Manifest, staged: Mapping[str, str]) -
             decided, nothing was published.
     """
     decision = _decision(store, manifest.run_id)
+    if decision is not None and is_published(store, manifest.run_id):
+        return read_record(store, manifest.run_id)
     if decision is None:
-        prepare(store, manifest.partitions)
-        check_token(store, manifest.partitions, manifest.run_id, manifest.epoch)
+        tables = prepare(store, manifest.partitions)
+        check_token(store, manifest.partitions, manifest.epoch)
+        if any(tables[0].epoch(partition) > manifest.epoch for partition in manifest.partitions):
+            raise LockedError(f"a later run than {manifest.run_id} has published; this run publishes nothing")
         decision = _decide(store, _placed(manifest, staged))
+    else:
+        tables = _tables(store)
     if not decision.is_published:
         raise LockedError(f"run {manifest.run_id} was given up as failed; it publishes nothing any more")
-    return _roll_forward(store, decision)
+    return _roll_forward(store, decision, tables)
 
 
 def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> list[str]:
@@ -120,23 +125,21 @@ def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> 
         RunFailedError: likewise, for a reason that may pass.
     """
     finished: list[str] = []
-    staging = store.folders(STAGING)
-    alive = live_runs(store) if staging else {}
-    for run_id in staging:
-        decision = _decision(store, run_id)
+    staged = {item.key.split("/")[1] for item in store.list(STAGING)}
+    for run_id in sorted(staged - live_runs(store).keys()):
+        decision = None
         try:
-            if decision is None and run_id not in alive:
+            decision = _decision(store, run_id)
+            if decision is None:
                 # A launcher that lives after all, behind a wire that was cut, can no longer publish.
                 decision = _decide(store, _Decision(_lost(store, run_id), {}))
-            if decision is None:
-                continue
             if not decision.is_published:
                 write_record(store, decision.manifest)
                 _clear_staging(store, run_id)
-                continue
-            was_published = is_published(store, run_id)
-            _roll_forward(store, decision)
-            if not was_published:
+            elif is_published(store, run_id):
+                _clear(store, decision.manifest, _tables(store))
+            else:
+                _roll_forward(store, decision, _tables(store))
                 finished.append(run_id)
         except (StorageError, RunFailedError) as error:
             if decision is not None and not set(needed).isdisjoint(decision.manifest.partitions):
@@ -157,7 +160,7 @@ def give_up(store: ObjectStore, failed: Manifest) -> bool:
     """
     decision = _decide(store, _Decision(failed, {}))
     if decision.is_published:
-        _roll_forward(store, decision)
+        _roll_forward(store, decision, _tables(store))
         return True
     write_record(store, failed)
     _clear_staging(store, failed.run_id)
@@ -227,22 +230,19 @@ def _decision(store: ObjectStore, run_id: str) -> _Decision | None:
         raise StorageError(f"{store.uri}/{key}: not as Docyard wrote it: {error}; bring it back from a copy") from None
 
 
-def _roll_forward(store: ObjectStore, decision: _Decision) -> Manifest:
+def _roll_forward(store: ObjectStore, decision: _Decision, tables: Sequence[LakeTable]) -> Manifest:
     """Puts a decided run in place. Each step can be repeated, by several processes at once."""
     manifest = decision.manifest
     try:
-        _copy(store, decision)
-        versions = {
-            table.name: replace_partitions(store, table, contents, manifest.run_id, manifest.epoch)
-            for table, contents in _contents(manifest).items()
-        }
-        manifest = replace(
-            manifest, tables={name: version for name, version in versions.items() if version is not None}
-        )
+        _copy(store, decision, tables)
+        versions = {}
+        for table in tables:
+            version = table.replace(_contents(manifest, table), manifest.run_id, manifest.epoch)
+            if version is not None:
+                versions[table.table.name] = version
+        manifest = replace(manifest, tables=versions)
         write_record(store, manifest)
-        for table in PUBLISHED_TABLES:
-            delete_replaced(store, table, manifest.partitions, manifest.epoch)
-        _clear_staging(store, manifest.run_id)
+        _clear(store, manifest, tables)
     except DocyardError as error:
         raise type(error)(
             f"run {manifest.run_id} is decided, but not all of it is in place: {error}; the next command completes it"
@@ -250,33 +250,44 @@ def _roll_forward(store: ObjectStore, decision: _Decision) -> Manifest:
     return manifest
 
 
-def _contents(manifest: Manifest) -> dict[Table, dict[Partition, list[TableFile]]]:
-    """The manifest's files by table and partition."""
+def _tables(store: ObjectStore) -> list[LakeTable]:
+    """The tables that a run publishes, opened or made, in the order in which it commits."""
+    return [make_table(store, table) for table in PUBLISHED_TABLES]
+
+
+def _contents(manifest: Manifest, table: LakeTable) -> dict[Partition, list[TableFile]]:
+    """The manifest's files of a table, by partition."""
+    own = [file for file in manifest.files if file.table == table.table.name]
     return {
-        table: {
-            partition: [file for file in manifest.files if file.path.startswith(f"{table.name}/{partition.path}/")]
-            for partition in manifest.partitions
-        }
-        for table in PUBLISHED_TABLES
+        partition: [file for file in own if f"/{partition.path}/" in file.path] for partition in manifest.partitions
     }
 
 
-def _copy(store: ObjectStore, decision: _Decision) -> None:
+def _copy(store: ObjectStore, decision: _Decision, tables: Sequence[LakeTable]) -> None:
     """Copies the files of the partitions that the run has still to replace to their published names."""
     try:
-        store.copy_all([(decision.staged[path], path) for path in _pending(store, decision.manifest)])
+        store.copy_all([(decision.staged[path], path) for path in _pending(decision.manifest, tables)])
     except FileNotFoundError as error:
-        if _pending(store, decision.manifest):  # else another process has finished meanwhile, and cleared
+        for table in tables:
+            table.refresh()
+        if _pending(decision.manifest, tables):  # else another process has finished meanwhile, and cleared
             raise StorageError(f"{store.uri}/{error}: was staged, but is gone; bring it back from a copy") from None
 
 
-def _pending(store: ObjectStore, manifest: Manifest) -> list[str]:
+def _pending(manifest: Manifest, tables: Sequence[LakeTable]) -> list[str]:
     return [
         file.path
-        for table, contents in _contents(manifest).items()
-        for partition in pending_partitions(store, table, manifest.partitions, manifest.epoch)
-        for file in contents[partition]
+        for table in tables
+        for partition, files in _contents(manifest, table).items()
+        if table.epoch(partition) < manifest.epoch
+        for file in files
     ]
+
+
+def _clear(store: ObjectStore, manifest: Manifest, tables: Sequence[LakeTable]) -> None:
+    for table in tables:
+        table.delete_replaced(manifest.partitions, manifest.epoch)
+    _clear_staging(store, manifest.run_id)
 
 
 def _lost(store: ObjectStore, run_id: str) -> Manifest:

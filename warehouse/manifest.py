@@ -78,6 +78,8 @@ class Manifest:
     """For each document type: `reference` as in the column `bundle`, and the full `digest`."""
     register: RegisterEnd = RegisterEnd()
     """`number` and `sha256` of the last entry of the warehouse's register that the run obeyed."""
+    redo_of: str = ""
+    """Of a run over a few documents: the run whose other rows it took over. They count as read."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of Python, Docyard and the packages that decide the result."""
     counts: dict[str, Any] = field(default_factory=dict)

@@ -30,9 +30,10 @@ _CREATE_ATTEMPTS = 6
 _CLOCK = "_clock"
 
 # A dead store is given up on after some 20 seconds, a request that hangs after a minute: the libraries' own limit is
-# three minutes and ten attempts.
+# three minutes. A gateway that starts anew is waited for.
 _CONNECT_SECONDS, _REQUEST_SECONDS = 5, 60
-_RETRIES, _RETRY_SECONDS = 4, 20
+_RETRIES, _RETRY_SECONDS = 8, 20
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 4
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class ObjectStore:
         return tuple(sorted(map(_stored, found), key=attrgetter("key")))
 
     def folders(self, prefix: str) -> tuple[str, ...]:
-        """The names of the folders in a folder, sorted."""
+        """The names of the folders in a folder, sorted. Some stores go on naming one that was emptied."""
         with explained(self.uri, prefix):
             found = _library().list_with_delimiter(self._store, prefix)["common_prefixes"]
         return tuple(sorted(name.rstrip("/").rsplit("/", 1)[-1] for name in found))
@@ -172,9 +173,15 @@ class ObjectStore:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects; those that are gone already are no error."""
-        if keys:
+        if not keys:
+            return
+        try:
             with explained(self.uri, keys[0]):
                 _library().delete(self._store, list(keys))
+        except FileNotFoundError:  # of some stores it is one, and ends the deletion of the others
+            for key in keys:
+                with contextlib.suppress(FileNotFoundError), explained(self.uri, key):
+                    _library().delete(self._store, key)
 
     @property
     def delta_options(self) -> dict[str, str]:
@@ -187,6 +194,8 @@ class ObjectStore:
             "timeout": f"{_REQUEST_SECONDS}s",
             "max_retries": str(_RETRIES),
             "retry_timeout": f"{_RETRY_SECONDS}s",
+            "backoff_config.init_backoff": f"{_FIRST_PAUSE_SECONDS * 1000:.0f}ms",
+            "backoff_config.max_backoff": f"{_LONGEST_PAUSE_SECONDS}s",
         }
         return limits | ({"AWS_REGION": _region()} if self.uri.startswith(_S3) else {})
 
@@ -240,7 +249,15 @@ def _opened(uri: str) -> Any:
             "timeout": f"{_REQUEST_SECONDS}s",
             "allow_http": any(os.environ.get(f"{cloud}_ALLOW_HTTP") == "true" for cloud in ("AWS", "AZURE", "GOOGLE")),
         },
-        "retry_config": {"max_retries": _RETRIES, "retry_timeout": datetime.timedelta(seconds=_RETRY_SECONDS)},
+        "retry_config": {
+            "max_retries": _RETRIES,
+            "retry_timeout": datetime.timedelta(seconds=_RETRY_SECONDS),
+            "backoff": {
+                "init_backoff": datetime.timedelta(seconds=_FIRST_PAUSE_SECONDS),
+                "max_backoff": datetime.timedelta(seconds=_LONGEST_PAUSE_SECONDS),
+                "base": 2,
+            },
+        },
     }
     if uri.startswith(_S3):
         settings["region"] = _region()
@@ -290,7 +307,14 @@ def _of_a_library(error: Exception) -> bool:
 
 _ANSWERS = {"AlreadyExistsError", "TableNotFoundError"}  # to a question, not failures
 _NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "FilesystemNotFound"}
-_NO_IDENTITY = ("169.254.169.254", "169.254.170.2", "metadata.google.internal", "missing credentials", "AccountKey")
+# Where the libraries look for the identity of the machine, having found no other.
+_NO_IDENTITY = (
+    "169.254.169.254",
+    "169.254.170.2",
+    "/latest/api/token",
+    "/latest/meta-data/",
+    "metadata.google.internal",
+)
 _WRONG_IDENTITY = {
     *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken", "InvalidToken"),
     *("TokenRefreshRequired", "AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation"),
@@ -309,6 +333,8 @@ def store_error(error: Exception, uri: str) -> DocyardError:
     code, status = _code(said), _status(said)
     if code in _NO_BUCKET:
         return StorageError(f"{uri}: the store has no such bucket or container; correct the URI, or make it")
+    if any(sign in said for sign in _NO_IDENTITY):
+        return StorageError(f"{uri}: found no credentials; set {_variables(uri)}")
     if code == "RequestTimeTooSkewed":
         return StorageError(f"{uri}: this machine's clock is off, and the store refuses it; set the clock")
     if code in _OTHER_REGION or "without LOCATION" in said:
@@ -323,8 +349,6 @@ def store_error(error: Exception, uri: str) -> DocyardError:
         return StorageError(
             f"{uri}: the store does not accept the credentials ({code or 'status 401'}); correct {_variables(uri)}"
         )
-    if any(sign in said for sign in _NO_IDENTITY):
-        return StorageError(f"{uri}: found no credentials; set {_variables(uri)}")
     if code in _FULL or status == 507:
         return RunFailedError(
             f"{uri}: the store has no room left ({code or 'status 507'}); free some, or raise its quota"
@@ -342,12 +366,18 @@ def store_error(error: Exception, uri: str) -> DocyardError:
         )
     if status >= 500 or code in ("SlowDown", "ServerBusy", "OperationTimedOut"):
         return RunFailedError(f"{uri}: the store failed ({code or f'status {status}'}); try again later")
+    if "Unsupported: Feature" in said:
+        return StorageError(
+            f"{uri}: the table needs a newer reader of Delta ({said.rpartition('Unsupported: ')[2]}): another program "
+            "raised its protocol; move it away and publish its partitions again"
+        )
     return StorageError(f"{uri}: {code or said[:200]}")
 
 
 def _plain(said: str) -> str:
     """The message without colours and without the libraries' account of their own structures."""
-    return re.sub(r"\x1b\[\d+m|↳", "", said.split("\n\nDebug source")[0]).replace("\n", " ")
+    shown = re.split(r"\n\nDebug source|\s+0: <unknown>", said)[0]
+    return " ".join(re.sub(r"\x1b\[\d+m|↳", "", shown).split())
 
 
 def _code(said: str) -> str:
