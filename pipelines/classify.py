@@ -19,7 +19,8 @@ from models.bundle import ModelBundle, load_bundle
 from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.drift import parse_reference
 from models.kind import KindModel, load_kinds
-from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder
+from models.page_pairs import load_page_pairs
+from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_pairs_folder
 from pipelines.promotion import load_standing
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
@@ -215,13 +216,20 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     chosen: list[tuple[InputConfig, BundleChoice]] = []
     planned: dict[int, InputConfig] = {}  # inputs whose files are planned, by their number in the run
     groups: list[KindGroup] = []
+    references: dict[str, str] = {}
     for item in config.inputs:
         first = len(chosen)
         if item.document_type == AUTO_TYPE:
             kinds, own = _choose_bundles_by_kind(item)
             chosen += own
             types = tuple(each.document_type for each, _ in own)
-            groups.append(KindGroup(first, types, str(kinds_folder(item)), kinds.reference, kinds.digest))
+            group = KindGroup(first, types, str(kinds_folder(item)), kinds.reference, kinds.digest)
+            pairs_folder = page_pairs_folder(item)
+            if pairs_folder is not None:
+                pairs = load_page_pairs(pairs_folder)
+                group = replace(group, page_pairs_folder=str(pairs_folder), page_pairs_digest=pairs.digest)
+                references["page_pairs"] = pairs.reference
+            groups.append(group)
         else:
             chosen.append(_choose_bundle(item, root, entries))
         planned[first] = chosen[first][0]
@@ -242,7 +250,8 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         demoted=tuple(frozenset(demoted_labels(entries, bundle.name)) for _, bundle in chosen),
         register=register_end(entries),
         versions={"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
+        | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES}
+        | references,
         withheld=_outlived_types(config, [bundle for _, bundle in chosen]),
         kind_groups=tuple(groups),
     )

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.kind import KindModel, load_kinds
+from models.kind import NO_KIND, KindModel, load_kinds
 from schemas.codes import Reason
 from schemas.errors import BundleError
 from schemas.shards import Shard
@@ -36,8 +39,8 @@ def detect_kinds(table: pa.Table, model: KindModel, document_types: tuple[str, .
         likeliest kind; one of none of these becomes a rejection.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
-    answers = model.detect(table["text"].take(pa.array(valid)).to_pylist())
     type_of_kind = np.array([document_types.index(kind) if kind in document_types else -1 for kind in model.kinds])
+    answers = model.detect([_told_by(row, model, document_types) for row in _documents(table, valid)])
     is_known = answers.kind_ids >= 0
     types = np.full(len(table), len(document_types) - 1)
     types[valid] = np.where(is_known, type_of_kind[np.maximum(answers.kind_ids, 0)], -1)
@@ -60,6 +63,23 @@ def detect_kinds(table: pa.Table, model: KindModel, document_types: tuple[str, .
     table = table.set_column(table.schema.get_field_index("text"), "text", text)
     types[strangers] = len(document_types) - 1
     return [table.filter(pa.array(types == number)) for number in range(len(document_types))]
+
+
+def _documents(table: pa.Table, places: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
+    columns = ["text", "page_ends", "pages_before", "proposed_cuts"]
+    rows: list[dict[str, Any]] = table.select(columns).take(pa.array(places)).to_pylist()
+    return rows
+
+
+def _told_by(row: Mapping[str, Any], model: KindModel, document_types: tuple[str, ...]) -> str:
+    """The text that tells the kind of a document: its own or, where it may be several, the first one of a kind."""
+    if row["proposed_cuts"] is None:
+        return str(row["text"])
+    before = row["pages_before"] or 0
+    starts = [row["page_ends"][cut["page"] - before - 2] for cut in row["proposed_cuts"]]
+    texts: list[str] = [row["text"][start:] for start in (0, *starts)]
+    kinds = [model.kinds[kind_id] if kind_id != NO_KIND else "" for kind_id in model.detect(texts).kind_ids]
+    return next((text for text, kind in zip(texts, kinds, strict=True) if kind in document_types), texts[0])
 
 
 def part_by_kind(shard: Shard, group: KindGroup, model: KindModel) -> list[Shard]:

@@ -58,6 +58,8 @@ class KindGroup:
         folder: absolute path of the kind bundle, the same on every worker.
         reference: name@digest of the kind bundle.
         digest: a worker that finds another one in the folder ends the run.
+        page_pairs_folder: likewise, of the bundle of page pairs; "" where packets are not split.
+        page_pairs_digest: likewise.
     """
 
     first: int
@@ -65,6 +67,8 @@ class KindGroup:
     folder: str
     reference: str
     digest: str
+    page_pairs_folder: str = ""
+    page_pairs_digest: str = ""
 
     @property
     def inputs(self) -> range:
