@@ -28,6 +28,8 @@ _PAGE = re.compile(r"\b(?:page|pg\.?|p\.|seite|página|pagina|sheet|side|стр\
 _BARE = re.compile(r"[\W_]*(\d{1,4})[\W_]*")
 _AT_EDGE = re.compile(r"^(\d{1,4})(?=\s)|(?<=\s)(\d{1,4})$")
 _DIGIT = re.compile(r"\d+")
+_CAPITALS = re.compile(r"[A-ZÀ-ÖØ-ÞΑ-ΩА-Я]+")
+_MARKS = re.compile(r"[^\w\s]+")
 _WORD = re.compile(r"[^\W\d_]{3,}")
 _NUMBERED = re.compile(r"(?:(?:section|article|clause|§)\s*)?\(?((?:\d{1,3}\.){0,3}\d{1,3})[.):]?\s", re.IGNORECASE)
 _NAME = re.compile(r"\b[A-Z][a-z]{2,}|\b[A-Z]{3,}\b")
@@ -116,10 +118,10 @@ class PageText:
         return [line for line in self.lines if not _is_page_number(line)]
 
     @cached_property
-    def words(self) -> Counter[int]:
-        """Its words, hashed."""
+    def words(self) -> npt.NDArray[np.int64]:
+        """(_BUCKETS,) counts of its words, hashed."""
         words = _WORD.findall(self.text[:_MOST_CHARACTERS].lower())
-        return Counter(zlib.crc32(word.encode()) % _BUCKETS for word in words)
+        return np.bincount([zlib.crc32(word.encode()) % _BUCKETS for word in words], minlength=_BUCKETS)
 
     @cached_property
     def names(self) -> set[str]:
@@ -132,17 +134,14 @@ class PageText:
         return set(_REFERENCE.findall(self.text[:_MOST_CHARACTERS]))
 
     @cached_property
-    def form(self) -> npt.NDArray[np.float64]:
-        """(6,) shares of figures, capitals, marks and white space; logs of the mean length of a line and of lines."""
+    def form(self) -> tuple[float, ...]:
+        """Shares of figures, capitals, marks and white space; logs of the mean length of a line and of the lines."""
         text = self.text[:_MOST_CHARACTERS]
         n = max(len(text), 1)
-        figures, capitals = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
-        white = sum(map(str.isspace, text))
-        marks = n - figures - white - sum(map(str.isalpha, text))
+        white = len(text) - sum(map(len, text.split()))
+        shares = [sum(map(len, pattern.findall(text))) / n for pattern in (_DIGIT, _CAPITALS, _MARKS)]
         mean = n / max(len(self.lines), 1)
-        return np.array(
-            [figures / n, capitals / n, marks / n, white / n, math.log1p(mean), math.log1p(len(self.lines))]
-        )
+        return (*shares, white / n, math.log1p(mean), math.log1p(len(self.lines)))
 
 
 def _is_page_number(line: str) -> bool:
@@ -174,8 +173,9 @@ def measure_signs(before: Sequence[PageText], after: Sequence[PageText]) -> dict
     }
 
 
-def _sum_of_words(pages: Sequence[PageText]) -> Counter[int]:
-    return sum((page.words for page in pages), Counter())
+def _sum_of_words(pages: Sequence[PageText]) -> npt.NDArray[np.int64]:
+    result: npt.NDArray[np.int64] = np.stack([page.words for page in pages]).sum(axis=0)
+    return result
 
 
 def _all_names(pages: Sequence[PageText]) -> set[str]:
@@ -313,19 +313,19 @@ def _ending(page: PageText) -> dict[str, float]:
 
 
 def _likeness(left: PageText, right: PageText) -> dict[str, float]:
-    forms = np.abs(left.form - right.form)
+    forms = [abs(one - other) for one, other in zip(left.form, right.form, strict=True)]
     names = _jaccard(left.names, right.names)
     return {
         "likeness of words": _cosine(left.words, right.words),
         "likeness of names": names,
         "shared references": min(len(left.references & right.references), 3) / 3,
-        "difference of figures": float(forms[0]),
-        "difference of capitals": float(forms[1]),
-        "difference of marks": float(forms[2]),
-        "difference of spaces": float(forms[3]),
-        "difference of line lengths": float(forms[4]),
-        "difference of lines": float(forms[5]),
-        "right page is fuller": float(right.form[5] - left.form[5]),
+        "difference of figures": forms[0],
+        "difference of capitals": forms[1],
+        "difference of marks": forms[2],
+        "difference of spaces": forms[3],
+        "difference of line lengths": forms[4],
+        "difference of lines": forms[5],
+        "right page is fuller": right.form[5] - left.form[5],
     }
 
 
@@ -333,12 +333,11 @@ def _jaccard(left: set[str], right: set[str]) -> float:
     return len(left & right) / len(left | right) if left and right else 0.0
 
 
-def _cosine(left: Counter[int], right: Counter[int]) -> float:
-    if not left or not right:
-        return 0.0
-    dot = sum(math.log1p(count) * math.log1p(right[bucket]) for bucket, count in left.items() if bucket in right)
-    lengths = [math.sqrt(sum(math.log1p(count) ** 2 for count in words.values())) for words in (left, right)]
-    return dot / (lengths[0] * lengths[1])
+def _cosine(left: npt.NDArray[np.int64], right: npt.NDArray[np.int64]) -> float:
+    """Cosine of the logs of two counts of words, rounded, so that no processor counts as another."""
+    weighed = [np.log1p(counts) for counts in (left, right)]
+    lengths = math.sqrt((weighed[0] ** 2).sum() * (weighed[1] ** 2).sum())
+    return round(float((weighed[0] * weighed[1]).sum()) / lengths, 6) if lengths else 0.0
 
 
 def sign_names() -> tuple[str, ...]:

@@ -33,8 +33,9 @@ _FEW_VALUES = 5  # each of which has a step of its own
 _TRAIN_PACKETS, _VALIDATION_PACKETS = 3000, 1500
 _CONFIDENCE = 0.95  # of each bound
 # Shares of the choosing boundaries, and of those of each source with at least so many, that may be surely wrong.
-_WRONG_CUTS, _WRONG_JOINS = 0.003, 0.005
-_WRONG_OF_SOURCE, _LEAST_OF_SOURCE = 0.015, 60
+# Of real files, nearly all boundaries are inside a document, so that only very few of these may be cut.
+_WRONG_CUTS, _WRONG_JOINS = 0.0005, 0.004
+_WRONG_CUTS_OF_SOURCE, _WRONG_JOINS_OF_SOURCE, _LEAST_OF_SOURCE = 0.003, 0.015, 60
 # Made for the bundle: every machine must answer them as the machine that made it did.
 _FINGERPRINT = (
     (
@@ -89,9 +90,9 @@ def choose_policy(chances: npt.NDArray[np.float64], boundaries: Boundaries) -> P
         if len(own) < _LEAST_OF_SOURCE:
             continue
         if "→" in source:
-            joins.append(np.quantile(own, _WRONG_OF_SOURCE))
+            joins.append(np.quantile(own, _WRONG_JOINS_OF_SOURCE))
         else:
-            cuts.append(np.quantile(own, 1 - _WRONG_OF_SOURCE))
+            cuts.append(np.quantile(own, 1 - _WRONG_CUTS_OF_SOURCE))
     sure_cut = min(float(np.ceil(max(cuts) * 1000) / 1000), 1.0)
     sure_join = float(np.floor(min(joins) * 1000) / 1000)
     return PagePolicy(sure_cut=sure_cut, sure_join=min(sure_join, sure_cut - 0.001), certificate={})
