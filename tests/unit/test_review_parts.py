@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from starlette.testclient import TestClient
 
 from escalation.categories.taxonomy import learn_labels
 from escalation.database import reading, transaction
@@ -15,9 +16,11 @@ from escalation.outcomes.resolutions import resolution_tables
 from escalation.people.rules import Refusal, RefusalCode
 from escalation.review.judging import Judgement
 from escalation.review.parts import NO_DOCUMENT, Part, parts_from, read_parts, write_parts
+from escalation.tables import items
 from schemas.codes import JudgementKind, JudgementReason, ReviewStage
 from schemas.review_config import FourEyesConfig
-from tests.support.review_cases import ANNA, BEN, CARO, fill, in_review, item, refusal, says
+from tests.support.review_cases import ANNA, BEN, CARO, fill, hire, in_review, item, refusal, says
+from tests.support.review_pages import holding, send
 
 pytestmark = pytest.mark.databases("sqlite")
 
@@ -103,3 +106,54 @@ def test_the_pages_on_which_documents_begin_give_the_parts() -> None:
     for first, last in ((2, 5), (3, 4)):
         with pytest.raises(Refusal):
             parts_from(starts, first, last)
+
+
+# The page
+
+
+@pytest.fixture
+def anna(packets: sa.Engine) -> TestClient:
+    hire(packets, with_password=True)
+    with transaction(packets) as connection:
+        connection.execute(sa.update(items).values(text="first page\f\nsecond page\f\nthird page"))
+    return holding(packets, "anna")
+
+
+PARTS = {"choice": "parts", "first_page": "3", "last_page": "5", "reason": "text_says_so", "then": "list"}
+
+
+def test_the_page_shows_the_proposed_cuts_between_the_pages_and_fills_them_in(anna: TestClient) -> None:
+    shown = anna.get("/items/a").text
+    first, second = shown.index("second page"), shown.index("third page")
+    assert first < shown.index("Another document may begin here, 40") < second
+    assert 'name="part_page_1" type="number" inputmode="numeric" min="3" max="5" value="3" readonly' in shown
+    assert 'name="part_page_2" type="number" inputmode="numeric" min="3" max="5" value="5"' in shown
+    assert '<option value="receipt:meals; drinks, tips"' in shown
+    assert "It may be several documents" in shown
+
+
+def test_the_form_cuts_the_item(anna: TestClient, packets: sa.Engine) -> None:
+    rows = {"part_page_1": "3", "part_label_1": "ticket:delivery", "part_page_2": "5"}
+    answer = send(anna, "/items/a/judge", **PARTS, **rows)
+    assert answer.status_code == 422
+    assert "Choose a label for the document on page 5." in answer.text
+    assert '<option value="ticket:delivery" selected>' in answer.text
+    answer = send(anna, "/items/a/judge", **PARTS, **rows, part_label_2="receipt:meals; drinks, tips", part_page_3="")
+    assert answer.headers["location"] == "/?note=settled"
+    assert item(packets, "a")["settled_label"] == write_parts(CUT)
+
+
+@pytest.mark.parametrize(
+    ("rows", "says_so"),
+    [
+        ({"part_page_1": "x", "part_label_1": "ticket:delivery"}, "Give the number of the page"),
+        ({"part_page_1": "3", "part_label_1": "ticket:delivery"}, "begin on at least two pages"),
+        ({"part_page_1": "3", "part_label_1": "a:b", "part_page_2": "3", "part_label_2": "a:b"}, "Two documents"),
+        ({"first_page": ""}, "This item is one document"),
+    ],
+    ids=["no number", "one document", "one page twice", "no pages"],
+)
+def test_a_form_that_cuts_nothing_comes_back(anna: TestClient, rows: dict[str, str], says_so: str) -> None:
+    answer = send(anna, "/items/a/judge", **PARTS | rows)
+    assert answer.status_code == 422
+    assert says_so in answer.text
