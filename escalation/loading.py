@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 import sqlalchemy as sa
@@ -25,10 +24,10 @@ from escalation.tables import items, loads
 from schemas.codes import EventAction, ItemCode, ItemOrigin, ItemState
 from schemas.drain_config import DrainConfig, PriorityConfig
 from schemas.errors import InputError, VerificationError
-from schemas.tables import ESCALATIONS, Table
-from warehouse.layout import Partition, Warehouse
+from schemas.tables import ESCALATIONS
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 from warehouse.manifest import RunStatus, read_manifest
-from warehouse.publication import published_by
 
 logger = logging.getLogger(__name__)
 
@@ -57,16 +56,7 @@ class Load:
 
 def escalation_partitions(warehouse: Warehouse) -> list[Partition]:
     """Every published partition of the escalations, by date and type."""
-    return published_partitions(warehouse, ESCALATIONS)
-
-
-def published_partitions(warehouse: Warehouse, table: Table) -> list[Partition]:
-    """Every published partition of a run's table, by date and type."""
-    found = []
-    for folder in (warehouse.root / table.name).glob("run_date=*/document_type=*"):
-        run_date, document_type = (part.split("=", 1)[1] for part in folder.parts[-2:])
-        found.append(Partition(unquote(run_date), unquote(document_type)))
-    return sorted(found)
+    return warehouse.partitions(ESCALATIONS)
 
 
 def load_escalations(engine: sa.Engine, warehouse: Warehouse, config: DrainConfig) -> tuple[Load, ...]:
@@ -111,7 +101,7 @@ def load_partition(
     """
     if is_postgresql(connection):  # SQLite has one writer anyhow
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    run_id = published_by(warehouse.partition(ESCALATIONS.name, partition))
+    run_id = warehouse.published_by(ESCALATIONS, partition)
     place = {"run_date": partition.run_date, "document_type": partition.document_type}
     here = [loads.c[name] == value for name, value in place.items()]
     if run_id is None or run_id == connection.scalar(sa.select(loads.c.run_id).where(*here)):
@@ -155,16 +145,16 @@ def _precedents(warehouse: Warehouse, config: DrainConfig) -> Precedents | None:
 
 def _read(warehouse: Warehouse, partition: Partition) -> tuple[str, list[dict[str, Any]]]:
     """The rows of one run's partition, all of them; begins anew when a run replaces it meanwhile."""
-    folder = warehouse.partition(ESCALATIONS.name, partition)
+    folder = warehouse.location(f"{ESCALATIONS.name}/{partition.path}")
     for _ in range(_TRIES):
-        before = published_by(folder)
+        before = warehouse.published_by(ESCALATIONS, partition)
         try:
-            rows = list(_rows(folder))
+            rows = list(_rows(warehouse, partition))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: cannot be read: {type(error).__name__}; `docyard verify` says more") from None
-        if before is not None and before == published_by(folder):
+        if before is not None and before == warehouse.published_by(ESCALATIONS, partition):
             expected = _published_rows(warehouse, partition, before)
             if expected is not None and len(rows) != expected:
                 # To load fewer would withdraw the items of those that are missing.
@@ -186,10 +176,10 @@ def _published_rows(warehouse: Warehouse, partition: Partition, run_id: str) -> 
     return None
 
 
-def _rows(folder: Any) -> Iterator[dict[str, Any]]:
-    for path in sorted(folder.glob("part-*.parquet")):
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=5_000):
+def _rows(warehouse: Warehouse, partition: Partition) -> Iterator[dict[str, Any]]:
+    for name in warehouse.files(ESCALATIONS, partition):
+        with warehouse.open(name) as content:
+            for batch in pq.ParquetFile(content).iter_batches(batch_size=5_000):
                 yield from batch.to_pylist()
 
 

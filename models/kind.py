@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -80,10 +80,10 @@ class KindPolicy:
 
     temperature: Annotated[float, Within("(0, inf)")]
     """Divisor of the scores before the softmax."""
-    min_none: Share
-    """A document is none of the kinds where that is the likeliest answer, with at least this probability."""
     min_probability: Mapping[str, Share]
     """Kind -> least probability of an answer without doubt."""
+    min_doubtful: Share
+    """Least probability of an answer in doubt; a document is none of the kinds where no kind reaches it."""
     certificate: Mapping[str, Any]
     """Rows, counts and bounds by which the thresholds were chosen and tested; read by people only."""
 
@@ -95,7 +95,7 @@ class KindAnswers:
     Attributes:
         kind_ids: (n,) int64, places in the model's `kinds`; -1 for none of them.
         probability: (n,) float32 in [0, 1], of that answer.
-        doubtful: (n,) bool, True where no kind reaches its threshold; False for none of them.
+        doubtful: (n,) bool, True where a kind is neither likeliest of all nor certain enough; False for none of them.
     """
 
     kind_ids: npt.NDArray[np.int64]
@@ -121,19 +121,24 @@ class KindModel:
     reference: str = ""
     digest: str = ""
 
-    def detect(self, texts: Sequence[str]) -> KindAnswers:
-        """Tells the kinds of n texts; an answer depends only on its own text, to the last bit."""
+    def detect(self, texts: Sequence[str], answered: Collection[str] | None = None) -> KindAnswers:
+        """Tells the kinds of n texts; an answer depends only on its own text, to the last bit.
+
+        Args:
+            texts: the whole texts, or their beginnings.
+            answered: kinds that there are bundles for, at least one; None for all. No text is of another one.
+        """
         chances = self.probabilities(texts)
-        best = chances[:, :-1].argmax(axis=1)
+        is_answered = np.array([*(answered is None or kind in answered for kind in self.kinds), False])
+        best = np.where(is_answered, chances, -1).argmax(axis=1)
         probability = chances[np.arange(len(chances)), best]
-        none = chances[:, -1]
-        unlike = none > probability
-        is_none = unlike & (none >= np.float32(self.policy.min_none))
         least = np.array([self.policy.min_probability[kind] for kind in self.kinds], dtype=np.float32)
+        is_sure = (probability == chances.max(axis=1)) & (probability >= least[best])
+        is_none = ~is_sure & (probability < np.float32(self.policy.min_doubtful))
         return KindAnswers(
             kind_ids=np.where(is_none, NO_KIND, best),
-            probability=np.where(is_none, none, probability),
-            doubtful=~is_none & (unlike | (probability < least[best])),
+            probability=np.where(is_none, np.where(is_answered, 0, chances).sum(axis=1), probability),
+            doubtful=~is_none & ~is_sure,
         )
 
     def probabilities(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -10,16 +10,21 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 from models import bundle, classifier
+from pipelines.metrics import metrics_file
 from schemas.codes import Route
 from schemas.errors import DocyardError
 from schemas.system import settle_home
+from schemas.tables import CLASSIFICATIONS, RESOLUTIONS, Table
 
 if TYPE_CHECKING:
+    from warehouse.interface import Warehouse
     from warehouse.manifest import Manifest
 
 __all__ = ["Classifier", "DocyardError", "classify", "load_bundle", "read_decisions"]
@@ -110,10 +115,15 @@ def classify(
         True
     """
     from pipelines.classify import classify as run  # Beam is loaded where it is needed
+    from pipelines.run_metrics import run_samples
     from schemas.run_config import load_config
 
     settle_home()
-    return run(load_config(None if config is None else Path(config), settings), beam_options)
+    loaded = load_config(None if config is None else Path(config), settings)
+    with metrics_file("run", loaded.watching.metrics_file) as metrics:
+        manifest = run(loaded, beam_options)
+        metrics.samples = run_samples(manifest)
+    return manifest
 
 
 def read_decisions(warehouse: str | os.PathLike[str]) -> pd.DataFrame:
@@ -123,7 +133,7 @@ def read_decisions(warehouse: str | os.PathLike[str]) -> pd.DataFrame:
     counts only for the text that was classified.
 
     Args:
-        warehouse: folder of the published tables.
+        warehouse: folder or URI of the published tables.
 
     Returns:
         One row per document and run date: `document_type`, `document_id`, `run_date`, `content_hash`, `label` (null
@@ -141,13 +151,10 @@ def read_decisions(warehouse: str | os.PathLike[str]) -> pd.DataFrame:
     """
     from pipelines.runs import existing_warehouse
 
-    root = existing_warehouse(Path(warehouse)).root
-    said = _read(root / "classifications", [*_DOCUMENT, "label", "confidence", "route", "bundle"], "run_date")
-    settled = _read(
-        root / "resolutions",
-        [*_DOCUMENT, "label", "resolved_by", "resolver", "reason", "resolved_at", "item_key", "resolved_date"],
-        "resolved_date",
-    )
+    found = existing_warehouse(os.fspath(warehouse))
+    said = _read(found, CLASSIFICATIONS, [*_DOCUMENT, "label", "confidence", "route", "bundle"])
+    of_settled = ["label", "resolved_by", "resolver", "reason", "resolved_at", "item_key", "resolved_date"]
+    settled = _read(found, RESOLUTIONS, [*_DOCUMENT, *of_settled])
     settled["standing"] = settled["resolved_by"].map(_SETTLED_BY.index)
     last = settled.sort_values(["standing", "resolved_at", "item_key"]).drop_duplicates(_DOCUMENT, keep="last")
     rows = said.merge(last, on=_DOCUMENT, how="left", suffixes=("_model", ""))
@@ -164,12 +171,18 @@ def read_decisions(warehouse: str | os.PathLike[str]) -> pd.DataFrame:
     )
 
 
-def _read(table: Path, columns: list[str], partition: str) -> pd.DataFrame:
-    """The columns of a published table; no row where nothing was published. Its partition becomes a date."""
-    if not table.is_dir():
+def _read(warehouse: Warehouse, table: Table, columns: list[str]) -> pd.DataFrame:
+    """The columns of a published table, those of its path among them; no row where nothing was published."""
+    parts = []
+    for name in warehouse.files(table):
+        in_path = dict(part.split("=", 1) for part in name.split("/")[1:-1])
+        in_path = {column: unquote(value) for column, value in in_path.items()}
+        with warehouse.open(name) as content:
+            read = pq.ParquetFile(content).read([column for column in columns if column not in in_path])
+        parts.append(read.to_pandas().assign(**{column: in_path[column] for column in columns if column in in_path}))
+    if not parts:
         return pd.DataFrame(columns=columns, dtype=object).astype({"run_date": "datetime64[ns]"})
-    frame = pd.read_parquet(table, columns=columns)
-    categories = frame.select_dtypes("category").columns
-    frame = frame.astype(dict.fromkeys(categories, str))
-    dates = {"run_date", partition}
-    return frame.assign(**{name: pd.to_datetime(frame[name]).astype("datetime64[ns]") for name in dates})
+    frame = pd.concat(parts, ignore_index=True)[columns]
+    dates = {"run_date", table.partition_date}
+    typed: pd.DataFrame = frame.assign(**{name: pd.to_datetime(frame[name]).astype("datetime64[ns]") for name in dates})
+    return typed

@@ -24,7 +24,7 @@ from pipelines.source_texts import read_source_texts
 from schemas.drain_config import DrainConfig, PriorityConfig
 from schemas.errors import BundleError, InputError
 from warehouse.files import write_durably
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 from warehouse.manifest import read_manifest
 from warehouse.register import read_register
 

@@ -21,10 +21,11 @@ from models.drift import parse_reference
 from models.kind import KindModel, load_kinds
 from models.page_pairs import load_page_pairs
 from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_pairs_folder
+from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
+from pipelines.redo import plan_redo
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
-from pipelines.terminal import show_progress
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
 from schemas.run_config import AUTO_TYPE, DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
@@ -39,12 +40,12 @@ from transforms.readers.listing import reaches
 from transforms.run_plan import BundleChoice, KindGroup, RunPlan
 from transforms.validate_documents import validate_documents
 from warehouse.answers import compact_caches
-from warehouse.layout import Partition, Warehouse, open_warehouse
-from warehouse.locks import hold_partitions
-from warehouse.manifest import Manifest, RunStatus, read_manifest, write_manifest
-from warehouse.publication import finish_interrupted, give_up, make_staging, published_by
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
+from warehouse.manifest import Manifest, RunStatus, read_manifest, record_name, write_manifest
+from warehouse.objects import is_uri
+from warehouse.places import open_warehouse, warehouse_at
 from warehouse.register import Entry, demoted_labels, read_register, register_end
-from warehouse.replacement import check_places
 
 logger = logging.getLogger(__name__)
 
@@ -55,18 +56,34 @@ _A_PARTITION = Partition("2026-11-22", "ticket").path
 _FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
 
 
-def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
+def classify(
+    config: RunConfig,
+    beam_options: Sequence[str],
+    *,
+    only: Sequence[str] = (),
+    only_rejected: bool = False,
+    progress_seconds: int = 0,
+) -> Manifest:
     """Runs the main job and returns the manifest of what it published.
 
     Drift shows when all documents are classified. Where the configuration escalates them then, the run is left on
     record as failed, and done again with nothing of these document types accepted.
 
+    Args:
+        config: of the run.
+        beam_options: what the command takes after `--`.
+        only: ids of documents to add to the published date or to do again; all other rows are taken over.
+        only_rejected: True to do the files again of which something was rejected.
+        progress_seconds: seconds from one line of progress to the next, where standard error is no terminal.
+
     Raises:
         DocyardError: the run cannot be done; nothing was published.
     """
     plan, shards = prepare(config)
+    if only or only_rejected:
+        plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
     try:
-        return _run(plan, shards, beam_options)
+        return _run(plan, shards, beam_options, progress_seconds)
     except ContractError:
         stale = _drifted_types(plan)
         if not stale:
@@ -74,36 +91,37 @@ def classify(config: RunConfig, beam_options: Sequence[str]) -> Manifest:
     logger.warning("run %s: the certificate of %s is stale; nothing of it is accepted", plan.run_id, ", ".join(stale))
     run_id, started_at = _new_run()
     again = replace(plan, run_id=run_id, started_at=started_at, withheld=tuple(sorted({*plan.withheld, *stale})))
-    return _run(again, shards, beam_options)
+    return _run(again, shards, beam_options, progress_seconds)
 
 
 def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
     """The document types for which a run that published nothing is to be done again."""
     if plan.config.quality.on_drift != "escalate":
         return ()
-    report = json.loads((plan.warehouse.run(plan.run_id) / QUALITY_FILE).read_bytes())
+    report = json.loads(plan.warehouse.read(record_name(plan.run_id, QUALITY_FILE)))
     return tuple(sorted({*stale_types(report["drift"])} - {*plan.withheld})) if report["passed"] else ()
 
 
-def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Manifest:
+def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
     config = plan.config
     options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)
-    with hold_partitions(warehouse, plan.partitions, plan.run_id):
-        for run_id in finish_interrupted(warehouse, plan.partitions):
+    with warehouse.hold(plan.partitions, plan.run_id):
+        for run_id in warehouse.finish_interrupted(plan.partitions):
             logger.info("completed run %s, which was interrupted while publishing", run_id)
         write_manifest(warehouse, plan.manifest())
         try:
-            make_staging(warehouse, plan.partitions, plan.run_id)
-            plan.id_hashes.mkdir(parents=True)
+            warehouse.make_staging(plan.partitions, plan.run_id)
+            if is_uri(warehouse.place):
+                _send_bundles(plan)
             if trouble := _compact(plan):  # leftovers of a killed run
                 plan.leave_warning("cache", trouble)
-            with show_progress(warehouse.receipts(plan.run_id), len(shards)):
+            with show_progress(plan, len(shards), progress_seconds):
                 run_job(plan, shards, options)
         except BaseException as error:
             if not _published_after_all(plan, error):
                 if isinstance(error, OSError):
-                    raise system_error(error, warehouse.root) from error
+                    raise system_error(error, Path(warehouse.place)) from error
                 raise
             logger.warning(
                 "%s after run %s was decided; its data is published, whole", type(error).__name__, plan.run_id
@@ -116,16 +134,26 @@ def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str]) -> Man
         return manifest
 
 
+def _send_bundles(plan: RunPlan) -> None:
+    """Puts the run's bundles where workers that do not see the launcher's folders find them."""
+    pairs = [group.page_pairs for group in plan.kind_groups if group.page_pairs is not None]
+    sent: list[BundleChoice | KindGroup] = [*plan.bundles, *plan.kind_groups, *pairs]
+    for chosen in sent:
+        files = {path.name: path.read_bytes() for path in Path(chosen.folder).iterdir()}
+        plan.warehouse.keep_bundle(chosen.reference, files)
+
+
 def _compact(plan: RunPlan) -> str:
     """Compacts the caches of answers and texts; returns why that failed, or "". No published table depends on them."""
     try:
         compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
     except OSError as error:
         return f"the result cache cannot be compacted: {describe_system_error(error, plan.warehouse.cache)}"
-    try:
-        trim(plan.warehouse.extracted, plan.config.extraction.cache_megabytes * 10**6)
-    except OSError as error:
-        return f"the extracted texts cannot be trimmed: {describe_system_error(error, plan.warehouse.extracted)}"
+    if (extracted := plan.warehouse.extracted) is not None:
+        try:
+            trim(extracted, plan.config.extraction.cache_megabytes * 10**6)
+        except OSError as error:
+            return f"the extracted texts cannot be trimmed: {describe_system_error(error, extracted)}"
     return ""
 
 
@@ -142,7 +170,7 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
     """
     plan, shards = prepare(config)
     read_beam_options(beam_options, len(shards))
-    check_places(plan.warehouse, plan.partitions)
+    plan.warehouse.check_places(plan.partitions)
     types = [item.document_type for item in plan.config.inputs]
     rejections = _first_rejections(plan.config, shards)
     files: dict[tuple[int, str, str], dict[str, Any]] = {}
@@ -163,8 +191,7 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
         "documents": survey_documents(plan.config, shards),
         "bundles": {kind: chosen.reference for kind, chosen in zip(types, plan.bundles, strict=True)},
         "replaced": {
-            str(partition): published_by(plan.warehouse.partition(CLASSIFICATIONS.name, partition))
-            for partition in plan.partitions
+            str(partition): plan.warehouse.published_by(CLASSIFICATIONS, partition) for partition in plan.partitions
         },
     }
 
@@ -211,8 +238,8 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         InputError: there is nothing to read.
         VerificationError: the register of the warehouse was changed.
     """
-    root = Path(config.warehouse).absolute()
-    entries = read_register(Warehouse(root))
+    warehouse = warehouse_at(config.warehouse)
+    entries = read_register(warehouse)
     chosen: list[tuple[InputConfig, BundleChoice]] = []
     planned: dict[int, InputConfig] = {}  # inputs whose files are planned, by their number in the run
     groups: list[KindGroup] = []
@@ -227,11 +254,12 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
             pairs_folder = page_pairs_folder(item)
             if pairs_folder is not None:
                 pairs = load_page_pairs(pairs_folder)
-                group = replace(group, page_pairs_folder=str(pairs_folder), page_pairs_digest=pairs.digest)
+                chosen_pairs = BundleChoice(str(pairs_folder), pairs.reference, pairs.digest)
+                group = replace(group, page_pairs=chosen_pairs)
                 references["page_pairs"] = pairs.reference
             groups.append(group)
         else:
-            chosen.append(_choose_bundle(item, root, entries))
+            chosen.append(_choose_bundle(item, warehouse, entries))
         planned[first] = chosen[first][0]
     _check_apart(config)
     numbers = list(planned)
@@ -244,7 +272,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         run_id=run_id,
         started_at=started_at,
         config=config,
-        warehouse_root=str(root),
+        warehouse_place=warehouse.place,
         bundles=tuple(bundle for _, bundle in chosen),
         n_shards=len(shards),
         demoted=tuple(frozenset(demoted_labels(entries, bundle.name)) for _, bundle in chosen),
@@ -280,6 +308,12 @@ def _outlived_types(config: RunConfig, bundles: Sequence[BundleChoice]) -> tuple
 
 def _check_apart(config: RunConfig) -> None:
     """Refuses a run that publishes what it, or the next one, reads; decided by names, whatever exists yet."""
+    if is_uri(config.warehouse):
+        root = config.warehouse.rstrip("/")
+        for path in (path for item in config.inputs for path in item.paths):
+            if f"{path.rstrip('/')}/".startswith(f"{root}/") or f"{root}/".startswith(f"{path.rstrip('/')}/"):
+                raise ConfigError(_overlap(path, config))
+        return
     tables = _tables(config)
     files = [table / _A_PARTITION / "part-00000-0000.parquet" for table in tables]
     for path in (path for item in config.inputs for path in item.paths):
@@ -290,6 +324,8 @@ def _check_apart(config: RunConfig) -> None:
 
 def _check_not_published(config: RunConfig, shards: list[Shard]) -> None:
     """The same for what links lead to, which only shows in the list of files."""
+    if is_uri(config.warehouse):
+        return  # no link leads there
     tables = _tables(config)
     folders: dict[str, bool] = {}
     for uri in (uri for shard in shards for uri in (shard.source_uri, *(file.source_uri for file in shard.files))):
@@ -318,9 +354,11 @@ def _overlap(path: str, config: RunConfig) -> str:
     )
 
 
-def _choose_bundle(item: InputConfig, root: Path, entries: Sequence[Entry]) -> tuple[InputConfig, BundleChoice]:
+def _choose_bundle(
+    item: InputConfig, warehouse: Warehouse, entries: Sequence[Entry]
+) -> tuple[InputConfig, BundleChoice]:
     if item.bundle == STANDING:
-        bundle = load_standing(Warehouse(root), entries, item.document_type)
+        bundle = load_standing(warehouse, entries, item.document_type)
         item = replace(item, bundle=str(bundle.folder))
     else:
         bundle = load_bundle(Path(item.bundle).absolute())
@@ -381,9 +419,9 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
         error={"error": type(error).__name__, "message": str(error) if isinstance(error, DocyardError) else ""},
     )
     try:
-        return give_up(plan.warehouse, failed)
+        return plan.warehouse.give_up(failed)
     except OSError as again:
-        why = system_error(again, plan.warehouse.root)
+        why = system_error(again, Path(plan.warehouse.place))
         raise type(why)(
             f"run {plan.run_id} failed ({worker_message(error)}) and the warehouse cannot be cleared up: {why}; the "
             "next run does the rest"

@@ -11,8 +11,9 @@ import click
 from pipelines.model_commands import bundle, certify, doctor, evaluate, explain, train
 from pipelines.promotion_commands import approve, compare, promote, register, rollback
 from pipelines.queue import queue
+from pipelines.report_commands import report
 from pipelines.review import audit, erase, label_studio, resolve, review
-from pipelines.run_commands import classify, dictionary, runs, sample, show, verify
+from pipelines.run_commands import backfill, classify, dictionary, runs, sample, show, verify
 from pipelines.terminal import complain, open_missing_streams, settle_streams
 from schemas.errors import INTERRUPTED, DocyardError, RunFailedError, system_error
 from schemas.system import settle_home
@@ -62,7 +63,7 @@ def main(verbose: bool) -> None:
 
 
 for _command in (
-    *(classify, runs, show, verify, dictionary, sample),
+    *(classify, backfill, runs, show, report, verify, dictionary, sample),
     *(evaluate, explain, train, bundle, certify, doctor),
     *(compare, promote, approve, rollback, register),
     *(queue, review, audit, erase, resolve, label_studio),

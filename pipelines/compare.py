@@ -26,9 +26,9 @@ from schemas.fields import parse_text_template
 from schemas.run_config import STANDING, RunConfig
 from schemas.tables import CLASSIFICATIONS
 from transforms.plan_shards import plan_shards
-from warehouse.layout import Partition, Warehouse
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 from warehouse.manifest import read_manifest
-from warehouse.publication import published_by
 from warehouse.register import read_register
 
 
@@ -59,7 +59,7 @@ def load_pair(old: Path, new: Path, warehouse: str) -> tuple[ModelBundle, ModelB
     """
     new_bundle = load_bundle(new)
     if str(old) == STANDING:
-        place = existing_warehouse(Path(warehouse))
+        place = existing_warehouse(warehouse)
         old_bundle = load_standing(place, read_register(place), new_bundle.document_type)
     else:
         old_bundle = load_bundle(old)
@@ -130,9 +130,9 @@ def run_rows(warehouse_folder: str, run_date: str, most: int, old: ModelBundle, 
             f"{old.reference} and {new.reference} make different texts of a document (template, split); compare them "
             "with --data"
         )
-    warehouse, kind = existing_warehouse(Path(warehouse_folder)), old.document_type
+    warehouse, kind = existing_warehouse(warehouse_folder), old.document_type
     partition = Partition(run_date, kind)
-    run_id = published_by(warehouse.partition(CLASSIFICATIONS.name, partition))
+    run_id = warehouse.published_by(CLASSIFICATIONS, partition)
     if run_id is None:
         raise VerificationError(
             f"no run of {run_date} with documents of type {kind!r} in {warehouse_folder}; `docyard runs` lists them"
@@ -151,10 +151,10 @@ def run_rows(warehouse_folder: str, run_date: str, most: int, old: ModelBundle, 
 
 def _sample(warehouse: Warehouse, partition: Partition, most: int) -> tuple[set[tuple[str, str]], int]:
     """Id and content hash of a sample of the published documents, and how many are published."""
-    folder = warehouse.partition(CLASSIFICATIONS.name, partition)
     keys = []
-    for path in sorted(folder.glob("*.parquet")):
-        table = pq.read_table(path, columns=["document_id", "content_hash"], partitioning=None)
+    for name in warehouse.files(CLASSIFICATIONS, partition):
+        with warehouse.open(name) as content:
+            table = pq.ParquetFile(content).read(["document_id", "content_hash"])
         keys += list(zip(table["document_id"].to_pylist(), table["content_hash"].to_pylist(), strict=True))
     drawn = sorted(keys, key=lambda key: hashlib.sha256(key[0].encode("utf-8", "surrogatepass")).digest())[:most]
     return set(drawn), len(keys)

@@ -1,4 +1,4 @@
-"""`docyard doctor`: what this machine offers, whether int8 is exact on it, and whether bundles answer as recorded."""
+"""`docyard doctor`: the machine, int8 on it, bundles and their recorded answers, stores and what they promise."""
 
 from __future__ import annotations
 
@@ -11,6 +11,23 @@ from typing import Any
 
 from models.classifier import FINGERPRINT_TOLERANCE, Examination, examine_bundle
 from models.machine import Int8Products, Machine, int8_products, this_machine
+from warehouse.objects import object_store
+from warehouse.store_checks import StoreCheck, check_store
+
+_MARKS = {True: "ok", False: "FAILED", None: "note"}
+
+
+@dataclass(frozen=True)
+class StoreReport:
+    """The checks of the object store that a warehouse is to lie on."""
+
+    uri: str
+    checks: tuple[StoreCheck, ...]
+
+    @property
+    def sound(self) -> bool:
+        """True where no check failed."""
+        return all(check.passed is not False for check in self.checks)
 
 
 @dataclass(frozen=True)
@@ -21,6 +38,12 @@ class Diagnosis:
     onnxruntime: str
     int8: Int8Products
     bundles: tuple[Examination, ...]
+    stores: tuple[StoreReport, ...] = ()
+
+    @property
+    def unsound_stores(self) -> list[str]:
+        """URIs of the stores that must not hold a warehouse."""
+        return [store.uri for store in self.stores if not store.sound]
 
     @property
     def unsound(self) -> list[str]:
@@ -33,16 +56,27 @@ class Diagnosis:
         values["int8"]["saturates"] = self.int8.used.saturates
         for listed, bundle in zip(values["bundles"], self.bundles, strict=True):
             listed["sound"] = bundle.sound
+        for listed, store in zip(values["stores"], self.stores, strict=True):
+            listed["sound"] = store.sound
         return values
 
 
-def diagnose(bundles: Sequence[Path]) -> Diagnosis:
-    """Looks at the machine and examines every bundle; one that is broken keeps none of the others from it."""
+def diagnose(bundles: Sequence[Path], stores: Sequence[str] = ()) -> Diagnosis:
+    """Looks at the machine, examines every bundle and checks every store; what is broken keeps none of the others.
+
+    Args:
+        bundles: their folders.
+        stores: URIs of warehouses.
+
+    Raises:
+        ConfigError: no warehouse can be at a URI, or the extra `lake` is missing.
+    """
     return Diagnosis(
         this_machine(),
         importlib.metadata.version("onnxruntime"),
         int8_products(),
         tuple(examine_bundle(folder) for folder in bundles),
+        tuple(StoreReport(store.uri, tuple(check_store(store))) for store in map(object_store, stores)),
     )
 
 
@@ -61,6 +95,9 @@ def describe_diagnosis(diagnosis: Diagnosis) -> str:
     ]
     for bundle in diagnosis.bundles:
         lines += ["", *_describe_bundle(bundle)]
+    for store in diagnosis.stores:
+        lines += ["", f"store {store.uri}"]
+        lines += [f"  {_MARKS[check.passed]:6} {check.name:17} {check.found}" for check in store.checks]
     return "\n".join(lines)
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from pipelines.options import PATH, json_option
+from pipelines.options import PATH, PATH_TEXT, json_option
 from pipelines.terminal import answer, report
 from schemas.codes import FIRST_TIER_CHOICES
-from schemas.errors import BundleError, ConfigError, system_error
+from schemas.errors import BundleError, ConfigError, StorageError, system_error
 
 _config = click.argument("config", type=PATH)
 _data = click.option(
@@ -230,16 +230,24 @@ def certify(
 
 
 @click.command()
-@click.argument("bundles", nargs=-1, type=PATH)
+@click.argument("places", nargs=-1, type=PATH_TEXT)
 @json_option
-def doctor(bundles: tuple[Path, ...], as_json: bool) -> None:
-    """Check this machine, and whether BUNDLES answer as recorded.
+def doctor(places: tuple[str, ...], as_json: bool) -> None:
+    """Check this machine, and the PLACES: bundles, and URIs of warehouses.
 
-    Says what the machine offers and whether int8 is exact on it.
+    Says what the machine offers, whether int8 is exact on it, whether the bundles answer as recorded, and whether the
+    object stores keep the promises that publishing rests on.
     """
     from pipelines.doctor import describe_diagnosis, diagnose
+    from warehouse.objects import is_uri
 
-    diagnosis = diagnose(bundles)
+    stores = [place for place in places if is_uri(place)]
+    diagnosis = diagnose([Path(place) for place in places if place not in stores], stores)
     answer(json.dumps(diagnosis.figures(), sort_keys=True) if as_json else describe_diagnosis(diagnosis))
     if diagnosis.unsound:
         raise BundleError(f"a run here would refuse {', '.join(diagnosis.unsound)}; what is wrong stands in the report")
+    if diagnosis.unsound_stores:
+        raise StorageError(
+            f"no warehouse can be kept safely at {', '.join(diagnosis.unsound_stores)}; what is wrong stands in the "
+            "report"
+        )

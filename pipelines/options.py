@@ -49,4 +49,11 @@ database_option = click.option(
     metavar="URL",
     help="Database of the queue.  [default: queue.sqlite in the warehouse]",
 )
+metrics_option = click.option(
+    "--metrics-file",
+    "metrics_path",
+    type=PATH_TEXT,
+    metavar="FILE",
+    help="Write Prometheus metrics there at the end.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

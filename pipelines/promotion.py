@@ -7,21 +7,18 @@ promotion has changed nothing, and the same command completes it.
 
 from __future__ import annotations
 
-import hashlib
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from models.bundle import ModelBundle, load_bundle
-from models.bundle_manifest import MANIFEST_NAME
 from schemas.codes import RegisterAction
-from schemas.errors import BundleError, ConfigError, VerificationError, system_error
-from schemas.governance import load_governance
-from warehouse.files import make_folder, remove_folder, sync_folder, write_durably
-from warehouse.layout import Warehouse, open_warehouse
+from schemas.errors import BundleError, ConfigError, VerificationError
+from schemas.governance import GOVERNANCE_FILE, Governance, parse_governance
+from warehouse.interface import Warehouse
 from warehouse.manifest import read_manifest
+from warehouse.places import open_warehouse, warehouse_at
 from warehouse.register import (
     Entry,
     OpenRegister,
@@ -99,7 +96,7 @@ def promote(folder: Path, warehouse_folder: str, by: str, reason: str, uncertifi
             "certify`, or promote it all the same with --uncertified"
         )
     warehouse = open_warehouse(warehouse_folder)
-    needed = load_governance(warehouse.root).approvals
+    needed = _governance(warehouse).approvals
     with open_register(warehouse) as register:
         state = promotions(register.entries, bundle.document_type)
         asked = state.pending or (state.standing[-1] if state.standing else None)
@@ -216,7 +213,7 @@ def load_standing(warehouse: Warehouse, entries: Sequence[Entry], document_type:
     entry = standing_bundle(entries, document_type)
     if entry is None:
         raise ConfigError(
-            f"no bundle stands for documents of type {document_type!r} in {warehouse.root}; promote one with `docyard "
+            f"no bundle stands for documents of type {document_type!r} in {warehouse.place}; promote one with `docyard "
             "promote`, or name a bundle's folder (--bundle)"
         )
     return _checked_copy(warehouse, entry)
@@ -286,19 +283,27 @@ def _decided(register: OpenRegister, entry: Entry, *, changed: bool = True) -> D
     return Decided(entry, state.standing[-1] if state.standing else None, changed, missing)
 
 
-def _with_register(folder: str) -> Warehouse:
-    warehouse = Warehouse(Path(folder).absolute())
-    if not warehouse.root.is_dir():
-        raise ConfigError(f"{folder}: no warehouse here; name the folder that holds it (--warehouse)")
+def _governance(warehouse: Warehouse) -> Governance:
+    try:
+        content = warehouse.read(GOVERNANCE_FILE)
+    except FileNotFoundError:
+        return Governance()
+    return parse_governance(content, warehouse.location(GOVERNANCE_FILE))
+
+
+def _with_register(place: str) -> Warehouse:
+    warehouse = warehouse_at(place)
+    if not (warehouse.exists() or Path(warehouse.place).is_dir()):
+        raise ConfigError(f"{place}: no warehouse here; name the place that holds it (--warehouse)")
     return warehouse
 
 
 def _known_ends(warehouse: Warehouse) -> list[tuple[str, RegisterEnd]]:
     """The ends that the runs of a warehouse recorded; a damaged manifest is for `docyard verify` to tell."""
     ends = []
-    for path in sorted(warehouse.runs.iterdir()) if warehouse.runs.is_dir() else ():
+    for run_id in warehouse.run_ids():
         try:
-            ends.append((f"run {path.name}", read_manifest(warehouse, path.name).register))
+            ends.append((f"run {run_id}", read_manifest(warehouse, run_id).register))
         except VerificationError:
             continue
     return ends
@@ -310,7 +315,7 @@ def _checked_copy(warehouse: Warehouse, promotion: Entry) -> ModelBundle:
     Raises:
         BundleError: it is not there, or not what was promoted.
     """
-    folder = warehouse.bundle(promotion.details["bundle"])
+    folder = warehouse.bundle_folder(promotion.details["bundle"])
     try:
         bundle = load_bundle(folder)
     except BundleError as error:
@@ -325,30 +330,7 @@ def _checked_copy(warehouse: Warehouse, promotion: Entry) -> ModelBundle:
 
 def _copy(bundle: ModelBundle, warehouse: Warehouse) -> None:
     """Copies a bundle into the warehouse in one step; call it while the register is held."""
-    target = warehouse.bundle(bundle.reference)
-    try:
-        make_folder(warehouse.bundles)
-        for left in warehouse.bundles.glob(".*.tmp"):  # by a process that was killed
-            remove_folder(left)
-        if target.exists():
-            if (found := load_bundle(target)).digest != bundle.digest:
-                raise BundleError(f"{target}: holds the bundle {found.digest}, not {bundle.digest}; move it away")
-            return
-        draft = warehouse.bundles / f".{bundle.reference}.{secrets.token_hex(4)}.tmp"
-        make_folder(draft)
-        for name in bundle.manifest.files:
-            write_durably(draft / name, bundle.read(name), follows=draft)
-        write_durably(draft / MANIFEST_NAME, _manifest_bytes(bundle), follows=draft)
-        sync_folder(draft)
-        draft.rename(target)
-        sync_folder(warehouse.bundles)
-    except OSError as error:
-        raise system_error(error, target) from None
-
-
-def _manifest_bytes(bundle: ModelBundle) -> bytes:
-    path = bundle.folder / MANIFEST_NAME
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != bundle.digest:
-        raise BundleError(f"{path}: changed while the bundle was promoted; run again")
-    return content
+    warehouse.keep_bundle(bundle.reference, {path.name: path.read_bytes() for path in bundle.folder.iterdir()})
+    kept = warehouse.bundle_folder(bundle.reference)
+    if (found := load_bundle(kept).digest) != bundle.digest:
+        raise BundleError(f"{kept}: holds the bundle {found}, not {bundle.digest}; move it away")

@@ -10,7 +10,15 @@ from typing import Any
 
 import click
 
-from pipelines.options import PATH, config_option, configured_warehouse_option, database_option, json_option
+from pipelines.metrics import MetricsFile, metrics_file
+from pipelines.options import (
+    PATH,
+    config_option,
+    configured_warehouse_option,
+    database_option,
+    json_option,
+    metrics_option,
+)
 from pipelines.terminal import answer, report
 from schemas.codes import REQUEUEABLE
 from schemas.errors import INTERRUPTED, ConfigError, InputError
@@ -47,6 +55,7 @@ def _run(
     database: str | None,
     as_json: bool,
     max_spend: float | None = None,
+    metrics: MetricsFile | None = None,
     **arguments: Any,
 ) -> None:
     """Runs a function of `pipelines.queue_jobs` on the configured queue, and prints what it says."""
@@ -56,12 +65,16 @@ def _run(
     overrides |= {"queue": {"database": database}} if database else {}
     overrides |= {} if max_spend is None else {"budget": {"max_spend": max_spend}}
     config = load_drain_config(config_path, overrides)
+    if metrics is not None:
+        metrics.path = metrics.path or config.watching.metrics_file
     try:
         from pipelines import queue_jobs
     except ModuleNotFoundError as error:
         raise ConfigError(f"{error.name} is missing: {pip_install('queue')}") from None
     with queue_jobs.open_queue(config) as engine:
         outcome = getattr(queue_jobs, job)(engine, config, **arguments)
+    if metrics is not None:
+        metrics.samples = queue_jobs.drain_samples(outcome)
     show = answer if job in ("estimate", "report") else report
     show(json.dumps(outcome.data) if as_json else outcome.text)
     if outcome.complaint:
@@ -83,10 +96,12 @@ def load(**flags: Any) -> None:
     _max_items,
     click.option("--max-seconds", type=click.FloatRange(0), help="Stop after so long."),
     click.option("--quiet", is_flag=True, help="Show no progress."),
+    metrics_option,
 )
-def drain(quiet: bool, **flags: Any) -> None:
+def drain(quiet: bool, metrics_path: str | None, **flags: Any) -> None:
     """Load, ask an LLM about every item, decide."""
-    _run("drain", quiet=quiet or flags["as_json"], **flags)
+    with metrics_file("drain", metrics_path) as metrics:
+        _run("drain", quiet=quiet or flags["as_json"], metrics=metrics, **flags)
 
 
 @_command("estimate")

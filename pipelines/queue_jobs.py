@@ -30,7 +30,7 @@ from escalation.llm.budget import NANOS, Cap, money, spent
 from escalation.llm.calls import DrainContext
 from escalation.llm.drain import Drain, DrainCounts
 from escalation.loading import Load, load_escalations
-from escalation.report import estimate_drain, queue_report
+from escalation.report import estimate_drain, queue_report, queue_samples
 from escalation.tables import items
 from models.bundle import load_bundle
 from models.classifier import Classifier
@@ -41,7 +41,8 @@ from pipelines.terminal import alongside
 from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED, DrainConfig
 from schemas.errors import ConfigError, InputError
-from warehouse.layout import Warehouse
+from schemas.metrics import Sample
+from warehouse.interface import Warehouse
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Outcome:
 @contextlib.contextmanager
 def open_queue(config: DrainConfig) -> Iterator[sa.Engine]:
     """The configured queue, with its tables."""
-    engine = open_database(config.queue.database or default_url(_warehouse(config).root))
+    engine = open_database(config.queue.database or default_url(_warehouse(config).place))
     try:
         yield engine
     except DBAPIError as error:
@@ -88,6 +89,18 @@ def drain(
     with stop_on_signals() as stop, _asking(engine, config, "drain") as context, progress:
         counts = Drain(context, workers, stop, max_items, max_seconds).run()
     return _state(engine, config, loads, counts)
+
+
+def drain_samples(outcome: Outcome) -> list[Sample]:
+    """The metrics of a drain that has ended, of its output."""
+    drained = outcome.data["drained"]
+    return [
+        ("docyard_drain_items", (), drained["items"]),
+        ("docyard_drain_calls", ("answered",), drained["answers"]),
+        ("docyard_drain_calls", ("failed",), drained["failures"]),
+        ("docyard_queue_spent_in_period", (), outcome.data["spent_in_period"]),
+        *queue_samples(outcome.data),
+    ]
 
 
 def estimate(engine: sa.Engine, config: DrainConfig) -> Outcome:
@@ -282,7 +295,7 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 
 def _warehouse(config: DrainConfig) -> Warehouse:
-    return existing_warehouse(Path(config.warehouse))
+    return existing_warehouse(config.warehouse)
 
 
 @contextlib.contextmanager

@@ -40,7 +40,7 @@ def _open_queue(warehouse: str, database: str | None) -> Iterator[Any]:
         from escalation.database import database_error, default_url, open_database, shown
         from pipelines.runs import existing_warehouse
 
-        url = database or default_url(existing_warehouse(Path(warehouse)).root)
+        url = database or default_url(existing_warehouse(warehouse).place)
         with contextlib.suppress(ArgumentError):  # opening it says what is wrong
             parsed = make_url(url)
             if parsed.get_backend_name() == "sqlite" and not Path(parsed.database or "").is_file():
@@ -233,19 +233,19 @@ def erase(
     if document_type is not None and document_id is None:
         raise ConfigError("--document-type belongs to --document-id")
     with _open_queue(warehouse, database) as engine:
-        for line in _erase(engine, Path(warehouse), document_id, document_type, older_than, dry_run):
+        for line in _erase(engine, warehouse, document_id, document_type, older_than, dry_run):
             (answer if dry_run else report)(line)
 
 
 def _erase(
-    engine: Any, warehouse: Path, document_id: str | None, document_type: str | None, days: float | None, dry_run: bool
+    engine: Any, warehouse: str, document_id: str | None, document_type: str | None, days: float | None, dry_run: bool
 ) -> Iterator[str]:
     from escalation.clock import now_micros
     from escalation.database import reading, shown
     from escalation.evidence import erasure
     from extraction.cache import erase as erase_texts
     from pipelines.runs import existing_warehouse
-    from warehouse.layout import Warehouse
+    from warehouse.places import warehouse_at
 
     now = now_micros()
     if document_id is not None:
@@ -253,14 +253,16 @@ def _erase(
         asked_for = frozenset({(document_type, document_id)})
     else:
         which, asked_for = erasure.matches_older(days or 0.0, now), frozenset()
-    place = Warehouse(warehouse.absolute())
-    if place.runs.is_dir():
+    place = warehouse_at(warehouse)
+    if place.exists():
         existing_warehouse(warehouse)  # clears what killed runs staged
     with reading(engine) as connection:
         copies = erasure.find_copies(connection, place, which, asked_for)
         extracted = erasure.extracted_hashes(connection, place, which, asked_for)
     done = erasure.erase(engine, which, now, dry_run=dry_run)
-    n_texts = 0 if dry_run else sum(erase_texts(place.extracted, each) for each in extracted)
+    n_texts = 0
+    if place.extracted is not None and not dry_run:
+        n_texts = sum(erase_texts(place.extracted, each) for each in extracted)
     held = () if dry_run or not done.known else erasure.overwrite_blanked(engine, erasure.PATIENCE_SECONDS)
     if done.known or document_id is None:
         verb = "would erase" if dry_run else "blanked" if held else "erased"
@@ -305,7 +307,7 @@ def resolve(
         from escalation.outcomes.training_data import export_training_data
         from pipelines.runs import existing_warehouse
 
-        place = existing_warehouse(Path(warehouse))
+        place = existing_warehouse(warehouse)
         published = publish_resolutions(engine, place, now_micros())
         report(
             f"resolutions: {published.rows:,} rows in {published.partitions:,} partitions, {published.replaced:,} of "
@@ -319,7 +321,7 @@ def resolve(
                 f"{adopted:,} adoptions added to the register"
             )
         if sql_path is not None:
-            write_duckdb_sql(sql_path, place.root)
+            write_duckdb_sql(sql_path, place)
             report(f"{sql_path}: the views decisions_history and decisions")
         if training_data is not None:
             rows = export_training_data(engine, training_data, document_type, now_micros())

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+import datetime
 import json
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from pipelines.metrics import metrics_file
 from pipelines.options import (
     PATH,
     PATH_TEXT,
     config_option,
     configured_warehouse_option,
     json_option,
+    metrics_option,
     warehouse_option,
 )
-from pipelines.terminal import answer, report
+from pipelines.terminal import answer, complain, report
 from schemas.errors import ConfigError
+
+_DATE = click.DateTime(formats=["%Y-%m-%d"])
+
+
+@contextlib.contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Lets SIGTERM, by which schedulers end a job, do what Ctrl-C does: the run is on record as failed, and cleared."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @click.command()
@@ -44,27 +67,50 @@ from schemas.errors import ConfigError
 @click.option(
     "--metadata-field", "metadata_fields", multiple=True, metavar="NAME", help="Field to carry along; may be repeated."
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="ID",
+    help="Document to add or do again, or @FILE with one id per line; may be repeated.",
+)
+@click.option("--only-rejected", is_flag=True, help="Do the files again of which documents were rejected.")
 @click.option("--dry-run", is_flag=True, help="Check everything, describe the run, write nothing.")
+@click.option(
+    "--progress",
+    "progress_seconds",
+    default=0,
+    type=click.IntRange(0),
+    metavar="SECONDS",
+    help="A line of progress each so many seconds, where standard error is no terminal.",
+)
+@metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+@_ended_by_sigterm()
 def classify(
     config_path: Path | None,
     inputs: tuple[str, ...],
     warehouse: str | None,
     run_date: str | None,
     metadata_fields: tuple[str, ...],
+    only: tuple[str, ...],
+    only_rejected: bool,
     dry_run: bool,
+    progress_seconds: int,
+    metrics_path: str | None,
     as_json: bool,
     beam_options: tuple[str, ...],
     **of_input: str | None,
 ) -> None:
     """Classify documents and publish them under one run date.
 
-    All of the run is published, or nothing.
+    All of the run is published, or nothing. With --only or --only-rejected, the published rows of all other documents
+    of that date stay as they are.
 
     Everything after -- goes to Beam: -- --runner=apache_beam.runners.dask.dask_runner.DaskRunner
     """
     from pipelines import classify as job
+    from pipelines.run_metrics import run_samples
     from pipelines.runs import describe_run
     from schemas.run_config import load_config
 
@@ -83,13 +129,103 @@ def classify(
         overrides["inputs"] = [{"paths": list(inputs)} | given]
     elif given:
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
-    config = load_config(config_path, overrides)
+    if dry_run and (only or only_rejected):
+        raise ConfigError("--dry-run describes a run over all documents; leave --only and --only-rejected out")
     if dry_run:
-        found = job.dry_run(config, beam_options)
+        found = job.dry_run(load_config(config_path, overrides), beam_options)
         answer(json.dumps(found, sort_keys=True) if as_json else job.describe_dry_run(found))
-    else:
-        manifest = job.classify(config, beam_options)
-        report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, Path(config.warehouse)))
+        return
+    with metrics_file("run", metrics_path) as metrics:
+        config = load_config(config_path, overrides)
+        metrics.path = metrics.path or config.watching.metrics_file
+        manifest = job.classify(
+            config, beam_options, only=_ids(only), only_rejected=only_rejected, progress_seconds=progress_seconds
+        )
+        metrics.samples = run_samples(manifest)
+    report(manifest.to_json().decode().rstrip() if as_json else describe_run(manifest, config.warehouse))
+
+
+@click.command()
+@click.option("--from", "first", required=True, type=_DATE, metavar="YYYY-MM-DD", help="First date.")
+@click.option("--to", "last", required=True, type=_DATE, metavar="YYYY-MM-DD", help="Last date, which is included.")
+@config_option
+@configured_warehouse_option
+@click.option(
+    "--missing-only/--all",
+    default=True,
+    show_default=True,
+    help="Pass by the dates that are published, or replace them.",
+)
+@click.option("--keep-going", is_flag=True, help="Go on after a date that failed.")
+@click.option("--dry-run", is_flag=True, help="Check the run of each date, write nothing.")
+@json_option
+@click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
+@_ended_by_sigterm()
+def backfill(
+    first: datetime.datetime,
+    last: datetime.datetime,
+    config_path: Path | None,
+    warehouse: str | None,
+    missing_only: bool,
+    keep_going: bool,
+    dry_run: bool,
+    as_json: bool,
+    beam_options: tuple[str, ...],
+) -> None:
+    """Classify a range of dates, one run per date.
+
+    The configuration's paths hold the date: paths = ["inbox/{run_date}/"]. Without --keep-going the first date that
+    fails ends the command. With it, the exit code is that of the gravest failure: what someone has to correct before
+    what may pass, and that before a date without documents.
+    """
+    from pipelines import backfill as job
+
+    if beam_options and not beam_options[0].startswith("-"):
+        raise ConfigError(
+            f"unexpected argument {beam_options[0]!r}; name a configuration with --config, and give Beam's options "
+            "after --"
+        )
+    dates = job.dates_between(first.date(), last.date())
+    settings = {} if warehouse is None else {"warehouse": warehouse}
+    outcomes: Counter[str] = Counter()
+    errors = []
+    for found in job.backfill(
+        config_path,
+        dates,
+        settings,
+        missing_only=missing_only,
+        keep_going=keep_going,
+        dry_run=dry_run,
+        beam_options=beam_options,
+    ):
+        outcomes[found["outcome"]] += 1
+        if found["outcome"] == "failed":
+            errors.append(error := found["error"])
+            found["error"] = " ".join(str(error).split())
+            complain(f"error: {found['run_date']}: {found['error']}")
+        if as_json:
+            report(json.dumps(found, sort_keys=True))
+        elif found["outcome"] != "failed":
+            report(job.describe_date(found))
+    if not as_json:
+        report(job.describe_range(dates, outcomes))
+    if errors:
+        click.get_current_context().exit(job.gravest(errors).exit_code)
+
+
+def _ids(only: tuple[str, ...]) -> list[str]:
+    ids = []
+    for value in only:
+        if value.startswith("@"):
+            try:
+                ids += [line for line in Path(value[1:]).read_text(encoding="utf-8").splitlines() if line.strip()]
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"--only {value}: not a readable text file: {type(error).__name__}") from None
+        else:
+            ids.append(value)
+    if only and not ids:
+        raise ConfigError("--only names no document: its file is empty")
+    return ids
 
 
 @click.command()
@@ -99,7 +235,7 @@ def runs(warehouse: str, as_json: bool) -> None:
     """List the runs of a warehouse, newest first."""
     from pipelines.runs import describe_runs, list_runs
 
-    listed = list_runs(Path(warehouse))
+    listed = list_runs(warehouse)
     if as_json:
         for run in listed:  # one object per line
             answer(json.dumps(run, sort_keys=True))
@@ -116,13 +252,12 @@ def show(warehouse: str, run_date: str | None, rows: int, as_json: bool) -> None
     """Show a run's results: places, counts, rows, next queries."""
     from pipelines.runs import example_rows, published_run, show_run
 
-    folder = Path(warehouse)
-    manifest = published_run(folder, run_date)
+    manifest = published_run(warehouse, run_date)
     if as_json:
-        examples = example_rows(folder, manifest, rows).to_dict("records")
+        examples = example_rows(warehouse, manifest, rows).to_dict("records")
         answer(json.dumps({"manifest": asdict(manifest), "rows": examples}, sort_keys=True))
     else:
-        answer(show_run(folder, manifest, rows))
+        answer(show_run(warehouse, manifest, rows))
 
 
 @click.command()
@@ -133,7 +268,7 @@ def verify(run_id: str, warehouse: str, as_json: bool) -> None:
     """Recompute hashes, rows and balance of RUN_ID's files."""
     from pipelines.runs import existing_warehouse, verify_run
 
-    manifest = verify_run(existing_warehouse(Path(warehouse)), run_id)
+    manifest = verify_run(existing_warehouse(warehouse), run_id)
     counts = manifest.counts
     came = [f"{counts[key]:,} {key.replace('_', ' ')}" for key in ("read", "unpacked", "split_off") if counts[key]]
     report(

@@ -13,6 +13,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -30,7 +31,7 @@ from schemas.errors import ConfigError, DocyardError, RunFailedError, is_explain
 from schemas.shards import Shard
 from transforms.beam_steps import build_walk
 from transforms.run_plan import RunPlan
-from warehouse.publication import is_published
+from warehouse.manifest import is_published
 
 logger = logging.getLogger(__name__)
 
@@ -189,7 +190,7 @@ def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
     message, cause = worker_message(error), _SYSTEM_ERROR.search(str(error))
     if cause is None or not is_explained(refused := OSError(int(cause[1]), "")):
         return RunFailedError(message)
-    found = system_error(refused, plan.warehouse.root)
+    found = system_error(refused, Path(plan.warehouse.place))
     return type(found)(f"{message}; {found}")
 
 

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -20,14 +20,15 @@ import pyarrow.parquet as pq
 
 from data_quality.contracts import REASONS_TOLD, RejectedGroup
 from schemas.codes import DerivedStatus, Route, RunStatus
-from schemas.errors import InputError, VerificationError
-from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS
+from schemas.errors import InputError, StorageError, VerificationError
+from schemas.tables import CLASSIFICATIONS, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
 from transforms.check_drift import stale_types
 from transforms.commit_run import QUALITY_FILE
-from warehouse.layout import Warehouse
-from warehouse.locks import is_held
-from warehouse.manifest import Manifest, TableFile, read_manifest
-from warehouse.publication import finish_interrupted, is_decided, published_by
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
+from warehouse.manifest import Manifest, TableFile, read_manifest, record_name
+from warehouse.objects import is_uri
+from warehouse.places import warehouse_at
 
 logger = logging.getLogger(__name__)
 
@@ -35,25 +36,25 @@ _DATES_NAMED = 10
 _EXAMPLE_COLUMNS = ["document_id", "label", "confidence", "route", "route_reason"]
 
 
-def existing_warehouse(folder: Path) -> Warehouse:
+def existing_warehouse(place: str | Path) -> Warehouse:
     """Opens a warehouse that is there, and completes what a killed run had begun to publish.
 
     Raises:
-        InputError: the folder holds no warehouse.
+        InputError: the place holds no warehouse.
     """
-    warehouse = Warehouse(folder.absolute())
-    if not warehouse.runs.is_dir():
-        raise InputError(f"{folder}: no warehouse here; `docyard classify --warehouse {folder} …` makes one")
+    warehouse = warehouse_at(str(place))
+    if not warehouse.exists():
+        raise InputError(f"{place}: no warehouse here; `docyard classify --warehouse {place} …` makes one")
     try:
-        if not all(is_held(warehouse, path.name) for path in warehouse.all_staging.iterdir()):
-            finish_interrupted(warehouse)
+        if warehouse.has_dead_runs():
+            warehouse.finish_interrupted()
     except OSError as error:
         # A user with only read access must be able to look, too; the next run completes what is left.
-        logger.info("%s: what dead runs left is not cleared up: %s", folder, error.strerror)
+        logger.info("%s: what dead runs left is not cleared up: %s", place, error)
     return warehouse
 
 
-def list_runs(folder: Path) -> list[dict[str, Any]]:
+def list_runs(place: str | Path) -> list[dict[str, Any]]:
     """Every run, newest first, as plain values.
 
     `status` is published, failed, running, or what a manifest cannot know of itself: superseded and partly superseded
@@ -61,16 +62,11 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
     when it was decided and not yet all in place).
 
     Raises:
-        InputError: the folder holds no warehouse.
+        InputError: the place holds no warehouse.
     """
-    warehouse = existing_warehouse(folder)
+    warehouse = existing_warehouse(place)
     listed = []
-    for path in sorted(warehouse.runs.iterdir()):
-        try:
-            manifest = read_manifest(warehouse, path.name)
-        except VerificationError as error:
-            logger.warning("%s", error)
-            continue
+    for manifest in read_manifests(warehouse):
         counts = manifest.counts or {}
         listed.append(
             {
@@ -94,17 +90,26 @@ def list_runs(folder: Path) -> list[dict[str, Any]]:
     return sorted(listed, key=itemgetter("started_at", "run_id"), reverse=True)
 
 
+def read_manifests(warehouse: Warehouse) -> Iterator[Manifest]:
+    """Every run's manifest, the oldest first; one that cannot be read is left out with a warning."""
+    for run_id in sorted(warehouse.run_ids()):
+        try:
+            yield read_manifest(warehouse, run_id)
+        except VerificationError as error:
+            logger.warning("%s", error)
+
+
 def _status(warehouse: Warehouse, manifest: Manifest) -> str:
-    if manifest.status is RunStatus.RUNNING and not is_held(warehouse, manifest.run_id):
-        return DerivedStatus.INCOMPLETE if is_decided(warehouse, manifest.run_id) else DerivedStatus.ABANDONED
+    if manifest.status is RunStatus.RUNNING and not warehouse.is_held(manifest.run_id):
+        return DerivedStatus.INCOMPLETE if warehouse.is_decided(manifest.run_id) else DerivedStatus.ABANDONED
     if manifest.status is RunStatus.PUBLISHED:
-        holders = {published_by(warehouse.partition(CLASSIFICATIONS.name, item)) for item in manifest.partitions}
+        holders = {warehouse.published_by(CLASSIFICATIONS, item) for item in manifest.partitions}
         if holders != {manifest.run_id}:
             return DerivedStatus.PARTLY_SUPERSEDED if manifest.run_id in holders else DerivedStatus.SUPERSEDED
     return manifest.status.value
 
 
-def describe_run(manifest: Manifest, warehouse: Path) -> str:
+def describe_run(manifest: Manifest, place: str | Path) -> str:
     """A summary of a run: the place of its results, and counts of its documents by their outcome."""
     counts, seconds = manifest.counts, manifest.seconds
     wall = max(seconds["wall"], 1e-9)
@@ -117,12 +122,13 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         f"run {manifest.run_id}: published in {wall:.1f} s, {n_rows / wall:,.0f} {unit}/s",
         f"  read        {counts['read']:>10,}  {became}= {counts['classified']:,} classified "
         f"+ {counts['rejected']:,} rejected",
+        *([f"  taken over  from run {manifest.redo_of}, but for a few documents"] if manifest.redo_of else []),
         *([f"  from cache  {counts['cached']:>10,}"] if counts["cached"] else []),
         f"  accepted    {counts['accepted']:>10,}  {_share(counts['accepted'], counts['classified'])}",
         f"  escalated   {counts['escalated']:>10,}  {_share(counts['escalated'], counts['classified'])}"
         + _tally({key: n for key, n in counts["route_reasons"].items() if key != "certain"}),
         f"  rejected    {counts['rejected']:>10,}  " + _tally(counts["reasons"]).lstrip(),
-        *_why_rejected(manifest, warehouse),
+        *_why_rejected(manifest, warehouse_at(str(place))),
         *(
             [f"  skipped     {sum(counts['skipped'].values()):>10,}" + _tally(counts["skipped"])]
             if counts["skipped"]
@@ -140,10 +146,10 @@ def describe_run(manifest: Manifest, warehouse: Path) -> str:
         names = ("read", "classified", "accepted", "escalated", "rejected")
         rows = [("", *names), *((kind, *(f"{of[name]:,}" for name in names)) for kind, of in by_type.items())]
         lines += [f"  {line}" for line in _columns(rows, n_words=1)]
-    [place, *others] = [Path(partition.path) for partition in manifest.partitions]
+    [partition, *others] = [partition.path for partition in manifest.partitions]
     if others:
-        place = place.with_name("document_type=*")
-    lines += [f"  {warehouse / kind.name / place}" for kind in PUBLISHED_TABLES]
+        partition = partition.rpartition("/")[0] + "/document_type=*"
+    lines += [f"  {place}/{kind.name}/{partition}" for kind in PUBLISHED_TABLES]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -151,10 +157,10 @@ def _reasons(drift: dict[str, Any]) -> str:
     return "; ".join(drift["reasons"]) + "; certify the bundle again on rows like these documents"
 
 
-def _why_rejected(manifest: Manifest, warehouse: Path) -> list[str]:
+def _why_rejected(manifest: Manifest, warehouse: Warehouse) -> list[str]:
     """Reasons that may have cost many documents: those of whole files, and all where a tenth or more was rejected."""
     try:
-        report = json.loads((Warehouse(warehouse).run(manifest.run_id) / QUALITY_FILE).read_bytes())
+        report = json.loads(warehouse.read(record_name(manifest.run_id, QUALITY_FILE)))
     except FileNotFoundError:  # a cleanup may keep only the manifest
         return []
     is_much = manifest.counts["rejected"] >= 0.1 * manifest.counts["read"]
@@ -199,20 +205,20 @@ def _tally(counts: dict[str, int]) -> str:
     return "  " + ", ".join(f"{name} {count:,}" for name, count in ordered) if ordered else ""
 
 
-def published_run(folder: Path, run_date: str | None) -> Manifest:
+def published_run(place: str | Path, run_date: str | None) -> Manifest:
     """The run that holds a date's data, or the newest published one.
 
     Raises:
         InputError: nothing was published for that date.
     """
-    listed = list_runs(folder)
+    listed = list_runs(place)
     all_published = [
         run for run in listed if run["status"] in (RunStatus.PUBLISHED.value, DerivedStatus.PARTLY_SUPERSEDED)
     ]
     published = [run for run in all_published if run_date in (None, run["run_date"])]
     if published:
-        return read_manifest(existing_warehouse(folder), published[0]["run_id"])
-    message = f"{folder}: nothing published" + (f" for run date {run_date}" if run_date else " yet")
+        return read_manifest(existing_warehouse(place), published[0]["run_id"])
+    message = f"{place}: nothing published" + (f" for run date {run_date}" if run_date else " yet")
     if all_published:
         dates = sorted({run["run_date"] for run in all_published})[-_DATES_NAMED:]
         message += f"; there is data of {', '.join(dates)}"
@@ -221,41 +227,59 @@ def published_run(folder: Path, run_date: str | None) -> Manifest:
     raise InputError(message)
 
 
-def example_rows(folder: Path, manifest: Manifest, rows: int) -> pd.DataFrame:
+def example_rows(place: str | Path, manifest: Manifest, rows: int) -> pd.DataFrame:
     """Classified documents, evenly spaced over the first thousand of every file."""
-    files = [folder / file.path for file in manifest.files if file.table == CLASSIFICATIONS.name and file.rows]
+    warehouse = warehouse_at(str(place))
+    files = [file.path for file in manifest.files if file.table == CLASSIFICATIONS.name and file.rows]
     if not files or not rows:
         return pd.DataFrame(columns=_EXAMPLE_COLUMNS)
-    batches = [next(pq.ParquetFile(file).iter_batches(batch_size=1_000, columns=_EXAMPLE_COLUMNS)) for file in files]
+    batches = []
+    for file in files:
+        with warehouse.open(file) as content:
+            batches.append(next(pq.ParquetFile(content).iter_batches(batch_size=1_000, columns=_EXAMPLE_COLUMNS)))
     table = pa.Table.from_batches(batches)
     step = max(1, len(table) // rows)
     frame: pd.DataFrame = table.take(list(range(0, len(table), step))[:rows]).to_pandas()
     return frame
 
 
-def show_run(folder: Path, manifest: Manifest, rows: int) -> str:
+def show_run(place: str | Path, manifest: Manifest, rows: int) -> str:
     """The place of a run's results, counts of its documents, example rows, and a query to try next."""
-    parts = [describe_run(manifest, folder)]
+    parts = [describe_run(manifest, place)]
     if rows:
-        examples = example_rows(folder, manifest, rows)
+        examples = example_rows(place, manifest, rows)
         parts.append(
             "no document was classified"
             if examples.empty
             else examples.to_string(index=False, formatters={"confidence": "{:.3f}".format})
         )
-    parts.append(_next_queries(folder, manifest.run_date))
+    parts.append(_next_queries(str(place), manifest.run_date))
     return "\n\n".join(parts)
 
 
-def _next_queries(folder: Path, run_date: str) -> str:
+def _next_queries(place: str, run_date: str) -> str:
+    if is_uri(place):
+        return _next_queries_of_delta(place, run_date)
     python = os.path.relpath(sys.executable) if Path(sys.executable).is_relative_to(Path.cwd()) else sys.executable
     return (
         "query it next, with pandas:\n\n"
-        f"  {python} -c \"import pandas as pd; d = pd.read_parquet('{folder}/classifications'); "
+        f"  {python} -c \"import pandas as pd; d = pd.read_parquet('{place}/classifications'); "
         "print(d.groupby(['label', 'route']).size().nlargest(20))\"\n\n"
         "or in DuckDB:\n\n"
         "  SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
-        f"  FROM '{folder}/classifications/*/*/*.parquet' WHERE run_date = '{run_date}'\n"
+        f"  FROM '{place}/classifications/*/*/*.parquet' WHERE run_date = '{run_date}'\n"
+        "  GROUP BY ALL ORDER BY documents DESC LIMIT 20;"
+    )
+
+
+def _next_queries_of_delta(uri: str, run_date: str) -> str:
+    return (
+        "query it next as Delta tables, with pandas:\n\n"
+        "  import deltalake, pyarrow.dataset as ds\n"
+        f"  files = deltalake.DeltaTable('{uri}/classifications').file_uris()\n\n"
+        "or in DuckDB, with its extension delta:\n\n"
+        "  SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
+        f"  FROM delta_scan('{uri}/classifications') WHERE run_date = '{run_date}'\n"
         "  GROUP BY ALL ORDER BY documents DESC LIMIT 20;"
     )
 
@@ -271,34 +295,32 @@ def verify_run(warehouse: Warehouse, run_id: str) -> Manifest:
         raise VerificationError(f"run {run_id} has status {manifest.status.value}: it published nothing")
     for kind in PUBLISHED_TABLES:
         for partition in manifest.partitions:
-            folder = warehouse.partition(kind.name, partition)
-            holder = published_by(folder)
+            holder = warehouse.published_by(kind, partition)
             if holder != run_id:
-                raise VerificationError(f"{folder} now holds run {holder or 'unknown'}: run {run_id} was superseded")
-            _check_no_other_file(warehouse, folder, manifest)
+                where = warehouse.location(f"{kind.name}/{partition.path}")
+                raise VerificationError(f"{where} now holds run {holder or 'unknown'}: run {run_id} was superseded")
+            _check_no_other_file(warehouse, kind, partition, manifest)
     for file in manifest.files:
         _check_file(warehouse, file)
     _check_balance(warehouse, manifest)
     return manifest
 
 
-def _check_no_other_file(warehouse: Warehouse, folder: Path, manifest: Manifest) -> None:
+def _check_no_other_file(warehouse: Warehouse, table: Table, partition: Partition, manifest: Manifest) -> None:
     named = {file.path for file in manifest.files}
-    for path in sorted(folder.rglob("*")):
-        if (
-            path.is_file()
-            and not path.name.startswith("_")
-            and path.relative_to(warehouse.root).as_posix() not in named
-        ):
-            raise VerificationError(f"{path} is not in the manifest of run {manifest.run_id}")
+    for name in (*warehouse.files(table, partition), *warehouse.stored(table, partition)):
+        if name not in named:
+            raise VerificationError(f"{warehouse.location(name)} is not in the manifest of run {manifest.run_id}")
 
 
 def _check_file(warehouse: Warehouse, file: TableFile) -> None:
-    path = warehouse.root / file.path
+    path = warehouse.location(file.path)
     try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise VerificationError(f"{path}: {error.strerror}; the manifest names it") from None
+        content = warehouse.read(file.path)
+    except FileNotFoundError:
+        raise VerificationError(f"{path}: No such file or directory; the manifest names it") from None
+    except StorageError as error:
+        raise VerificationError(f"{error}; the manifest names it") from None
     found = hashlib.sha256(content).hexdigest()
     if found != file.sha256:
         raise VerificationError(f"{path}: sha256 is {found[:12]}…, the manifest says {file.sha256[:12]}…")
@@ -307,12 +329,13 @@ def _check_file(warehouse: Warehouse, file: TableFile) -> None:
 def _check_balance(warehouse: Warehouse, manifest: Manifest) -> None:
     found: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for file in manifest.files:
-        path = warehouse.root / file.path
-        of = found[path.parent.name.removeprefix("document_type=")]
-        of[file.table] += pq.ParquetFile(path).metadata.num_rows
-        if file.table == CLASSIFICATIONS.name:
-            routes = pq.read_table(path, columns=["route"], partitioning=None)["route"]
-            of["routed"] += pc.sum(pc.equal(routes, Route.ESCALATED.value)).as_py() or 0
+        of = found[file.path.split("/")[-2].removeprefix("document_type=")]
+        with warehouse.open(file.path) as content:
+            rows = pq.ParquetFile(content)
+            of[file.table] += rows.metadata.num_rows
+            if file.table == CLASSIFICATIONS.name:
+                escalated = pc.equal(rows.read(["route"])["route"], Route.ESCALATED.value)
+                of["routed"] += pc.sum(escalated).as_py() or 0
     _compare(manifest.counts, sum(found.values(), Counter()), f"run {manifest.run_id}")
     for document_type, counts in manifest.counts["by_document_type"].items():
         _compare(counts, found[document_type], f"run {manifest.run_id}, {document_type}")

@@ -18,7 +18,7 @@ from transforms.read_shard import read_shard
 from transforms.split_documents import split_documents
 from transforms.split_packets import take_parts
 from transforms.validate_documents import validate_documents
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 from warehouse.manifest import read_manifest
 
 

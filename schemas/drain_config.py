@@ -10,6 +10,7 @@ from pydantic import AfterValidator
 
 from schemas.configuration import DatabaseUrl, FolderText, IsoDate, Within, load_values, validated
 from schemas.examples_config import ExamplesConfig
+from schemas.watching_config import WatchingConfig
 
 EMBEDDED = "embedded"
 MASKED_KINDS = ("email", "phone", "iban", "card", "national_id")
@@ -247,6 +248,8 @@ class DrainConfig:
     """`[[priorities]]`: the cost of a mistake, by document type."""
     examples: tuple[ExamplesConfig, ...] = ()
     """`[[examples]]`: labelled texts to draw `llm.examples` from, a file for each document type."""
+    watching: WatchingConfig = WatchingConfig()
+    """What a drain tells monitoring."""
 
     def __post_init__(self) -> None:
         queue, llm, budget = self.queue, self.llm, self.budget

@@ -113,7 +113,8 @@ class VerificationError(DocyardError):
 
 class RunFailedError(DocyardError):
     """A worker failed for a reason outside the documents: a full disk (the message names it and its free space), a
-    quota, memory, a lost machine, a defect. Also output that was asked for and could not be written.
+    quota, memory, a lost machine, an object store out of reach, a defect. Also output that was asked for and could not
+    be written.
     """
 
     exit_code = 9
@@ -143,7 +144,8 @@ class EndpointError(DocyardError):
 class StorageError(DocyardError):
     """A folder or file may not be read or written (permissions, a read-only mount, an immutable flag, the limit on a
     file's size), the queue's file is not a database, or a partition cannot be replaced where it lies: a mount, a link
-    or a file is in the way.
+    or a file is in the way. Of an object store: wrong or missing credentials, no right to it, another region, no such
+    bucket, or a table or file of somebody else's.
     """
 
     exit_code = 12
@@ -190,6 +192,16 @@ def error_named(name: str, message: str) -> DocyardError:
     """Rebuilds the error a worker wrote down as its class name and message."""
     by_name = {error.__name__: error for error in ERRORS}
     return by_name.get(name, RunFailedError)(message)
+
+
+def exit_code_of(error: BaseException) -> int:
+    """The exit code with which a command ends after an error."""
+    if isinstance(error, OSError):
+        return system_error(error).exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", 1)
+    return code if isinstance(code, int) else int(bool(code))
 
 
 # Errors of the operating system

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
-from schemas.configuration import Within, read_toml, read_values, validated
+from schemas.configuration import Within, parse_toml, read_values, validated
+from schemas.errors import ConfigError
 
 GOVERNANCE_FILE = "governance.toml"
 
@@ -18,11 +18,18 @@ class Governance:
     """People who must stand behind a promotion, its proposer included, before runs use the bundle."""
 
 
-def load_governance(root: Path) -> Governance:
-    """Reads the rules of the warehouse in `root`; the defaults where it has no such file.
+def parse_governance(content: bytes, where: str) -> Governance:
+    """Reads the rules from the content of their file.
+
+    Args:
+        content: TOML.
+        where: name of the file, for messages.
 
     Raises:
-        ConfigError: the file is not TOML, a key is unknown, or a value cannot be used.
+        ConfigError: the content is not TOML, a key is unknown, or a value cannot be used.
     """
-    path = root / GOVERNANCE_FILE
-    return read_values(Governance, read_toml(path), str(path)) if path.exists() else Governance()
+    try:
+        values = parse_toml(content)
+    except ValueError as error:
+        raise ConfigError(f"{where}: not a readable TOML file: {error}") from None
+    return read_values(Governance, values, where)

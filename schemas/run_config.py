@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import hashlib
 import json
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,12 +16,14 @@ from pydantic import AfterValidator
 from schemas.configuration import DocumentType, FolderText, IsoDate, PathText, Within, load_values, validated
 from schemas.errors import ConfigError
 from schemas.fields import TextTemplate, parse_text_template
+from schemas.watching_config import WatchingConfig
 
 DEFAULT_TEXT_FIELD = "text"
 STANDING = "standing"
 AUTO_TYPE = "auto"
 UNKNOWN_TYPE = "unknown"
 Split = Literal["none", "paragraphs"]
+_RUN_DATE = re.compile(r"\{run_date(?::([^{}]+))?\}")
 
 
 def _template(text: str) -> str:
@@ -54,7 +58,8 @@ class InputConfig:
 
     paths: tuple[PathText, ...]
     """Files, folders (read to any depth) or globs. In folders and globs, names that begin with `.` or `_` are skipped;
-    a file that several paths reach is read once. URIs that `pyarrow.fs` knows are accepted; a URI has no `?` glob."""
+    a file that several paths reach is read once. URIs that `pyarrow.fs` knows are accepted; a URI has no `?` glob.
+    `{run_date}` stands for the run's date, `{run_date:%Y/%m/%d}` for another form of it."""
     document_type: DocumentType
     """Kind of the documents: a lower-case letter, then lower-case letters, digits or `_`, at most 63 characters. Inputs
     may share a type and then share its bundle. `"auto"` tells the kind of each document by its text; what is of no kind
@@ -238,6 +243,8 @@ class RunConfig:
     """The data contract."""
     extraction: ExtractionConfig = ExtractionConfig()
     """Reading of documents that are not text."""
+    watching: WatchingConfig = WatchingConfig()
+    """What a run tells monitoring."""
 
     def __post_init__(self) -> None:
         if not self.inputs:
@@ -262,4 +269,14 @@ def load_config(path: Path | None, overrides: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: the file is missing or not TOML, a key is unknown or missing, or a value cannot be used.
     """
-    return load_values(RunConfig, path, overrides)
+    config = load_values(RunConfig, path, overrides)
+    inputs = [
+        dataclasses.replace(item, paths=tuple(_dated(text, config.run_date) for text in item.paths))
+        for item in config.inputs
+    ]
+    return dataclasses.replace(config, inputs=tuple(inputs))
+
+
+def _dated(path: str, run_date: str) -> str:
+    date = datetime.date.fromisoformat(run_date)
+    return _RUN_DATE.sub(lambda found: date.strftime(found[1] or "%Y-%m-%d"), path)

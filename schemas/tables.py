@@ -6,7 +6,17 @@ from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
-from schemas.codes import AuditStatus, CategoryStatus, DriftFigure, Reason, Route, RouteReason, Stage, TextSource
+from schemas.codes import (
+    AuditStatus,
+    CategoryStatus,
+    DriftFigure,
+    Reason,
+    Route,
+    RouteReason,
+    RunStatus,
+    Stage,
+    TextSource,
+)
 
 SCHEMA_VERSION = "3"
 
@@ -42,10 +52,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """One published table, partitioned by a date and `document_type`.
+    """One table, partitioned by a date and `document_type`, or in one file.
 
     Attributes:
-        partition_date: the column in the path that holds the date.
+        partition_date: the column in the path that holds the date; "" for a table in one file.
     """
 
     name: str
@@ -486,6 +496,93 @@ AUDITS = Table(
     partition_date="as_of",
 )  # fmt: skip
 
+RUN_STEPS = ("read", "extract", "validate", "detect", "split", "classify", "route", "stage", "commit")
+
+_RUN_ID = Column("run_id", pa.string(), "The run.")
+_RUN_DATE = Column("run_date", pa.date32(), "The date whose partitions the run replaces.")
+
+
+def _of_run(name: str, description: str, unit: str = "rows") -> Column:
+    return Column(name, pa.int64(), description + "; null unless published.", unit=unit, nullable=True, minimum=0)
+
+
+RUNS = Table(
+    "runs",
+    "Every run of the warehouse, published or not.",
+    (
+        replace(_RUN_ID, unique=True),
+        _RUN_DATE,
+        Column("document_types", pa.list_(pa.string()), "Every document type of the run."),
+        Column("bundles", pa.list_(pa.string()), "Its bundles."),
+        Column("status", pa.string(), "As its manifest has it.", values=tuple(status.value for status in RunStatus)),
+        Column("started_at", pa.timestamp("us", "UTC"), "When it started.", unit="UTC"),
+        Column("finished_at", pa.timestamp("us", "UTC"), "When it ended; null where it never did.", unit="UTC",
+               nullable=True),
+        Column("error", pa.string(), "The error's name, of a failed run; else null.", nullable=True),
+        _of_run("read", "Records that were read"),
+        _of_run("unpacked", "Rows that came on top when mails and archives were unpacked"),
+        _of_run("split_off", "Rows that came on top when documents were cut into paragraphs"),
+        _of_run("classified", "Rows that the model answered"),
+        _of_run("accepted", "Rows whose answer stands"),
+        _of_run("escalated", "Rows to be settled elsewhere"),
+        _of_run("rejected", "Rows that could not be processed"),
+        _of_run("cached", "Rows whose answer came from the cache"),
+        _of_run("tokens", "Length of the classified documents for the model", "tokens"),
+        _of_run("text_bytes", "Size of their texts in UTF-8", "bytes"),
+        _of_run("published_bytes", "Size of the published files", "bytes"),
+        Column("stale", pa.list_(pa.string()), "Document types whose certificate is stale."),
+        Column("wall_seconds", pa.float64(), "From start to end; null unless published.", unit="seconds",
+               nullable=True, minimum=0.0),
+        *(
+            Column(f"{step}_seconds", pa.float64(), f"Worker time of the step {step}; null unless published.",
+                   unit="seconds", nullable=True, minimum=0.0)
+            for step in RUN_STEPS
+        ),
+        Column("llm_calls", pa.int64(), "LLM calls for its escalations; null where the queue has none of them.",
+               nullable=True, minimum=0),
+        Column("llm_cost", pa.float64(), "Cost of these calls, where the price was known; null likewise.",
+               unit="currency of the budget", nullable=True, minimum=0.0),
+    ),
+    partition_date="",
+)  # fmt: skip
+
+RUN_COUNTS = Table(
+    "run_counts",
+    "The counts of every published run, by document type.",
+    (
+        _RUN_ID,
+        _RUN_DATE,
+        Column("document_type", pa.string(), "The kind of document."),
+        Column("holds", pa.bool_(), "Whether no later run has replaced these rows; sum only rows that hold."),
+        Column("kind", pa.string(), "What is counted: all rows by outcome, rejected ones by reason code, classified "
+               "ones by route reason or by bin of confidence (its lower end), accepted ones by label.",
+               values=("outcome", "reason", "route_reason", "label", "confidence_accepted", "confidence_escalated")),
+        Column("name", pa.string(), "The outcome, code, bin or label."),
+        Column("rows", pa.int64(), "Their number.", unit="rows", minimum=0),
+    ),
+    partition_date="",
+)  # fmt: skip
+
+RUN_QUALITY = Table(
+    "run_quality",
+    "Every check of the data contracts of every run that came as far as its checks.",
+    (
+        _RUN_ID,
+        _RUN_DATE,
+        Column("suite", pa.string(), "The table that was checked; documents for the counts by document type."),
+        Column("check", pa.string(), "Its name in Great Expectations."),
+        Column("column", pa.string(), "The column, or several; empty where the whole table is meant."),
+        Column("requires", pa.string(), "What it requires."),
+        Column("passed", pa.bool_(), "Whether it held."),
+        Column("unexpected", pa.float64(), "Values that broke it; null where it does not count values.", nullable=True,
+               minimum=0.0),
+    ),
+    partition_date="",
+)  # fmt: skip
+
+RUN_TABLES: tuple[Table, ...] = (RUNS, RUN_COUNTS, RUN_QUALITY)
+"""The tables that `docyard report --tables` writes."""
+
 DOCUMENT_TABLES: tuple[Table, ...] = (CLASSIFICATIONS, ESCALATIONS, REJECTIONS)
 """The tables whose rows are a run's documents."""
 
@@ -507,6 +604,9 @@ def data_dictionary() -> str:
         "",
     ]
     for table in DOCUMENTED_TABLES:
+        lines += _described(table)
+    lines += ["## Tables of runs", "", "`docyard report --tables DIR` writes them, one file each.", ""]
+    for table in RUN_TABLES:
         lines += _described(table)
     lines += ["## Reason codes", "", "| reason_code | stage | meaning | what probably mends it |", "|---|---|---|---|"]
     lines += [

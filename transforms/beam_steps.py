@@ -25,6 +25,7 @@ from transforms.commit_run import commit_run
 from transforms.detect_kinds import kind_model_for, part_by_kind, with_given_kinds
 from transforms.extract_documents import cached_extract, extract_shard
 from transforms.read_shard import read_shard
+from transforms.redo import select_documents
 from transforms.run_plan import RunPlan
 from transforms.split_documents import split_documents
 from transforms.split_packets import page_pairs_for, split_shard
@@ -55,15 +56,19 @@ def extract(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     opened = functools.partial(cached_extract, plan.config, plan.warehouse, plan.leave_warning)
     shard = extract_shard(shard, plan.config, opened)
     group = plan.kind_group(shard.input_index)
-    if group is not None and group.page_pairs_folder:
-        shard = split_shard(shard, page_pairs_for(plan, group), plan.config.reading.max_id_bytes)
+    if group is not None and group.page_pairs is not None:
+        shard = split_shard(shard, page_pairs_for(plan, group.page_pairs), plan.config.reading.max_id_bytes)
     assert shard.table is not None
     yield shard.with_table(shard.table, "extract", time.perf_counter() - started)
 
 
 def validate(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
+    assert shard.table is not None
     table = validate_documents(shard.table, plan.config.reading)
+    if plan.redo is not None:
+        shard = select_documents(replace(shard, table=table), plan.redo.document_ids)
+        table = shard.table
     yield shard.with_table(table, "validate", time.perf_counter() - started)
 
 

@@ -247,7 +247,8 @@ def _withheld_for_their_reading(table: pa.Table, policy: Policy) -> Iterator[tup
 def classifier_for(plan: RunPlan, input_index: int) -> Classifier:
     """This process's classifier for one input of the run, loaded at the first call."""
     bundle, settings = plan.bundles[input_index], plan.config.classification
-    return cached_classifier(bundle.folder, settings.batch_tokens, settings.threads, settings.first_tier, bundle.digest)
+    folder = str(plan.bundle_folder(bundle))
+    return cached_classifier(folder, settings.batch_tokens, settings.threads, settings.first_tier, bundle.digest)
 
 
 def cache_for(plan: RunPlan, input_index: int) -> AnswerCache | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import logging
 import time
@@ -11,7 +10,6 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from operator import attrgetter
-from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
@@ -19,19 +17,19 @@ import pyarrow.parquet as pq
 
 from data_quality.contracts import QualityReport, RejectedGroup, check_contracts
 from models.label_tree import parents_of
-from schemas.codes import Reason, Stage
+from schemas.codes import Reason, Route, Stage
 from schemas.errors import BalanceError, ContractError, InputError
 from schemas.run_config import AUTO_TYPE, RunConfig
 from schemas.tables import DOCUMENT_TABLES, DRIFT, PUBLISHED_TABLES
 from transforms.check_drift import Currency, check_drift, drift_table
 from transforms.deduplicate import published_name, reject_duplicates
+from transforms.redo import take_over
 from transforms.run_plan import RunPlan
-from transforms.stage_shard import Receipt, RejectedExample, total, write_table
-from warehouse.files import make_folder, write_durably
-from warehouse.manifest import Manifest, RunStatus, TableFile, read_manifest
-from warehouse.publication import is_published, publish
+from transforms.stage_shard import Receipt, RejectedExample, stage_table, total
+from warehouse.manifest import Manifest, RunStatus, ShardTime, TableFile, is_published, read_manifest, record_name
 
 QUALITY_FILE = "quality.json"
+SLOWEST_SHARDS = 10
 _AFTER_SPLIT = (Stage.CLASSIFY, Stage.COMMIT)
 
 logger = logging.getLogger(__name__)
@@ -46,12 +44,13 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
         ContractError: the data contract failed.
         LockedError: a later run took a partition over.
     """
-    if is_published(plan.warehouse, plan.run_id):
-        return read_manifest(plan.warehouse, plan.run_id)
+    warehouse = plan.warehouse
+    if is_published(warehouse, plan.run_id):
+        return read_manifest(warehouse, plan.run_id)
     started = time.perf_counter()
-    folder = plan.staged_files
     receipts = sorted(receipts, key=attrgetter("position"))
     check_complete(receipts, plan.n_shards)
+    receipts += take_over(plan, receipts)
     if not any(receipt.read for receipt in receipts):
         paths = ", ".join(path for item in plan.config.inputs for path in item.paths)
         raise InputError(
@@ -61,11 +60,11 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     rows = sum(receipt.read + receipt.unpacked + receipt.split_off for receipt in receipts)
     receipts = reject_duplicates(plan, receipts)
     check_balance(receipts, rows)
-    check_staged(folder, receipts)
+    warehouse.check_staged(plan.run_id, [file for receipt in receipts for file in receipt.files])
     quality = plan.config.quality
     currencies = check_drift(receipts, plan)
     drift = {document_type: drift_table(document_type, found, plan) for document_type, found in currencies.items()}
-    samples = _samples(folder, receipts, quality.sample_rows) | {DRIFT.name: _drift_sample(drift)}
+    samples = _samples(plan, receipts, quality.sample_rows) | {DRIFT.name: _drift_sample(drift)}
     detected_types = {name for group in plan.kind_groups for name in group.document_types}
     report = check_contracts(count_frame(receipts, detected_types), samples, quality, rejected_groups(receipts))
     _write_quality(plan, report, currencies)
@@ -74,7 +73,7 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     if not report.passed:
         raise ContractError(
             f"the data contract failed: {report.explanation()} Nothing is published; see "
-            f"{plan.warehouse.run(plan.run_id) / QUALITY_FILE}"
+            f"{warehouse.location(record_name(plan.run_id, QUALITY_FILE))}"
         )
     _heed(currencies, plan)
     logger.info(
@@ -84,10 +83,9 @@ def commit_run(receipts: list[Receipt], plan: RunPlan) -> Manifest:
     manifest = replace(
         _manifest(receipts, plan, time.perf_counter() - started),
         drift={document_type: found.to_dict() for document_type, found in currencies.items()},
-        files=tuple(replace(file, path=path) for path, file in sources.items()),
+        files=tuple(replace(file, path=path, e_tag="") for path, file in sources.items()),
     )
-    publish(plan.warehouse, manifest, {path: folder / file.path for path, file in sources.items()})
-    return manifest
+    return warehouse.publish(manifest, {path: file.path for path, file in sources.items()})
 
 
 def check_complete(receipts: list[Receipt], n_shards: int) -> None:
@@ -143,24 +141,6 @@ def check_balance(receipts: list[Receipt], expected: int) -> None:
         )
 
 
-def check_staged(folder: Path, receipts: list[Receipt]) -> None:
-    """Makes sure the staged files are the ones the receipts speak of, to the byte.
-
-    A shard that was staged twice, with different outcomes, could otherwise be counted by one and published by the
-    other.
-
-    Raises:
-        BalanceError: a file is missing or differs.
-    """
-    for file in (file for receipt in receipts for file in receipt.files):
-        try:
-            content = (folder / file.path).read_bytes()
-        except FileNotFoundError:
-            raise BalanceError(f"{file.path} was staged, but is gone; nothing is published") from None
-        if hashlib.sha256(content).hexdigest() != file.sha256:
-            raise BalanceError(f"{file.path} is not what its receipt says; nothing is published")
-
-
 def count_frame(receipts: list[Receipt], detected_types: Collection[str] = ()) -> pd.DataFrame:
     """One row per document type: what the documents suite judges; the types that were detected are one together.
 
@@ -209,7 +189,7 @@ def _stage(reason_code: str) -> Stage:
     return Reason(reason_code).stage
 
 
-def _samples(folder: Path, receipts: list[Receipt], sample_rows: int) -> dict[str, pd.DataFrame]:
+def _samples(plan: RunPlan, receipts: list[Receipt], sample_rows: int) -> dict[str, pd.DataFrame]:
     """The first rows of every staged file, as many of each as the configured sample allows; only they are decoded."""
     samples = {}
     for kind in DOCUMENT_TABLES:
@@ -218,8 +198,9 @@ def _samples(folder: Path, receipts: list[Receipt], sample_rows: int) -> dict[st
         rows_each = -(-sample_rows // max(1, len(files)))
         tables = [kind.schema().empty_table().select(names)]
         for file in files:
-            batch = next(pq.ParquetFile(folder / file.path).iter_batches(batch_size=rows_each, columns=names))
-            tables.append(pa.Table.from_batches([batch]))
+            with plan.warehouse.staged(plan.run_id, file.path) as content:
+                batch = next(pq.ParquetFile(content).iter_batches(batch_size=rows_each, columns=names))
+                tables.append(pa.Table.from_batches([batch]))
         samples[kind.name] = pa.concat_tables(tables, promote_options="permissive").to_pandas()
     return samples
 
@@ -232,11 +213,9 @@ def _drift_sample(drift: Mapping[str, pa.Table]) -> pd.DataFrame:
 
 
 def _write_quality(plan: RunPlan, report: QualityReport, currencies: Mapping[str, Currency]) -> None:
-    folder = plan.warehouse.run(plan.run_id)
-    make_folder(folder)
     values = report.to_dict() | {"drift": {name: found.to_dict() for name, found in currencies.items()}}
     content = (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
-    write_durably(folder / QUALITY_FILE, content, follows=folder)
+    plan.warehouse.write(record_name(plan.run_id, QUALITY_FILE), content)
 
 
 def _heed(currencies: Mapping[str, Currency], plan: RunPlan) -> None:
@@ -260,26 +239,27 @@ def _files_to_publish(receipts: list[Receipt], drift: Mapping[str, pa.Table], pl
     for partition in plan.partitions:
         if partition.document_type in drift:
             path = f"{DRIFT.name}/{partition.path}/part-00000-0000.parquet"
-            staged.append(write_table(plan.staged_files, path, DRIFT, drift[partition.document_type]))
+            staged.append(stage_table(plan, path, DRIFT, drift[partition.document_type]))
     for kind in PUBLISHED_TABLES:
         for partition in plan.partitions:
             place = f"{kind.name}/{partition.path}/"
             if not any(file.path.startswith(place) for file in staged):
                 empty = kind.schema().empty_table()
-                staged.append(write_table(plan.staged_files, f"{place}part-00000-0000.parquet", kind, empty))
+                staged.append(stage_table(plan, f"{place}part-00000-0000.parquet", kind, empty))
     return sorted(staged, key=attrgetter("path"))
 
 
 def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> Manifest:
     now = datetime.datetime.now(datetime.UTC)
     wall_seconds = (now - datetime.datetime.fromisoformat(plan.started_at)).total_seconds()
-    names = ("reasons", "route_reasons", "labels", "skipped")
-    tallies: dict[str, object] = {name: total(receipts, name) for name in names}
+    tallies = _tallies(receipts)
+    tallies["skipped"] = total(receipts, "skipped")
     tallies["parents"] = _accepted_by_parent(receipts, plan)
     tallies["absent_fields"] = absent_fields(receipts, plan.config)
     by_type = {
-        document_type: _amounts([receipt for receipt in receipts if receipt.document_type == document_type])
+        document_type: _amounts(own) | _tallies(own)
         for document_type in plan.document_types
+        for own in [[receipt for receipt in receipts if receipt.document_type == document_type]]
     }
     seconds = total(receipts, "seconds") | {"commit": commit_seconds, "wall": wall_seconds}
     return replace(
@@ -288,8 +268,35 @@ def _manifest(receipts: list[Receipt], plan: RunPlan, commit_seconds: float) -> 
         finished_at=now.isoformat(timespec="seconds"),
         counts=_amounts(receipts) | {"by_document_type": by_type} | tallies,
         seconds={name: round(value, 3) for name, value in seconds.items()},
+        slowest_shards=slowest_shards(receipts),
         warnings=plan.left_warnings(),
     )
+
+
+def _tallies(receipts: list[Receipt]) -> dict[str, object]:
+    tallies: dict[str, object] = {name: total(receipts, name) for name in ("reasons", "route_reasons", "labels")}
+    confidences: dict[str, Counter[str]] = {route.value: Counter() for route in Route}
+    for receipt in receipts:
+        for route, counts in receipt.confidences.items():
+            confidences[route].update(counts)
+    return tallies | {"confidences": {route: dict(sorted(counts.items())) for route, counts in confidences.items()}}
+
+
+def slowest_shards(receipts: list[Receipt]) -> tuple[ShardTime, ...]:
+    """The shards that took workers longest, the slowest first."""
+    parts: dict[int, list[Receipt]] = {}
+    for receipt in receipts:
+        parts.setdefault(receipt.shard_index, []).append(receipt)
+    times = [
+        ShardTime(
+            index,
+            own[0].source_uri,
+            sum(receipt.read + receipt.unpacked + receipt.split_off for receipt in own),
+            round(sum(sum(receipt.seconds.values()) for receipt in own), 3),
+        )
+        for index, own in parts.items()
+    ]
+    return tuple(sorted(times, key=lambda time: (-time.seconds, time.shard))[:SLOWEST_SHARDS])
 
 
 def _accepted_by_parent(receipts: list[Receipt], plan: RunPlan) -> dict[str, dict[str, int]]:

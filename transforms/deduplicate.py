@@ -20,13 +20,14 @@ from schemas.codes import Reason, Route
 from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, ESCALATIONS, REJECTIONS, Table
 from transforms.run_plan import RunPlan
 from transforms.stage_shard import (
+    ID_HASHES,
     Receipt,
     count_classified,
     count_values,
     first_examples,
     id_hashes,
     in_schema,
-    write_table,
+    stage_table,
 )
 
 HASHES_AT_ONCE = 8_000_000  # 64 MB
@@ -47,7 +48,12 @@ def reject_duplicates(plan: RunPlan, receipts: list[Receipt], hashes_at_once: in
     Returns:
         The receipts as they are to be published.
     """
-    hashes = {receipt.name: plan.id_hashes / f"{receipt.name}.npy" for receipt in receipts}
+    with plan.warehouse.staged_folder(plan.run_id, ID_HASHES) as folder:
+        return _reject_duplicates(plan, receipts, folder, hashes_at_once)
+
+
+def _reject_duplicates(plan: RunPlan, receipts: list[Receipt], folder: Path, hashes_at_once: int) -> list[Receipt]:
+    hashes = {receipt.name: folder / f"{receipt.name}.npy" for receipt in receipts}
     repeated = {
         document_type: find_repeated(
             [hashes[receipt.name] for receipt in receipts if receipt.document_type == document_type], hashes_at_once
@@ -59,7 +65,7 @@ def reject_duplicates(plan: RunPlan, receipts: list[Receipt], hashes_at_once: in
     for receipt in receipts:
         suspects = repeated[receipt.document_type]
         if len(suspects) and np.isin(np.load(hashes[receipt.name], mmap_mode="r"), suspects).any():
-            classified = _staged(plan.staged_files, receipt, CLASSIFICATIONS)
+            classified = _staged(plan, receipt, CLASSIFICATIONS)
             duplicates = _duplicates(classified, suspects, receipt.document_type, first)
             if duplicates:
                 receipt = _revise(plan, receipt, classified, duplicates)
@@ -109,7 +115,6 @@ def _duplicates(
 
 
 def _revise(plan: RunPlan, receipt: Receipt, classified: pa.Table, duplicates: dict[int, str]) -> Receipt:
-    folder = plan.staged_files
     is_duplicate = np.zeros(len(classified), dtype=bool)
     is_duplicate[list(duplicates)] = True
     kept = classified.filter(pa.array(~is_duplicate))
@@ -117,13 +122,13 @@ def _revise(plan: RunPlan, receipt: Receipt, classified: pa.Table, duplicates: d
     escalated = pc.equal(classified["route"], Route.ESCALATED.value).to_numpy()
     rejections = pa.concat_tables(
         [
-            _staged(folder, receipt, REJECTIONS),
+            _staged(plan, receipt, REJECTIONS),
             _rejected(classified.filter(pa.array(is_duplicate)), [place for _, place in sorted(duplicates.items())]),
         ]
     )
     revised = {
         CLASSIFICATIONS: kept,
-        ESCALATIONS: _staged(folder, receipt, ESCALATIONS).filter(pa.array(~is_duplicate[escalated])),
+        ESCALATIONS: _staged(plan, receipt, ESCALATIONS).filter(pa.array(~is_duplicate[escalated])),
         REJECTIONS: rejections.sort_by("source_offset") if receipt.file(REJECTIONS.name) else rejections,
     }
     files = []
@@ -131,7 +136,7 @@ def _revise(plan: RunPlan, receipt: Receipt, classified: pa.Table, duplicates: d
         if len(revised[kind]):
             staged = receipt.file(kind.name) or receipt.files[0]
             stem = staged.path.removesuffix(".parquet").split("/", 1)[1]
-            files.append(write_table(folder, f"{kind.name}/{stem}{_REVISED}", kind, in_schema(revised[kind], kind)))
+            files.append(stage_table(plan, f"{kind.name}/{stem}{_REVISED}", kind, in_schema(revised[kind], kind)))
     accepted = kept.filter(pc.equal(kept["route"], Route.ACCEPTED.value))
     return replace(
         receipt,
@@ -155,11 +160,12 @@ def _rejected(removed: pa.Table, firsts: list[str]) -> pa.Table:
     return in_schema(rows.append_column("detail", pa.array(details, pa.string())), REJECTIONS)
 
 
-def _staged(folder: Path, receipt: Receipt, kind: Table) -> pa.Table:
+def _staged(plan: RunPlan, receipt: Receipt, kind: Table) -> pa.Table:
     file = receipt.file(kind.name)
     if file is None:
         return kind.schema().empty_table()
-    return in_schema(pq.read_table(folder / file.path, partitioning=None), kind)
+    with plan.warehouse.staged(plan.run_id, file.path) as content:
+        return in_schema(pq.ParquetFile(content).read(), kind)
 
 
 def published_name(path: str) -> str:

@@ -35,17 +35,17 @@ def detect_kinds(table: pa.Table, model: KindModel, document_types: tuple[str, .
         document_types: those that have a bundle, and a last one for what is rejected.
 
     Returns:
-        One table per document type, with `kind_confidence` and `doubtful_kind`. A document in doubt goes to its
-        likeliest kind; one of none of these becomes a rejection.
+        One table per document type, with `kind_confidence` and `doubtful_kind`. A document in doubt goes to the
+        likeliest kind that has a bundle; one of none of these becomes a rejection.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
+    texts = [_told_by(row, model, document_types[:-1]) for row in _documents(table, valid)]
+    answers = model.detect(texts, document_types[:-1])
     type_of_kind = np.array([document_types.index(kind) if kind in document_types else -1 for kind in model.kinds])
-    answers = model.detect([_told_by(row, model, document_types) for row in _documents(table, valid)])
-    is_known = answers.kind_ids >= 0
     types = np.full(len(table), len(document_types) - 1)
-    types[valid] = np.where(is_known, type_of_kind[np.maximum(answers.kind_ids, 0)], -1)
+    types[valid] = np.where(answers.kind_ids >= 0, type_of_kind[answers.kind_ids], -1)
     confidence, doubtful = np.full(len(table), np.nan, dtype=np.float32), np.zeros(len(table), dtype=np.bool_)
-    confidence[valid], doubtful[valid] = answers.probability, answers.doubtful & is_known
+    confidence[valid], doubtful[valid] = answers.probability, answers.doubtful
     table = table.append_column("kind_confidence", pa.array(confidence, mask=np.isnan(confidence)))
     table = table.append_column("doubtful_kind", pa.array(doubtful))
     strangers = types < 0
@@ -71,15 +71,15 @@ def _documents(table: pa.Table, places: npt.NDArray[np.intp]) -> list[dict[str, 
     return rows
 
 
-def _told_by(row: Mapping[str, Any], model: KindModel, document_types: tuple[str, ...]) -> str:
+def _told_by(row: Mapping[str, Any], model: KindModel, kinds: tuple[str, ...]) -> str:
     """The text that tells the kind of a document: its own or, where it may be several, the first one of a kind."""
     if row["proposed_cuts"] is None:
         return str(row["text"])
     before = row["pages_before"] or 0
     starts = [row["page_ends"][cut["page"] - before - 2] for cut in row["proposed_cuts"]]
     texts: list[str] = [row["text"][start:] for start in (0, *starts)]
-    kinds = [model.kinds[kind_id] if kind_id != NO_KIND else "" for kind_id in model.detect(texts).kind_ids]
-    return next((text for text, kind in zip(texts, kinds, strict=True) if kind in document_types), texts[0])
+    kind_ids = model.detect(texts, kinds).kind_ids
+    return next((text for text, kind_id in zip(texts, kind_ids, strict=True) if kind_id != NO_KIND), texts[0])
 
 
 def part_by_kind(shard: Shard, group: KindGroup, model: KindModel) -> list[Shard]:
@@ -111,15 +111,16 @@ def kind_model_for(plan: RunPlan, group: KindGroup) -> KindModel:
     Raises:
         BundleError: it is not the one that the launcher found.
     """
-    model = _loaded(group.folder)
+    folder = plan.bundle_folder(group)
+    model = _loaded(folder)
     if model.digest != group.digest:
         raise BundleError(
-            f"{group.folder}: its digest is {model.digest[:12]}, the run {plan.run_id} was planned with "
+            f"{folder}: its digest is {model.digest[:12]}, the run {plan.run_id} was planned with "
             f"{group.digest[:12]}; give every worker the same bundle"
         )
     return model
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(folder: str) -> KindModel:
-    return load_kinds(Path(folder))
+def _loaded(folder: Path) -> KindModel:
+    return load_kinds(folder)

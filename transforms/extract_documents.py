@@ -30,7 +30,7 @@ from schemas.errors import describe_system_error
 from schemas.run_config import ExtractionConfig, RunConfig
 from schemas.shards import DOCUMENT_SCHEMA, EXTRACTED_SCHEMA, Shard, SourceFile
 from transforms.readers.files import DamagedFileError, check_unchanged, content_chunks, current_version
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 
 if TYPE_CHECKING:
     from extraction.process import Extractor
@@ -238,7 +238,7 @@ def _find_or_extract(cache: TextCache, extractor: Extractor, content: bytes, nam
 
 def text_cache(config: RunConfig, warehouse: Warehouse) -> TextCache | None:
     """The texts that were extracted before with these settings; None where none are kept."""
-    if not config.extraction.cache_megabytes:
+    if not config.extraction.cache_megabytes or warehouse.extracted is None:
         return None
     machine = this_machine()
     processor = f"{machine.architecture} {machine.processor} {machine.features}"

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from models.bundle_manifest import MANIFEST_NAME
 from models.certificate import Certificate
 from models.drift import Reference
 from schemas.errors import DocyardError, error_named, is_explained, system_error
 from schemas.run_config import RunConfig
-from warehouse.files import write_durably
-from warehouse.layout import Partition, Warehouse
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 from warehouse.manifest import Manifest, RunStatus
+from warehouse.objects import is_uri
+from warehouse.places import warehouse_at
 from warehouse.register import RegisterEnd
 
-_FAILURE_FILE = "failure.json"
-_WARNINGS_FOLDER = "warnings"
+RECEIPTS = "receipts"
+_FAILURE = "failure.json"
+_WARNINGS = "warnings"
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class BundleChoice:
     """The ModelBundle of one input, pinned.
 
     Attributes:
-        folder: absolute path, the same on every worker.
+        folder: absolute path; the same on every worker, where the warehouse is a folder.
         reference: name@digest as it stands in the `bundle` column.
         digest: a worker that finds another one in the folder ends the run.
         certificate: its proof; None where it has none.
@@ -55,11 +60,10 @@ class KindGroup:
         first: number of the first of them among `config.inputs`; documents are read as by that one.
         document_types: of the inputs from `first` on, one per kind that has a bundle; the last one, UNKNOWN_TYPE, takes
             what is rejected before its kind is known, or is of none of these kinds.
-        folder: absolute path of the kind bundle, the same on every worker.
+        folder: absolute path of the kind bundle; the same on every worker, where the warehouse is a folder.
         reference: name@digest of the kind bundle.
         digest: a worker that finds another one in the folder ends the run.
-        page_pairs_folder: likewise, of the bundle of page pairs; "" where packets are not split.
-        page_pairs_digest: likewise.
+        page_pairs: the bundle that splits packets; None where they stay whole.
     """
 
     first: int
@@ -67,8 +71,7 @@ class KindGroup:
     folder: str
     reference: str
     digest: str
-    page_pairs_folder: str = ""
-    page_pairs_digest: str = ""
+    page_pairs: BundleChoice | None = None
 
     @property
     def inputs(self) -> range:
@@ -77,23 +80,39 @@ class KindGroup:
 
 
 @dataclass(frozen=True)
+class Redo:
+    """The documents of a published date that a run does again; it takes over the published rows of all others.
+
+    Attributes:
+        run_id: of the run that published them.
+        document_ids: of single documents, mails and archives; those that were not published yet are added.
+        source_uris: of files whose documents are all done again.
+    """
+
+    run_id: str
+    document_ids: tuple[str, ...] = ()
+    source_uris: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RunPlan:
     """One run, before it starts.
 
     Attributes:
-        warehouse_root: absolute path, the same on every worker.
+        warehouse_place: an absolute path, the same on every worker, or a URI.
         bundles: one per `config.inputs`.
         n_shards: number of shards that must come back.
         withheld: document types of which nothing is accepted, because the certificate is stale.
         demoted: one per `config.inputs`: the labels whose answers the register lets no run accept.
         register: the end of the register that the plan rests on.
         kind_groups: one per configured input of type "auto".
+        redo: the documents of a run over a few; None for one over all.
     """
 
     run_id: str
     started_at: str
     config: RunConfig
-    warehouse_root: str
+    warehouse_place: str
     bundles: tuple[BundleChoice, ...]
     n_shards: int
     demoted: tuple[frozenset[str], ...] = ()
@@ -101,34 +120,29 @@ class RunPlan:
     versions: dict[str, str] = field(default_factory=dict)
     withheld: tuple[str, ...] = ()
     kind_groups: tuple[KindGroup, ...] = ()
+    redo: Redo | None = None
 
     @property
     def warehouse(self) -> Warehouse:
         """The warehouse the run writes to."""
-        return Warehouse(Path(self.warehouse_root))
-
-    @property
-    def staging(self) -> Path:
-        """The folder of everything that the run has not published yet."""
-        return self.warehouse.staging(self.run_id)
-
-    @property
-    def staged_files(self) -> Path:
-        """The folder into which workers stage their files."""
-        return self.warehouse.staged_files(self.run_id)
-
-    @property
-    def id_hashes(self) -> Path:
-        """The folder in which the shards keep the hashes of their document ids; the launcher makes it.
-
-        A worker that outlived its run finds it gone and stages nothing.
-        """
-        return self.staged_files / "ids"
+        return warehouse_at(self.warehouse_place)
 
     @property
     def document_types(self) -> tuple[str, ...]:
         """Every document type of the run, sorted."""
         return tuple(sorted({item.document_type for item in self.config.inputs}))
+
+    def bundle_folder(self, chosen: BundleChoice | KindGroup) -> Path:
+        """A folder of this machine with a bundle of the run: the launcher's, or else the warehouse's copy."""
+        folder = Path(chosen.folder)
+        if not is_uri(self.warehouse_place):
+            return folder
+        try:
+            content = (folder / MANIFEST_NAME).read_bytes()
+        except OSError:
+            return self.warehouse.bundle_folder(chosen.reference)
+        is_meant = hashlib.sha256(content).hexdigest() == chosen.digest
+        return folder if is_meant else self.warehouse.bundle_folder(chosen.reference)
 
     def kind_group(self, input_index: int) -> KindGroup | None:
         """The group that an input belongs to; None where its documents have a given type."""
@@ -160,6 +174,7 @@ class RunPlan:
             },
             register=self.register,
             versions=self.versions,
+            redo_of="" if self.redo is None else self.redo.run_id,
         )
 
     @contextlib.contextmanager
@@ -173,31 +188,28 @@ class RunPlan:
         except OSError as error:
             if not is_explained(error):
                 raise
-            found = system_error(error, self.warehouse.root)
+            found = system_error(error, Path(self.warehouse_place))
             self._report(found)
             raise found from error
 
     def _report(self, error: DocyardError) -> None:
-        if self.staging.is_dir():
-            content = json.dumps({"error": type(error).__name__, "message": str(error)})
-            write_durably(self.staging / _FAILURE_FILE, content.encode())
+        content = json.dumps({"error": type(error).__name__, "message": str(error)})
+        self.warehouse.leave_note(self.run_id, _FAILURE, content.encode())
 
     def reported_failure(self) -> DocyardError | None:
         """The error a worker left, or None."""
         try:
-            values = json.loads((self.staging / _FAILURE_FILE).read_bytes())
+            values = json.loads(self.warehouse.note(self.run_id, _FAILURE))
         except (OSError, ValueError):
             return None
         return error_named(values["error"], values["message"])
 
     def leave_warning(self, about: str, message: str) -> None:
         """Leaves a worker's warning for the manifest, the last one about each thing; a lost warning ends no run."""
-        folder = self.staging / _WARNINGS_FOLDER
-        with contextlib.suppress(OSError):
-            folder.mkdir(exist_ok=True)
-            write_durably(folder / f"{about}.json", json.dumps(message).encode())
+        with contextlib.suppress(OSError, DocyardError):
+            self.warehouse.leave_note(self.run_id, f"{_WARNINGS}/{about}.json", json.dumps(message).encode())
 
     def left_warnings(self) -> tuple[str, ...]:
         """The warnings that workers left, one about each thing."""
-        files = sorted((self.staging / _WARNINGS_FOLDER).glob("*.json"))
-        return tuple(json.loads(path.read_bytes()) for path in files)
+        names = self.warehouse.notes(self.run_id, _WARNINGS)
+        return tuple(json.loads(self.warehouse.note(self.run_id, name)) for name in names)

@@ -21,7 +21,7 @@ from models.page_pairs import Cuts, PagePairModel, load_page_pairs
 from schemas.codes import TextSource
 from schemas.errors import BundleError
 from schemas.shards import Shard
-from transforms.run_plan import KindGroup, RunPlan
+from transforms.run_plan import BundleChoice, RunPlan
 
 _PART = re.compile(r"(.+)[!/]pages-(\d{4,})-(\d{4,})(?:#\d+)?")
 
@@ -136,21 +136,22 @@ def split_shard(shard: Shard, model: PagePairModel, max_id_bytes: int) -> Shard:
     return replace(shard, table=table, unpacked=pc.sum(table["unpacked"]).as_py() or 0)
 
 
-def page_pairs_for(plan: RunPlan, group: KindGroup) -> PagePairModel:
+def page_pairs_for(plan: RunPlan, chosen: BundleChoice) -> PagePairModel:
     """This process's model of page pairs, loaded at the first call.
 
     Raises:
         BundleError: it is not the one that the launcher found.
     """
-    model = _loaded(group.page_pairs_folder)
-    if model.digest != group.page_pairs_digest:
+    folder = plan.bundle_folder(chosen)
+    model = _loaded(folder)
+    if model.digest != chosen.digest:
         raise BundleError(
-            f"{group.page_pairs_folder}: its digest is {model.digest[:12]}, the run {plan.run_id} was planned with "
-            f"{group.page_pairs_digest[:12]}; give every worker the same bundle"
+            f"{folder}: its digest is {model.digest[:12]}, the run {plan.run_id} was planned with "
+            f"{chosen.digest[:12]}; give every worker the same bundle"
         )
     return model
 
 
 @functools.lru_cache(maxsize=2)
-def _loaded(folder: str) -> PagePairModel:
-    return load_page_pairs(Path(folder))
+def _loaded(folder: Path) -> PagePairModel:
+    return load_page_pairs(folder)

@@ -12,8 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -27,12 +26,16 @@ from schemas.codes import Route
 from schemas.errors import BalanceError
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, ESCALATIONS, REJECTIONS, Table
-from transforms.run_plan import RunPlan
-from warehouse.files import write_durably
+from transforms.run_plan import RECEIPTS, RunPlan
 from warehouse.layout import Partition
 from warehouse.manifest import TableFile
 
+ID_HASHES = "ids"
+"""Folder of the staged hashes of document ids."""
+
 logger = logging.getLogger(__name__)
+
+CONFIDENCE_BINS = 20
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,11 @@ class Receipt:
         reasons: rejections by reason code.
         examples: the first rejection of each reason code.
         metadata_fields: those of the configured ones that at least one of its classified documents has.
+        source_uri: the file that the shard was cut from; the first one of a shard of many files.
         route_reasons: classifications by route reason.
         labels: accepted classifications by label.
         drift: classifications by cell of each distribution of the certifying rows.
+        confidences: classifications by route, and by the lower end of a bin of confidence, 0.05 wide.
         tokens: length of the classified texts for the model; equal texts count each, though they are answered once.
         text_bytes: UTF-8 bytes of these texts.
         seconds: worker time by step.
@@ -93,6 +98,7 @@ class Receipt:
     route_reasons: dict[str, int] = field(default_factory=dict)
     labels: dict[str, int] = field(default_factory=dict)
     drift: dict[str, dict[str, int]] = field(default_factory=dict)
+    confidences: dict[str, dict[str, int]] = field(default_factory=dict)
     tokens: int = 0
     text_bytes: int = 0
     seconds: dict[str, float] = field(default_factory=dict)
@@ -102,6 +108,7 @@ class Receipt:
     cached: int = 0
     examples: dict[str, RejectedExample] = field(default_factory=dict)
     metadata_fields: tuple[str, ...] = ()
+    source_uri: str = ""
 
     @property
     def position(self) -> tuple[int, int]:
@@ -126,7 +133,7 @@ def total(receipts: Iterable[Receipt], attribute: str) -> dict[str, float]:
 
 
 def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
-    """Writes a shard's outcomes into the run's staging folder.
+    """Stages a shard's outcomes.
 
     Staging the same shard again replaces the same files: a retry leaves nothing behind.
 
@@ -146,23 +153,62 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
             f"{shard.split_off} split off, but {len(classified)} classified and {len(rejected)} rejected; nothing is "
             "published"
         )
+    staged = stage_outcomes(plan, shard.name, (shard.index, shard.part), item.document_type, outcomes)
+    receipt = replace(
+        staged,
+        is_last=shard.is_last,
+        read=shard.records,
+        text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
+        seconds=shard.seconds | {"stage": time.perf_counter() - started},
+        unpacked=shard.unpacked,
+        skipped=shard.skipped,
+        split_off=shard.split_off,
+        cached=pc.sum(table["cached"]).as_py() or 0,
+        source_uri=shard.files[0].source_uri if shard.files else shard.source_uri,
+    )
+    plan.warehouse.leave_note(plan.run_id, f"{RECEIPTS}/{shard.name}.json", receipt.to_json())
+    logger.info(
+        "%s staged: %d read, %d classified, %d rejected, %d escalated; seconds %s",
+        *(shard.name, receipt.read, receipt.classified, receipt.rejected, receipt.escalated),
+        {step: round(seconds, 2) for step, seconds in receipt.seconds.items()},
+    )
+    return receipt
+
+
+def stage_outcomes(
+    plan: RunPlan, name: str, position: tuple[int, int], document_type: str, outcomes: dict[str, pa.Table]
+) -> Receipt:
+    """Stages rows of one document type, and the hashes of their ids.
+
+    Args:
+        plan: of the run.
+        name: stem of the files.
+        position: numbers of the shard and of the part.
+        document_type: of all rows.
+        outcomes: table's name -> rows, in its schema.
+
+    Returns:
+        A receipt that counts each row as one that was read, and as the only part of its shard.
+    """
+    classified, rejected = outcomes[CLASSIFICATIONS.name], outcomes[REJECTIONS.name]
     hashes = io.BytesIO()
     np.save(hashes, np.sort(id_hashes(classified["document_id"])))
-    write_durably(plan.id_hashes / f"{shard.name}.npy", hashes.getvalue())
-    partition = Partition(plan.config.run_date, item.document_type)
+    plan.warehouse.stage(plan.run_id, f"{ID_HASHES}/{name}.npy", hashes.getvalue())
+    partition = Partition(plan.config.run_date, document_type)
     files = tuple(
-        write_table(plan.staged_files, f"{kind.name}/{partition.path}/{shard.name}.parquet", kind, outcomes[kind.name])
+        stage_table(plan, f"{kind.name}/{partition.path}/{name}.parquet", kind, outcomes[kind.name])
         for kind in DOCUMENT_TABLES
         if len(outcomes[kind.name])
     )
     accepted = classified.filter(pc.equal(classified["route"], Route.ACCEPTED.value))
-    receipt = Receipt(
-        name=shard.name,
-        shard_index=shard.index,
-        part=shard.part,
-        is_last=shard.is_last,
-        document_type=item.document_type,
-        read=shard.records,
+    item = next(item for item in plan.config.inputs if item.document_type == document_type)
+    return Receipt(
+        name=name,
+        shard_index=position[0],
+        part=position[1],
+        is_last=True,
+        document_type=document_type,
+        read=len(classified) + len(rejected),
         classified=len(classified),
         rejected=len(rejected),
         escalated=len(outcomes[ESCALATIONS.name]),
@@ -170,24 +216,12 @@ def stage_shard(shard: Shard, plan: RunPlan) -> Receipt:
         reasons=count_values(rejected["reason_code"]),
         route_reasons=count_values(classified["route_reason"]),
         labels=count_values(accepted["label"]),
-        drift=count_classified(classified, plan.bundles[shard.input_index].spread),
+        drift=count_classified(classified, plan.bundle_of(document_type).spread),
+        confidences=count_confidences(classified),
         tokens=pc.sum(classified["n_tokens"]).as_py() or 0,
-        text_bytes=pc.sum(pc.binary_length(table["text"])).as_py() or 0,
-        seconds=shard.seconds | {"stage": time.perf_counter() - started},
-        unpacked=shard.unpacked,
-        skipped=shard.skipped,
-        split_off=shard.split_off,
-        cached=pc.sum(table["cached"]).as_py() or 0,
         examples=first_examples(rejected),
         metadata_fields=_fields_seen(classified["metadata"], item.metadata_fields),
     )
-    write_durably(plan.warehouse.receipts(plan.run_id) / f"{shard.name}.json", receipt.to_json())
-    logger.info(
-        "%s staged: %d read, %d classified, %d rejected, %d escalated; seconds %s",
-        *(shard.name, receipt.read, receipt.classified, receipt.rejected, receipt.escalated),
-        {step: round(seconds, 2) for step, seconds in receipt.seconds.items()},
-    )
-    return receipt
 
 
 def split_outcomes(table: pa.Table, document_type: str, bundle: str) -> dict[str, pa.Table]:
@@ -221,15 +255,13 @@ def in_schema(table: pa.Table, kind: Table) -> pa.Table:
     return result
 
 
-def write_table(folder: Path, path: str, kind: Table, table: pa.Table) -> TableFile:
-    """Writes one Parquet file durably; the same table gives the same bytes."""
+def stage_table(plan: RunPlan, name: str, kind: Table, table: pa.Table) -> TableFile:
+    """Stages one Parquet file; the same table gives the same bytes."""
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", store_schema=True, row_group_size=131_072)
     content = buffer.getvalue()
-    target = folder / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    write_durably(target, content)
-    return TableFile(kind.name, path, len(table), len(content), hashlib.sha256(content).hexdigest())
+    tag = plan.warehouse.stage(plan.run_id, name, content)
+    return TableFile(kind.name, name, len(table), len(content), hashlib.sha256(content).hexdigest(), tag)
 
 
 def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:
@@ -241,6 +273,20 @@ def id_hashes(document_ids: pa.ChunkedArray) -> np.ndarray:
 def count_values(column: pa.ChunkedArray) -> dict[str, int]:
     """The number of times that each value occurs."""
     return {item["values"]: item["counts"] for item in pc.value_counts(column).to_pylist()}
+
+
+def count_confidences(classified: pa.Table) -> dict[str, dict[str, int]]:
+    """Classifications by route and by the lower end of their bin of confidence, such as "0.95"."""
+    bins = np.minimum(classified["confidence"].to_numpy() * CONFIDENCE_BINS, CONFIDENCE_BINS - 1).astype(int)
+    routes = classified["route"].to_numpy(zero_copy_only=False)
+    return {
+        route.value: {
+            f"{place / CONFIDENCE_BINS:.2f}": int(count)
+            for place, count in enumerate(np.bincount(bins[routes == route.value]))
+            if count
+        }
+        for route in Route
+    }
 
 
 def count_classified(classified: pa.Table, spread: Reference | None) -> dict[str, dict[str, int]]:

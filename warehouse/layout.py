@@ -1,4 +1,4 @@
-"""Paths of all files and folders in a warehouse.
+"""Paths of all files and folders in a warehouse on a file system.
 
 <warehouse>/
   classifications/run_date=D/document_type=T/part-….parquet, _SUCCESS
@@ -16,41 +16,71 @@
 
 from __future__ import annotations
 
-import errno
 import json
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from schemas.errors import ConfigError, system_error
-from warehouse.files import made_in, make_folder, make_private_folder
+from schemas.errors import system_error
+from warehouse.files import make_folder, write_durably
 
 SUCCESS_FILE = "_SUCCESS"
+REGISTER_FILE = "register.jsonl"
 
 
 @dataclass(frozen=True, order=True)
 class Partition:
-    """The unit that a run replaces as a whole, in every published table."""
+    """The unit that a run replaces as a whole, in every published table.
+
+    Attributes:
+        date_column: the name of the date in the path; another one than `run_date` in tables that no run publishes.
+    """
 
     run_date: str
     document_type: str
+    date_column: str = "run_date"
 
     @property
     def path(self) -> str:
         """Its hive-style path below a table's folder; values are percent-encoded."""
-        return f"run_date={quote(self.run_date, safe='')}/document_type={quote(self.document_type, safe='')}"
+        return f"{self.date_column}={quote(self.run_date, safe='')}/document_type={quote(self.document_type, safe='')}"
 
     def __str__(self) -> str:
         return self.path
 
 
 @dataclass(frozen=True)
-class Warehouse:
-    """The folders and files of one warehouse; makes none of them."""
+class FolderLayout:
+    """The folders and files of one warehouse; makes no folder but those of its records."""
 
     root: Path
+
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            FileNotFoundError: it is not there.
+            StorageError: this user may not read it.
+        """
+        path = self.root / name
+        try:
+            return path.read_bytes()
+        except NotADirectoryError:
+            raise FileNotFoundError(str(path)) from None
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise system_error(error, path) from None
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replaces a record in one step; makes its folder if need be."""
+        path = self.root / name
+        make_folder(path.parent)
+        write_durably(path, content, follows=path.parent)
+
+    def location(self, name: str) -> str:
+        """The full path of a name."""
+        return str(self.root / name)
 
     def partition(self, table: str, partition: Partition) -> Path:
         """The published folder of one partition of one table."""
@@ -87,10 +117,6 @@ class Warehouse:
         """The folder into which workers stage their files."""
         return self.staging(run_id) / "staged"
 
-    def receipts(self, run_id: str) -> Path:
-        """The folder with one receipt per staged shard; progress is read from it."""
-        return self.staging(run_id) / "receipts"
-
     @property
     def cache(self) -> Path:
         """The folder of the answers that bundles gave before."""
@@ -114,35 +140,3 @@ def run_id_in(file: Path) -> str | None:
     except (ValueError, KeyError, TypeError):
         return None
     return value if isinstance(value, str) else None
-
-
-def open_warehouse(folder: str) -> Warehouse:
-    """Makes the warehouse's folder if need be.
-
-    Raises:
-        ConfigError: the path is a URI of a remote store (not supported yet), or a file.
-        StorageError: the folder cannot be made, or not be written.
-        RunFailedError: likewise, because the disk is full.
-    """
-    if "://" in folder:
-        raise ConfigError(
-            f"warehouse: expected a local folder, found {folder!r}; publishing to object stores is not supported yet"
-        )
-    root = Path(folder).absolute()
-    warehouse = Warehouse(root)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        make_folder(warehouse.runs)
-        make_folder(warehouse.locks)
-        if not warehouse.all_staging.is_dir():
-            make_private_folder(warehouse.all_staging)
-            if root.stat().st_mode & stat.S_IWGRP:  # shared; staged files are still their owner's only
-                made_in(warehouse.all_staging, root)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise ConfigError(f"warehouse: {error.filename} is not a folder; name another one") from None
-    except OSError as error:
-        raise system_error(error, root) from None
-    if not os.access(root, os.W_OK | os.X_OK):
-        read_only = os.statvfs(root).f_flag & os.ST_RDONLY
-        raise system_error(OSError(errno.EROFS if read_only else errno.EACCES, ""), root)
-    return warehouse

@@ -18,16 +18,17 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from schemas.errors import LockedError
-from warehouse.files import file_mode, write_durably
-from warehouse.layout import Partition, Warehouse, run_id_in
+from schemas.errors import LockedError, system_error
+from warehouse.files import file_mode, make_folder, write_durably
+from warehouse.layout import FolderLayout, Partition, run_id_in
 
 COMMIT_WAIT_SECONDS = 60.0
+REGISTER_WAIT_SECONDS = 30.0
 PARTITION_WAIT_SECONDS = 1.0  # outlasts a glance by `docyard runs`, not a run
 
 
 @contextlib.contextmanager
-def hold_partitions(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
+def hold_partitions(warehouse: FolderLayout, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
     """Holds the partitions' locks and leaves this run's token on each.
 
     Raises:
@@ -52,7 +53,7 @@ def hold_partitions(warehouse: Warehouse, partitions: Sequence[Partition], run_i
 
 
 @contextlib.contextmanager
-def commit_lock(warehouse: Warehouse) -> Iterator[None]:
+def commit_lock(warehouse: FolderLayout) -> Iterator[None]:
     """Holds the warehouse for the moment of publishing.
 
     Raises:
@@ -72,7 +73,34 @@ def commit_lock(warehouse: Warehouse) -> Iterator[None]:
         lock.release()
 
 
-def check_tokens(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> None:
+@contextlib.contextmanager
+def register_lock(warehouse: FolderLayout) -> Iterator[None]:
+    """Holds the register: nobody else appends meanwhile.
+
+    Raises:
+        LockedError: it is still held after REGISTER_WAIT_SECONDS.
+        StorageError: this user may not write there.
+    """
+    try:
+        make_folder(warehouse.locks)
+        lock = FileLock(
+            warehouse.locks / "register.lock", timeout=REGISTER_WAIT_SECONDS, mode=file_mode(warehouse.locks)
+        )
+        lock.acquire()
+    except Timeout:
+        raise LockedError(
+            f"another process has been writing the register of {warehouse.root} for over "
+            f"{REGISTER_WAIT_SECONDS:.0f} seconds"
+        ) from None
+    except OSError as error:
+        raise system_error(error, warehouse.locks) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_tokens(warehouse: FolderLayout, partitions: Sequence[Partition], run_id: str) -> None:
     """Makes sure no later run took over; call it under the commit lock.
 
     Raises:
@@ -84,7 +112,7 @@ def check_tokens(warehouse: Warehouse, partitions: Sequence[Partition], run_id: 
             raise LockedError(f"{partition} was taken over by run {holder}; this run publishes nothing")
 
 
-def is_held(warehouse: Warehouse, run_id: str) -> bool:
+def is_held(warehouse: FolderLayout, run_id: str) -> bool:
     """True where a living launcher holds a partition for this run, or where this user may not look at the locks."""
     try:
         tokens = [path for path in warehouse.locks.glob("*.token") if run_id_in(path) == run_id]
@@ -108,15 +136,15 @@ def _is_locked(path: Path) -> bool:
     return False
 
 
-def _lock_path(warehouse: Warehouse, partition: Partition) -> Path:
+def _lock_path(warehouse: FolderLayout, partition: Partition) -> Path:
     return warehouse.locks / (quote(partition.path, safe="=") + ".lock")
 
 
-def _token_path(warehouse: Warehouse, partition: Partition) -> Path:
+def _token_path(warehouse: FolderLayout, partition: Partition) -> Path:
     return warehouse.locks / (quote(partition.path, safe="=") + ".token")
 
 
-def _token(warehouse: Warehouse, partition: Partition) -> str | None:
+def _token(warehouse: FolderLayout, partition: Partition) -> str | None:
     try:
         return run_id_in(_token_path(warehouse, partition))
     except FileNotFoundError:

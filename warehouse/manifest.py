@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, field, fields
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from pydantic import Strict
 
 from schemas.codes import RunStatus as RunStatus
 from schemas.configuration import read_values, validated
-from schemas.errors import VerificationError
-from warehouse.files import make_folder, write_durably
-from warehouse.layout import Partition, Warehouse
+from schemas.errors import StorageError, VerificationError
+from warehouse.layout import Partition
 from warehouse.register import RegisterEnd
 
 MANIFEST_FILE = "manifest.json"
@@ -36,6 +35,22 @@ class TableFile:
     """Size of the file."""
     sha256: str
     """Hash of the file, in hexadecimal."""
+    e_tag: str = ""
+    """Tag that an object store gave the staged file; empty in a folder and in manifests."""
+
+
+@validated
+class ShardTime:
+    """The worker time of one shard."""
+
+    shard: int
+    """Its number, as in the names of its files."""
+    source_uri: str
+    """The file it was cut from; the first one of a shard of many files."""
+    rows: int
+    """Rows read, unpacked and split off."""
+    seconds: float
+    """Worker seconds of all steps."""
 
 
 @validated
@@ -63,6 +78,8 @@ class Manifest:
     """For each document type: `reference` as in the column `bundle`, and the full `digest`."""
     register: RegisterEnd = RegisterEnd()
     """`number` and `sha256` of the last entry of the warehouse's register that the run obeyed."""
+    redo_of: str = ""
+    """Of a run over a few documents: the run whose other rows it took over. They count as read."""
     versions: dict[str, str] = field(default_factory=dict)
     """Versions of Python, Docyard and the packages that decide the result."""
     counts: dict[str, Any] = field(default_factory=dict)
@@ -73,8 +90,15 @@ class Manifest:
     seconds: dict[str, float] = field(default_factory=dict)
     """Worker seconds by step (`read`, `extract`, `validate`, `detect`, `split`, `classify`, `route`, `stage`),
     `commit`, and `wall` from start to end."""
+    slowest_shards: tuple[ShardTime, ...] = ()
+    """The ten shards that took workers longest: `shard`, `source_uri`, `rows` and `seconds`."""
     files: tuple[TableFile, ...] = ()
     """Each published file: `table`, `path` below the warehouse, `rows`, `bytes`, `sha256`."""
+    epoch: int = 0
+    """Number of the run in a warehouse on an object store: where two runs replace a partition, the higher one stays. 0
+    in a folder."""
+    tables: dict[str, int] = field(default_factory=dict)
+    """On an object store, for each table: the version of the Delta table that began with this run."""
     error: dict[str, str] = field(default_factory=dict)
     """Of a failed run: the `error`'s name and its `message`."""
     warnings: tuple[str, ...] = ()
@@ -112,25 +136,48 @@ def manifest_from_json(content: bytes) -> Manifest:
     return read_values(Manifest, values, "not a run manifest", VerificationError)
 
 
-def read_manifest(warehouse: Warehouse, run_id: str) -> Manifest:
+class Records(Protocol):
+    """The place that keeps manifests."""
+
+    def read(self, name: str) -> bytes:
+        """The content of a file; FileNotFoundError where there is none."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replaces a file in one step."""
+
+    def location(self, name: str) -> str:
+        """The full path or URI of a name."""
+
+
+def record_name(run_id: str, name: str = MANIFEST_FILE) -> str:
+    """The name of a run's record in its warehouse."""
+    return f"runs/{run_id}/{name}"
+
+
+def read_manifest(warehouse: Records, run_id: str) -> Manifest:
     """Reads one run's manifest.
 
     Raises:
         VerificationError: there is no such run, or its manifest is damaged.
     """
-    path = warehouse.run(run_id) / MANIFEST_FILE
+    name = record_name(run_id)
     try:
-        return manifest_from_json(path.read_bytes())
-    except VerificationError as error:
-        raise VerificationError(f"{path}: {error}") from None
-    except (FileNotFoundError, NotADirectoryError):
-        raise VerificationError(f"no run {run_id!r} in {warehouse.root}; `docyard runs` lists them") from None
-    except OSError as error:
-        raise VerificationError(f"{path}: cannot be read: {error.strerror}") from None
+        return manifest_from_json(warehouse.read(name))
+    except FileNotFoundError:
+        place = warehouse.location("").rstrip("/")
+        raise VerificationError(f"no run {run_id!r} in {place}; `docyard runs` lists them") from None
+    except (VerificationError, StorageError) as error:
+        raise VerificationError(f"{warehouse.location(name)}: {error}") from None
 
 
-def write_manifest(warehouse: Warehouse, manifest: Manifest) -> None:
-    """Writes the manifest in one step; makes the run's folder if need be."""
-    folder = warehouse.run(manifest.run_id)
-    make_folder(folder)
-    write_durably(folder / MANIFEST_FILE, manifest.to_json(), follows=folder)
+def write_manifest(warehouse: Records, manifest: Manifest) -> None:
+    """Writes the manifest in one step."""
+    warehouse.write(record_name(manifest.run_id), manifest.to_json())
+
+
+def is_published(warehouse: Records, run_id: str) -> bool:
+    """True where the run is on record as published."""
+    try:
+        return read_manifest(warehouse, run_id).status is RunStatus.PUBLISHED
+    except VerificationError:
+        return False

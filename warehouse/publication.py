@@ -33,9 +33,17 @@ from warehouse.files import (
     sync_folder,
     write_durably,
 )
-from warehouse.layout import SUCCESS_FILE, Partition, Warehouse, run_id_in
+from warehouse.layout import SUCCESS_FILE, FolderLayout, Partition, run_id_in
 from warehouse.locks import check_tokens, commit_lock, is_held
-from warehouse.manifest import MANIFEST_FILE, Manifest, RunStatus, manifest_from_json, read_manifest, write_manifest
+from warehouse.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    RunStatus,
+    is_published,
+    manifest_from_json,
+    read_manifest,
+    write_manifest,
+)
 from warehouse.replacement import in_the_way, rehearse, replace_folder
 
 logger = logging.getLogger(__name__)
@@ -44,7 +52,7 @@ JOURNAL_FILE = "commit.json"
 _READY = "ready"
 
 
-def make_staging(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> None:
+def make_staging(warehouse: FolderLayout, partitions: Sequence[Partition], run_id: str) -> None:
     """Makes the folder that a run stages in, and rehearses its end before any document is read.
 
     Only the owner may enter the folder, because the texts lie there.
@@ -55,10 +63,10 @@ def make_staging(warehouse: Warehouse, partitions: Sequence[Partition], run_id: 
     make_private_folder(warehouse.staging(run_id))
     with commit_lock(warehouse):
         rehearse(warehouse, partitions, run_id)
-    warehouse.receipts(run_id).mkdir()
+    warehouse.staged_files(run_id).mkdir()
 
 
-def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) -> None:
+def publish(warehouse: FolderLayout, manifest: Manifest, sources: dict[str, Path]) -> None:
     """Replaces the manifest's partitions by the files it names; can be called again after a kill at any point.
 
     Args:
@@ -89,7 +97,7 @@ def publish(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) 
         _roll_forward(warehouse, manifest)
 
 
-def finish_interrupted(warehouse: Warehouse, needed: Sequence[Partition] = ()) -> list[str]:
+def finish_interrupted(warehouse: FolderLayout, needed: Sequence[Partition] = ()) -> list[str]:
     """Completes runs that were killed while publishing, and clears what dead runs staged.
 
     Args:
@@ -122,7 +130,7 @@ def finish_interrupted(warehouse: Warehouse, needed: Sequence[Partition] = ()) -
     return finished
 
 
-def is_decided(warehouse: Warehouse, run_id: str) -> bool:
+def is_decided(warehouse: FolderLayout, run_id: str) -> bool:
     """True where the run was decided and is not yet all in place, as far as this user may see."""
     try:
         return (warehouse.staging(run_id) / JOURNAL_FILE).exists()
@@ -130,7 +138,7 @@ def is_decided(warehouse: Warehouse, run_id: str) -> bool:
         return False
 
 
-def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
+def give_up(warehouse: FolderLayout, failed: Manifest) -> bool:
     """Leaves a failed run on record and clears what it staged, unless it was decided before it failed.
 
     Args:
@@ -148,7 +156,7 @@ def give_up(warehouse: Warehouse, failed: Manifest) -> bool:
         return published
 
 
-def _complete(warehouse: Warehouse, run_id: str) -> bool:
+def _complete(warehouse: FolderLayout, run_id: str) -> bool:
     """Publishes a run by its journal; False if the run has none."""
     journal = warehouse.staging(run_id) / JOURNAL_FILE
     try:
@@ -166,20 +174,14 @@ def _complete(warehouse: Warehouse, run_id: str) -> bool:
     return True
 
 
-def _record(warehouse: Warehouse, run_id: str) -> Manifest | None:
+def _record(warehouse: FolderLayout, run_id: str) -> Manifest | None:
     try:
         return read_manifest(warehouse, run_id)
     except VerificationError:
         return None
 
 
-def is_published(warehouse: Warehouse, run_id: str) -> bool:
-    """True where the run is on record as published."""
-    record = _record(warehouse, run_id)
-    return record is not None and record.status is RunStatus.PUBLISHED
-
-
-def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Path]) -> None:
+def _make_ready(warehouse: FolderLayout, manifest: Manifest, sources: dict[str, Path]) -> None:
     """Builds each partition's new folder beside the warehouse's tables, down to its `_SUCCESS`.
 
     Its permissions follow the folder it will replace, or the one it will lie in.
@@ -202,7 +204,7 @@ def _make_ready(warehouse: Warehouse, manifest: Manifest, sources: dict[str, Pat
         sync_folder(Path(place))
 
 
-def _exchanges(warehouse: Warehouse, manifest: Manifest) -> list[tuple[Path, Path]]:
+def _exchanges(warehouse: FolderLayout, manifest: Manifest) -> list[tuple[Path, Path]]:
     ready = warehouse.staging(manifest.run_id) / _READY
     return [
         (ready / table.name / partition.path, warehouse.partition(table.name, partition))
@@ -211,7 +213,7 @@ def _exchanges(warehouse: Warehouse, manifest: Manifest) -> list[tuple[Path, Pat
     ]
 
 
-def _roll_forward(warehouse: Warehouse, manifest: Manifest) -> None:
+def _roll_forward(warehouse: FolderLayout, manifest: Manifest) -> None:
     staging, record = warehouse.staging(manifest.run_id), warehouse.run(manifest.run_id)
     exchanges = _exchanges(warehouse, manifest)
     pending = [(new, target) for new, target in exchanges if published_by(target) != manifest.run_id]

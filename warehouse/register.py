@@ -16,22 +16,16 @@ import contextlib
 import datetime
 import hashlib
 import json
-import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import Any, Protocol
 
 from schemas.codes import RegisterAction
 from schemas.configuration import validated
-from schemas.errors import ConfigError, LockedError, VerificationError, system_error
-from warehouse.files import file_mode, make_folder, write_durably
-from warehouse.layout import Warehouse
+from schemas.errors import ConfigError, VerificationError
+from warehouse.layout import REGISTER_FILE
 
-REGISTER_FILE = "register.jsonl"
-WAIT_SECONDS = 30.0
 MAX_WORDS = 2_000
 """Characters of a name or a reason."""
 
@@ -90,10 +84,19 @@ class RegisterEnd:
     """Its hash, in hexadecimal."""
 
 
+class Registry(Protocol):
+    """The warehouse, as far as the register needs it; `warehouse.interface` says more."""
+
+    def register(self) -> bytes: ...
+    def hold_register(self) -> contextlib.AbstractContextManager[None]: ...
+    def append_entry(self, number: int, offset: int, line: bytes) -> None: ...
+    def location(self, name: str) -> str: ...
+
+
 class OpenRegister:
     """The register while its lock is held, so that a decision can rest on what it read."""
 
-    def __init__(self, warehouse: Warehouse, entries: tuple[Entry, ...], size: int) -> None:
+    def __init__(self, warehouse: Registry, entries: tuple[Entry, ...], size: int) -> None:
         self._warehouse = warehouse
         self._size = size
         self.entries = entries
@@ -131,53 +134,28 @@ class OpenRegister:
         )
         entry = Entry(**{**vars(entry), "sha256": _entry_hash(entry.values())})
         line = (json.dumps(entry.values(), ensure_ascii=False, sort_keys=True) + "\n").encode()
-        self._write(line)
+        self._warehouse.append_entry(entry.number, self._size, line)
+        self._size += len(line)
         self.entries = (*self.entries, entry)
         return entry
 
-    def _write(self, line: bytes) -> None:
-        path = self._warehouse.root / REGISTER_FILE
-        try:
-            if not path.exists():
-                write_durably(path, b"", follows=self._warehouse.root)
-            with path.open("r+b", buffering=0) as file:
-                file.truncate(self._size)  # what a killed writer left behind
-                file.seek(self._size)
-                file.write(line)
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise system_error(error, path) from None
-        self._size += len(line)
-
 
 @contextlib.contextmanager
-def open_register(warehouse: Warehouse) -> Iterator[OpenRegister]:
-    """Holds the register's lock: nobody else appends meanwhile.
+def open_register(warehouse: Registry) -> Iterator[OpenRegister]:
+    """Holds the register: nobody else appends meanwhile, or the append of one of both fails.
 
     Raises:
-        LockedError: another process has held it for over WAIT_SECONDS.
+        LockedError: another process has held it for over half a minute.
         VerificationError: the register is not what was written.
         StorageError: this user may not read or write there.
     """
-    try:
-        make_folder(warehouse.locks)
-        lock = FileLock(warehouse.locks / "register.lock", timeout=WAIT_SECONDS, mode=file_mode(warehouse.locks))
-        lock.acquire()
-    except Timeout:
-        raise LockedError(
-            f"another process has been writing the register of {warehouse.root} for over {WAIT_SECONDS:.0f} seconds"
-        ) from None
-    except OSError as error:
-        raise system_error(error, warehouse.locks) from None
-    try:
+    with warehouse.hold_register():
         entries, size = _read(warehouse)
         yield OpenRegister(warehouse, entries, size)
-    finally:
-        lock.release()
 
 
 def append(
-    warehouse: Warehouse,
+    warehouse: Registry,
     *,
     action: RegisterAction,
     subject: str,
@@ -190,7 +168,7 @@ def append(
         return register.append(action=action, subject=subject, by=by, reason=reason, details=details)
 
 
-def read_register(warehouse: Warehouse) -> tuple[Entry, ...]:
+def read_register(warehouse: Registry) -> tuple[Entry, ...]:
     """All entries, oldest first; none where there is no register. Writes nothing and waits for nobody.
 
     Raises:
@@ -200,7 +178,7 @@ def read_register(warehouse: Warehouse) -> tuple[Entry, ...]:
     return _read(warehouse)[0]
 
 
-def verify_register(warehouse: Warehouse, known: Sequence[tuple[str, RegisterEnd]] = ()) -> tuple[Entry, ...]:
+def verify_register(warehouse: Registry, known: Sequence[tuple[str, RegisterEnd]] = ()) -> tuple[Entry, ...]:
     """Reads the register and compares it with ends that were kept elsewhere.
 
     Args:
@@ -214,7 +192,7 @@ def verify_register(warehouse: Warehouse, known: Sequence[tuple[str, RegisterEnd
     for where, end in known:
         if end.number and (len(entries) < end.number or entries[end.number - 1].sha256 != end.sha256):
             raise VerificationError(
-                f"{warehouse.root / REGISTER_FILE}: {where} was made under entry {end.number} with the hash "
+                f"{warehouse.location(REGISTER_FILE)}: {where} was made under entry {end.number} with the hash "
                 f"{end.sha256[:12]}, which is no longer there: entries were removed or rewritten; restore the file"
             )
     return entries
@@ -300,15 +278,9 @@ def _approved(state: Promotions) -> Promotions:
     return Promotions((*state.standing, state.pending))
 
 
-def _read(warehouse: Warehouse) -> tuple[tuple[Entry, ...], int]:
+def _read(warehouse: Registry) -> tuple[tuple[Entry, ...], int]:
     """The entries, and the bytes they take up: what follows them is the unfinished line of a killed writer."""
-    path = warehouse.root / REGISTER_FILE
-    try:
-        content = path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return (), 0
-    except OSError as error:
-        raise system_error(error, path) from None
+    content = warehouse.register()
     size = content.rfind(b"\n") + 1
     entries: list[Entry] = []
     for number, line in enumerate(content[:size].splitlines(), start=1):
@@ -316,8 +288,8 @@ def _read(warehouse: Warehouse) -> tuple[tuple[Entry, ...], int]:
             entries.append(_entry(line, number, register_end(entries).sha256))
         except ValueError as error:
             raise VerificationError(
-                f"{path}: line {number}: {error}; the register was changed after it was written: restore the file, "
-                "no run starts before"
+                f"{warehouse.location(REGISTER_FILE)}: line {number}: {error}; the register was changed after it was "
+                "written: restore the file, no run starts before"
             ) from None
     return tuple(entries), size
 

@@ -28,7 +28,7 @@ from warehouse.files import (
     mounts_below,
     remove_folder,
 )
-from warehouse.layout import Partition, Warehouse
+from warehouse.layout import FolderLayout, Partition
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def _exchange(first: Path, second: Path) -> bool:
     raise OSError(code, os.strerror(code), str(second))
 
 
-def rehearse(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str) -> None:
+def rehearse(warehouse: FolderLayout, partitions: Sequence[Partition], run_id: str) -> None:
     """Tries to put something in the place of each partition, in every table; call it under the commit lock.
 
     Args:
@@ -105,7 +105,7 @@ def rehearse(warehouse: Warehouse, partitions: Sequence[Partition], run_id: str)
             raise in_the_way(error, file, record.parent) from None
 
 
-def check_places(warehouse: Warehouse, partitions: Sequence[Partition]) -> None:
+def check_places(warehouse: FolderLayout, partitions: Sequence[Partition]) -> None:
     """Looks for links, files, mounts and folders without the right to write where a run would, and writes nothing.
 
     Raises:

@@ -25,7 +25,7 @@ from escalation.tables import audit_draws, audit_items, items
 from models.evaluation.sequences import anytime_lower_bound, anytime_upper_bound
 from schemas.codes import AuditStatus, ItemState
 from schemas.tables import AUDITS
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 from warehouse.register import Entry
 
 

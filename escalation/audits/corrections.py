@@ -17,12 +17,13 @@ from escalation.audits.demotions import Demotion
 from escalation.audits.sampling import accepted_rows, key_of, known_items
 from escalation.events import Event, append_event
 from escalation.items import insert_items
-from escalation.loading import item_row, published_partitions
+from escalation.loading import item_row
 from escalation.tables import items
 from schemas.codes import EventAction, ItemOrigin, RouteReason
 from schemas.drain_config import PriorityConfig
 from schemas.tables import CLASSIFICATIONS
-from warehouse.layout import Partition, Warehouse
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 
 _CHUNK = 500
 NOT_LOADED = "not_loaded"
@@ -47,7 +48,7 @@ class Touched:
 def touched_answers(warehouse: Warehouse, demotion: Demotion) -> Iterator[Touched]:
     """The published answers that were accepted with the demoted label by the bundle that was audited, by partition."""
     conditions = [("label", "=", demotion.label), ("bundle", "=", demotion.bundle)]
-    for partition in published_partitions(warehouse, CLASSIFICATIONS):
+    for partition in warehouse.partitions(CLASSIFICATIONS):
         if partition.document_type == demotion.document_type:
             run_id, rows = accepted_rows(warehouse, partition, None, conditions)
             if len(rows):

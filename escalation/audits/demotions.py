@@ -18,7 +18,7 @@ from escalation.events import Event, append_event
 from escalation.people.rules import Person, Refusal, RefusalCode
 from escalation.tables import demotion_votes
 from schemas.codes import DemotionVerdict, RegisterAction, ReviewAction
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 from warehouse.register import Entry, open_register
 
 AUDITOR = "docyard audits"

@@ -20,14 +20,14 @@ import sqlalchemy as sa
 
 from escalation.events import Event, append_event
 from escalation.items import insert_items, item_key
-from escalation.loading import item_row, priority_of, published_partitions
+from escalation.loading import item_row, priority_of
 from escalation.tables import audit_draws, audit_items, items
 from schemas.codes import EventAction, ItemCode, ItemOrigin, Route
 from schemas.drain_config import AuditsConfig, PriorityConfig
 from schemas.errors import InputError
 from schemas.tables import CLASSIFICATIONS
-from warehouse.layout import Partition, Warehouse
-from warehouse.publication import published_by
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 
 _TRIES = 5
 _CHUNK = 500
@@ -81,11 +81,11 @@ def due_partitions(connection: sa.Connection, warehouse: Warehouse) -> list[Part
     first_dates: dict[str, str] = {}
     for row in drawn:
         first_dates[row.document_type] = min(row.run_date, first_dates.get(row.document_type, row.run_date))
-    every = published_partitions(warehouse, CLASSIFICATIONS)
+    every = warehouse.partitions(CLASSIFICATIONS)
     newest = {partition.document_type: partition.run_date for partition in every}  # sorted by date
     due = []
     for partition in every:
-        run_id = published_by(warehouse.partition(CLASSIFICATIONS.name, partition))
+        run_id = warehouse.published_by(CLASSIFICATIONS, partition)
         first = first_dates.get(partition.document_type, newest[partition.document_type])
         if partition.run_date >= first and run_id and (partition.document_type, run_id) not in known:
             due.append(partition)
@@ -211,24 +211,27 @@ def accepted_rows(
     Raises:
         InputError: it cannot be read, or is being replaced again and again.
     """
-    folder = warehouse.partition(CLASSIFICATIONS.name, partition)
+    folder = warehouse.location(f"{CLASSIFICATIONS.name}/{partition.path}")
     filters = [("route", "=", Route.ACCEPTED.value), *conditions]
     for _ in range(_TRIES):
-        before = published_by(folder)
+        before = warehouse.published_by(CLASSIFICATIONS, partition)
         try:
-            tables = list(_read_parts(folder, columns, filters))
+            tables = list(_read_parts(warehouse, partition, columns, filters))
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             raise InputError(f"{folder}: cannot be read: {type(error).__name__}; `docyard verify` says more") from None
-        if before is not None and tables and before == published_by(folder):
+        if before is not None and tables and before == warehouse.published_by(CLASSIFICATIONS, partition):
             return before, pa.concat_tables(tables)
     raise InputError(f"{folder}: is being replaced; try again when `docyard classify` has ended")
 
 
-def _read_parts(folder: Any, columns: list[str] | None, filters: list[tuple[str, str, Any]]) -> Iterator[pa.Table]:
-    for path in sorted(folder.glob("part-*.parquet")):
-        yield pq.read_table(path, columns=columns, filters=filters, partitioning=None)
+def _read_parts(
+    warehouse: Warehouse, partition: Partition, columns: list[str] | None, filters: list[tuple[str, str, Any]]
+) -> Iterator[pa.Table]:
+    for name in warehouse.files(CLASSIFICATIONS, partition):
+        with warehouse.open(name) as content:
+            yield pq.read_table(content, columns=columns, filters=filters, partitioning=None)
 
 
 def _turn(run_id: str, document_id: str) -> str:

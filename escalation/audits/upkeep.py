@@ -9,7 +9,7 @@ from escalation.audits.demotions import AUDITOR, bundle_name, record_verdicts
 from escalation.database import reading
 from escalation.tables import audit_items, demotion_votes, items
 from schemas.codes import AuditStatus, ItemState, RegisterAction
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 from warehouse.register import Entry, open_register, read_register
 
 

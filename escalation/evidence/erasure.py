@@ -32,7 +32,7 @@ from escalation.people.rules import OPERATOR
 from escalation.tables import batches, calls, events, items, judgements, reopenings
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.tables import CLASSIFICATIONS, ESCALATIONS
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 
 PATIENCE_SECONDS = 5.0
 _CHUNK = 500
@@ -274,10 +274,9 @@ def find_copies(
         One line per place that an erasure does not reach: what was found there, and what to do.
     """
     documents = _documents(connection, which, asked_for)
-    published = sorted((warehouse.root / ESCALATIONS.name).rglob("*.parquet"))
-    staged = sorted(path for path in warehouse.all_staging.rglob("*.parquet") if ESCALATIONS.name in path.parts)
+    staged = warehouse.unpublished(ESCALATIONS)
     return [
-        *_in_files(warehouse, documents, published, "run the date again without the document"),
+        *_in_files(warehouse, documents, warehouse.files(ESCALATIONS), "run the date again without the document"),
         *_in_files(warehouse, documents, staged, "of a run under way, which publishes or clears it"),
         *_in_batches(connection, which),
         *_in_exports(connection, which),
@@ -295,13 +294,13 @@ def extracted_hashes(
         which: the documents' items.
         asked_for: documents to look for in the tables, be they in the queue or not.
     """
-    if not warehouse.extracted.is_dir():
+    if warehouse.extracted is None or not warehouse.extracted.is_dir():
         return set()
     documents = _documents(connection, which, asked_for)
     hashes: set[str] = set()
-    for path in sorted((warehouse.root / CLASSIFICATIONS.name).rglob("*.parquet")):
+    for name in warehouse.files(CLASSIFICATIONS):
         with contextlib.suppress(FileNotFoundError):  # replaced by a run meanwhile
-            table = _rows_of(path, documents, ["content_sha256"])
+            table = _rows_of(warehouse, name, documents, ["content_sha256"])
             hashes |= {*table["content_sha256"].drop_null().to_pylist()}
     return hashes
 
@@ -313,13 +312,13 @@ def _documents(
     return {*asked_for, *((row.document_type, row.document_id) for row in connection.execute(columns))}
 
 
-def _in_files(warehouse: Warehouse, documents: Set[Document], paths: list[Path], remedy: str) -> list[str]:
-    rows: Counter[Path] = Counter()
-    unreadable: Counter[Path] = Counter()
-    for path in paths:
-        folder = path.parent.relative_to(warehouse.root)
+def _in_files(warehouse: Warehouse, documents: Set[Document], names: list[str], remedy: str) -> list[str]:
+    rows: Counter[str] = Counter()
+    unreadable: Counter[str] = Counter()
+    for name in names:
+        folder = name.rpartition("/")[0]
         try:
-            rows[folder] += len(_rows_of(path, documents))
+            rows[folder] += len(_rows_of(warehouse, name, documents))
         except FileNotFoundError:  # a run published meanwhile
             continue
         except (OSError, pa.ArrowException):  # perhaps cut off by a kill
@@ -328,10 +327,10 @@ def _in_files(warehouse: Warehouse, documents: Set[Document], paths: list[Path],
     return copies + [f"{folder}: {n:,} files that cannot be read; {remedy}" for folder, n in unreadable.items()]
 
 
-def _rows_of(path: Path, documents: Set[Document], columns: Sequence[str] = ()) -> pa.Table:
+def _rows_of(warehouse: Warehouse, name: str, documents: Set[Document], columns: Sequence[str] = ()) -> pa.Table:
     """The rows of a file that are of the documents, or paragraphs of them."""
-    with pq.ParquetFile(path) as file:
-        table = file.read(columns=["document_id", "document_type", "parent_id", *columns])
+    with warehouse.open(name) as content:
+        table = pq.ParquetFile(content).read(columns=["document_id", "document_type", "parent_id", *columns])
     found = [table.slice(0, 0)]
     for document_type in table["document_type"].unique().to_pylist():
         ids = pa.array({wanted for of_type, wanted in documents if of_type in (None, document_type)}, pa.string())

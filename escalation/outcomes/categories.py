@@ -21,7 +21,7 @@ from escalation.outcomes.publishing import Partition, Publication, publish_table
 from escalation.tables import categories, category_members, taxonomy
 from schemas.codes import CategoryStatus, RegisterAction
 from schemas.tables import CATEGORIES
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 from warehouse.register import open_register
 
 

@@ -19,7 +19,7 @@ from escalation.categories.taxonomy import adoption_times
 from escalation.clock import utc_day, utc_time
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
-from escalation.outcomes.publishing import Partition, Publication, publish_table, published_files
+from escalation.outcomes.publishing import Partition, Publication, publish_table
 from escalation.people.rules import OPERATOR, person_key
 from escalation.review.parts import settled_parts
 from escalation.tables import calls, items, judgements, reopenings, reused_decisions, reviews
@@ -27,7 +27,8 @@ from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
 from warehouse.files import write_durably
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
+from warehouse.objects import is_uri
 
 VIEWS = ("decisions_history", "decisions")
 _NANOS = 1e9
@@ -95,17 +96,20 @@ def view_sql(name: str) -> str:
     return files("escalation.outcomes").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
 
 
-def duckdb_sql(warehouse: Path) -> str:
+def duckdb_sql(warehouse: Warehouse) -> str:
     """A script for DuckDB: the published tables of a warehouse, and the views over them."""
     parts = []
     for table in (CLASSIFICATIONS, RESOLUTIONS):
-        place = str(warehouse / table.name / "*/*/*.parquet").replace("'", "''")
-        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM read_parquet('{place}', hive_partitioning = true);\n")
+        place = warehouse.location(f"{table.name}/*/*/*.parquet").replace("'", "''")
+        source = f"read_parquet('{place}', hive_partitioning = true)"
+        if is_uri(warehouse.place):
+            source = f"delta_scan('{warehouse.location(table.name)}')"
+        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM {source};\n")
     return "\n".join([*parts, *(f"{view_sql(name).rstrip()};\n" for name in VIEWS)])
 
 
-def write_duckdb_sql(path: Path, warehouse: Path) -> None:
-    write_durably(path, duckdb_sql(warehouse.absolute()).encode())
+def write_duckdb_sql(path: Path, warehouse: Warehouse) -> None:
+    write_durably(path, duckdb_sql(warehouse).encode())
 
 
 def _superseded(connection: sa.Connection) -> list[dict[str, Any]]:
@@ -181,14 +185,15 @@ def _costs(connection: sa.Connection) -> dict[str, int]:
 def _check_known(connection: sa.Connection, warehouse: Warehouse, partitions: dict[Partition, pa.Table]) -> None:
     """Rows of another queue would vanish with the partitions that are replaced."""
     wanted = {key for table in partitions.values() for key in table["item_key"].to_pylist()}
-    for path in published_files(warehouse, RESOLUTIONS):
-        keys = set(pq.read_table(path, columns=["item_key"], partitioning=None)["item_key"].to_pylist()) - wanted
+    for name in warehouse.files(RESOLUTIONS):
+        with warehouse.open(name) as content:
+            keys = set(pq.ParquetFile(content).read(["item_key"])["item_key"].to_pylist()) - wanted
         known: set[str] = set()
         for start in range(0, len(keys), _CHUNK):
             some = sorted(keys)[start : start + _CHUNK]
             known |= set(connection.scalars(sa.select(items.c.item_key).where(items.c.item_key.in_(some))))
         if keys - known:
             raise VerificationError(
-                f"{path}: holds {len(keys - known)} items of which this queue knows nothing; publish from the queue "
-                "that settled them, or move the table aside"
+                f"{warehouse.location(name)}: holds {len(keys - known)} items of which this queue knows "
+                "nothing; publish from the queue that settled them, or move the table aside"
             )

@@ -25,7 +25,7 @@ from escalation.tables import items, labels, reused_decisions, reviews
 from models.bundle import load_bundle
 from schemas.codes import ADOPTED, EventAction, ItemCode, ItemState
 from schemas.errors import BundleError, VerificationError
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
 from warehouse.manifest import read_manifest
 
 logger = logging.getLogger(__name__)

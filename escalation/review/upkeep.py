@@ -29,7 +29,7 @@ from models.bundle import load_bundle
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import DocyardError
 from schemas.review_config import DueConfig, ReviewConfig
-from warehouse.layout import Warehouse
+from warehouse.places import warehouse_at
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ def run_upkeep_until(stop: threading.Event, engine: sa.Engine, config: ReviewCon
         try:
             run_upkeep(engine, config, now_micros())
             if (audits := count_judged_audits(engine)) != audits_read:
-                settle_audits(engine, Warehouse(Path(config.warehouse).absolute()), now_micros())
+                settle_audits(engine, warehouse_at(config.warehouse), now_micros())
                 audits_read = audits
         except (DocyardError, OSError) as error:  # the warehouse may lie elsewhere, or be locked
             logger.warning("the audits cannot be settled at the moment: %s", error)

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from escalation.review.upkeep import prepare, run_upkeep_until
 from escalation.web import admin_pages, audit_pages, category_pages, document_pages, pages
 from escalation.web.guard import Endpoint, Page, WithHeaders, log_in_page, log_out, refused_page
+from escalation.web.monitoring import Traffic, health_page, metrics_page
 from escalation.web.rendering import App
 from schemas.errors import ConfigError
 from schemas.review_config import ReviewConfig, ServerConfig
@@ -35,7 +36,7 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
 
     Raises:
         BundleError: a bundle that the configuration names is missing or changed.
-        ConfigError: the server cannot listen on the address.
+        ConfigError: the server cannot listen on the address, or the token of `/metrics` is too short.
     """
     admitted = prepare(engine, config)
     limit_waiting(engine)
@@ -70,7 +71,11 @@ def serve(engine: sa.Engine, config: ReviewConfig, say: Callable[[str], None]) -
 
 
 def make_app(app: App) -> ASGIApp:
-    """The application of one server."""
+    """The application of one server.
+
+    Raises:
+        ConfigError: the token of `/metrics` is too short.
+    """
     shown = {
         "/": pages.list_page,
         "/items/{key}": pages.item_page,
@@ -97,12 +102,15 @@ def make_app(app: App) -> ASGIApp:
         ("/account", admin_pages.change_password, "/account"),
         ("/people", admin_pages.change_account, "/people"),
     ]
+    traffic = Traffic()
     routes = [
         Route("/log-in", log_in_page(app), methods=["GET", "POST"]),
         Route("/log-out", Page(app, log_out).answer, methods=["POST"]),
         Route("/counts", Page(app, pages.counts_page, by_itself=True).answer, methods=["GET"]),
         *(Route(path, Page(app, handler).answer, methods=["GET"]) for path, handler in shown.items()),
         *(Route(path, Page(app, handler, shown[at], at).answer, methods=["POST"]) for path, handler, at in forms),
+        Route("/healthz", health_page(app), methods=["GET"]),
+        Route("/metrics", metrics_page(app, traffic), methods=["GET"]),
         *_static_files(),
     ]
 
@@ -117,7 +125,7 @@ def make_app(app: App) -> ASGIApp:
 
     starlette = Starlette(routes=routes, exception_handlers={HTTPException: not_here, Exception: broken})
     starlette.router.redirect_slashes = False  # it would lead out of the path that the proxy gives us
-    return WithHeaders(_below(app.config.server.base_path, starlette))
+    return traffic.counting(WithHeaders(_below(app.config.server.base_path, starlette)))
 
 
 def limit_waiting(engine: sa.Engine) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from starlette.responses import Response
 
 from escalation.audits.bounds import audited_errors, wrong_audits
@@ -14,7 +12,8 @@ from escalation.database import reading, transaction
 from escalation.people.rules import Refusal, RefusalCode
 from escalation.web.rendering import PageRequest, see_other
 from schemas.codes import DemotionVerdict
-from warehouse.layout import Warehouse
+from warehouse.interface import Warehouse
+from warehouse.places import warehouse_at
 from warehouse.register import read_register
 
 _SHOWN = 100  # touched answers
@@ -76,4 +75,4 @@ def _demotion(request: PageRequest) -> Demotion:
 
 
 def _warehouse(request: PageRequest) -> Warehouse:
-    return Warehouse(Path(request.config.warehouse).absolute())
+    return warehouse_at(request.config.warehouse)

@@ -11,7 +11,7 @@ import datetime
 import hashlib
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ from models.trained_rows import same_text, unit_hash
 from models.training.calibrate import fit_temperature
 from models.training.config import AtLeast0, ProperShare, Share, Variations, WordsTraining
 from models.training.data_sheet import DataSource, read_data_sources, sources_of
-from models.training.letters import made_up_letters
+from models.training.letters import letter_of_customer, made_up_letters
 from models.training.strangers import made_up_strangers
 from models.training.variations import vary
 from models.training.words import fit_words
@@ -75,6 +75,8 @@ class KindRows:
     """Copies of each training text with the mistakes of OCR."""
     pieces: AtLeast0 = 0
     """Further pieces of each training text, as if they were pages of it."""
+    letters: AtLeast0 = 0
+    """Copies of each training text in the form of a letter. If any, half of the validation texts become letters too."""
 
 
 @validated
@@ -91,8 +93,12 @@ class KindTraining:
     """Made-up texts that are too short to be of a kind."""
     made_up_strangers: Count = 100
     """Made-up training texts of each other sort."""
+    without_bundle: tuple[DocumentType, ...] = ()
+    """Kinds that no included bundle answers: their documents may be called none of the kinds."""
+    most_wrong: Share = 0.002
+    """Share of the choosing rows called a kind without doubt that may be of another one."""
     right_share: Share = 0.98
-    """Share of the choosing rows of each source that get their kind without doubt."""
+    """Share of the choosing rows of each source that get their kind without doubt, unless that makes too many wrong."""
     most_rejected: Share = 0.01
     """Share of the choosing rows of each source that may be called none of the kinds."""
     confidence: ProperShare = 0.95
@@ -168,7 +174,13 @@ def _labelled(rows: KindRows, config: KindTraining, data: Path, split: str) -> p
     if len(kept) > most:
         kept = [kept[place] for place in np.linspace(0, len(kept) - 1, most).astype(int)]
     chosen = _frame([texts[place] for place in kept], rows.kind, rows.data, [names[place] for place in kept])
-    return chosen if split == "validation" else _augmented(chosen, rows)
+    if split == "train":
+        return _augmented(chosen, rows)
+    if rows.letters:
+        half = chosen.index % 2 == 1
+        chosen.loc[half, "text"] = [letter_of_customer(text, split) for text in chosen.loc[half, "text"]]
+        chosen.loc[half, "source"] += ", as letters"
+    return chosen
 
 
 def _augmented(chosen: pd.DataFrame, rows: KindRows) -> pd.DataFrame:
@@ -178,6 +190,7 @@ def _augmented(chosen: pd.DataFrame, rows: KindRows) -> pd.DataFrame:
         random = Random(text)
         more += [misread(text[:CHARACTERS], random) for _ in range(rows.noisy)]
         more += [_page(text, random) for _ in range(rows.pieces)]
+        more += [letter_of_customer(text, "train", number) for number in range(rows.letters)]
     return pd.concat([chosen, _frame(more, rows.kind, rows.data)], ignore_index=True)
 
 
@@ -229,20 +242,24 @@ def choose_policy(model: KindModel, rows: pd.DataFrame, config: KindTraining) ->
     temperature = fit_temperature(logits.astype(np.float32), gold)
     model = dataclasses.replace(model, policy=dataclasses.replace(model.policy, temperature=temperature))
     chances = model.probabilities(rows["text"].tolist())
-    own, none = chances[np.arange(len(gold)), gold], chances[:, -1]
-    best = chances[:, :-1].argmax(axis=1)
-    least_none, least = 0.0, {}
+    best = chances.argmax(axis=1)
+    answered = chances[:, [place for place, kind in enumerate(model.kinds) if kind not in config.without_bundle]]
+    least_doubtful, least = 1.0, {}
     for kind_id, kind in enumerate(model.kinds):
         lowest = 1.0
         for _, part in rows[rows["kind"] == kind].groupby("source"):
             places = part.index.to_numpy()
-            lost = none[places] > chances[places, :-1].max(axis=1)
-            rejected = np.sort(np.where(lost, none[places], 0.0))[::-1]
-            least_none = max(least_none, _above(rejected[int(config.most_rejected * len(places))]))
-            right = np.sort(np.where((best[places] == kind_id) & ~lost, own[places], 0.0))
+            right = np.sort(np.where(best[places] == kind_id, chances[places, kind_id], 0.0))
             lowest = min(lowest, _below(right[int((1 - config.right_share) * len(places))]))
-        least[kind] = max(lowest, _MIN_PROBABILITY)
-    return KindPolicy(temperature=temperature, min_none=least_none, min_probability=least, certificate={})
+            if kind not in config.without_bundle:
+                likeliest = np.sort(answered[places].max(axis=1))
+                least_doubtful = min(least_doubtful, _below(likeliest[int(config.most_rejected * len(places))]))
+        called = (best == kind_id) & (gold < len(model.kinds))
+        wrong = np.sort(chances[called & (gold != kind_id), kind_id])[::-1]
+        allowed = int(config.most_wrong * called.sum())
+        highest_wrong = _above(wrong[allowed]) if allowed < len(wrong) else 0.0
+        least[kind] = max(lowest, highest_wrong, _MIN_PROBABILITY)
+    return KindPolicy(temperature=temperature, min_probability=least, min_doubtful=least_doubtful, certificate={})
 
 
 def _above(value: float) -> float:
@@ -253,25 +270,27 @@ def _below(value: float) -> float:
     return math.floor(float(value) * _STEPS) / _STEPS
 
 
-def certificate(model: KindModel, rows: pd.DataFrame, confidence: float) -> dict[str, Any]:
-    """Counts and exact upper bounds, at that confidence each, on rows that chose nothing: one row of each group."""
+def certificate(model: KindModel, rows: pd.DataFrame, config: KindTraining) -> dict[str, Any]:
+    """Counts and exact upper bounds on rows that chose nothing: one row of each group."""
     rows = rows.drop_duplicates(["kind", "group"]).reset_index(drop=True)
     answers = model.detect(rows["text"].tolist())
     gold = rows["kind"].map([*model.kinds, NONE].index).to_numpy()
     strange = gold == len(model.kinds)
-    none, undoubted = answers.kind_ids == NO_KIND, (answers.kind_ids != NO_KIND) & ~answers.doubtful
+    answered = [kind for kind in model.kinds if kind not in config.without_bundle]
+    rejected = model.detect(rows["text"].tolist(), answered).kind_ids == NO_KIND
+    undoubted = (answers.kind_ids != NO_KIND) & ~answers.doubtful
     wrong = undoubted & (answers.kind_ids != gold)
 
     def share(counted: npt.NDArray[np.bool_], among: npt.NDArray[np.bool_]) -> dict[str, Any]:
         errors, n_rows = int((counted & among).sum()), int(among.sum())
-        bound = exact_upper_bound(errors, n_rows, 1 - confidence) if n_rows else 1.0
+        bound = exact_upper_bound(errors, n_rows, 1 - config.confidence) if n_rows else 1.0
         return {"rows": n_rows, "count": errors, "at_most": round(bound, 5)}
 
     return {
-        "confidence": confidence,
+        "confidence": config.confidence,
         "method": "exact binomial upper bounds (Clopper and Pearson, 1934)",
         "wrong_of_undoubted": share(wrong, undoubted & ~strange),
-        "rejected_of_known": share(none, ~strange),
+        "rejected_of_known": share(rejected, rows["kind"].isin(answered).to_numpy()),
         "strangers_undoubted": share(undoubted, strange),
         "kinds": {
             kind: {
@@ -283,9 +302,15 @@ def certificate(model: KindModel, rows: pd.DataFrame, confidence: float) -> dict
     }
 
 
-def by_source(model: KindModel, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """For each source: rows, and the shares that are right without doubt, doubtful, none, and of another kind."""
-    answers = model.detect(rows["text"].tolist())
+def by_source(model: KindModel, rows: pd.DataFrame, answered: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """For each source: rows, and the shares that are right without doubt, doubtful, none, and of another kind.
+
+    Args:
+        model: tells the kinds.
+        rows: text, kind and source.
+        answered: kinds that there are bundles for; None for all.
+    """
+    answers = model.detect(rows["text"].tolist(), answered)
     gold = rows["kind"].map([*model.kinds, NONE].index).to_numpy()
     none = answers.kind_ids == NO_KIND
     right = (answers.kind_ids == gold) & ~answers.doubtful
@@ -341,16 +366,18 @@ def make(config_path: Path, data: Path, strange: Path, out: Path) -> KindModel:
     started = time.monotonic()
     words = fit(train, kinds, config.buckets)
     click.echo(f"learned {len(train):,} rows in {time.monotonic() - started:.0f} s")
-    open_policy = KindPolicy(temperature=1.0, min_none=0.0, min_probability=dict.fromkeys(kinds, 0.0), certificate={})
+    open_policy = KindPolicy(
+        temperature=1.0, min_probability=dict.fromkeys(kinds, 0.0), min_doubtful=0.0, certificate={}
+    )
     model = KindModel(kinds, words, open_policy)
     choosing = validation["group"].map(lambda group: unit_hash(f"kinds:{group}")) < 0.5
     policy = choose_policy(model, validation[choosing].reset_index(drop=True), config)
     model = dataclasses.replace(model, policy=policy)
-    proof = certificate(model, validation[~choosing], config.confidence)
+    proof = certificate(model, validation[~choosing], config)
     model = dataclasses.replace(model, policy=dataclasses.replace(policy, certificate=proof))
     facts = {
         "kinds": kinds, "rows": f"{len(train):,}", "sources": by_source(model, validation), "certificate": proof,
-        "trained": _counts(train),
+        "trained": _counts(train), "without_bundle": config.without_bundle,
     }  # fmt: skip
     training = {
         "configuration": dataclasses.asdict(config),

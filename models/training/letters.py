@@ -1,4 +1,4 @@
-"""Made-up letters, complaints and applications among them: a kind of document without public rows of our own.
+"""Made-up letters, complaints and applications among them, and concerns of customers in the form of letters.
 
 The sentences lie in `letters.toml`. About a third of them are kept for validation, by their hash.
 """
@@ -43,13 +43,8 @@ def _letter(sort: str, split: str, prose: Sequence[str], random: Random) -> str:
         found = _SENTENCE.findall(random.choice(prose))
         chosen = [*chosen[: random.randint(1, 4)], *found[: random.randint(1, 6)]]
     lines: list[str] = []
-    formal = random.random() < (0.3 if sort == "personal" else 0.8)
-    if formal:
-        lines += [*_address(random), "", _date(random), ""]
-    if formal and random.random() < 0.6:
-        lines += [_filled(random.choice((_name(random), "{company}")), random), *_address(random), ""]
-    if formal and random.random() < 0.25:
-        lines += [_phrase("marks", random), ""]
+    if random.random() < (0.3 if sort == "personal" else 0.8):
+        lines += _head(random)
     lines += [_phrase("greetings", random), ""]
     subject = _filled(random.choice(content["subjects"]), random)
     if subject and random.random() < 0.5:
@@ -57,10 +52,39 @@ def _letter(sort: str, split: str, prose: Sequence[str], random: Random) -> str:
     while chosen:
         paragraph = [_filled(chosen.pop(0), random) for _ in range(min(len(chosen), random.randint(1, 4)))]
         lines += [" ".join(paragraph), ""]
-    lines += [_phrase("closings", random), _name(random)]
-    if random.random() < 0.3:
-        lines.append(_phrase("below_names", random))
-    return "\n".join(lines)
+    return "\n".join([*lines, *_end(random)])
+
+
+def letter_of_customer(concern: str, split: str, number: int = 0) -> str:
+    """The concern of a customer in the form of a letter; the same arguments give the same one.
+
+    Args:
+        concern: a sentence or more.
+        split: "train" or "validation"; no sentence around the concern is in letters of both.
+        number: of the letter, where one concern makes several.
+    """
+    random = Random(f"{split} {number} {concern}")
+    content = _content()["customers"]
+    around = random.sample(_of_split(content["sentences"], split), random.choice((0, 1, 1, 2, 2, 3)))
+    place = random.randint(0, len(around))
+    sentences = [*around[:place], concern if concern[-1:] in ".?!" else f"{concern}.", *around[place:]]
+    greeting = random.choice((*content["greetings"], *_content()["greetings"][:7]))
+    lines = _head(random) if random.random() < 0.3 else []
+    body = random.choice((" ", " ", "\n\n")).join(_filled(sentence, random) for sentence in sentences)
+    return "\n".join([*lines, _filled(greeting, random), "", body, "", *_end(random)])
+
+
+def _head(random: Random) -> list[str]:
+    """Address and date, above a letter."""
+    lines = [*_address(random), "", _date(random), ""]
+    if random.random() < 0.6:
+        lines += [_filled(random.choice((_name(random), "{company}")), random), *_address(random), ""]
+    return [*lines, _phrase("marks", random), ""] if random.random() < 0.25 else lines
+
+
+def _end(random: Random) -> list[str]:
+    lines = [_phrase("closings", random), _name(random)]
+    return [*lines, _phrase("below_names", random)] if random.random() < 0.3 else lines
 
 
 def _of_split(sentences: Sequence[str], split: str) -> list[str]:

@@ -16,7 +16,7 @@ from tests.support.forked import Forked
 from tests.support.queue_databases import new_sqlite, opened
 from tests.support.scripted_llm import scripted_llm
 from tests.support.small_drains import put_items, qualify
-from warehouse.layout import open_warehouse
+from tests.support.warehouses import open_folder
 
 pytestmark = pytest.mark.kills
 
@@ -53,7 +53,7 @@ def _drain_until(commit: int, *arguments: str) -> None:
 
 def test_a_drain_may_die_before_any_commit_and_the_next_one_goes_on(tmp_path: Path) -> None:
     url = new_sqlite(tmp_path)
-    open_warehouse(str(tmp_path / "warehouse"))
+    open_folder(str(tmp_path / "warehouse"))
     config = tmp_path / "drain.toml"
     with scripted_llm() as llm:
         text = CONFIG.format(warehouse=tmp_path / "warehouse", database=url, url=llm.url, cap=1000, lease=0.4)

@@ -26,7 +26,9 @@ from schemas.errors import ErasureError, InputError
 from schemas.tables import ESCALATIONS
 from tests.support.queue_databases import NOON, call_row, new_database, new_sqlite, opened
 from tests.support.review_cases import ANNA, TWO_PEOPLE, fill, in_review, item, label, says
-from warehouse.layout import Partition, Warehouse, open_warehouse
+from tests.support.warehouses import open_folder
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import Partition
 from warehouse.locks import hold_partitions
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
@@ -78,9 +80,9 @@ def docyard(warehouse: Path, *words: str) -> Result:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Warehouse:
+def place(tmp_path: Path) -> FolderWarehouse:
     """A warehouse with a queue full of secrets."""
-    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    warehouse = open_folder(str(tmp_path / "warehouse"))
     with opened(new_sqlite(warehouse.root)) as queue:
         fill_with_secrets(queue)
     return warehouse
@@ -107,7 +109,7 @@ def test_words_that_stood_elsewhere_in_a_sqlite_file_are_gone_as_well(tmp_path: 
 
 
 def test_an_erasure_that_a_reader_holds_up_ends_with_an_error_and_is_completed_by_another(
-    place: Warehouse, monkeypatch: pytest.MonkeyPatch
+    place: FolderWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("escalation.evidence.erasure.PATIENCE_SECONDS", SOON)
     words = ("erase", "--older-than", "0")
@@ -126,7 +128,7 @@ def test_an_erasure_that_a_reader_holds_up_ends_with_an_error_and_is_completed_b
     assert files_with_secrets(place.root) == []
 
 
-def test_a_second_erasure_of_a_document_completes_the_first(place: Warehouse) -> None:
+def test_a_second_erasure_of_a_document_completes_the_first(place: FolderWarehouse) -> None:
     words = ("erase", "--document-id", "id-b")
     with opened(new_sqlite(place.root)) as queue:
         erase(queue, matches_document("id-b", None), NOON)  # killed before it had overwritten anything
@@ -134,7 +136,7 @@ def test_a_second_erasure_of_a_document_completes_the_first(place: Warehouse) ->
     assert docyard(place.root, "erase", "--document-id", "nobody").exit_code == InputError.exit_code
 
 
-def test_an_erasure_by_age_that_finds_nothing_says_so(place: Warehouse) -> None:
+def test_an_erasure_by_age_that_finds_nothing_says_so(place: FolderWarehouse) -> None:
     done = docyard(place.root, "erase", "--older-than", "30000")
     assert (done.exit_code, done.output.splitlines()[0]) == (
         0,
@@ -219,7 +221,9 @@ def escalations(folder: Path, *ids: str) -> None:
     pq.write_table(pa.Table.from_pylist(rows, pa.schema(fields)), folder / "part-00000-0000.parquet")
 
 
-def test_a_dry_run_lists_every_copy_that_the_product_made_and_changes_nothing(place: Warehouse, tmp_path: Path) -> None:
+def test_a_dry_run_lists_every_copy_that_the_product_made_and_changes_nothing(
+    place: FolderWarehouse, tmp_path: Path
+) -> None:
     partition = "run_date=2026-11-22/document_type=ticket"
     escalations(place.root / "escalations" / partition, "id-a", "id-b", "id-b")
     escalations(place.root / "escalations" / partition.replace("22", "21"), "id-b")
@@ -265,7 +269,7 @@ def test_a_dry_run_lists_every_copy_that_the_product_made_and_changes_nothing(pl
         assert item(queue, "b")["text"] is not None
 
 
-def test_a_document_that_never_reached_the_queue_is_looked_for_in_the_warehouse(place: Warehouse) -> None:
+def test_a_document_that_never_reached_the_queue_is_looked_for_in_the_warehouse(place: FolderWarehouse) -> None:
     escalations(place.root / "escalations" / "run_date=2026-11-22/document_type=ticket", "elsewhere")
     found = docyard(place.root, "erase", "--document-id", "elsewhere")
     assert found.exit_code == InputError.exit_code

@@ -13,8 +13,9 @@ from tests.support.dying import NEW, OLD, dying_at, holds, strays
 from tests.support.forked import start_docyard
 from tests.support.kill_runs import kill_runs
 from tests.support.small_runs import classify_arguments, documents, opened, write_jsonl
+from tests.support.warehouses import open_folder
 from warehouse import replacement
-from warehouse.layout import Warehouse, open_warehouse
+from warehouse.folder import FolderWarehouse
 from warehouse.locks import hold_partitions
 from warehouse.publication import JOURNAL_FILE, finish_interrupted, publish
 
@@ -64,23 +65,28 @@ def test_a_run_that_is_interrupted_while_it_commits_says_truly_whether_it_publis
 
 
 @pytest.fixture
-def replacing(tmp_path: Path) -> tuple[Warehouse, dict[str, Path]]:
+def replacing(tmp_path: Path) -> tuple[FolderWarehouse, dict[str, Path]]:
     """A warehouse that holds OLD, where NEW is staged and has left its token."""
-    warehouse = open_warehouse(str(tmp_path / "template"))
+    warehouse = open_folder(str(tmp_path / "template"))
     OLD.publish(warehouse)
     with hold_partitions(warehouse, NEW.partitions, NEW.run_id):
         return warehouse, NEW.stage(warehouse)
 
 
-def _copy(template: Warehouse, sources: dict[str, Path], folder: Path) -> tuple[Warehouse, dict[str, Path]]:
+def _copy(template: FolderWarehouse, sources: dict[str, Path], folder: Path) -> tuple[FolderWarehouse, dict[str, Path]]:
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(template.root, folder)
-    return Warehouse(folder), {path: folder / source.relative_to(template.root) for path, source in sources.items()}
+    return FolderWarehouse(folder), {
+        path: folder / source.relative_to(template.root) for path, source in sources.items()
+    }
 
 
 @pytest.mark.parametrize("file_system", ["exchange", "renames"])
 def test_publishing_that_dies_at_any_step_leaves_old_or_new_and_is_completed_once_it_was_decided(
-    replacing: tuple[Warehouse, dict[str, Path]], tmp_path: Path, file_system: str, monkeypatch: pytest.MonkeyPatch
+    replacing: tuple[FolderWarehouse, dict[str, Path]],
+    tmp_path: Path,
+    file_system: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if file_system == "renames":
         monkeypatch.setattr(replacement, "_exchange", lambda first, second: False)
@@ -112,7 +118,7 @@ def test_publishing_that_dies_at_any_step_leaves_old_or_new_and_is_completed_onc
 
 
 def test_publishing_that_died_at_any_step_is_brought_to_its_end_when_it_is_repeated_by_its_own_run(
-    replacing: tuple[Warehouse, dict[str, Path]], tmp_path: Path
+    replacing: tuple[FolderWarehouse, dict[str, Path]], tmp_path: Path
 ) -> None:
     step, died = 0, True
     while died:

@@ -27,8 +27,10 @@ from tests.support.small_runs import (
     stage_run,
     write_jsonl,
 )
+from tests.support.warehouses import open_folder
 from transforms.commit_run import commit_run
-from warehouse.layout import Partition, Warehouse, open_warehouse
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import Partition
 from warehouse.locks import check_tokens, commit_lock, hold_partitions, is_held
 from warehouse.publication import finish_interrupted, publish
 
@@ -38,21 +40,22 @@ RECEIPTS = Partition("2026-01-31", "receipt")
 _HOLD = """
 import sys
 from pathlib import Path
-from warehouse.layout import Partition, Warehouse
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import Partition
 from warehouse.locks import hold_partitions
-with hold_partitions(Warehouse(Path(sys.argv[1])), [Partition("2026-01-31", "ticket")], "holder"):
+with hold_partitions(FolderWarehouse(Path(sys.argv[1])), [Partition("2026-01-31", "ticket")], "holder"):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return open_warehouse(str(tmp_path / "warehouse"))
+def warehouse(tmp_path: Path) -> FolderWarehouse:
+    return open_folder(str(tmp_path / "warehouse"))
 
 
 @contextlib.contextmanager
-def holder_of_tickets(warehouse: Warehouse) -> Iterator[subprocess.Popen[str]]:
+def holder_of_tickets(warehouse: FolderWarehouse) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the partition of tickets as run "holder" until its stdin is closed."""
     arguments = [sys.executable, "-c", _HOLD, str(warehouse.root)]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -94,7 +97,7 @@ def test_a_run_that_is_under_way_is_neither_disturbed_nor_waited_for(
     assert ids == {f"first{i}" for i in range(30) if i % 10 != 9}
 
 
-def test_only_the_partitions_another_process_holds_are_refused(warehouse: Warehouse) -> None:
+def test_only_the_partitions_another_process_holds_are_refused(warehouse: FolderWarehouse) -> None:
     with holder_of_tickets(warehouse):
         with (
             pytest.raises(LockedError, match="document_type=ticket is being written by run holder"),
@@ -105,7 +108,7 @@ def test_only_the_partitions_another_process_holds_are_refused(warehouse: Wareho
             check_tokens(warehouse, [RECEIPTS], "other")
 
 
-def test_a_refused_run_lets_go_of_the_partitions_it_had_got(warehouse: Warehouse) -> None:
+def test_a_refused_run_lets_go_of_the_partitions_it_had_got(warehouse: FolderWarehouse) -> None:
     with (
         holder_of_tickets(warehouse),
         pytest.raises(LockedError),
@@ -130,7 +133,7 @@ def test_after_the_holder_is_killed_the_next_run_goes_through(tiny_bundle_unchan
     assert list(warehouse.all_staging.iterdir()) == []
 
 
-def test_a_run_is_held_as_long_as_its_process_lives(warehouse: Warehouse) -> None:
+def test_a_run_is_held_as_long_as_its_process_lives(warehouse: FolderWarehouse) -> None:
     assert not is_held(warehouse, "holder")
     with holder_of_tickets(warehouse) as process:
         assert is_held(warehouse, "holder")
@@ -140,7 +143,7 @@ def test_a_run_is_held_as_long_as_its_process_lives(warehouse: Warehouse) -> Non
         assert not is_held(warehouse, "holder")
 
 
-def test_a_glance_at_the_runs_takes_no_partition_away(warehouse: Warehouse) -> None:
+def test_a_glance_at_the_runs_takes_no_partition_away(warehouse: FolderWarehouse) -> None:
     with hold_partitions(warehouse, [TICKETS], "own"):
         assert is_held(warehouse, "own")
         check_tokens(warehouse, [TICKETS], "own")
@@ -148,7 +151,7 @@ def test_a_glance_at_the_runs_takes_no_partition_away(warehouse: Warehouse) -> N
     assert not is_held(warehouse, "own")
 
 
-def test_a_damaged_token_belongs_to_nobody(warehouse: Warehouse) -> None:
+def test_a_damaged_token_belongs_to_nobody(warehouse: FolderWarehouse) -> None:
     with hold_partitions(warehouse, [TICKETS], "own"):
         [token] = warehouse.locks.glob("*.token")
         for content in (b"", b"[]", b'{"run_id": 1}', b"\xff"):
@@ -158,7 +161,7 @@ def test_a_damaged_token_belongs_to_nobody(warehouse: Warehouse) -> None:
                 check_tokens(warehouse, [TICKETS], "own")
 
 
-def test_what_a_living_run_stages_is_not_cleared_away(warehouse: Warehouse) -> None:
+def test_what_a_living_run_stages_is_not_cleared_away(warehouse: FolderWarehouse) -> None:
     with holder_of_tickets(warehouse):
         for name in ("holder", "dead"):
             (warehouse.staging(name) / "staged").mkdir(parents=True)
@@ -166,7 +169,7 @@ def test_what_a_living_run_stages_is_not_cleared_away(warehouse: Warehouse) -> N
         assert [path.name for path in warehouse.all_staging.iterdir()] == ["holder"]
 
 
-def test_a_commit_whose_run_was_overtaken_publishes_nothing(warehouse: Warehouse) -> None:
+def test_a_commit_whose_run_was_overtaken_publishes_nothing(warehouse: FolderWarehouse) -> None:
     zombie, later = SmallRun("zombie", {"ticket": 2, "receipt": 1}), SmallRun("later", {"ticket": 1})
     with hold_partitions(warehouse, zombie.partitions, zombie.run_id):
         sources = zombie.stage(warehouse)
@@ -195,7 +198,9 @@ def test_a_worker_that_commits_for_a_launcher_that_was_overtaken_publishes_nothi
     verify_run(plan.warehouse, manifest.run_id)
 
 
-def test_publishing_waits_for_the_one_who_publishes(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_waits_for_the_one_who_publishes(
+    warehouse: FolderWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("warehouse.locks.COMMIT_WAIT_SECONDS", 0.1)
     with (
         commit_lock(warehouse),

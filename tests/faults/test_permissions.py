@@ -19,7 +19,7 @@ from tests.support.dying import NEW, OLD, SmallRun
 from tests.support.small_runs import classify_arguments, documents, docyard, opened, write_jsonl
 from transforms import stage_shard
 from warehouse.files import make_folder, write_durably
-from warehouse.layout import Warehouse
+from warehouse.folder import FolderWarehouse
 from warehouse.locks import hold_partitions
 from warehouse.publication import make_staging
 from warehouse.replacement import scratch_folder, try_replacing
@@ -28,7 +28,7 @@ TABLES = ("classifications", "escalations", "rejections")
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Iterator[Warehouse]:
+def warehouse(tmp_path: Path) -> Iterator[FolderWarehouse]:
     before = os.umask(0o022)
     yield opened(tmp_path / "warehouse")
     os.umask(before)
@@ -66,7 +66,7 @@ def test_what_a_run_stages_is_its_owner_s_whatever_the_umask(
     assert set(files.values()) == {0o600}
 
 
-def test_what_a_killed_run_leaves_is_its_owner_s(warehouse: Warehouse) -> None:
+def test_what_a_killed_run_leaves_is_its_owner_s(warehouse: FolderWarehouse) -> None:
     with hold_partitions(warehouse, NEW.partitions, NEW.run_id):
         make_folder(warehouse.run(NEW.run_id))
         make_staging(warehouse, NEW.partitions, NEW.run_id)
@@ -86,7 +86,7 @@ def _another_group() -> int:
 
 
 @pytest.mark.parametrize(("mode", "file_mode"), [(0o2770, 0o660), (0o2750, 0o640), (0o755, 0o644), (0o700, 0o600)])
-def test_a_new_partition_follows_the_folder_of_its_table(warehouse: Warehouse, mode: int, file_mode: int) -> None:
+def test_a_new_partition_follows_the_folder_of_its_table(warehouse: FolderWarehouse, mode: int, file_mode: int) -> None:
     group = _another_group()
     for table in TABLES:
         (warehouse.root / table).mkdir()
@@ -99,7 +99,7 @@ def test_a_new_partition_follows_the_folder_of_its_table(warehouse: Warehouse, m
             assert oct(_mode(path)) == oct(mode if path.is_dir() else file_mode), path
 
 
-def test_a_partition_that_was_restricted_stays_so_when_it_is_replaced(warehouse: Warehouse) -> None:
+def test_a_partition_that_was_restricted_stays_so_when_it_is_replaced(warehouse: FolderWarehouse) -> None:
     OLD.publish(warehouse)
     restricted, *others = [warehouse.partition("escalations", partition) for partition in OLD.partitions]
     restricted.chmod(0o700)
@@ -110,7 +110,7 @@ def test_a_partition_that_was_restricted_stays_so_when_it_is_replaced(warehouse:
 
 
 def test_a_group_that_this_user_cannot_give_is_not_replaced_by_its_own(
-    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+    warehouse: FolderWarehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (warehouse.root / "escalations").mkdir()
     os.chown(warehouse.root / "escalations", -1, _another_group())
@@ -136,7 +136,7 @@ def _default_acl() -> bytes:
     )
 
 
-def test_the_access_control_list_of_a_table_reaches_its_new_partitions(warehouse: Warehouse) -> None:
+def test_the_access_control_list_of_a_table_reaches_its_new_partitions(warehouse: FolderWarehouse) -> None:
     table = warehouse.root / "escalations"
     table.mkdir()
     try:
@@ -237,7 +237,7 @@ def test_a_partition_that_this_user_may_not_replace_is_found(path: str, mode: in
         assert not list((folder / "scratch").iterdir())
 
 
-def test_a_link_or_a_file_in_the_place_of_a_partition_is_found(warehouse: Warehouse) -> None:
+def test_a_link_or_a_file_in_the_place_of_a_partition_is_found(warehouse: FolderWarehouse) -> None:
     OLD.publish(warehouse)
     target = warehouse.partition("escalations", OLD.partitions[0])
     target.rename(target.with_name("aside"))

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from schemas.tables import PUBLISHED_TABLES
 from tests.support.dying import NEW, OLD, SmallRun, check_whole, dying_at, holds, strays
+from tests.support.warehouses import open_folder
 from warehouse import replacement
-from warehouse.layout import Partition, Warehouse, open_warehouse
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import Partition
 from warehouse.locks import hold_partitions, is_held
 from warehouse.manifest import RunStatus, read_manifest
 from warehouse.publication import finish_interrupted, give_up, publish, published_by
@@ -22,8 +24,8 @@ pytestmark = pytest.mark.usefixtures("no_waiting_for_the_disk")
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return open_warehouse(str(tmp_path / "warehouse"))
+def warehouse(tmp_path: Path) -> FolderWarehouse:
+    return open_folder(str(tmp_path / "warehouse"))
 
 
 @pytest.fixture(params=["exchange", "renames"])
@@ -34,34 +36,36 @@ def file_system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch)
     return str(request.param)
 
 
-def _check_published(warehouse: Warehouse, run: SmallRun) -> None:
+def _check_published(warehouse: FolderWarehouse, run: SmallRun) -> None:
     for partition in run.partitions:
         for kind in PUBLISHED_TABLES:
             check_whole(warehouse, run, kind.name, partition)
     assert read_manifest(warehouse, run.run_id).status is RunStatus.PUBLISHED
 
 
-def test_the_first_publication_puts_every_type_in_every_table(warehouse: Warehouse, file_system: str) -> None:
+def test_the_first_publication_puts_every_type_in_every_table(warehouse: FolderWarehouse, file_system: str) -> None:
     NEW.publish(warehouse)
     _check_published(warehouse, NEW)
     assert strays(warehouse, [NEW]) == []
 
 
-def test_a_replacement_with_fewer_files_leaves_none_of_the_old_ones(warehouse: Warehouse, file_system: str) -> None:
+def test_a_replacement_with_fewer_files_leaves_none_of_the_old_ones(
+    warehouse: FolderWarehouse, file_system: str
+) -> None:
     OLD.publish(warehouse)
     NEW.publish(warehouse)
     _check_published(warehouse, NEW)
     assert strays(warehouse, [NEW]) == []
 
 
-def test_another_type_of_the_same_run_date_is_untouched(warehouse: Warehouse, file_system: str) -> None:
+def test_another_type_of_the_same_run_date_is_untouched(warehouse: FolderWarehouse, file_system: str) -> None:
     OLD.publish(warehouse)
     SmallRun("tickets_only", {"ticket": 2}).publish(warehouse)
     assert holds(warehouse, Partition(OLD.run_date, "receipt"), [OLD]) == {"old"}
     assert published_by(warehouse.partition("classifications", Partition(OLD.run_date, "ticket"))) == "tickets_only"
 
 
-def test_another_run_date_of_the_same_type_is_untouched(warehouse: Warehouse) -> None:
+def test_another_run_date_of_the_same_type_is_untouched(warehouse: FolderWarehouse) -> None:
     OLD.publish(warehouse)
     later = SmallRun("later", {"ticket": 1}, "2026-02-01")
     later.publish(warehouse)
@@ -69,7 +73,7 @@ def test_another_run_date_of_the_same_type_is_untouched(warehouse: Warehouse) ->
     _check_published(warehouse, later)
 
 
-def test_publishing_twice_is_harmless(warehouse: Warehouse, file_system: str) -> None:
+def test_publishing_twice_is_harmless(warehouse: FolderWarehouse, file_system: str) -> None:
     OLD.publish(warehouse)
     with hold_partitions(warehouse, NEW.partitions, NEW.run_id):
         sources = NEW.stage(warehouse)
@@ -79,7 +83,7 @@ def test_publishing_twice_is_harmless(warehouse: Warehouse, file_system: str) ->
 
 
 def test_a_run_that_was_published_and_replaced_does_not_come_back_when_its_commit_is_repeated(
-    warehouse: Warehouse,
+    warehouse: FolderWarehouse,
 ) -> None:
     OLD.publish(warehouse)
     NEW.publish(warehouse)
@@ -87,7 +91,9 @@ def test_a_run_that_was_published_and_replaced_does_not_come_back_when_its_commi
     _check_published(warehouse, NEW)
 
 
-def test_files_are_copied_where_they_cannot_be_linked(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_copied_where_they_cannot_be_linked(
+    warehouse: FolderWarehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_links(source: object, target: object) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
@@ -115,7 +121,7 @@ def test_an_exchange_that_fails_for_another_reason_is_an_error(tmp_path: Path) -
 
 
 def test_a_failed_commit_is_completed_where_it_was_decided_and_recorded_as_failed_elsewhere(
-    warehouse: Warehouse,
+    warehouse: FolderWarehouse,
 ) -> None:
     OLD.publish(warehouse)
     holder, step, n_decided, died = OLD, 0, 0, True
@@ -135,7 +141,7 @@ def test_a_failed_commit_is_completed_where_it_was_decided_and_recorded_as_faile
 
 
 def test_what_was_decided_is_completed_even_while_the_next_run_waits_with_the_partition_s_lock(
-    warehouse: Warehouse,
+    warehouse: FolderWarehouse,
 ) -> None:
     OLD.publish(warehouse)
     run = _decided_but_incomplete(warehouse)
@@ -146,7 +152,7 @@ def test_what_was_decided_is_completed_even_while_the_next_run_waits_with_the_pa
     _check_published(warehouse, run)
 
 
-def _decided_but_incomplete(warehouse: Warehouse) -> SmallRun:
+def _decided_but_incomplete(warehouse: FolderWarehouse) -> SmallRun:
     step = 0
     while True:
         step += 1
@@ -171,7 +177,7 @@ def test_after_any_publishing_and_dying_and_recovering_each_partition_holds_the_
     sequence: list[tuple[dict[str, int], int, int]],
 ) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        warehouse = open_warehouse(folder)
+        warehouse = open_folder(folder)
         holder: dict[Partition, SmallRun] = {}
         for number, (n_files, publish_step, recover_step) in enumerate(sequence):
             run = SmallRun(f"run{number}", n_files)

@@ -9,12 +9,15 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from escalation.outcomes import publishing, resolutions
+import warehouse.folder
+from escalation.outcomes import resolutions
 from escalation.outcomes.resolutions import publish_resolutions
 from schemas.tables import RESOLUTIONS
 from tests.support.queue_databases import NOON, new_sqlite, opened
 from tests.support.review_cases import ANNA, HOUR, fill, in_review, label, says
-from warehouse.layout import Warehouse, open_warehouse
+from tests.support.warehouses import open_folder
+from warehouse import replacement
+from warehouse.folder import FolderWarehouse
 
 pytestmark = pytest.mark.kills
 
@@ -23,7 +26,7 @@ DAY = 24 * HOUR
 
 def _publish_and_die(folder: Path, step: str, turn: int) -> None:
     done = 0
-    module = resolutions if step == "append_event" else publishing
+    module = {"append_event": resolutions, "replace_folder": replacement}.get(step, warehouse.folder)
     real = getattr(module, step)
 
     def dying(*values: object, **options: object) -> object:
@@ -35,7 +38,7 @@ def _publish_and_die(folder: Path, step: str, turn: int) -> None:
 
     setattr(module, step, dying)
     with opened(new_sqlite(folder)) as queue:
-        publish_resolutions(queue, Warehouse(folder), NOON)
+        publish_resolutions(queue, FolderWarehouse(folder), NOON)
 
 
 def keys_by_partition(folder: Path) -> dict[str, set[str]]:
@@ -48,12 +51,12 @@ def keys_by_partition(folder: Path) -> dict[str, set[str]]:
 @pytest.mark.parametrize("step", ["write_durably", "replace_folder", "sync_folder", "remove_folder", "append_event"])
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_a_kill_while_publishing_leaves_old_or_new_and_nothing_between(tmp_path: Path, step: str, turn: int) -> None:
-    folder = open_warehouse(str(tmp_path / "warehouse")).root
+    folder = open_folder(str(tmp_path / "warehouse")).root
     with opened(new_sqlite(folder)) as queue:
         fill(queue, *(in_review(key) for key in "abcd"))
         for number, key in enumerate("ab"):
             says(queue, ANNA, key, label("delivery"), NOON + number * DAY)
-        publish_resolutions(queue, Warehouse(folder), NOON)
+        publish_resolutions(queue, FolderWarehouse(folder), NOON)
         old = keys_by_partition(folder)
         for number, key in enumerate("cd"):
             says(queue, ANNA, key, label("delivery"), NOON + number * DAY)
@@ -65,6 +68,6 @@ def test_a_kill_while_publishing_leaves_old_or_new_and_nothing_between(tmp_path:
     for name, keys in keys_by_partition(folder).items():
         assert keys in (old[name], new[name])
     with opened(new_sqlite(folder)) as queue:
-        publish_resolutions(queue, Warehouse(folder), NOON)
+        publish_resolutions(queue, FolderWarehouse(folder), NOON)
     assert keys_by_partition(folder) == new
     assert not list((folder / "resolutions").glob("_new-*"))

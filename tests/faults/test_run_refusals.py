@@ -33,7 +33,8 @@ from tests.support.small_runs import (
 from transforms import beam_steps, stage_shard
 from transforms.commit_run import commit_run
 from transforms.stage_shard import Receipt
-from warehouse.layout import Partition, Warehouse
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import Partition
 from warehouse.locks import hold_partitions
 from warehouse.publication import published_by
 
@@ -136,7 +137,7 @@ def test_a_bundle_that_is_missing_changed_or_for_other_documents_ends_with_4(
 
 
 def test_a_partition_another_run_holds_ends_with_7(unrecorded: Path, source: Path, tiny_bundle_unchanged: Path) -> None:
-    with hold_partitions(Warehouse(unrecorded), [PARTITION], "holder"):
+    with hold_partitions(FolderWarehouse(unrecorded), [PARTITION], "holder"):
         result = docyard(*classify_arguments(source, tiny_bundle_unchanged, unrecorded))
     check_refused(result, 7, PARTITION.path, "run holder")
 

@@ -25,7 +25,8 @@ FOR_TRAINING = {"torch", "transformers", "optimum", "onnx"}
 # Anything that takes a noticeable part of a second to load.
 HEAVY = {
     *("argon2", "apache_beam", "duckdb", "great_expectations", "httpx", "jinja2", "numpy", "onnx", "onnxruntime"),
-    *("optimum", "pandas", "phonenumbers", "psycopg", "pyarrow", "pydantic", "scipy", "sqlalchemy", "starlette"),
+    *("optimum", "pandas", "phonenumbers", "prometheus_client", "psycopg", "pyarrow", "pydantic", "scipy"),
+    *("sqlalchemy", "starlette", "deltalake", "obstore"),
     *("tokenizers", "torch", "tqdm", "transformers", "uvicorn"),
 }
 

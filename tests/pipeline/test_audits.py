@@ -34,7 +34,7 @@ from tests.support.small_runs import (
     read_published,
     write_jsonl,
 )
-from warehouse.layout import Warehouse
+from warehouse.folder import FolderWarehouse
 from warehouse.register import demoted_labels, read_register, verify_register
 
 LABELS = ("account", "billing", "delivery", "technical")
@@ -63,14 +63,14 @@ def judge_audits(engine: sa.Engine, warehouse: Path) -> None:
         if row["state"] == "in_review":
             right = LABELS[0] if row["label"] == BROKEN else row["label"]
             says(engine, ANNA, row["item_key"], label(right), now_micros())
-    settle_audits(engine, Warehouse(warehouse), now_micros())
+    settle_audits(engine, FolderWarehouse(warehouse), now_micros())
 
 
 def votes(engine: sa.Engine, warehouse: Path, person: Person, verdict: DemotionVerdict) -> None:
-    (demotion,) = [each for each in find_demotions(read_register(Warehouse(warehouse))) if each.revoked is None]
+    (demotion,) = [each for each in find_demotions(read_register(FolderWarehouse(warehouse))) if each.revoked is None]
     with transaction(engine) as connection:
         vote(connection, person, demotion, verdict, "the audits are right", now_micros())
-    settle_audits(engine, Warehouse(warehouse), now_micros())
+    settle_audits(engine, FolderWarehouse(warehouse), now_micros())
 
 
 def statuses(warehouse: Path) -> dict[str | None, str]:
@@ -150,7 +150,7 @@ def test_a_broken_label_is_demoted_once_and_the_next_run_escalates_it(
     warehouse, _ = audited
     assert statuses(warehouse) == {None: "open", BROKEN: "demoted", **dict.fromkeys(("account", "delivery"), "open"),
                                    "technical": "open"}  # fmt: skip
-    (entry,) = read_register(Warehouse(warehouse))
+    (entry,) = read_register(FolderWarehouse(warehouse))
     assert (entry.action, entry.by, entry.details["wrong"]) == ("demote", "docyard audits", 6)
     source = write_jsonl(tmp_path / "next.jsonl", documents(30, "n"))
     arguments = classify_arguments(source, tiny_bundle_unchanged, warehouse, "2026-02-01")
@@ -174,7 +174,7 @@ def test_two_people_confirm_and_touched_answers_are_corrected_by_superseding(
         votes(engine, warehouse, ADA, DemotionVerdict.CONFIRM)
     assert audit(warehouse)["corrections"] == []
     votes(engine, warehouse, BEN, DemotionVerdict.CONFIRM)
-    entry = read_register(Warehouse(warehouse))[-1]
+    entry = read_register(FolderWarehouse(warehouse))[-1]
     assert (entry.action, entry.by, entry.details["entry"]) == ("confirm", "anna and ben", 1)
 
     touched = tmp_path / "touched.parquet"
@@ -191,9 +191,9 @@ def test_two_people_confirm_and_touched_answers_are_corrected_by_superseding(
     run_upkeep(engine, ReviewConfig(), now_micros())
     for row in corrections:
         says(engine, CARO, row["item_key"], label("delivery", "read again"), now_micros())
-    publish_resolutions(engine, Warehouse(warehouse), now_micros())
+    publish_resolutions(engine, FolderWarehouse(warehouse), now_micros())
     with duckdb.connect() as database:
-        database.execute(duckdb_sql(warehouse))
+        database.execute(duckdb_sql(FolderWarehouse(warehouse)))
         query = f"SELECT label, decided_by, count(*) FROM decisions WHERE model_label = '{BROKEN}' GROUP BY ALL"
         assert set(database.execute(query).fetchall()) == {("account", "person", 6), ("delivery", "person", 4)}
     assert published_hashes(warehouse) == before
@@ -203,19 +203,19 @@ def test_a_revoked_demotion_lifts_and_the_label_is_counted_anew(audited: tuple[P
     warehouse, engine = audited
     votes(engine, warehouse, ANNA, DemotionVerdict.REVOKE)
     votes(engine, warehouse, BEN, DemotionVerdict.CONFIRM)
-    assert demoted_labels(read_register(Warehouse(warehouse)), "tiny")
+    assert demoted_labels(read_register(FolderWarehouse(warehouse)), "tiny")
     votes(engine, warehouse, CARO, DemotionVerdict.REVOKE)
-    assert not demoted_labels(read_register(Warehouse(warehouse)), "tiny")
+    assert not demoted_labels(read_register(FolderWarehouse(warehouse)), "tiny")
     (row,) = [row for row in audit(warehouse)["audits"] if row["label"] == BROKEN]
     assert (row["audited"], row["status"]) == (0, "open")
-    assert len(read_register(Warehouse(warehouse))) == 2
+    assert len(read_register(FolderWarehouse(warehouse))) == 2
 
 
 def test_verdicts_that_a_kill_kept_from_the_register_are_recorded_by_the_next_call_once(
     audited: tuple[Path, sa.Engine],
 ) -> None:
     warehouse, engine = audited
-    (demotion,) = find_demotions(read_register(Warehouse(warehouse)))
+    (demotion,) = find_demotions(read_register(FolderWarehouse(warehouse)))
     for person in (ANNA, BEN):
         with transaction(engine) as connection:
             vote(connection, person, demotion, DemotionVerdict.CONFIRM, "read again", now_micros())
@@ -223,8 +223,8 @@ def test_verdicts_that_a_kill_kept_from_the_register_are_recorded_by_the_next_ca
         vote(connection, CARO, demotion, DemotionVerdict.REVOKE, "too late", now_micros())
     for _ in range(2):
         audit(warehouse)
-        assert [entry.action for entry in read_register(Warehouse(warehouse))] == ["demote", "confirm"]
-    assert verify_register(Warehouse(warehouse))
+        assert [entry.action for entry in read_register(FolderWarehouse(warehouse))] == ["demote", "confirm"]
+    assert verify_register(FolderWarehouse(warehouse))
 
 
 def test_the_table_of_audits_holds_the_bounds_of_the_day(audited: tuple[Path, sa.Engine]) -> None:

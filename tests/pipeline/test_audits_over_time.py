@@ -16,7 +16,8 @@ from escalation.database import reading, transaction
 from escalation.tables import audit_draws, audit_items, items
 from models.evaluation.sequences import forecast_audits
 from tests.support.queue_databases import NOON, SECOND, item_row
-from warehouse.layout import Warehouse, open_warehouse
+from tests.support.warehouses import open_folder
+from warehouse.folder import FolderWarehouse
 from warehouse.register import read_register
 
 pytestmark = [pytest.mark.slow, pytest.mark.databases("sqlite")]
@@ -45,7 +46,7 @@ def audited_night(
 
 
 def judged_nights(
-    queue: sa.Engine, warehouse: Warehouse, kinds: dict[str, dict[str, float]], nights: int, audits: int
+    queue: sa.Engine, warehouse: FolderWarehouse, kinds: dict[str, dict[str, float]], nights: int, audits: int
 ) -> Iterator[int]:
     rng = np.random.default_rng(14)
     for night in range(nights):
@@ -63,7 +64,7 @@ def judged_nights(
 def test_of_200_bundles_that_just_keep_their_promise_no_more_are_demoted_than_stated(
     queue: sa.Engine, tmp_path: Path
 ) -> None:
-    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    warehouse = open_folder(str(tmp_path / "warehouse"))
     kinds: dict[str, dict[str, float]] = {f"kind{number}": {} for number in range(200)}
     for _ in judged_nights(queue, warehouse, kinds, nights=6, audits=30):
         pass
@@ -74,7 +75,7 @@ def test_of_200_bundles_that_just_keep_their_promise_no_more_are_demoted_than_st
 def test_planted_broken_labels_are_demoted_within_the_audits_that_were_forecast(
     queue: sa.Engine, tmp_path: Path
 ) -> None:
-    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    warehouse = open_folder(str(tmp_path / "warehouse"))
     error = 0.3
     most = forecast_audits(MAX_ERROR, error, TAIL, 0.95)
     assert most is not None

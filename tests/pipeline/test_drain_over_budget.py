@@ -32,7 +32,7 @@ from tests.support.review_cases import (
 )
 from tests.support.small_drains import codes_of
 from tests.support.small_runs import docyard
-from warehouse.layout import open_warehouse
+from tests.support.warehouses import open_folder
 
 pytestmark = pytest.mark.databases("sqlite")
 
@@ -81,7 +81,7 @@ def test_its_review_is_closed_and_opens_anew_when_it_comes_back(office: sa.Engin
 
 
 def test_what_never_was_in_a_review_goes_back_as_well(tmp_path: Path) -> None:
-    open_warehouse(str(tmp_path))
+    open_folder(str(tmp_path))
     with opened(default_url(tmp_path)) as engine, transaction(engine) as connection:
         connection.execute(sa.insert(items), in_review("a", code="over_budget"))
     done = docyard("queue", "requeue", "over_budget", "--warehouse", tmp_path, "--json")

@@ -18,7 +18,7 @@ from schemas.run_config import InputConfig, RunConfig
 from tests.support.dying import dying_at
 from tests.support.small_runs import RUN_DATE, check_refused, config_of, documents, docyard, flip_byte, write_jsonl
 from tests.support.tiny_versions import tiny_version
-from warehouse.layout import Warehouse
+from warehouse.folder import FolderWarehouse
 from warehouse.register import REGISTER_FILE, append
 
 
@@ -219,7 +219,7 @@ def test_a_demoted_label_is_handed_to_the_run(versions: tuple[Path, Path], wareh
     config = config_of(source, versions[0], warehouse)
     assert prepare(config)[0].demoted == (frozenset(),)
     append(
-        Warehouse(warehouse),
+        FolderWarehouse(warehouse),
         action=RegisterAction.DEMOTE,
         subject="tiny",
         by="the audits",

@@ -24,7 +24,7 @@ from tests.support.forked import start_docyard
 from tests.support.scripted_llm import ScriptedLlm
 from tests.support.small_drains import MODEL, put_items
 from tests.support.small_runs import check_refused, docyard, write_jsonl
-from warehouse.layout import open_warehouse
+from tests.support.warehouses import open_folder
 
 pytestmark = pytest.mark.databases("sqlite")
 
@@ -84,7 +84,7 @@ def test_everything_can_go_to_people_without_an_llm(warehouse: Path) -> None:
 
 
 def test_an_empty_queue_says_so(tmp_path: Path) -> None:
-    open_warehouse(str(tmp_path))
+    open_folder(str(tmp_path))
     assert docyard("queue", "report", "--warehouse", tmp_path).output.splitlines()[0] == "queue   empty"
 
 

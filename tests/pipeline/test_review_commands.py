@@ -21,13 +21,13 @@ from schemas.codes import Role
 from schemas.errors import ConfigError, InputError, VerificationError
 from tests.support.queue_databases import NOON, new_sqlite, opened
 from tests.support.review_cases import ANNA, PASSWORD, actions, fill, in_review, item, label, says
-from warehouse.layout import open_warehouse
+from tests.support.warehouses import open_folder
 
 
 @pytest.fixture
 def warehouse(tmp_path: Path) -> Path:
     """A warehouse whose queue has one settled item and one that waits."""
-    place = open_warehouse(str(tmp_path / "warehouse")).root
+    place = open_folder(str(tmp_path / "warehouse")).root
     with opened(new_sqlite(place)) as queue:
         fill(queue, in_review("a"), in_review("b"))
         says(queue, ANNA, "a", label("billing", "an invoice"))
@@ -83,7 +83,7 @@ def test_what_cannot_be_done_is_said_in_one_line(warehouse: Path, words: list[st
 
 
 def test_a_warehouse_without_a_queue_gets_none(tmp_path: Path) -> None:
-    place = open_warehouse(str(tmp_path / "warehouse")).root
+    place = open_folder(str(tmp_path / "warehouse")).root
     for words in (["audit", "verify"], ["resolve"], ["review", "add-user", "eve", "--role", "admin"]):
         result = docyard(place, *words, password=PASSWORD)
         assert result.exit_code == InputError.exit_code

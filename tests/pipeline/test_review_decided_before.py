@@ -56,7 +56,9 @@ from tests.support.review_cases import (
 from tests.support.review_pages import logged_in
 from tests.support.small_drains import rows_of
 from tests.support.small_runs import RUN_DATE, classify_arguments, documents, docyard, write_jsonl
-from warehouse.layout import Partition, Warehouse, open_warehouse
+from tests.support.warehouses import open_folder
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import Partition
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -324,7 +326,7 @@ def test_one_persons_judgement_does_not_settle_what_two_must_judge(queue: sa.Eng
 def test_a_reused_decision_is_published_with_what_it_rests_on_and_trains_nobody(
     decided: sa.Engine, tmp_path: Path
 ) -> None:
-    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    warehouse = open_folder(str(tmp_path / "warehouse"))
     arrives(decided, "again")
     (row,) = published(decided, warehouse, "2026-11-23")
     assert (row["item_key"], row["label"], row["resolved_by"], row["resolver"]) == (
@@ -353,7 +355,7 @@ def test_a_reused_decision_is_published_with_what_it_rests_on_and_trains_nobody(
     assert json.loads((tmp_path / "data.jsonl").read_text())["label"] == "account"
 
 
-def published(queue: sa.Engine, warehouse: Warehouse, day: str) -> list[dict[str, Any]]:
+def published(queue: sa.Engine, warehouse: FolderWarehouse, day: str) -> list[dict[str, Any]]:
     publish_resolutions(queue, warehouse, NOON)
     file = warehouse.root / f"resolutions/resolved_date={day}/document_type=ticket/resolutions.parquet"
     return sorted(pq.read_table(file, partitioning=None).to_pylist(), key=lambda row: row["item_key"])
@@ -413,7 +415,7 @@ def one_run(tiny_bundle_unchanged: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 def load(queue: sa.Engine, config: DrainConfig) -> tuple[Load, ...]:
-    return load_escalations(queue, Warehouse(Path(config.warehouse)), config)
+    return load_escalations(queue, FolderWarehouse(Path(config.warehouse)), config)
 
 
 def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
@@ -431,7 +433,7 @@ def test_a_daily_run_over_a_growing_export_asks_only_about_what_is_new(
     arguments = classify_arguments(grown, tiny_bundle_unchanged, warehouse)
     arguments[arguments.index(RUN_DATE)] = "2026-11-23"
     assert docyard(*arguments).exit_code == 0
-    found = estimate_drain(queue, Warehouse(warehouse), config)
+    found = estimate_drain(queue, FolderWarehouse(warehouse), config)
     [second] = load(queue, config)
     assert (second.decided_before, second.new) == (first.new, second.escalated)
     assert found["items"] + found["not_asked"] == second.new - first.new > 0
@@ -464,10 +466,10 @@ def test_a_load_that_is_cut_off_settles_nothing_and_the_next_one_all(
     before, happened = rows_of(queue), actions(queue)
 
     def cut_off() -> None:
-        precedents = Precedents(Warehouse(warehouse))
+        precedents = Precedents(FolderWarehouse(warehouse))
         with transaction(queue) as connection:
             place, config = Partition("2026-11-23", "ticket"), DrainConfig(str(warehouse))
-            found = load_partition(connection, Warehouse(warehouse), place, config, NOON, precedents)
+            found = load_partition(connection, FolderWarehouse(warehouse), place, config, NOON, precedents)
             assert found is not None
             assert found.decided_before == 1
             raise RuntimeError("stop")
@@ -538,6 +540,6 @@ def test_the_bundle_of_the_run_says_which_labels_it_has(queue: sa.Engine, one_ru
         with transaction(queue) as connection:
             changed = sa.update(items).where(items.c.item_key == row["item_key"])
             connection.execute(changed.values(candidates=candidates, state="pending", code="loaded"))
-    assert Precedents(Warehouse(warehouse)).settle_waiting(queue, NOON) <= 1
+    assert Precedents(FolderWarehouse(warehouse)).settle_waiting(queue, NOON) <= 1
     codes = [item(queue, row["item_key"])["code"] for row in (known, unknown)]
     assert codes == ["decided_before", "loaded"]

@@ -33,7 +33,7 @@ from tests.support.queue_databases import NOON
 from tests.support.review_cases import CONFIG, fill, in_review, staffed
 from tests.support.review_pages import Clock, browser_of, log_in
 from tests.support.small_runs import classify_arguments, docyard
-from warehouse.layout import open_warehouse
+from tests.support.warehouses import open_folder
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -364,7 +364,7 @@ def test_the_pages_of_what_a_run_has_read_reach_people(
     attached = pdf("xyzzy swordfish the xyzzy", "refund the parcel password crash")
     (inbox / "papers.eml").write_bytes(mail(("order.pdf", attached)))
     assert docyard(*classify_arguments(inbox, tiny_bundle_unchanged, warehouse)).exit_code == 0
-    load_escalations(queue, open_warehouse(str(warehouse)), DrainConfig())
+    load_escalations(queue, open_folder(str(warehouse)), DrainConfig())
     hand_to_people(queue, NOON)
     app = App(staffed(queue), CONFIG, Clock())
     with reading(queue) as connection:
@@ -372,9 +372,7 @@ def test_the_pages_of_what_a_run_has_read_reach_people(
         item = connection.execute(attachment).mappings().one()
     assert (item["pages"], item["first_page"], item["last_page"], item["text_source"]) == (2, 1, 2, "text_layer")
     assert (item["media_type"], item["container_id"]) == ("application/pdf", "papers.eml")
-    texts = read_source_texts(
-        open_warehouse(str(warehouse)), item["run_id"], "ticket", [item]
-    )  # as an audit reads them
+    texts = read_source_texts(open_folder(str(warehouse)), item["run_id"], "ticket", [item])  # as an audit reads them
     assert texts == {item["document_id"]: item["text"]}
     client = logged_in(app, "anna")
     assert f"/items/{item['item_key']}/pages/1.png" in item_page(client, f"/items/{item['item_key']}")

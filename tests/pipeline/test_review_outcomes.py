@@ -40,7 +40,8 @@ from tests.support.review_cases import (
     review_row,
     says,
 )
-from warehouse.layout import Warehouse, open_warehouse
+from tests.support.warehouses import open_folder
+from warehouse.folder import FolderWarehouse
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -48,8 +49,8 @@ DAY = 24 * HOUR
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return open_warehouse(str(tmp_path / "warehouse"))
+def warehouse(tmp_path: Path) -> FolderWarehouse:
+    return open_folder(str(tmp_path / "warehouse"))
 
 
 def by_llm(key: str, at: int = NOON, **columns: Any) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def put_call(engine: sa.Engine, key: str) -> None:
         connection.execute(sa.insert(calls), row)
 
 
-def published(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
+def published(warehouse: FolderWarehouse) -> dict[str, dict[str, Any]]:
     files = sorted((warehouse.root / "resolutions").glob("*/*/*.parquet"))
     tables = [pq.read_table(file, partitioning=None) for file in files]
     assert all(table.schema.equals(RESOLUTIONS.schema()) for table in tables)
@@ -71,7 +72,7 @@ def published(warehouse: Warehouse) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.databases("sqlite", "postgresql")
-def test_what_llm_and_people_settled_is_published_by_day_and_type(queue: sa.Engine, warehouse: Warehouse) -> None:
+def test_what_llm_and_people_settled_is_published_by_day_and_type(queue: sa.Engine, warehouse: FolderWarehouse) -> None:
     fill(queue, in_review("a"), in_review("b"), by_llm("c"), config=ReviewConfig(four_eyes=TWO_PEOPLE))
     put_call(queue, "c")
     says(queue, ANNA, "a", label("delivery"), four_eyes=TWO_PEOPLE)
@@ -89,7 +90,7 @@ def test_what_llm_and_people_settled_is_published_by_day_and_type(queue: sa.Engi
     assert (root / "resolved_date=2026-11-23/document_type=ticket/_SUCCESS").is_file()
 
 
-def test_publishing_again_changes_no_byte_and_leaves_no_event(queue: sa.Engine, warehouse: Warehouse) -> None:
+def test_publishing_again_changes_no_byte_and_leaves_no_event(queue: sa.Engine, warehouse: FolderWarehouse) -> None:
     fill(queue, in_review("a"), in_review("b"))
     says(queue, ANNA, "a", label("delivery"))
     assert publish_resolutions(queue, warehouse, NOON).replaced == 1
@@ -102,13 +103,13 @@ def test_publishing_again_changes_no_byte_and_leaves_no_event(queue: sa.Engine, 
     assert {name: after[name] for name in before} == before
 
 
-def _files(warehouse: Warehouse) -> dict[str, tuple[bytes, int]]:
+def _files(warehouse: FolderWarehouse) -> dict[str, tuple[bytes, int]]:
     root = warehouse.root / "resolutions"
     return {str(p.relative_to(root)): (p.read_bytes(), p.stat().st_mtime_ns) for p in root.rglob("*") if p.is_file()}
 
 
 @pytest.mark.databases("sqlite", "postgresql")
-def test_an_item_that_was_put_back_leaves_the_table(queue: sa.Engine, warehouse: Warehouse) -> None:
+def test_an_item_that_was_put_back_leaves_the_table(queue: sa.Engine, warehouse: FolderWarehouse) -> None:
     fill(queue, in_review("a"))
     says(queue, ANNA, "a", label("delivery"))
     publish_resolutions(queue, warehouse, NOON)
@@ -118,7 +119,9 @@ def test_an_item_that_was_put_back_leaves_the_table(queue: sa.Engine, warehouse:
     assert published(warehouse) == {}
 
 
-def test_the_table_of_another_queue_is_not_overwritten(queue: sa.Engine, warehouse: Warehouse, tmp_path: Path) -> None:
+def test_the_table_of_another_queue_is_not_overwritten(
+    queue: sa.Engine, warehouse: FolderWarehouse, tmp_path: Path
+) -> None:
     fill(queue, in_review("a"))
     says(queue, ANNA, "a", label("delivery"))
     publish_resolutions(queue, warehouse, NOON)
@@ -131,7 +134,7 @@ def test_the_table_of_another_queue_is_not_overwritten(queue: sa.Engine, warehou
     assert set(published(warehouse)) == {"a"}
 
 
-def test_a_leftover_of_a_kill_is_cleared_and_read_by_nobody(queue: sa.Engine, warehouse: Warehouse) -> None:
+def test_a_leftover_of_a_kill_is_cleared_and_read_by_nobody(queue: sa.Engine, warehouse: FolderWarehouse) -> None:
     left = warehouse.root / "resolutions" / "_new-0123"
     left.mkdir(parents=True)
     (left / "resolutions.parquet").write_bytes(b"half a file")
@@ -144,7 +147,7 @@ def test_a_leftover_of_a_kill_is_cleared_and_read_by_nobody(queue: sa.Engine, wa
 # Decisions
 
 
-def classified(warehouse: Warehouse, *rows: dict[str, Any]) -> None:
+def classified(warehouse: FolderWarehouse, *rows: dict[str, Any]) -> None:
     schema = CLASSIFICATIONS.schema()
     plain = {"confidence": 0.5, "top_labels": [], "familiarity": 1.0, "threshold": 0.9, "n_tokens": 3, "n_windows": 1}
     plain |= {"n_characters": 12, "text_source": "given"}
@@ -158,9 +161,9 @@ def classified(warehouse: Warehouse, *rows: dict[str, Any]) -> None:
         pq.write_table(table, folder / f"{row['document_id']}.parquet")
 
 
-def decisions(warehouse: Warehouse, query: str) -> list[tuple[Any, ...]]:
+def decisions(warehouse: FolderWarehouse, query: str) -> list[tuple[Any, ...]]:
     with duckdb.connect() as connection:
-        connection.execute(duckdb_sql(warehouse.root))
+        connection.execute(duckdb_sql(warehouse))
         view = connection.sql("SELECT * FROM decisions").df()
         found, expected = (
             frame.sort_values(["run_date", "document_id"], ignore_index=True).astype(object)  # DuckDB has no order
@@ -176,7 +179,7 @@ WHERE valid_from <= DATE '{0}' AND (valid_until IS NULL OR valid_until > DATE '{
 
 @pytest.mark.databases("sqlite", "postgresql")
 def test_a_person_supersedes_the_llm_and_the_llm_the_model_also_as_of_a_past_day(
-    queue: sa.Engine, warehouse: Warehouse
+    queue: sa.Engine, warehouse: FolderWarehouse
 ) -> None:
     classified(
         warehouse,
@@ -204,7 +207,7 @@ def test_a_person_supersedes_the_llm_and_the_llm_the_model_also_as_of_a_past_day
     assert decisions(warehouse, HISTORY.format("2026-11-21")) == []
 
 
-def test_an_llm_never_supersedes_a_person_and_a_later_person_does(queue: sa.Engine, warehouse: Warehouse) -> None:
+def test_an_llm_never_supersedes_a_person_and_a_later_person_does(queue: sa.Engine, warehouse: FolderWarehouse) -> None:
     """Two bundles escalated the same text, so that there are three items for one document."""
     classified(warehouse, {"document_id": "d", "route": "escalated", "content_hash": "h"})
     same = {"document_id": "d", "content_hash": "h"}
@@ -219,7 +222,7 @@ def test_an_llm_never_supersedes_a_person_and_a_later_person_does(queue: sa.Engi
     assert decisions(warehouse, HISTORY.format("2026-11-24")) == [("d", "billing", "person")]
 
 
-def test_a_resolution_of_another_text_is_no_decision_on_this_one(queue: sa.Engine, warehouse: Warehouse) -> None:
+def test_a_resolution_of_another_text_is_no_decision_on_this_one(queue: sa.Engine, warehouse: FolderWarehouse) -> None:
     classified(warehouse, {"document_id": "d", "route": "escalated", "content_hash": "new text"})
     fill(queue, in_review("a", document_id="d", content_hash="old text"))
     says(queue, ANNA, "a", label("delivery"))

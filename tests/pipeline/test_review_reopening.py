@@ -41,7 +41,8 @@ from tests.support.review_cases import (
     says,
 )
 from tests.support.review_pages import logged_in, send
-from warehouse.layout import Warehouse, open_warehouse
+from tests.support.warehouses import open_folder
+from warehouse.folder import FolderWarehouse
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -64,7 +65,7 @@ def send_back(engine: sa.Engine, person: Person = CARO, key: str = "a", comment:
     run_upkeep(engine, CONFIG, now)
 
 
-def published(engine: sa.Engine, warehouse: Warehouse) -> list[tuple[str, str, str]]:
+def published(engine: sa.Engine, warehouse: FolderWarehouse) -> list[tuple[str, str, str]]:
     publish_resolutions(engine, warehouse, NOON)
     tables = [pq.read_table(file, partitioning=None) for file in warehouse.root.glob("resolutions/*/*/*.parquet")]
     rows = [row for table in tables for row in table.to_pylist()]
@@ -111,7 +112,7 @@ def test_who_reopens_an_item_does_not_judge_it_and_does_not_find_it_on_the_list(
 
 
 def test_the_earlier_decision_holds_until_the_later_one_and_stays_on_record(settled: sa.Engine, tmp_path: Path) -> None:
-    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    warehouse = open_folder(str(tmp_path / "warehouse"))
     first = ("2026-11-22", "delivery", "anna")
     assert published(settled, warehouse) == [first]
     send_back(settled)
@@ -131,7 +132,7 @@ def test_the_earlier_decision_holds_until_the_later_one_and_stays_on_record(sett
 def test_the_views_show_the_later_decision_now_and_the_earlier_one_as_of_then(
     settled: sa.Engine, tmp_path: Path
 ) -> None:
-    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    warehouse = open_folder(str(tmp_path / "warehouse"))
     classified(warehouse, {"document_id": "id-a", "route": "escalated", "content_hash": "a"})
     send_back(settled, now=NOON + DAY)
     now = "SELECT label, decided_by, decider FROM decisions"
@@ -146,7 +147,7 @@ def test_the_views_show_the_later_decision_now_and_the_earlier_one_as_of_then(
 
 
 def test_of_two_decisions_on_one_day_the_later_is_that_days(settled: sa.Engine, tmp_path: Path) -> None:
-    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    warehouse = open_folder(str(tmp_path / "warehouse"))
     send_back(settled, now=NOON + HOUR)
     for person in (BEN, DAN):
         says(settled, person, "a", label("billing", "an invoice"), NOON + HOUR)

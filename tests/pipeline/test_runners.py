@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,13 +18,18 @@ import psutil
 import pytest
 
 from pipelines.runners import MOST_DASK_PARTITIONS, reach_loopback_directly, read_beam_options, why_lost
+from pipelines.runs import verify_run
 from pipelines.sampling.tickets import write_ticket_sample
 from schemas.errors import ConfigError, ContractError, RunFailedError
+from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES
 from tests.support.small_runs import listed, published_hashes
+from warehouse.lake import LakeWarehouse
+from warehouse.objects import ObjectStore
 
 pytestmark = pytest.mark.runners
 
 ROOT = Path(__file__).parents[2]
+BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 DOCYARD = (sys.executable, "-c", "from pipelines.cli import main; main()")
 # The worker pool starts its workers as `python`.
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
@@ -117,11 +124,14 @@ def dask_scheduler(start: Start) -> str:
 
 
 @pytest.fixture
-def start_dask_worker(start: Start, dask_scheduler: str, tmp_path: Path) -> Callable[[], subprocess.Popen[bytes]]:
-    def start_one() -> subprocess.Popen[bytes]:
+def start_dask_worker(start: Start, dask_scheduler: str, tmp_path: Path) -> Callable[..., subprocess.Popen[bytes]]:
+    """Starts a worker, with the words of another command before its own."""
+
+    def start_one(*before: str) -> subprocess.Popen[bytes]:
         options = ("--host", "127.0.0.1", "--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "0")
         folder = ("--local-directory", str(tmp_path / "dask"))
-        worker = start(sys.executable, "-m", "dask", "worker", dask_scheduler, *options, *folder, log="dask-worker")
+        command = (*before, sys.executable, "-m", "dask", "worker", dask_scheduler, *options, *folder)
+        worker = start(*command, log="dask-worker")
         wait_until(lambda: b"Registered to" in worker.log.read_bytes(), worker)  # type: ignore[attr-defined]
         return worker
 
@@ -144,15 +154,14 @@ def failing_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_config(folder, folder / "three.jsonl", "[quality]\nmax_rejected_share = 0.0\n")
 
 
-def write_config(folder: Path, source: Path, more: str) -> Path:
+def write_config(folder: Path, source: Path | str, more: str) -> Path:
     path = folder / "docyard.toml"
-    bundle = Path(__file__).parents[1] / "tiny_bundle"
-    item = f'[[inputs]]\npaths = ["{source}"]\ndocument_type = "ticket"\nbundle = "{bundle}"\n'
+    item = f'[[inputs]]\npaths = ["{source}"]\ndocument_type = "ticket"\nbundle = "{BUNDLE}"\n'
     path.write_text(f'run_date = "2026-11-22"\nwarehouse = "none"\n{item}{more}')
     return path
 
 
-def classify_command(config: Path, warehouse: Path, beam_options: Sequence[str]) -> tuple[str, ...]:
+def classify_command(config: Path, warehouse: Path | str, beam_options: Sequence[str]) -> tuple[str, ...]:
     return *DOCYARD, "classify", "--config", str(config), "--warehouse", str(warehouse), "--", *beam_options
 
 
@@ -249,6 +258,78 @@ def test_two_dask_workers_one_killed_in_the_middle_publish_the_same_bytes(
     check_same(warehouse, in_memory)
     survivor.kill()
     survivor.wait(10)
+
+
+@pytest.fixture
+def hidden(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """The words before a command that keep its process from seeing any folder of the launcher's."""
+    if os.geteuid() or not shutil.which("unshare"):
+        pytest.skip("a mount namespace of its own needs root and unshare")
+    folders = [str(tmp_path_factory.getbasetemp()), str(BUNDLE)]
+    cover = 'for folder in "$1" "$2"; do mount -t tmpfs hidden "$folder" || exit 1; done; shift 2; exec "$@"'
+    return "unshare", "--mount", "--propagation", "private", "sh", "-c", cover, "sh", *folders
+
+
+@pytest.fixture
+def config_on_a_store(lake_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three hundred tickets, read from an object store."""
+    write_ticket_sample(tmp_path / "tickets", 300, seed=11)
+    inputs = ObjectStore(f"{lake_uri}-inputs")
+    for path in sorted((tmp_path / "tickets").iterdir()):
+        inputs.put(path.name, path.read_bytes())
+    for name in os.environ:
+        if name.startswith("AWS_"):
+            monkeypatch.setitem(ENVIRONMENT, name, os.environ[name])
+    monkeypatch.setitem(ENVIRONMENT, "DOCYARD_CACHE_DIR", str(tmp_path / "machine"))
+    return write_config(tmp_path, f"{inputs.uri}/", "[reading]\nshard_bytes = 8000\n")
+
+
+def check_same_on_a_store(uri: str, expected: Path) -> None:
+    """The same bytes in every table as in a folder, and nothing is left of the run."""
+    lake = LakeWarehouse(uri)
+    (run_id,) = lake.run_ids()
+    wanted = published_hashes(expected)
+    names = [name for table in PUBLISHED_TABLES for name in lake.files(table)]
+    found = {name: hashlib.sha256(lake.read(name)).hexdigest() for name in names}
+    assert len(wanted) > 8
+    assert {name.replace(f".00000001.{run_id}", ""): digest for name, digest in found.items()} == wanted
+    verify_run(lake, run_id)
+    assert not ObjectStore(uri).list("_staging/")
+
+
+@pytest.mark.parametrize("runner", ["dask", "job service"])
+def test_workers_that_share_no_disk_with_the_launcher_publish_the_same_bytes_and_one_may_be_killed(
+    runner: str,
+    config_on_a_store: Path,
+    lake_uri: str,
+    hidden: tuple[str, ...],
+    tmp_path: Path,
+    start: Start,
+    request: pytest.FixtureRequest,
+) -> None:
+    expected = tmp_path / "expected"
+    ended = run(*classify_command(config_on_a_store, expected, ()))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    if runner == "dask":
+        scheduler, start_worker = (request.getfixturevalue(name) for name in ("dask_scheduler", "start_dask_worker"))
+        victim, _ = start_worker(*hidden), start_worker(*hidden)
+        options: tuple[str, ...] = (DASK, f"--dask_client_address={scheduler}")
+    else:
+        port = free_port()
+        pool = ("-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}")
+        victim = start(*hidden, sys.executable, *pool, log="hidden-pool")
+        wait_until(lambda: listens(port), victim)
+        service = request.getfixturevalue("job_service")
+        options = ("--runner=PortableRunner", service, "--environment_type=EXTERNAL")
+        options += (f"--environment_config=localhost:{port}",)
+    job = start(*classify_command(config_on_a_store, lake_uri, options), log="docyard")
+    if runner == "dask":
+        staged = f"_staging/{{}}/staged/{CLASSIFICATIONS.name}/"
+        store = ObjectStore(lake_uri)
+        wait_until(lambda: any(len(store.list(staged.format(run))) >= 4 for run in store.folders("_staging/")), job)
+        victim.kill()
+    assert job.wait(RUN_SECONDS) == 0
+    check_same_on_a_store(lake_uri, expected)
 
 
 def test_an_error_on_the_job_service_reaches_the_user_as_one_line(

@@ -19,7 +19,7 @@ from pipelines.sampling.samples import RUN_FILE, WRITERS, write_samples
 from schemas.run_config import load_config
 from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import read_published
-from warehouse.layout import Warehouse
+from warehouse.folder import FolderWarehouse
 from warehouse.manifest import Manifest
 
 RUN_DATE = "2026-11-22"
@@ -98,4 +98,4 @@ def test_every_kind_is_counted_and_said_by_itself(
         assert counts["rejected"] == (rejections["document_type"] == kind).sum()
         shown = [f"{counts[name]:,}" for name in ("read", "classified", "accepted", "escalated", "rejected")]
         assert [kind, *shown] in [line.split() for line in said]
-    verify_run(Warehouse(folder / "warehouse"), manifest.run_id)
+    verify_run(FolderWarehouse(folder / "warehouse"), manifest.run_id)

@@ -27,7 +27,7 @@ from tests.support.forked import Forked, start_docyard
 from tests.support.queue_databases import new_database, new_sqlite, opened, postgresql_server
 from tests.support.scripted_llm import PROMPT_TOKENS_PER_BYTE, Request, ScriptedLlm, scripted_llm
 from tests.support.small_drains import put_items, qualify
-from warehouse.layout import open_warehouse
+from tests.support.warehouses import open_folder
 
 # What the endpoint does, and how often.
 _MISBEHAVIOUR = {
@@ -93,7 +93,7 @@ def besiege(
     rng = random.Random(seed)
     words, weights = list(_MISBEHAVIOUR), list(_MISBEHAVIOUR.values())
     script = ScriptedLlm(behaviour=lambda request: rng.choices(words, weights)[0], stall_seconds=1.2, seconds=0.03)
-    open_warehouse(str(folder / "warehouse"))
+    open_folder(str(folder / "warehouse"))
     started = time.monotonic()
     with scripted_llm(script) as llm:
         config = folder / "drain.toml"

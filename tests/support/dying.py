@@ -19,7 +19,8 @@ from typing import Any
 
 from schemas.errors import VerificationError
 from schemas.tables import PUBLISHED_TABLES
-from warehouse.layout import SUCCESS_FILE, Partition, Warehouse
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import SUCCESS_FILE, Partition
 from warehouse.locks import hold_partitions
 from warehouse.manifest import COUNTS, Manifest, RunStatus, TableFile, read_manifest
 from warehouse.publication import JOURNAL_FILE, publish, published_by
@@ -122,7 +123,7 @@ class SmallRun:
             files=files,
         )
 
-    def stage(self, warehouse: Warehouse) -> dict[str, Path]:
+    def stage(self, warehouse: FolderWarehouse) -> dict[str, Path]:
         """Writes the staged files, without a lock; gives what `publish` wants to know of them."""
         sources = {}
         for path, (_, content) in self.paths().items():
@@ -131,7 +132,7 @@ class SmallRun:
             sources[path].write_bytes(content)
         return sources
 
-    def publish(self, warehouse: Warehouse, step: int = 0) -> Death:
+    def publish(self, warehouse: FolderWarehouse, step: int = 0) -> Death:
         """Holds its partitions, stages and publishes; with a step, dies before that step of publishing."""
         with hold_partitions(warehouse, self.partitions, self.run_id):
             sources = self.stage(warehouse)
@@ -139,7 +140,7 @@ class SmallRun:
                 publish(warehouse, self.manifest(), sources)
         return death
 
-    def is_decided(self, warehouse: Warehouse) -> bool:
+    def is_decided(self, warehouse: FolderWarehouse) -> bool:
         """True where its journal is there or it is on record as published."""
         if (warehouse.staging(self.run_id) / JOURNAL_FILE).exists():
             return True
@@ -160,7 +161,7 @@ def folder_content(folder: Path) -> Content | None:
     }
 
 
-def check_whole(warehouse: Warehouse, run: SmallRun, table: str, partition: Partition) -> None:
+def check_whole(warehouse: FolderWarehouse, run: SmallRun, table: str, partition: Partition) -> None:
     """The published folder is the run's, all of it and nothing else."""
     folder = warehouse.partition(table, partition)
     assert published_by(folder) == run.run_id
@@ -168,7 +169,7 @@ def check_whole(warehouse: Warehouse, run: SmallRun, table: str, partition: Part
 
 
 def holds(
-    warehouse: Warehouse, partition: Partition, runs: list[SmallRun], may_be_absent: bool = False
+    warehouse: FolderWarehouse, partition: Partition, runs: list[SmallRun], may_be_absent: bool = False
 ) -> set[str | None]:
     """The runs whose data a reader finds in the partition's three folders, each of which must be exactly one run's."""
     by_id = {run.run_id: run for run in runs}
@@ -186,7 +187,7 @@ def holds(
     return found
 
 
-def strays(warehouse: Warehouse, runs: list[SmallRun]) -> list[Path]:
+def strays(warehouse: FolderWarehouse, runs: list[SmallRun]) -> list[Path]:
     """Whatever lies in the tables' folders or in `_staging` that none of the runs published."""
     known = {
         warehouse.partition(kind.name, partition) / name

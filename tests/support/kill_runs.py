@@ -25,7 +25,7 @@ import pandas as pd
 
 from pipelines.runs import list_runs, verify_run
 from tests.support.forked import run_docyard, start_docyard
-from warehouse.layout import Warehouse
+from warehouse.folder import FolderWarehouse
 from warehouse.publication import JOURNAL_FILE, published_by
 
 RUN_DATE = "2026-01-31"
@@ -230,7 +230,7 @@ class Killer:
         others = {run["status"] for run in runs} - {"published"}
         check(len(published) == 1, f"{len(published)} runs are listed as published")
         check(others <= {"superseded", "abandoned"}, f"runs are listed as {others}")
-        verify_run(Warehouse(self.warehouse.absolute()), published[0])
+        verify_run(FolderWarehouse(self.warehouse.absolute()), published[0])
         check(self._ids.get(published[0], self.current) is self.current, f"run {published[0]} holds the wrong content")
         for table in TABLES:
             check(self._whose(table) == self.current.name, f"{table}: not {self.current.name} after mending")

@@ -29,8 +29,10 @@ from tests.support.small_runs import (
     published_hashes,
     write_jsonl,
 )
+from tests.support.warehouses import open_folder
 from transforms import stage_shard
-from warehouse.layout import Partition, Warehouse, open_warehouse
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import Partition
 from warehouse.manifest import RunStatus, write_manifest
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
@@ -149,24 +151,24 @@ def a_run_that_is_decided_and_blocked_says_by_what_and_is_completed_once_that_is
             assert b"decided" in (warehouse.partition(kind, partition) / "_SUCCESS").read_bytes()
 
 
-def _decided(folder: Path) -> Warehouse:
+def _decided(folder: Path) -> FolderWarehouse:
     """A warehouse in which a run was killed just after it was decided."""
-    template = open_warehouse(str(folder / "template"))
+    template = open_folder(str(folder / "template"))
     OLD.publish(template)
     run, step = SmallRun("decided", NEW.n_files), 0
     write_manifest(template, replace(run.manifest(), status=RunStatus.RUNNING, counts={}, seconds={}, files=()))
     while True:
         step += 1
         shutil.copytree(folder / "template", folder / "w")
-        run.publish(Warehouse(folder / "w"), step)
-        if run.is_decided(Warehouse(folder / "w")):
-            return Warehouse(folder / "w")
+        run.publish(FolderWarehouse(folder / "w"), step)
+        if run.is_decided(FolderWarehouse(folder / "w")):
+            return FolderWarehouse(folder / "w")
         shutil.rmtree(folder / "w")
 
 
 def a_read_only_warehouse_with_an_abandoned_run_can_be_read(folder: Path) -> None:
     assert _run(folder).exit_code == 0
-    warehouse = Warehouse(folder / "w")
+    warehouse = FolderWarehouse(folder / "w")
     abandoned = SmallRun("abandoned", {"ticket": 1}, "2026-02-01")
     write_manifest(warehouse, replace(abandoned.manifest(), status=RunStatus.RUNNING, counts={}, seconds={}, files=()))
     abandoned.stage(warehouse)

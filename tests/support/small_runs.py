@@ -16,10 +16,12 @@ from pipelines.classify import prepare
 from pipelines.cli import main
 from schemas.run_config import ClassificationConfig, InputConfig, QualityConfig, ReadingConfig, RunConfig
 from schemas.tables import PUBLISHED_TABLES
+from tests.support.warehouses import open_folder
 from transforms.beam_steps import SHARD_STEPS
 from transforms.run_plan import RunPlan
 from transforms.stage_shard import Receipt
-from warehouse.layout import SUCCESS_FILE, Warehouse, open_warehouse
+from warehouse.folder import FolderWarehouse
+from warehouse.layout import SUCCESS_FILE
 
 RUN_DATE = "2026-01-31"
 SECRET = "swordfish"  # stands in some texts; must never be quoted
@@ -74,9 +76,8 @@ def config_of(
 def stage_run(config: RunConfig) -> tuple[RunPlan, list[Receipt]]:
     """Plans a run and does everything up to its commit, as workers would; holds no lock."""
     plan, shards = prepare(config)
-    warehouse = open_warehouse(config.warehouse)
-    warehouse.receipts(plan.run_id).mkdir(parents=True)
-    plan.id_hashes.mkdir(parents=True)
+    warehouse = open_folder(config.warehouse)
+    warehouse.staged_files(plan.run_id).mkdir(parents=True)
     elements: list[Any] = [*shards]
     for step in SHARD_STEPS.values():
         elements = [result for element in elements for result in step(element, plan)]
@@ -115,8 +116,8 @@ def listed(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
-def opened(folder: Path) -> Warehouse:
-    return open_warehouse(str(folder))
+def opened(folder: Path) -> FolderWarehouse:
+    return open_folder(str(folder))
 
 
 def check_refused(result: Result | subprocess.CompletedProcess[str], exit_code: int, *says: str) -> None:

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from models.kind import NONE, KindModel, KindPolicy, load_kinds
 from models.training import kind as training
 from models.training.kind import KindRows, KindTraining, certificate, choose_policy, fit, misread, read_rows
-from models.training.letters import SENTENCES, made_up_letters
+from models.training.letters import SENTENCES, letter_of_customer, made_up_letters
 from models.training.strange_texts import folder_texts
 from schemas.errors import ConfigError
 
@@ -40,7 +40,7 @@ def made_up_rows(number: int, seed: int) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def model() -> KindModel:
     words = fit(made_up_rows(80, 1), KINDS, 1024)
-    policy = KindPolicy(temperature=1.0, min_none=0.0, min_probability=dict.fromkeys(KINDS, 0.0), certificate={})
+    policy = KindPolicy(temperature=1.0, min_probability=dict.fromkeys(KINDS, 0.0), min_doubtful=0.0, certificate={})
     return KindModel(KINDS, words, policy)
 
 
@@ -57,18 +57,39 @@ def test_the_chosen_thresholds_keep_the_shares_they_were_chosen_for(model: KindM
         if source["kind"] != NONE:
             assert source["right"] >= 0.9
             assert source["none"] <= 0.02
-    stricter = choose_policy(model, rows, dataclasses.replace(config, right_share=1.0))
+    generous = choose_policy(model, rows, dataclasses.replace(config, right_share=1.0, most_rejected=0.0))
     for kind, threshold in chosen.policy.min_probability.items():
-        assert threshold >= stricter.min_probability[kind] >= 0.5
+        assert threshold >= generous.min_probability[kind] >= 0.5
+    assert chosen.policy.min_doubtful >= generous.min_doubtful
+
+
+def test_the_chosen_thresholds_allow_no_more_wrong_answers_without_doubt_than_they_may(model: KindModel) -> None:
+    rows = made_up_rows(100, 2)
+    rows.loc[:9, "kind"] = "ticket"  # receipts called tickets, which nothing can tell
+    found = {}
+    for most_wrong in (0.0, 1.0):
+        config = configuration(right_share=0.9, most_wrong=most_wrong)
+        chosen = dataclasses.replace(model, policy=choose_policy(model, rows, config))
+        found[most_wrong] = certificate(chosen, rows, config)["wrong_of_undoubted"]["count"]
+    assert found[0.0] == 0
+    assert found[1.0] > 5
+
+
+def test_what_is_rejected_is_counted_without_the_kinds_that_have_no_bundle(model: KindModel) -> None:
+    rows, config = made_up_rows(50, 3), configuration(without_bundle=("receipt",))
+    strict = dataclasses.replace(model, policy=dataclasses.replace(model.policy, min_doubtful=1.0))
+    assert certificate(strict, rows, config)["rejected_of_known"]["rows"] == 50
+    everything = choose_policy(model, rows, dataclasses.replace(config, most_rejected=0.0))
+    assert everything.min_doubtful > 0
 
 
 def test_a_certificate_counts_one_row_of_each_group(model: KindModel) -> None:
     rows = made_up_rows(50, 3)
-    single = certificate(model, rows, 0.95)
+    single = certificate(model, rows, configuration())
     assert single["kinds"]["ticket"]["not_right_of_all"]["rows"] == 50
     assert single["wrong_of_undoubted"]["count"] <= single["wrong_of_undoubted"]["at_most"] * 100
-    assert certificate(model, pd.concat([rows, rows]), 0.95) == single
-    fewer = certificate(model, rows.assign(group=["one"] * 75 + ["two"] * 75), 0.95)
+    assert certificate(model, pd.concat([rows, rows]), configuration()) == single
+    fewer = certificate(model, rows.assign(group=["one"] * 75 + ["two"] * 75), configuration())
     assert fewer["rejected_of_known"]["rows"] == 3
     assert fewer["rejected_of_known"]["at_most"] > single["rejected_of_known"]["at_most"]
 
@@ -84,6 +105,22 @@ def test_letters_are_always_the_same_and_those_of_validation_have_sentences_of_t
     assert len(whole) > 80
     assert in_both == []
     assert any("rises in the hills" in letter for letter in train)
+
+
+def test_letters_of_customers_hold_their_concern_and_those_of_validation_have_sentences_of_their_own() -> None:
+    concern = "where is the money that I paid in"
+    letters = {
+        split: [letter_of_customer(concern, split, number) for number in range(60)] for split in ("train", "validation")
+    }
+    assert letters["train"] == [letter_of_customer(concern, "train", number) for number in range(60)]
+    assert len(set(letters["train"])) == 60
+    assert all(f"{concern}." in letter and "{" not in letter for part in letters.values() for letter in part)
+    sentences = tomllib.loads(SENTENCES.read_text())["customers"]["sentences"]
+    whole = {sentence for sentence in sentences if "{" not in sentence}
+    found = [{sentence for sentence in whole if sentence in "".join(part)} for part in letters.values()]
+    assert found[0]
+    assert found[1]
+    assert not found[0] & found[1]
 
 
 def test_misread_text_keeps_its_lines_and_most_of_its_signs() -> None:
@@ -142,6 +179,23 @@ def test_the_command_makes_a_bundle_that_loads_and_the_same_data_give_the_same_o
 def test_missing_data_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"tickets.train\.parquet: no such file; see docs/kinds\.md"):
         read_rows(configuration(), tmp_path, tmp_path, "train")
+
+
+def test_half_of_the_validation_texts_become_letters_where_training_texts_do(tmp_path: Path) -> None:
+    folder = tmp_path / "tickets"
+    folder.mkdir()
+    table = pd.DataFrame({"id": list("abcd"), "text": ["a slow card", "a lost card", "no cash", "no money"]})
+    strange = pd.DataFrame({"text": PROSE, "source": "books", "origin": "river"})
+    for split in ("train", "validation"):
+        table.assign(label="in").to_parquet(folder / f"{split}.parquet")
+        strange.to_parquet(tmp_path / f"{split}.parquet")
+    config = configuration(rows=(KindRows("ticket", "tickets", letters=2),))
+    train, found = (read_rows(config, tmp_path, tmp_path, split) for split in ("train", "validation"))
+    assert (train["source"] == "tickets").sum() == 4 + 2 * 4
+    assert found["source"].tolist() == ["tickets", "tickets, as letters"] * 2 + ["books"]
+    assert found["group"].tolist() == [*"abcd", "river"]
+    assert found["text"][0] == "a slow card"
+    assert "a lost card." in found["text"][1]
 
 
 def test_rows_are_chosen_by_label_and_length_and_grouped(tmp_path: Path) -> None:

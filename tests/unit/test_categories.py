@@ -45,7 +45,8 @@ from tests.support.review_cases import (
     review_row,
     says,
 )
-from warehouse.layout import Warehouse, open_warehouse
+from tests.support.warehouses import open_folder
+from warehouse.folder import FolderWarehouse
 from warehouse.register import read_register
 
 pytestmark = pytest.mark.databases("sqlite")  # or what a test says
@@ -402,7 +403,7 @@ def test_an_adopted_category_is_not_proposed_again(queue: sa.Engine) -> None:
 # Publishing
 
 
-def published(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
+def published(warehouse: FolderWarehouse, name: str) -> list[dict[str, Any]]:
     files = sorted((warehouse.root / name).glob("*/*/*.parquet"))
     return [row for file in files for row in pq.read_table(file, partitioning=None).to_pylist()]
 
@@ -410,7 +411,7 @@ def published(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
 def test_categories_and_the_versions_of_decisions_are_published_and_adoptions_registered(
     queue: sa.Engine, tmp_path: Path
 ) -> None:
-    warehouse = open_warehouse(str(tmp_path / "warehouse"))
+    warehouse = open_folder(str(tmp_path / "warehouse"))
     furnish(queue)
     says(queue, ANNA, "o0", label("delivery"))
     propose(queue)

@@ -28,7 +28,9 @@ TEXTS = {
     "card_payment": "11:02 Bauer and Sons grocery_net USD 23.90 cardholder Salem OR pop 9100 age 37 merchant distance "
     "61 km",
     "letter": "14 Rowan Road\nLeeds\n\n3 May 2019\n\nDear Mrs Finch,\n\nI regret to inform you that I shall not be "
-    "able to attend the meeting of the committee.\n\nYours sincerely,\nHarold Stone",
+    "able to attend the annual dinner of the gardening society. My wife and I thank the committee for its kind "
+    "invitation, and we wish our friends a most enjoyable evening in the old town hall.\n\nYours sincerely,\n"
+    "Harold Stone",
 }
 STRANGERS = (
     "import os\n\ndef main():\n    for name in os.listdir('.'):\n        print(name)\n",
@@ -51,7 +53,9 @@ def made_up(**changes: object) -> KindModel:
         bias=np.array([0, 0, 0.4], dtype=np.float32),
         rarity=rng.integers(1, 200, 64).astype(np.uint8),
     )
-    policy = KindPolicy(temperature=1.0, min_none=0.5, min_probability={"letter": 0.5, "ticket": 0.5}, certificate={})
+    policy = KindPolicy(
+        temperature=1.0, min_probability={"letter": 0.5, "ticket": 0.5}, min_doubtful=0.2, certificate={}
+    )
     return KindModel(("letter", "ticket"), words, dataclasses.replace(policy, **changes))  # type: ignore[arg-type]
 
 
@@ -88,6 +92,13 @@ def test_a_mail_about_a_concern_is_a_ticket_though_it_greets_like_a_letter(shipp
     assert not answers.doubtful[0]
 
 
+def test_a_formal_letter_about_a_concern_is_a_ticket_and_another_one_of_no_kind(shipped: KindModel) -> None:
+    concern = f"Dear Customer Services,\n\n{TEXTS['ticket']}\n\nYours faithfully,\nA. Dale"
+    answers = shipped.detect([concern, TEXTS["letter"]], set(TEXTS) - {"letter"})
+    assert answers.kind_ids.tolist() == [shipped.kinds.index("ticket"), NO_KIND]
+    assert not answers.doubtful.any()
+
+
 def test_an_answer_depends_on_its_own_text_only(shipped: KindModel) -> None:
     texts = [*TEXTS.values(), "", " \n\t", "\ud800 lone", *STRANGERS] * 12  # more than are read at once
     together = shipped.probabilities(texts)
@@ -104,26 +115,42 @@ def test_case_white_space_figures_and_what_stands_behind_the_beginning_make_no_d
     assert len(groups("ab")) == 2  # a space is at each end
 
 
-def test_a_document_is_doubtful_where_no_kind_reaches_its_threshold() -> None:
+def test_a_document_is_doubtful_where_its_kind_is_not_likeliest_of_all_or_below_its_threshold() -> None:
     texts = list(TEXTS.values())
-    free = made_up(min_none=1.0, min_probability={"letter": 0.0, "ticket": 0.0})
+    free = made_up(min_doubtful=0.0, min_probability={"letter": 0.0, "ticket": 0.0})
     chances = free.probabilities(texts)
     answers = free.detect(texts)
     np.testing.assert_array_equal(answers.doubtful, chances[:, 2] > chances[:, :2].max(axis=1))
-    strict = made_up(min_none=1.0, min_probability={"letter": 1.0, "ticket": 1.0}).detect(texts)
+    strict = made_up(min_doubtful=0.0, min_probability={"letter": 1.0, "ticket": 1.0}).detect(texts)
     assert strict.doubtful.all()
     np.testing.assert_array_equal(strict.kind_ids, chances[:, :2].argmax(axis=1))
 
 
-def test_a_document_is_of_no_kind_only_where_that_is_likeliest_and_likely_enough() -> None:
+def test_a_document_is_of_no_kind_only_where_none_is_sure_or_likely_enough_for_doubt() -> None:
     texts = [*TEXTS.values(), *STRANGERS]
+    least = {"letter": 0.42, "ticket": 0.42}
     chances = made_up().probabilities(texts)
-    likeliest = chances.argmax(axis=1) == 2
-    assert 0 < likeliest.sum() < len(texts)
-    answers = made_up(min_none=0.0).detect(texts)
-    np.testing.assert_array_equal(answers.kind_ids == NO_KIND, likeliest)
-    assert not answers.doubtful[likeliest].any()
-    assert (made_up(min_none=1.0).detect(texts).kind_ids != NO_KIND).all()
+    sure = (chances.argmax(axis=1) < 2) & (chances.max(axis=1) >= 0.42)
+    assert 0 < sure.sum() < len(texts)
+    answers = made_up(min_doubtful=1.0, min_probability=least).detect(texts)
+    np.testing.assert_array_equal(answers.kind_ids == NO_KIND, ~sure)
+    assert not answers.doubtful.any()
+    assert (made_up(min_doubtful=0.0).detect(texts).kind_ids != NO_KIND).all()
+
+
+def test_a_document_of_a_kind_without_a_bundle_is_in_doubt_between_the_others_or_of_none() -> None:
+    texts = [*TEXTS.values(), *STRANGERS]
+    model = made_up(min_doubtful=0.2)
+    chances = model.probabilities(texts)
+    tickets = chances.argmax(axis=1) == 1  # as if these had no bundle
+    likely = chances[:, 0] >= 0.2
+    assert (tickets & likely).any()
+    assert (tickets & ~likely).any()
+    answers = model.detect(texts, {"letter"})
+    np.testing.assert_array_equal(answers.kind_ids[tickets], np.where(likely, 0, NO_KIND)[tickets])
+    np.testing.assert_array_equal(answers.doubtful[tickets], likely[tickets])
+    rest = answers.kind_ids == NO_KIND
+    np.testing.assert_allclose(answers.probability[rest], 1 - chances[rest, 0], atol=1e-6)
 
 
 def test_a_written_bundle_is_the_same_twice_and_answers_alike(tmp_path: Path) -> None:

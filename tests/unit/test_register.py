@@ -11,7 +11,7 @@ import pytest
 
 from schemas.codes import RegisterAction
 from schemas.errors import ConfigError, VerificationError
-from warehouse.layout import Warehouse
+from warehouse.folder import FolderWarehouse
 from warehouse.register import (
     REGISTER_FILE,
     Entry,
@@ -27,41 +27,42 @@ from warehouse.register import (
 _APPEND_MANY = """
 import sys
 from pathlib import Path
-from warehouse.layout import Warehouse
+from warehouse.folder import FolderWarehouse
 from warehouse.register import append
 for number in range(15):
-    append(Warehouse(Path(sys.argv[1])), action="adopt", subject="ticket", by=sys.argv[2], reason=f"number {number}")
+    warehouse = FolderWarehouse(Path(sys.argv[1]))
+    append(warehouse, action="adopt", subject="ticket", by=sys.argv[2], reason=f"number {number}")
 """
 
 
 @pytest.fixture
-def warehouse(tmp_path: Path) -> Warehouse:
-    return Warehouse(tmp_path)
+def warehouse(tmp_path: Path) -> FolderWarehouse:
+    return FolderWarehouse(tmp_path)
 
 
 def _decide(
-    warehouse: Warehouse, action: RegisterAction, subject: str = "ticket", by: str = "ada", **details: object
+    warehouse: FolderWarehouse, action: RegisterAction, subject: str = "ticket", by: str = "ada", **details: object
 ) -> Entry:
     return append(warehouse, action=action, subject=subject, by=by, reason="as agreed", details=details)
 
 
-def _promote(warehouse: Warehouse, bundle: str, approvals: int = 1, by: str = "ada") -> Entry:
+def _promote(warehouse: FolderWarehouse, bundle: str, approvals: int = 1, by: str = "ada") -> Entry:
     return _decide(warehouse, RegisterAction.PROMOTE, by=by, bundle=bundle, digest=bundle * 64, approvals=approvals)
 
 
-def _standing(warehouse: Warehouse) -> str | None:
+def _standing(warehouse: FolderWarehouse) -> str | None:
     found = standing_bundle(read_register(warehouse), "ticket")
     return None if found is None else found.details["bundle"]
 
 
-def test_what_was_appended_is_read_back_as_it_was(warehouse: Warehouse) -> None:
+def test_what_was_appended_is_read_back_as_it_was(warehouse: FolderWarehouse) -> None:
     written = [_promote(warehouse, "a"), _decide(warehouse, RegisterAction.DEMOTE, "tickets", label="wîre — 1")]
     assert read_register(warehouse) == tuple(written)
     assert written[1].previous == written[0].sha256
-    assert read_register(Warehouse(warehouse.root / "none")) == ()
+    assert read_register(FolderWarehouse(warehouse.root / "none")) == ()
 
 
-def test_processes_that_append_at_once_lose_nothing_and_break_no_chain(warehouse: Warehouse) -> None:
+def test_processes_that_append_at_once_lose_nothing_and_break_no_chain(warehouse: FolderWarehouse) -> None:
     names = ("ada", "bob", "cyd")
     arguments = [[sys.executable, "-c", _APPEND_MANY, str(warehouse.root), name] for name in names]
     processes = [subprocess.Popen(command) for command in arguments]
@@ -73,7 +74,9 @@ def test_processes_that_append_at_once_lose_nothing_and_break_no_chain(warehouse
 
 
 @pytest.mark.parametrize("torn", [b'{"number": 2, "at"', b"\xff\xfe", b'{"number": 9}'])
-def test_the_unfinished_line_of_a_killed_writer_is_skipped_and_then_replaced(warehouse: Warehouse, torn: bytes) -> None:
+def test_the_unfinished_line_of_a_killed_writer_is_skipped_and_then_replaced(
+    warehouse: FolderWarehouse, torn: bytes
+) -> None:
     _promote(warehouse, "a")
     path = warehouse.root / REGISTER_FILE
     path.write_bytes(path.read_bytes() + torn)
@@ -83,7 +86,7 @@ def test_the_unfinished_line_of_a_killed_writer_is_skipped_and_then_replaced(war
     assert torn not in path.read_bytes()
 
 
-def test_a_changed_a_removed_and_an_inserted_entry_are_found(warehouse: Warehouse) -> None:
+def test_a_changed_a_removed_and_an_inserted_entry_are_found(warehouse: FolderWarehouse) -> None:
     for bundle in "abc":
         _promote(warehouse, bundle)
     path = warehouse.root / REGISTER_FILE
@@ -103,7 +106,7 @@ def test_a_changed_a_removed_and_an_inserted_entry_are_found(warehouse: Warehous
             _promote(warehouse, "d")
 
 
-def test_a_register_that_was_cut_off_is_found_by_an_end_kept_elsewhere(warehouse: Warehouse) -> None:
+def test_a_register_that_was_cut_off_is_found_by_an_end_kept_elsewhere(warehouse: FolderWarehouse) -> None:
     for bundle in "ab":
         _promote(warehouse, bundle)
     end = register_end(read_register(warehouse))
@@ -121,13 +124,13 @@ def test_a_register_that_was_cut_off_is_found_by_an_end_kept_elsewhere(warehouse
 @pytest.mark.parametrize(
     ("by", "reason"), [("", "why"), (" ", "why"), ("ada", ""), ("ada", "x\ny"), ("ada", "x" * 3000)]
 )
-def test_a_decision_needs_a_name_and_a_reason_on_one_line(warehouse: Warehouse, by: str, reason: str) -> None:
+def test_a_decision_needs_a_name_and_a_reason_on_one_line(warehouse: FolderWarehouse, by: str, reason: str) -> None:
     with pytest.raises(ConfigError):
         append(warehouse, action=RegisterAction.ADOPT, subject="ticket", by=by, reason=reason)
     assert read_register(warehouse) == ()
 
 
-def test_a_demotion_holds_until_it_is_revoked_and_only_for_its_bundle(warehouse: Warehouse) -> None:
+def test_a_demotion_holds_until_it_is_revoked_and_only_for_its_bundle(warehouse: FolderWarehouse) -> None:
     for label in ("fraud", "refund"):
         _decide(warehouse, RegisterAction.DEMOTE, "tickets", label=label)
     _decide(warehouse, RegisterAction.CONFIRM, "tickets", label="fraud")
@@ -138,7 +141,7 @@ def test_a_demotion_holds_until_it_is_revoked_and_only_for_its_bundle(warehouse:
     assert {label: entry.number for label, entry in demoted.items()} == {"fraud": 1}
 
 
-def test_the_last_promotion_stands_and_a_rollback_returns_to_an_earlier_one(warehouse: Warehouse) -> None:
+def test_the_last_promotion_stands_and_a_rollback_returns_to_an_earlier_one(warehouse: FolderWarehouse) -> None:
     assert _standing(warehouse) is None
     first, second, _ = [_promote(warehouse, bundle) for bundle in "abc"]
     seen = [_standing(warehouse)]
@@ -151,7 +154,7 @@ def test_the_last_promotion_stands_and_a_rollback_returns_to_an_earlier_one(ware
     assert [entry.details["bundle"] for entry in promotions(read_register(warehouse), "ticket").standing] == ["a", "d"]
 
 
-def test_a_promotion_for_two_stands_once_another_person_approved_it(warehouse: Warehouse) -> None:
+def test_a_promotion_for_two_stands_once_another_person_approved_it(warehouse: FolderWarehouse) -> None:
     _promote(warehouse, "a")
     proposed = _promote(warehouse, "b", approvals=2)
     for again in ("ada", " ADA ", "\uff21da"):
@@ -161,7 +164,7 @@ def test_a_promotion_for_two_stands_once_another_person_approved_it(warehouse: W
     assert _standing(warehouse) == "b"
 
 
-def test_a_later_promotion_ends_one_that_is_pending(warehouse: Warehouse) -> None:
+def test_a_later_promotion_ends_one_that_is_pending(warehouse: FolderWarehouse) -> None:
     proposed = _promote(warehouse, "a", approvals=2)
     assert promotions(read_register(warehouse), "ticket").pending == proposed
     _promote(warehouse, "b")
@@ -170,7 +173,7 @@ def test_a_later_promotion_ends_one_that_is_pending(warehouse: Warehouse) -> Non
     assert _standing(warehouse) == "b"
 
 
-def test_an_entry_without_the_details_that_its_action_needs_is_never_written(warehouse: Warehouse) -> None:
+def test_an_entry_without_the_details_that_its_action_needs_is_never_written(warehouse: FolderWarehouse) -> None:
     for action, details in (
         (RegisterAction.DEMOTE, {}),
         (RegisterAction.DEMOTE, {"label": 7}),

@@ -14,7 +14,7 @@ from schemas.codes import Reason, TextSource
 from schemas.run_config import ExtractionConfig, InputConfig, RunConfig
 from tests.support.drawn_documents import INVOICE, pdf, pdf_of_doubling_forms, zip_of
 from transforms.extract_documents import cached_extract
-from warehouse.layout import Warehouse
+from warehouse.folder import FolderWarehouse
 
 SHA, MEMBER_SHA = "ab" * 32, "cd" * 32
 ONE = Extraction((Document("", "application/pdf", SHA, text="text", text_source=TextSource.OCR, page_ends=(4,)),))
@@ -114,7 +114,7 @@ def test_the_identity_follows_what_changes_texts_and_nothing_else() -> None:
 def test_a_file_that_was_read_before_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     limits = ExtractionConfig(ocr="off", seconds=1)
     config = RunConfig("2026-01-31", str(tmp_path), (InputConfig(("in",), "ticket", "bundle"),), extraction=limits)
-    warehouse, archive = Warehouse(tmp_path), zip_of({"a.pdf": pdf(INVOICE), "b.txt": b"note"})
+    warehouse, archive = FolderWarehouse(tmp_path), zip_of({"a.pdf": pdf(INVOICE), "b.txt": b"note"})
     with cached_extract(config, warehouse) as extract:
         found = extract(archive, "a.zip")
         assert extract(pdf_of_doubling_forms(), "a.pdf").documents[0].reason is Reason.EXTRACTION_TIMEOUT

@@ -1,0 +1,99 @@
+"""Plans a run over a few documents of a date that is published already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow.parquet as pq
+
+from schemas.errors import ConfigError, InputError
+from schemas.shards import Shard
+from schemas.tables import DOCUMENT_TABLES, REJECTIONS
+from transforms.run_plan import Redo, RunPlan
+from warehouse.manifest import Manifest, read_manifest
+from warehouse.register import demoted_labels, read_register
+
+
+def plan_redo(
+    plan: RunPlan, shards: Sequence[Shard], document_ids: Sequence[str], *, only_rejected: bool
+) -> tuple[RunPlan, list[Shard]]:
+    """The plan and the shards of a run that does a few documents again.
+
+    Args:
+        plan: of a run over all documents of the date.
+        shards: of that run.
+        document_ids: of documents to add or to do again.
+        only_rejected: True to do the files again of which something was rejected.
+
+    Raises:
+        InputError: nothing, or the work of several runs, is published for the date; or nothing of it was rejected.
+        ConfigError: the rows to take over come from other bundles, or from before a demotion.
+    """
+    published = _published(plan)
+    _check_same_answers(plan, published)
+    if not only_rejected:
+        return replace(plan, redo=Redo(published.run_id, tuple(dict.fromkeys(document_ids)))), list(shards)
+    if document_ids:
+        raise ConfigError("--only and --only-rejected exclude each other")
+    sources = _rejected_sources(plan)
+    if not sources:
+        raise InputError(f"nothing of {plan.config.run_date} was rejected; there is nothing to do again")
+    chosen: list[Shard] = []
+    for shard in shards:
+        files = tuple(file for file in shard.files if file.source_uri in sources)
+        if files:
+            chosen.append(replace(shard, index=len(chosen), files=files, source_uri=files[0].source_uri))
+        elif not shard.files and shard.source_uri in sources:
+            chosen.append(replace(shard, index=len(chosen)))
+    if gone := sources - {uri for shard in chosen for uri in (shard.source_uri, *(f.source_uri for f in shard.files))}:
+        raise InputError(
+            f"{len(gone)} of {len(sources)} files with rejected documents are no longer among the inputs, such as "
+            f"{min(gone)}; bring them back, or classify the date again without --only-rejected"
+        )
+    redo = Redo(published.run_id, source_uris=tuple(sorted(sources)))
+    return replace(plan, redo=redo, n_shards=len(chosen)), chosen
+
+
+def _published(plan: RunPlan) -> Manifest:
+    warehouse = plan.warehouse
+    holders = {warehouse.published_by(kind, partition) for kind in DOCUMENT_TABLES for partition in plan.partitions}
+    if None in holders:
+        raise InputError(
+            f"{plan.config.run_date}: not all of {', '.join(plan.document_types)} is published yet; classify the whole "
+            "date first, without --only and --only-rejected"
+        )
+    if len(holders) > 1:
+        raise InputError(
+            f"{plan.config.run_date}: the partitions of {', '.join(plan.document_types)} come from several runs; name "
+            "the inputs of one of them"
+        )
+    (run_id,) = holders
+    assert run_id is not None
+    return read_manifest(warehouse, run_id)
+
+
+def _check_same_answers(plan: RunPlan, published: Manifest) -> None:
+    entries = read_register(plan.warehouse)
+    then = entries[: published.register.number]
+    for document_type in plan.document_types:
+        bundle = plan.bundle_of(document_type)
+        if published.bundles.get(document_type, {}).get("digest") != bundle.digest:
+            raise ConfigError(
+                f"{plan.config.run_date}: the published {document_type} rows are not of {bundle.reference}; classify "
+                "the whole date again, or name the bundle of that run"
+            )
+        if {*demoted_labels(then, bundle.name)} != {*demoted_labels(entries, bundle.name)}:
+            raise ConfigError(
+                f"{plan.config.run_date}: labels of {bundle.reference} were demoted, or confirmed, since run "
+                f"{published.run_id}; classify the whole date again"
+            )
+
+
+def _rejected_sources(plan: RunPlan) -> set[str]:
+    found: set[str] = set()
+    for partition in plan.partitions:
+        for name in plan.warehouse.files(REJECTIONS, partition):
+            with plan.warehouse.open(name) as content:
+                found |= {*pq.ParquetFile(content).read(["source_uri"])["source_uri"].to_pylist()}
+    return found

@@ -1,0 +1,1 @@
+"""Reports of runs: figures of their manifests, pages and tables made of them."""

@@ -1,0 +1,113 @@
+"""The pages of a report: self-contained HTML that runs nothing and loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import hashlib
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from models.evaluation.report import decimal, percent
+from pipelines.reporting.pictures import columns, flow, line
+
+_LABELS_DRAWN = 9
+
+
+def run_page(run: dict[str, Any], warehouse: str, cost: dict[str, Any] | None) -> str:
+    """The page of one run.
+
+    Args:
+        run: of `run_figures`.
+        warehouse: as the command to verify names it.
+        cost: of `escalation.report.run_cost`; None where there is no queue.
+    """
+    return _page(
+        "run.html",
+        run=run,
+        warehouse=warehouse,
+        cost=cost,
+        flow=flow(run["counts"]),
+        confidences=columns(run["confidences"], ("accepted", "escalated"), "above"),
+    )
+
+
+def trends_page(trends: dict[str, Any]) -> str:
+    """The page of many runs.
+
+    Args:
+        trends: of `trend_figures`.
+    """
+    dates = trends["dates"]
+    names = [date["run_date"][5:] for date in dates]
+    by_date = [
+        {"name": name, **date["counts"], "rows_per_second": date["rows_per_second"]}
+        for name, date in zip(names, dates, strict=True)
+    ]
+    accepted = [date["counts"]["accepted"] / max(1, date["rows"]) for date in dates]
+    return _page(
+        "trends.html",
+        trends=trends,
+        outcomes=columns(by_date, ("accepted", "escalated", "rejected"), "name"),
+        accepted=line(accepted, names) if dates else None,
+        speed=columns(by_date, ("rows_per_second",), "name"),
+        labels=[label | {"picture": line(label["shares"], names)} for label in trends["labels"][:_LABELS_DRAWN]],
+    )
+
+
+def _page(template: str, **values: Any) -> str:
+    """The policy in the page lets a browser apply this very style sheet and nothing else."""
+    environment = _environment()
+    style = environment.get_template("style.css").render() + environment.get_template("report.css").render()
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    safe = Markup(style)
+    return environment.get_template(template).render(values, style=safe, style_hash=f"sha256-{digest}")
+
+
+@functools.cache
+def _environment() -> jinja2.Environment:
+    own, shared = jinja2.PackageLoader("pipelines.reporting"), jinja2.PackageLoader("models.evaluation")
+    environment = jinja2.Environment(
+        loader=jinja2.ChoiceLoader([own, shared]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "bytes": _bytes,
+        "change": _change,
+        "count": "{:,}".format,
+        "decimal": decimal,
+        "money": "{:,.2f}".format,
+        "percent": percent,
+        "seconds": _seconds,
+        "short": _short,
+        "time": lambda text: text[:16].replace("T", " "),
+        "words": lambda name: name.replace("_", " "),
+    }
+    return environment
+
+
+def _change(row: dict[str, Any]) -> str:
+    """Points of a share's change since the week before."""
+    return "-" if row["week_share"] is None else f"{100 * (row['share'] - row['week_share']):+.1f} points"
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
+
+
+def _seconds(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 1e6:,.1f} MB" if size >= 1e5 else f"{size / 1e3:,.1f} kB"

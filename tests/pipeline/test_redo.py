@@ -1,0 +1,115 @@
+"""A few documents of a published date are done again, or added, and all other published rows stay as they are."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from schemas.errors import ConfigError, InputError
+from tests.support.small_runs import (
+    RUN_DATE,
+    check_refused,
+    classify_arguments,
+    documents,
+    docyard,
+    published_hashes,
+    read_published,
+    write_jsonl,
+)
+from tests.support.tiny_versions import tiny_version
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    (tmp_path / "in").mkdir()
+    write_jsonl(tmp_path / "in" / "a.jsonl", documents(8, "a"))
+    write_jsonl(tmp_path / "in" / "b.jsonl", [*documents(4, "b"), {"id": "broken"}, {"id": "b9", "text": "refund"}])
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def published(source: Path, tiny_bundle_unchanged: Path, tmp_path: Path) -> list[str]:
+    """The command that published the documents."""
+    command = classify_arguments(source, tiny_bundle_unchanged, tmp_path / "warehouse")
+    assert docyard(*command).exit_code == 0
+    return command
+
+
+def by_id(warehouse: Path, table: str) -> dict[str, dict[str, Any]]:
+    frame = read_published(warehouse, table)
+    return {row["document_id"]: row for row in json.loads(frame.to_json(orient="records", date_format="iso"))}
+
+
+def test_a_document_that_was_changed_and_one_that_is_new_supersede_and_join_the_others(
+    published: list[str], source: Path, tmp_path: Path
+) -> None:
+    warehouse = tmp_path / "warehouse"
+    before = by_id(warehouse, "classifications")
+    write_jsonl(source / "a.jsonl", [{"id": "a2", "text": "my parcel is late"}, *documents(2, "a")])
+    write_jsonl(source / "late.jsonl", [{"id": "late", "text": "please refund my card"}, {"id": "other", "text": "no"}])
+    ids = tmp_path / "ids.txt"
+    ids.write_text("a2\nlate\n")
+    result = docyard(*published, "--only", f"@{ids}", "--json")
+    assert result.exit_code == 0, result.stderr
+    after = by_id(warehouse, "classifications")
+    assert {*after} == {*before, "late"}
+    assert after["a2"]["content_hash"] != before["a2"]["content_hash"]
+    assert all(after[name] == before[name] for name in before if name != "a2")
+    manifest = json.loads(result.stdout)
+    assert manifest["redo_of"]
+    assert manifest["counts"]["read"] == manifest["counts"]["classified"] + manifest["counts"]["rejected"] == 15
+    assert docyard("verify", manifest["run_id"], "--warehouse", warehouse).exit_code == 0
+    assert pd.Index(read_published(warehouse, "escalations")["document_id"]).is_unique
+
+
+def test_a_file_that_was_mended_loses_its_rejections(published: list[str], source: Path, tmp_path: Path) -> None:
+    warehouse = tmp_path / "warehouse"
+    untouched = {name: row for name, row in by_id(warehouse, "classifications").items() if name.startswith("a")}
+    write_jsonl(source / "b.jsonl", [*documents(4, "b"), {"id": "broken", "text": "please refund"}])
+    assert docyard(*published, "--only-rejected").exit_code == 0
+    assert read_published(warehouse, "rejections").empty
+    after = by_id(warehouse, "classifications")
+    assert {*after} == {*untouched, *(f"b{number}" for number in range(4)), "broken"}
+    assert {name: after[name] for name in untouched} == untouched
+    check_refused(docyard(*published, "--only-rejected"), InputError.exit_code, "nothing of")
+
+
+def test_the_same_few_documents_again_change_no_row(published: list[str], tmp_path: Path) -> None:
+    warehouse = tmp_path / "warehouse"
+    tables = ("classifications", "escalations", "rejections")
+    before = [by_id(warehouse, table) for table in tables]
+    for _ in range(2):
+        assert docyard(*published, "--only", "a1", "--only", "b3").exit_code == 0
+        assert [by_id(warehouse, table) for table in tables] == before
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (["--only", "a1", "--only", "nobody"], "nobody"),
+        (["--only", "a1", "--only-rejected"], "exclude each other"),
+        (["--only", "a1", "--dry-run"], "leave --only"),
+        (["--only", "a1", "--run-date", "2026-02-02"], "not all of ticket is published"),
+    ],
+)
+def test_what_cannot_be_done_again_is_one_line_and_changes_nothing(
+    more: list[str], says: str, published: list[str], tmp_path: Path
+) -> None:
+    before = published_hashes(tmp_path / "warehouse")
+    result = docyard(*published, *more)
+    check_refused(result, result.exit_code, says)
+    assert result.exit_code in (InputError.exit_code, ConfigError.exit_code)
+    assert published_hashes(tmp_path / "warehouse") == before
+
+
+def test_rows_of_another_bundle_are_not_taken_over(
+    published: list[str], tiny_bundle_unchanged: Path, source: Path, tmp_path: Path
+) -> None:
+    other = tiny_version(tiny_bundle_unchanged, tmp_path / "other", min_confidence=0.95)
+    command = classify_arguments(source, other, tmp_path / "warehouse")
+    check_refused(docyard(*command, "--only", "a1"), ConfigError.exit_code, "classify the whole date again")
+    assert RUN_DATE in docyard(*command, "--only", "a1").stderr

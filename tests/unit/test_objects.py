@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import pickle
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+pytest.importorskip("obstore", reason="the extra `lake` is not installed")
+
+from schemas.errors import ConfigError, DocyardError, RunFailedError, StorageError
+from tests.support.careless_store import careless_store
+from tests.support.object_store import READER, ObjectServer
+from warehouse.delta import open_table
+from warehouse.objects import ObjectStore, object_store
+
+
+@pytest.fixture
+def store(lake_uri: str) -> ObjectStore:
+    return object_store(lake_uri)
+
+
+def test_what_is_put_is_found_listed_copied_and_deleted(store: ObjectStore) -> None:
+    tag = store.put("a/one", b"content")
+    store.put("a/b/two", b"")
+    store.put("ab/three", b"")
+    assert store.get("a/one") == b"content"
+    assert store.read_range("a/one", 3, 100) == b"tent"
+    assert [item.key for item in store.list("a/")] == ["a/b/two", "a/one"]
+    assert (store.list("a/")[1].e_tag, store.list("a/")[1].size) == (tag, 7)
+    assert [item.key for item in store.list("a/", after="a/b/two")] == ["a/one"]
+    store.copy_all([("a/one", "c/one"), ("a/one", "c/two")])
+    assert store.get("c/two") == b"content"
+    store.delete(["a/one", "a/nothing"])
+    with pytest.raises(FileNotFoundError, match=r"^a/one$"):
+        store.get("a/one")
+    with pytest.raises(FileNotFoundError):
+        store.copy_all([("a/one", "c/three")])
+
+
+def test_of_many_who_create_an_object_at_once_one_wins(store: ObjectStore) -> None:
+    wins: list[int] = []
+    gate = threading.Barrier(4)
+
+    def create(number: int) -> None:
+        gate.wait()
+        try:
+            store.put_new("token", str(number).encode())
+        except FileExistsError:
+            return
+        wins.append(number)
+
+    for _ in range(3):
+        threads = [threading.Thread(target=create, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(wins) == 1
+        assert store.get("token") == str(wins.pop()).encode()
+        store.delete(["token"])
+
+
+def test_the_same_bytes_count_as_created_by_this_call(store: ObjectStore) -> None:
+    content = b"x" * 20_000_000  # more than one part of a multipart upload
+    assert store.put_new("large", content) == store.put_new("large", content)
+    with pytest.raises(FileExistsError):
+        store.put_new("large", content[1:])
+
+
+def test_a_conflict_with_nothing_there_is_tried_again(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    import obstore
+
+    put, failures = obstore.put, [1, 1]
+
+    def busy(*arguments: object, **options: object) -> object:
+        if failures:
+            failures.pop()
+            raise obstore.exceptions.AlreadyExistsError("409")
+        return put(*arguments, **options)
+
+    monkeypatch.setattr(obstore, "put", busy)
+    assert store.put_new("token", b"1")
+    assert failures == []
+
+
+def test_a_store_goes_to_another_process(store: ObjectStore) -> None:
+    store.put("a", b"1")
+    assert pickle.loads(pickle.dumps(store)).get("a") == b"1"
+
+
+@pytest.mark.parametrize(
+    ("uri", "words"),
+    [
+        ("ftp://host/x", "begins with s3://, gs://, abfss:// or az://"),
+        ("s3://", "expected s3://BUCKET/FOLDER"),
+        ("s3://bucket/x?versionId=1", "expected s3://BUCKET/FOLDER"),
+    ],
+)
+def test_a_uri_that_names_no_place_is_refused(uri: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        object_store(uri)
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "obstore", None)
+    with pytest.raises(ConfigError, match=r"pip install .*\[lake\]"):
+        object_store("s3://bucket/x")
+
+
+# Errors: each is one line that names what to change
+
+
+def _told(act: Callable[[], object]) -> DocyardError:
+    with pytest.raises(DocyardError) as raised:
+        act()
+    assert "\n" not in str(raised.value)
+    assert len(str(raised.value)) < 400
+    return raised.value
+
+
+def _put_and_open(store: ObjectStore) -> list[DocyardError]:
+    """The error that each of the two libraries comes to."""
+    from schemas.tables import DRIFT
+
+    return [_told(lambda: store.put("x", b"")), _told(lambda: open_table(store, DRIFT))]
+
+
+@pytest.mark.parametrize(
+    ("changed", "kind", "words"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, StorageError, "SignatureDoesNotMatch.*correct AWS_ACCESS_KEY_ID"),
+        ({"AWS_ACCESS_KEY_ID": "wrong"}, StorageError, "InvalidAccessKeyId.*correct AWS_ACCESS_KEY_ID"),
+        ({"AWS_ALLOW_HTTP": "false"}, StorageError, "no TLS; use an https:// address, or set AWS_ALLOW_HTTP"),
+        ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, RunFailedError, "cannot be reached at http://127.0.0.1:9"),
+    ],
+)
+def test_wrong_settings_are_named(
+    lake_uri: str, monkeypatch: pytest.MonkeyPatch, changed: dict[str, str], kind: type[DocyardError], words: str
+) -> None:
+    for name, value in changed.items():
+        monkeypatch.setenv(name, value)
+    for error in _put_and_open(ObjectStore(lake_uri)):
+        assert type(error) is kind
+        assert error.args[0].startswith(lake_uri)
+        with pytest.raises(kind, match=words):
+            raise error
+
+
+def test_a_bucket_that_is_not_there_is_named(running_object_server: ObjectServer, lake_uri: str) -> None:
+    error = _told(lambda: ObjectStore("s3://nowhere/x").put("a", b""))
+    assert isinstance(error, StorageError)
+    assert "no such bucket" in str(error) or "access denied" in str(error)  # to those who may not make it, either
+
+
+def test_a_place_that_may_only_be_read_is_named(lake_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
+    error = _told(lambda: ObjectStore(lake_uri).put("a", b""))
+    assert isinstance(error, StorageError)
+    assert "access denied (PUT " in str(error)
+    assert "the right to list, read, write and delete" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "more", "kind", "words"),
+    [
+        (301, "PermanentRedirect", "", StorageError, "in another region than us-east-1; set AWS_REGION"),
+        (400, "AuthorizationHeaderMalformed", "<Region>eu-west-1</Region>", StorageError, "AWS_REGION to eu-west-1"),
+        (403, "RequestTimeTooSkewed", "", StorageError, "set the clock"),
+        (403, "QuotaExceeded", "", RunFailedError, "no room left .QuotaExceeded.; free some, or raise its quota"),
+        (507, "Full", "", RunFailedError, "no room left"),
+        (404, "NoSuchBucket", "", StorageError, "no such bucket"),
+        (400, "InvalidRequest", "Content-MD5 is required with Object Lock", StorageError, "object lock"),
+        (400, "ExpiredToken", "", StorageError, "does not accept the credentials .ExpiredToken."),
+        (418, "Teapot", "", StorageError, "Teapot"),
+    ],
+)
+def test_answers_of_a_store_are_explained(
+    monkeypatch: pytest.MonkeyPatch, status: int, code: str, more: str, kind: type[DocyardError], words: str
+) -> None:
+    with careless_store((status, code, more)) as server:
+        _lead_to(monkeypatch, server.url)
+        error = _told(lambda: ObjectStore(f"s3://test/{code}").put("a", b""))
+    assert type(error) is kind
+    with pytest.raises(kind, match=words):
+        raise error
+
+
+def test_without_credentials_their_names_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    with careless_store((404, "x", "")) as server:  # in place of the machine's own source of credentials
+        _lead_to(monkeypatch, server.url)
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", server.url)
+        error = _told(lambda: ObjectStore("s3://test/none").put("a", b""))
+    assert isinstance(error, StorageError)
+    assert "found no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(error)
+
+
+def test_a_store_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warehouse.objects._REQUEST_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        _lead_to(monkeypatch, f"http://127.0.0.1:{server.getsockname()[1]}")
+        started = time.monotonic()
+        error = _told(lambda: ObjectStore("s3://test/silent").put("a", b""))
+    assert isinstance(error, RunFailedError)
+    assert time.monotonic() - started < 20
+
+
+def _lead_to(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    values = {"AWS_ENDPOINT_URL": url, "AWS_ALLOW_HTTP": "true", "AWS_REGION": "us-east-1"}
+    values |= {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)

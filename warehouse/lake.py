@@ -1,0 +1,369 @@
+"""A warehouse on an object store: the same tables as Delta tables, and everything else as objects.
+
+<uri>/
+  classifications/run_date=D/document_type=T/part-….<epoch>.<run_id>.parquet, and likewise the other tables
+  <table>/_delta_log/  the versions of the table
+  runs/<run_id>/       commit.json, manifest.json, quality.json
+  register/            one object per entry
+  bundles/<name>@<digest>/   bundles that runs use, for workers that share no disk with the launcher
+  _staging/<run_id>/   staged files and notes of a run that is not published
+  _tokens/, _alive/    who publishes which partition (`warehouse.tokens`)
+
+Earlier answers of bundles are cached on the disk of each machine. Extracted texts are not cached: an erasure could not
+reach them there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import io
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from urllib.parse import unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from schemas.errors import BalanceError, LockedError, StorageError
+from schemas.tables import PUBLISHED_TABLES, Table
+from warehouse import delta, lake_publication, tokens
+from warehouse.interface import DayAndType, Warehouse
+from warehouse.layout import Partition
+from warehouse.manifest import Manifest, TableFile
+from warehouse.objects import ObjectStore, object_store
+
+CACHE_VARIABLE = "DOCYARD_CACHE_DIR"
+_MARKER = "warehouse.json"
+_MARKER_CONTENT = b'{"format": 1}\n'
+_RUNS, _REGISTER, _BUNDLES = "runs/", "register/", "bundles/"
+_BUNDLE_MANIFEST = "bundle.json"  # written last: a bundle without it is not complete
+_DOWNLOADS_AT_ONCE = 16
+
+
+@dataclass(frozen=True)
+class LakeWarehouse(Warehouse):
+    """A warehouse below a URI."""
+
+    uri: str
+
+    @property
+    def place(self) -> str:
+        """The URI."""
+        return self.uri
+
+    @property
+    def _store(self) -> ObjectStore:
+        return object_store(self.uri)
+
+    @property
+    def _local(self) -> Path:
+        """A folder of this machine for copies of what is in the store."""
+        root = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "docyard")
+        if CACHE_VARIABLE not in os.environ and not os.access(_existing(root), os.W_OK):
+            root = Path(tempfile.gettempdir()) / f"docyard-{os.getuid()}"
+        return root / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+
+    @property
+    def cache(self) -> Path:
+        """A folder of this machine, which DOCYARD_CACHE_DIR can move."""
+        return self._local / "answers"
+
+    @property
+    def extracted(self) -> None:
+        """No texts are kept outside the store, and none in it."""
+        return None
+
+    def exists(self) -> bool:
+        """True where the marker object is there."""
+        try:
+            self._store.get(_MARKER)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def make(self) -> None:
+        """Writes the marker object, if it is not there."""
+        if not self.exists():
+            self._store.put_new(_MARKER, _MARKER_CONTENT)
+
+    def location(self, name: str) -> str:
+        """The URI of a name."""
+        return f"{self.uri}/{name}"
+
+    # Records
+
+    def read(self, name: str) -> bytes:
+        """The content of an object."""
+        return self._store.get(name)
+
+    def write(self, name: str, content: bytes) -> None:
+        """Writes an object."""
+        self._store.put(name, content)
+
+    def run_ids(self) -> list[str]:
+        """The folders below `runs/`."""
+        return list(self._store.folders(_RUNS))
+
+    def register(self) -> bytes:
+        """The entries, joined in their order; one that is missing in between breaks the chain."""
+        keys = [item.key for item in self._store.list(_REGISTER)]
+        return b"".join(self._download(keys))
+
+    def hold_register(self) -> contextlib.AbstractContextManager[None]:
+        """No lock: of two that append the same entry, one fails."""
+        return contextlib.nullcontext()
+
+    def append_entry(self, number: int, offset: int, line: bytes) -> None:  # noqa: ARG002 - one object per entry
+        """Creates the entry's object."""
+        try:
+            self._store.put_new(f"{_REGISTER}{number:08d}.json", line)
+        except FileExistsError:
+            raise LockedError(f"another process wrote to the register of {self.uri} meanwhile; run again") from None
+
+    def keep_bundle(self, reference: str, files: Mapping[str, bytes]) -> None:
+        """Uploads the files, the one that lists them last."""
+        folder = f"{_BUNDLES}{reference}/"
+        there = {item.key.removeprefix(folder) for item in self._store.list(folder)}
+        if _BUNDLE_MANIFEST not in there:
+            for name in sorted(files, key=lambda name: (name == _BUNDLE_MANIFEST, name)):
+                self._store.put(f"{folder}{name}", files[name])
+
+    def bundle_folder(self, reference: str) -> Path:
+        """A folder of this machine, into which the bundle is downloaded where it is not there yet."""
+        target = self._local / "bundles" / reference
+        if target.is_dir():
+            return target
+        keys = [item.key for item in self._store.list(f"{_BUNDLES}{reference}/")]
+        if not keys:
+            return target
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{reference}.{secrets.token_hex(4)}.tmp")
+        draft.mkdir()
+        for key, content in zip(keys, self._download(keys), strict=True):
+            (draft / key.rpartition("/")[2]).write_bytes(content)
+        try:
+            draft.rename(target)
+        except OSError:  # another worker of this machine was faster
+            shutil.rmtree(draft)
+            if not target.is_dir():
+                raise
+        return target
+
+    # Published tables
+
+    def partitions(self, table: Table) -> list[Partition]:
+        """The partitions of the files in the newest version of the Delta table."""
+        return sorted({_partition_of(key) for key in delta.live_files(self._store, table)})
+
+    def published_by(self, table: Table, partition: Partition) -> str | None:
+        """The run that the names of the files in the newest version tell."""
+        return delta.published_by(self._store, table, partition)
+
+    def files(self, table: Table, partition: Partition | None = None) -> list[str]:
+        """The files of the newest version of the Delta table."""
+        return delta.live_files(self._store, table, partition)
+
+    def stored(self, table: Table, partition: Partition) -> list[str]:
+        """All objects of the partition."""
+        return [item.key for item in self._store.list(f"{table.name}/{partition.path}/")]
+
+    def open(self, name: str) -> pa.NativeFile:
+        """Downloads the object into memory."""
+        return pa.BufferReader(self._store.get(name))
+
+    def update_table(
+        self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
+    ) -> tuple[int, int]:
+        """Replaces in one version of the Delta table each partition that is not as it should be.
+
+        Of two processes at once, the later one to begin wins in each partition.
+        """
+        store = self._store
+        opened = delta.make_table(store, table)
+        wanted = self._wanted(table, read(), empty, keep_others=keep_others)
+        if not self._differing(table, wanted):
+            return len(wanted), 0
+        name = f"{table.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+        epoch = tokens.take_token(store, [*wanted], name, table)
+        wanted = self._wanted(table, read(), empty, keep_others=keep_others)  # none who began later has read earlier
+        changed = self._differing(table, wanted)
+        contents: dict[Partition, list[TableFile]] = {}
+        for partition, content in changed.items():
+            key = delta.published_path(f"{table.name}/{partition.path}/{table.name}.parquet", epoch, name)
+            store.put_new(key, content)
+            rows = pq.ParquetFile(io.BytesIO(content)).metadata.num_rows
+            digest = hashlib.sha256(content).hexdigest()
+            contents[partition] = [TableFile(table.name, key, rows, len(content), digest)]
+        opened.replace(contents, name, epoch)
+        opened.delete_replaced([*contents], epoch)
+        return len(wanted), len(changed)
+
+    def _wanted(
+        self, table: Table, given: Mapping[DayAndType, bytes], empty: bytes, *, keep_others: bool
+    ) -> dict[Partition, bytes]:
+        others = [] if keep_others else self.partitions(table)
+        wanted = {Partition(day, kind, table.partition_date): content for (day, kind), content in given.items()}
+        return {partition: wanted.get(partition, empty) for partition in sorted({*wanted, *others})}
+
+    def _differing(self, table: Table, wanted: Mapping[Partition, bytes]) -> dict[Partition, bytes]:
+        found: dict[Partition, list[str]] = {}
+        for key in self.files(table):
+            found.setdefault(_partition_of(key), []).append(key)
+        return {
+            partition: content
+            for partition, content in wanted.items()
+            if [*self._download(found.get(partition, []))] != [content]
+        }
+
+    # Runs
+
+    def check_places(self, partitions: Sequence[Partition]) -> None:
+        """Looks for tables and files of somebody else's."""
+        for table in PUBLISHED_TABLES:
+            for partition in partitions:
+                delta.live_files(self._store, table, partition)
+
+    @contextlib.contextmanager
+    def hold(self, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
+        """Takes the run's epoch, and gives signs of life meanwhile."""
+        with tokens.hold_partitions(self._store, partitions, run_id):
+            yield
+
+    def is_held(self, run_id: str) -> bool:
+        """True where the run's launcher gave a sign of life in the last minutes."""
+        return run_id in tokens.live_runs(self._store)
+
+    def make_staging(self, partitions: Sequence[Partition], run_id: str) -> None:  # noqa: ARG002 - a prefix needs no making
+        """Makes the Delta tables, if need be, and looks for files of somebody else's in the partitions."""
+        lake_publication.prepare(self._store, partitions)
+
+    def stage(self, run_id: str, name: str, content: bytes) -> str:
+        """Creates the object; a retry of the same content changes nothing."""
+        try:
+            return self._store.put_new(_staged_key(run_id, name), content)
+        except FileExistsError:
+            raise BalanceError(f"{name} was staged twice, with different content; nothing is published") from None
+
+    def staged(self, run_id: str, name: str) -> pa.NativeFile:
+        """Opens the object for reading ranges of it."""
+        return pa.PythonFile(_RangeReader(self._store, _staged_key(run_id, name)), mode="r")
+
+    @contextlib.contextmanager
+    def staged_folder(self, run_id: str, name: str) -> Iterator[Path]:
+        """A temporary folder with copies of the objects."""
+        prefix = _staged_key(run_id, f"{name}/")
+        keys = [item.key for item in self._store.list(prefix)]
+        with tempfile.TemporaryDirectory(prefix="docyard-") as folder:
+            for key, content in zip(keys, self._download(keys), strict=True):
+                (Path(folder) / key.removeprefix(prefix)).write_bytes(content)
+            yield Path(folder)
+
+    def check_staged(self, run_id: str, files: Sequence[TableFile]) -> None:
+        """Compares sizes and tags of one listing with the receipts; no byte is downloaded."""
+        found = {item.key: (item.size, item.e_tag) for item in self._store.list(_staged_key(run_id, ""))}
+        for file in files:
+            there = found.get(_staged_key(run_id, file.path))
+            if there is None:
+                raise BalanceError(f"{file.path} was staged, but is gone; nothing is published")
+            if there != (file.bytes, file.e_tag):
+                raise BalanceError(f"{file.path} is not what its receipt says; nothing is published")
+
+    def unpublished(self, table: Table) -> list[str]:
+        """The staged objects of the table."""
+        keys = (item.key for item in self._store.list(lake_publication.STAGING))
+        return [key for key in keys if key.split("/")[3:4] == [table.name] and key.endswith(".parquet")]
+
+    def leave_note(self, run_id: str, name: str, content: bytes) -> None:
+        """Writes an object beside the staged ones; one of a run that is over goes with the next command."""
+        self._store.put(f"{lake_publication.STAGING}{run_id}/{name}", content)
+
+    def note(self, run_id: str, name: str) -> bytes:
+        """The content of that object."""
+        return self._store.get(f"{lake_publication.STAGING}{run_id}/{name}")
+
+    def notes(self, run_id: str, folder: str) -> list[str]:
+        """The names of such objects."""
+        root = f"{lake_publication.STAGING}{run_id}/"
+        return [item.key.removeprefix(root) for item in self._store.list(f"{root}{folder}/")]
+
+    def publish(self, manifest: Manifest, staged: Mapping[str, str]) -> Manifest:
+        """Copies within the store, and replaces the partitions in one version of each Delta table."""
+        epoch = tokens.epoch_of(self._store, manifest.run_id)
+        if epoch is None:
+            raise StorageError(f"{self.uri}/_tokens: run {manifest.run_id} has no token there; start the run again")
+        keys = {path: _staged_key(manifest.run_id, name) for path, name in staged.items()}
+        return lake_publication.publish(self._store, replace(manifest, epoch=epoch), keys)
+
+    def is_decided(self, run_id: str) -> bool:
+        """True where the run's `commit.json` says that it is published."""
+        return lake_publication.is_decided(self._store, run_id)
+
+    def has_dead_runs(self) -> bool:
+        """True where something is staged of a run whose launcher gives no sign of life."""
+        staged = {item.key.split("/")[1] for item in self._store.list(lake_publication.STAGING)}
+        return bool(staged) and not staged <= {*tokens.live_runs(self._store)}
+
+    def finish_interrupted(self, needed: Sequence[Partition] = ()) -> list[str]:
+        """Rolls decided runs forward, and gives up those that are not decided and show no sign of life."""
+        return lake_publication.finish_interrupted(self._store, needed)
+
+    def give_up(self, failed: Manifest) -> bool:
+        """Decides that the run failed, unless it is decided otherwise."""
+        return lake_publication.give_up(self._store, failed)
+
+    def _download(self, keys: Sequence[str]) -> Iterator[bytes]:
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+            yield from pool.map(self._store.get, keys)
+
+
+class _RangeReader(io.RawIOBase):
+    """An object as a file, of which only the ranges that are read are downloaded."""
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        self._store, self._key, self._place = store, key, 0
+
+    @functools.cached_property
+    def _size(self) -> int:
+        return self._store.head(self._key).size
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._place
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size if whence == os.SEEK_END else 0}
+        self._place = start[whence] + offset
+        return self._place
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = self._size - self._place if size < 0 else min(size, self._size - self._place)
+        content = self._store.read_range(self._key, self._place, wanted) if wanted > 0 else b""
+        self._place += len(content)
+        return content
+
+
+def _staged_key(run_id: str, name: str) -> str:
+    return f"{lake_publication.STAGING}{run_id}/staged/{name}"
+
+
+def _partition_of(key: str) -> Partition:
+    (date_column, day), (_, kind) = (part.split("=", 1) for part in key.split("/")[1:3])
+    return Partition(unquote(day), unquote(kind), date_column)
+
+
+def _existing(folder: Path) -> Path:
+    return next(place for place in (folder, *folder.parents) if place.exists())

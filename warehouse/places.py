@@ -1,0 +1,29 @@
+"""The place of a warehouse: a path is a folder of plain Parquet files, a URI an object store with Delta tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from warehouse.folder import FolderWarehouse
+from warehouse.interface import Warehouse
+from warehouse.objects import is_uri, object_store
+
+
+def warehouse_at(place: str) -> Warehouse:
+    """The warehouse of a place; makes nothing and connects to nothing.
+
+    Raises:
+        ConfigError: no warehouse can be at a URI of this kind.
+    """
+    if is_uri(place):
+        from warehouse.lake import LakeWarehouse  # with the extra `lake`, and only then
+
+        return LakeWarehouse(object_store(place).uri)
+    return FolderWarehouse(Path(place).absolute())
+
+
+def open_warehouse(place: str) -> Warehouse:
+    """The warehouse of a place, made if need be; raises as `warehouse_at` and `Warehouse.make` do."""
+    warehouse = warehouse_at(place)
+    warehouse.make()
+    return warehouse
