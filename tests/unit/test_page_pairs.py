@@ -57,7 +57,7 @@ def test_an_answer_depends_on_the_pages_around_only(shipped: PagePairModel) -> N
         ("named number follows", "a\nPage 2", "b\nSeite 3"),
         ("left page is the last", "a\n5 of 5", "b"),
         ("right page is page 1", "a", "Page 1\nb"),
-        ("sentence runs on", "the parties shall", "deliver the goods"),
+        ("sentence runs on", "The parties shall", "deliver the goods"),
         ("numbered clause follows", "4.2 The fee is due.", "4.3 Late fees bear interest."),
         ("numbering begins anew", "4.2 The fee is due.", "1. Definitions"),
         ("greeting", "a", "Dear Ann,\nb"),
