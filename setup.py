@@ -20,6 +20,7 @@ BENCHMARKS = [
     "openvino>=2025.3",
     "psutil>=5.9,<8",
 ]
+LINEAGE = ["openlineage-python>=1.30,<2"]
 QUEUE = [
     "httpx>=0.27,<1",
     "phonenumbers>=9,<10",
@@ -48,6 +49,7 @@ LAKE = ["deltalake>=1.6.6,<2", "obstore>=0.12.1,<1"]
 DEV = [
     *OCR,
     *HEIC,
+    *LINEAGE,
     *LAKE,
     *QUEUE,
     *REVIEW,
@@ -55,6 +57,7 @@ DEV = [
     "distributed>=2025.1",
     "duckdb>=1.1,<2",
     "hypothesis>=6.100,<7",
+    "jsonschema>=4.23,<5",
     "mapie>=1.5,<2",  # an oracle of the certificates
     "mypy>=1.13,<3",
     "pandas-stubs",
@@ -119,6 +122,7 @@ setup(
         "ocr": OCR,
         "heic": HEIC,
         "lake": LAKE,
+        "lineage": LINEAGE,
         "queue": QUEUE,
         "embedded": EMBEDDED,
         "review": REVIEW,

@@ -15,6 +15,7 @@ from benchmarks.few import few
 from benchmarks.kinds import kinds
 from benchmarks.ocr import ocr
 from benchmarks.packets import packets
+from benchmarks.places import places
 from benchmarks.power import power
 from benchmarks.robustness import robustness
 from benchmarks.speed import speed
@@ -41,7 +42,9 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (confidence, drift, examples, extraction, few, kinds, ocr, packets, power, robustness, speed, validity):
+for command in (
+    *(confidence, drift, examples, extraction, few, kinds, ocr, packets, places, power, robustness, speed, validity),
+):
     main.add_command(command)
 main.add_command(held_out_strangers, "strangers")
 

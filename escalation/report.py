@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
 from typing import Any
 
 import sqlalchemy as sa
 
 from escalation.categories.deciding import taxonomy_report
-from escalation.clock import SECOND, now_micros
+from escalation.clock import now_micros
 from escalation.examples import open_examples
 from escalation.items import Item
+from escalation.llm.backends import backend_name
 from escalation.llm.budget import NANOS, Cap, Price, spent
 from escalation.llm.hints import find_hints
 from escalation.llm.work import item_prompt
 from escalation.loading import load_within
 from escalation.masking.masker import Masker, UnmaskableError
+from escalation.queue_state import queue_state
 from escalation.tables import calls, egress, events, items, qualifications
 from schemas.codes import CallStatus, ItemState
 from schemas.drain_config import DrainConfig
-from schemas.metrics import Sample
 from warehouse.interface import Warehouse
 
 # Bytes of a request per token, where nothing was measured yet: prose takes about four.
@@ -50,72 +50,6 @@ def queue_report(connection: sa.Connection, config: DrainConfig) -> dict[str, An
         "qualifications": [newest[key] for key in sorted(newest)],
         "events": connection.scalar(sa.select(sa.func.count()).select_from(events)) or 0,
     }
-
-
-def queue_state(connection: sa.Connection) -> dict[str, Any]:
-    """The part of `queue_report` that asks for no configuration: `states`, `codes`, `calls`, `errors` and costs."""
-    kind = items.c.document_type, items.c.state, items.c.code
-    counted = sa.func.count().label("items"), sa.func.min(items.c.state_at).label("oldest")
-    entries = connection.execute(sa.select(*kind, *counted).group_by(*kind)).mappings()
-    order = [state.value for state in ItemState]
-    codes = sorted(
-        map(dict, entries), key=lambda entry: (order.index(entry["state"]), entry["code"], entry["document_type"])
-    )
-    states = dict.fromkeys(order, 0)
-    for entry in codes:
-        states[entry["state"]] += entry["items"]
-    statuses = _counts(connection, sa.select(calls.c.status, sa.func.count()).group_by(calls.c.status))
-    total, without = sa.func.sum(calls.c.cost_nanos), sa.func.count().filter(calls.c.cost_nanos.is_(None))
-    cost, unpriced = connection.execute(sa.select(total, without)).one()
-    errors = sa.select(calls.c.error, sa.func.count()).where(calls.c.error.is_not(None)).group_by(calls.c.error)
-    return {
-        "states": states,
-        "codes": codes,
-        "calls": {status.value: statuses.get(status.value, 0) for status in CallStatus},
-        "errors": _counts(connection, errors.order_by(calls.c.error)),
-        "cost": int(cost or 0) / NANOS,
-        "unpriced_calls": int(unpriced),
-    }
-
-
-def run_costs(connection: sa.Connection) -> dict[str, dict[str, Any]]:
-    """What the escalations of each run came to.
-
-    Returns:
-        Run id -> the number of items by `states`, the number of `calls` for them, that of `unpriced_calls`, and `cost`.
-    """
-    found: dict[str, dict[str, Any]] = {}
-    counted = sa.select(items.c.run_id, items.c.state, sa.func.count()).group_by(items.c.run_id, items.c.state)
-    for run_id, state, count in connection.execute(counted):
-        empty: dict[str, Any] = {"states": {}, "calls": 0, "unpriced_calls": 0, "cost": 0.0}
-        found.setdefault(run_id, empty)["states"][state] = int(count)
-    unpriced, cost = sa.func.count().filter(calls.c.cost_nanos.is_(None)), sa.func.sum(calls.c.cost_nanos)
-    asked = (
-        sa.select(items.c.run_id, sa.func.count(), unpriced, cost)
-        .join(calls, calls.c.item_key == items.c.item_key)
-        .group_by(items.c.run_id)
-    )
-    for run_id, n_calls, n_unpriced, nanos in connection.execute(asked):
-        found[run_id] |= {"calls": int(n_calls), "unpriced_calls": int(n_unpriced), "cost": int(nanos or 0) / NANOS}
-    return found
-
-
-def queue_samples(state: dict[str, Any]) -> list[Sample]:
-    """The metrics of the queue, of `queue_state`."""
-    oldest: dict[tuple[str, str], int] = {}
-    waiting: Counter[tuple[str, str]] = Counter()
-    for entry in state["codes"]:
-        place = entry["document_type"], entry["state"]
-        waiting[place] += entry["items"]
-        oldest[place] = min(entry["oldest"], oldest.get(place, entry["oldest"]))
-    return [
-        *(("docyard_queue_items", place, count) for place, count in waiting.items()),
-        *(("docyard_queue_oldest_item_timestamp_seconds", place, at / SECOND) for place, at in oldest.items()),
-        *(("docyard_queue_calls", (status,), count) for status, count in state["calls"].items()),
-        *(("docyard_queue_call_errors", (error,), count) for error, count in state["errors"].items()),
-        ("docyard_queue_cost", (), state["cost"]),
-        ("docyard_queue_unpriced_calls", (), state["unpriced_calls"]),
-    ]
 
 
 def estimate_drain(engine: sa.Engine, warehouse: Warehouse, config: DrainConfig) -> dict[str, Any]:
@@ -155,8 +89,6 @@ def estimate(connection: sa.Connection, config: DrainConfig) -> dict[str, Any]:
                 asked += 1
                 body_bytes += len(prompt.body)
                 output_tokens += prompt.max_tokens
-    from escalation.llm.backends import backend_name  # with httpx, which the review server may do without
-
     per_token = _bytes_per_token(connection, backend_name(config.llm))
     expected = body_bytes / (per_token or _BYTES)
     tokens = {"low": min(body_bytes / _LOW_BYTES, expected), "expected": expected, "high": float(body_bytes)}
@@ -169,10 +101,6 @@ def estimate(connection: sa.Connection, config: DrainConfig) -> dict[str, Any]:
         "price_as_of": price.as_of if price else None,
         "measured": per_token is not None,
     }
-
-
-def _counts(connection: sa.Connection, query: sa.Select[Any]) -> dict[str, int]:
-    return {str(name): int(count) for name, count in connection.execute(query)}
 
 
 def _bytes_per_token(connection: sa.Connection, backend: str) -> float | None:

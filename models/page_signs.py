@@ -110,7 +110,15 @@ class PageText:
     @cached_property
     def edge_lines(self) -> set[str]:
         """The lines at its edges, any figure taken for the same."""
-        return {_masked(line) for line in (*self.lines[:2], *self.lines[-2:]) if len(line) > 3}
+        return self.head_lines | self.foot_lines
+
+    @cached_property
+    def head_lines(self) -> set[str]:
+        return _edge_lines(self.lines[:2])
+
+    @cached_property
+    def foot_lines(self) -> set[str]:
+        return _edge_lines(self.lines[-2:])
 
     @cached_property
     def content(self) -> list[str]:
@@ -231,13 +239,14 @@ def _page_numbers(left: PageText, right: PageText) -> dict[str, float]:
     }
 
 
-def _masked(line: str) -> str:
-    return _DIGIT.sub("0", line.lower())
+def _edge_lines(lines: Sequence[str]) -> set[str]:
+    """Lines that may recur on the pages of a document, any figure taken for the same; letters share other ones."""
+    written = (line for line in lines if len(line) > 3)
+    return {_DIGIT.sub("0", line.lower()) for line in written if not (_GREETING.match(line) or _CLOSING.search(line))}
 
 
 def _edges(left: PageText, right: PageText) -> dict[str, float]:
-    heads = [{_masked(line) for line in page.lines[:2] if len(line) > 3} for page in (left, right)]
-    feet = [{_masked(line) for line in page.lines[-2:] if len(line) > 3} for page in (left, right)]
+    heads, feet = [left.head_lines, right.head_lines], [left.foot_lines, right.foot_lines]
     return {
         "same head": bool(heads[0] & heads[1]),
         "same foot": bool(feet[0] & feet[1]),

@@ -21,12 +21,14 @@ from models.drift import parse_reference
 from models.kind import KindModel, load_kinds
 from models.page_pairs import load_page_pairs
 from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_pairs_folder
+from pipelines.lineage import lineage_of
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
 from pipelines.redo import plan_redo
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
+from schemas.log_context import log_context
 from schemas.run_config import AUTO_TYPE, DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, DOCUMENTED_TABLES
@@ -103,6 +105,12 @@ def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
 
 
 def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
+    with log_context(run_id=plan.run_id), lineage_of(plan) as lineage:
+        lineage.manifest = _run_held(plan, shards, beam_options, progress_seconds)
+        return lineage.manifest
+
+
+def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
     config = plan.config
     options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from typing import Any
 
 import click
 
+from pipelines.logs import JSON, TEXT, set_up_logs
 from pipelines.model_commands import bundle, certify, doctor, evaluate, explain, train
 from pipelines.promotion_commands import approve, compare, promote, register, rollback
 from pipelines.queue import queue
@@ -27,7 +27,7 @@ class DocyardGroup(click.Group):
         try:
             return super().main(*arguments, **options)
         except OSError as error:  # the help, which the parser prints
-            complain(f"error: standard output cannot be written: {error.strerror}")
+            complain("error", f"standard output cannot be written: {error.strerror}")
             sys.exit(RunFailedError.exit_code)
         finally:
             settle_streams()
@@ -37,29 +37,30 @@ class DocyardGroup(click.Group):
             return super().invoke(ctx)
         except (DocyardError, OSError) as error:
             found = system_error(error) if isinstance(error, OSError) else error
-            complain(f"error: {' '.join(str(found).split())}")
+            complain("error", " ".join(str(found).split()), exit_code=found.exit_code)
             ctx.exit(found.exit_code)
         except KeyboardInterrupt:
-            complain("error: interrupted; nothing of this run is published unless `docyard runs` says so")
+            said = "interrupted; nothing of this run is published unless `docyard runs` says so"
+            complain("error", said, exit_code=INTERRUPTED)
             ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=DocyardGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="docyard")
 @click.option("-v", "--verbose", is_flag=True, help="Log every shard, the commit, and Beam's own messages.")
-def main(verbose: bool) -> None:
+@click.option(
+    "--log-format",
+    type=click.Choice((TEXT, JSON)),
+    default=TEXT,
+    show_default=True,
+    envvar="DOCYARD_LOG_FORMAT",
+    show_envvar=True,
+    help="Form of the log lines and errors.",
+)
+def main(verbose: bool, log_format: str) -> None:
     """Classify documents in bulk with small int8 models; account for every one."""
     settle_home()
-    logging.basicConfig(
-        format="%(levelname)s %(name)s: %(message)s", level=logging.INFO if verbose else logging.CRITICAL
-    )
-    for handler in logging.getLogger().handlers:
-        handler.setLevel(logging.INFO if verbose else logging.WARNING)  # some libraries raise their own level
-    if not verbose:
-        logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its tracebacks come back as one error
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)  # dozens of lines for every check
-    for own in ("pipelines", "escalation", "transforms", "warehouse", "models", "data_quality"):
-        logging.getLogger(own).setLevel(logging.INFO if verbose else logging.WARNING)
+    set_up_logs(log_format, verbose)
 
 
 for _command in (

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,8 +13,6 @@ from schemas.errors import exit_code_of
 from schemas.metrics import Sample
 
 logger = logging.getLogger(__name__)
-
-_READABLE = 0o644  # the collector runs as another user; metrics hold counts only
 
 
 @dataclass
@@ -49,6 +46,7 @@ def metrics_file(job: str, path: str | None) -> Iterator[MetricsFile]:
 
 def _write(metrics: MetricsFile, job: str, started: float, exit_code: int) -> None:
     from schemas.metrics import exposition
+    from warehouse.files import write_durably
 
     path, finished = Path(metrics.path), time.time()
     last_success = f"docyard_{job}_last_success_timestamp_seconds"
@@ -61,14 +59,7 @@ def _write(metrics: MetricsFile, job: str, started: float, exit_code: int) -> No
         succeeded = _earlier(path, last_success) if exit_code else finished
         if succeeded is not None:
             samples.append((last_success, (), succeeded))
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(exposition([*samples, *metrics.samples]))
-                Path(file.name).chmod(_READABLE)
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        write_durably(path, exposition([*samples, *metrics.samples]), follows=path.parent)
     except OSError as error:
         logger.warning("the metrics cannot be written: %s: %s", path, error.strerror)
 

@@ -37,11 +37,14 @@ warehouse_option = click.option(
     default="warehouse",
     show_default=True,
     type=PATH_TEXT,
-    metavar="DIR",
-    help="Folder of the published tables.",
+    metavar="DIR|URI",
+    help="Folder or URI of the published tables.",
 )
 configured_warehouse_option = click.option(  # None without the flag: the configuration names it
-    "--warehouse", type=PATH_TEXT, metavar="DIR", help="Folder of the published tables.  [default: as configured]"
+    "--warehouse",
+    type=PATH_TEXT,
+    metavar="DIR|URI",
+    help="Folder or URI of the published tables.  [default: as configured]",
 )
 database_option = click.option(
     "--database",

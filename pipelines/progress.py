@@ -59,7 +59,7 @@ def _print_lines(plan: RunPlan, n_shards: int, seconds: int, done: threading.Eve
         for n_documents, is_last in _new_receipts(plan, seen):
             documents += n_documents
             shards += is_last
-        complain(f"progress: {shards:,} of {n_shards:,} shards, {documents:,} documents")
+        complain("info", f"progress: {shards:,} of {n_shards:,} shards, {documents:,} documents")
 
 
 def _new_receipts(plan: RunPlan, seen: set[str]) -> Iterator[tuple[int, bool]]:

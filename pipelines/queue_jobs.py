@@ -30,14 +30,15 @@ from escalation.llm.budget import NANOS, Cap, money, spent
 from escalation.llm.calls import DrainContext
 from escalation.llm.drain import Drain, DrainCounts
 from escalation.loading import Load, load_escalations
-from escalation.report import estimate_drain, queue_report, queue_samples
+from escalation.queue_state import queue_samples
+from escalation.report import estimate_drain, queue_report
 from escalation.tables import items
 from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.labelled import Columns, read_evaluation_data
 from pipelines.audit_jobs import audit_lines, read_audits, run_audits
 from pipelines.runs import existing_warehouse
-from pipelines.terminal import alongside
+from pipelines.terminal import alongside, complain
 from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED, DrainConfig
 from schemas.errors import ConfigError, InputError
@@ -415,7 +416,10 @@ def _follow(engine: sa.Engine, config: DrainConfig, done: threading.Event) -> No
                 before = states
             else:
                 line = describe_progress(before, states, time.monotonic() - began, spent_so_far)
-                print(f"\r{line}\x1b[K" if terminal else f"{line}\n", end="", file=sys.stderr, flush=True)
+                if terminal:
+                    print(f"\r{line}\x1b[K", end="", file=sys.stderr, flush=True)
+                else:
+                    complain("info", line)
         wait = _TERMINAL_SECONDS if terminal else next(waits, _LOG_SECONDS[-1])
     if terminal:
         print("\r\x1b[K", end="", file=sys.stderr, flush=True)

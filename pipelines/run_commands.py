@@ -202,7 +202,7 @@ def backfill(
         if found["outcome"] == "failed":
             errors.append(error := found["error"])
             found["error"] = " ".join(str(error).split())
-            complain(f"error: {found['run_date']}: {found['error']}")
+            complain("error", f"{found['run_date']}: {found['error']}")
         if as_json:
             report(json.dumps(found, sort_keys=True))
         elif found["outcome"] != "failed":

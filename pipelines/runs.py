@@ -274,10 +274,7 @@ def _next_queries(place: str, run_date: str) -> str:
 
 def _next_queries_of_delta(uri: str, run_date: str) -> str:
     return (
-        "query it next as Delta tables, with pandas:\n\n"
-        "  import deltalake, pyarrow.dataset as ds\n"
-        f"  files = deltalake.DeltaTable('{uri}/classifications').file_uris()\n\n"
-        "or in DuckDB, with its extension delta:\n\n"
+        "query it next as a Delta table, in DuckDB with its extension delta:\n\n"
         "  SELECT label, route, count(*) AS documents, round(avg(confidence), 3) AS confidence\n"
         f"  FROM delta_scan('{uri}/classifications') WHERE run_date = '{run_date}'\n"
         "  GROUP BY ALL ORDER BY documents DESC LIMIT 20;"

@@ -8,10 +8,11 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 
+from pipelines.logs import json_line, logs_are_json
 from schemas.errors import RunFailedError
 
 
@@ -22,7 +23,7 @@ def report(text: str) -> None:
     except OSError as error:
         _silence(sys.stdout)
         if error.errno != errno.EPIPE:  # the reader closed the pipe
-            complain(f"warning: the work is done, but standard output cannot be written: {error.strerror}")
+            complain("warning", f"the work is done, but standard output cannot be written: {error.strerror}")
 
 
 def answer(text: str, end: str = "\n") -> None:
@@ -41,10 +42,17 @@ def answer(text: str, end: str = "\n") -> None:
             ) from None
 
 
-def complain(text: str) -> None:
-    """Prints one line on standard error, if that can be written."""
+def complain(level: str, text: str, **facts: Any) -> None:
+    """Prints one line on standard error, if that can be written; in JSON where the logs are.
+
+    Args:
+        level: "error", "warning", or "info" for a line that has no level as text.
+        text: of the line.
+        facts: for JSON only.
+    """
+    words = text if level == "info" else f"{level}: {text}"
     try:
-        click.echo(text, err=True)
+        click.echo(json_line(level, text, **facts) if logs_are_json() else words, err=True)
     except OSError:
         _silence(sys.stderr)
 

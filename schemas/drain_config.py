@@ -233,7 +233,7 @@ class DrainConfig:
     """Everything that decides what a drain does."""
 
     warehouse: FolderText = "warehouse"
-    """Folder of the published tables."""
+    """Folder or URI of the published tables."""
     queue: QueueConfig = QueueConfig()
     """The queue."""
     llm: LlmConfig = LlmConfig()

@@ -120,7 +120,7 @@ class ReviewConfig:
     """Everything that decides what the review does."""
 
     warehouse: FolderText = "warehouse"
-    """Folder of the published tables."""
+    """Folder or URI of the published tables."""
     database: DatabaseUrl = ""
     """URL of the queue, as `queue.database`; `""` for `queue.sqlite` in the warehouse."""
     bundles: tuple[PathText, ...] = ()

@@ -232,7 +232,8 @@ class RunConfig:
     run_date: IsoDate
     """The date whose partitions the run replaces; a date or a string `YYYY-MM-DD`."""
     warehouse: FolderText
-    """Folder of the published tables, on a local file system; made if missing."""
+    """Folder of the published tables on a local file system, or a URI on an object store (`s3://`, `gs://`, `abfss://`,
+    extra `lake`); made if missing."""
     inputs: tuple[InputConfig, ...]
     """`[[inputs]]`: the documents, by kind of file."""
     reading: ReadingConfig = ReadingConfig()

@@ -11,6 +11,7 @@ from typing import Any
 import apache_beam as beam
 
 from schemas.errors import describe_system_error
+from schemas.log_context import log_context
 from schemas.shards import Shard
 from transforms.classify_documents import (
     cache_for,
@@ -43,7 +44,9 @@ class Step(beam.DoFn):  # type: ignore[misc]
         self._plan = plan
 
     def process(self, element: Any) -> Iterator[Any]:
-        with self._plan.reporting_failures():
+        shard = getattr(element, "name", "")
+        about = log_context(run_id=self._plan.run_id, shard=shard, stage=self._function.__name__)
+        with self._plan.reporting_failures(), about:
             yield from self._function(element, self._plan)
 
 

@@ -295,6 +295,7 @@ def slowest_shards(receipts: list[Receipt]) -> tuple[ShardTime, ...]:
             round(sum(sum(receipt.seconds.values()) for receipt in own), 3),
         )
         for index, own in parts.items()
+        if own[0].source_uri  # rows that an earlier run published took no time
     ]
     return tuple(sorted(times, key=lambda time: (-time.seconds, time.shard))[:SLOWEST_SHARDS])
 

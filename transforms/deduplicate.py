@@ -23,6 +23,7 @@ from transforms.stage_shard import (
     ID_HASHES,
     Receipt,
     count_classified,
+    count_confidences,
     count_values,
     first_examples,
     id_hashes,
@@ -148,6 +149,7 @@ def _revise(plan: RunPlan, receipt: Receipt, classified: pa.Table, duplicates: d
         route_reasons=count_values(kept["route_reason"]),
         labels=count_values(accepted["label"]),
         drift=count_classified(kept, plan.bundle_of(receipt.document_type).spread),
+        confidences=count_confidences(kept),
         examples=first_examples(revised[REJECTIONS]),
     )
 

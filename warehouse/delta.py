@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import random
 import re
 import time
@@ -31,6 +32,8 @@ from schemas.tables import Table
 from warehouse.layout import Partition
 from warehouse.manifest import TableFile
 from warehouse.objects import ObjectStore, explained, missing_extra
+
+logger = logging.getLogger(__name__)
 
 _MARK = "docyard.table"
 _RUN_ID, _EPOCH = "docyard.run_id", "docyard.epoch"
@@ -104,7 +107,7 @@ class LakeTable:
             added = [self._add(partition, file) for partition in pending for file in contents[partition]]
             removed = [self._remove(partition, key) for partition in pending for key in self._files_of(partition)]
             self._refuse_foreign(self.files(pending))
-            with explained(self.store.uri), _conflicts():
+            with explained(self._place), _conflicts():
                 self._handle.create_write_transaction(
                     [*added, *removed],
                     "append",  # the removals are our own: an "overwrite" reads nothing where a partition is empty
@@ -128,7 +131,7 @@ class LakeTable:
 
     def refresh(self) -> None:
         """Looks at the newest version."""
-        with explained(self.store.uri):
+        with explained(self._place):
             self._handle.update_incremental()
         self._check_ours()
 
@@ -148,7 +151,7 @@ class LakeTable:
                 )
         missing = [field for field in wanted if field.name not in there]
         if missing:
-            with explained(self.store.uri), _conflicts():
+            with explained(self._place), _conflicts():
                 self._handle.alter.add_columns(missing)
         return bool(missing)
 
@@ -220,17 +223,12 @@ def open_table(store: ObjectStore, table: Table) -> LakeTable | None:
     Raises:
         StorageError: the table is somebody else's, or another program changed its protocol.
     """
-    library = _library()
+    library, place = _library(), f"{store.uri}/{table.name}"
     try:
-        with explained(store.uri):
-            handle = library.DeltaTable(f"{store.uri}/{table.name}", storage_options=store.delta_options)
+        with explained(place):
+            handle = library.DeltaTable(place, storage_options=store.delta_options)
     except library.exceptions.TableNotFoundError:
         return None
-    except library.exceptions.DeltaProtocolError as error:
-        raise StorageError(
-            f"{store.uri}/{table.name}: needs a newer reader of Delta ({error}); another program raised its protocol: "
-            "move the table away and publish its partitions again"
-        ) from None
     return LakeTable(store, table, handle)
 
 
@@ -298,9 +296,10 @@ def _make(store: ObjectStore, table: Table) -> None:
         raise StorageError(
             f"{store.uri}/{table.name}: holds files, but no Delta table; move them away, or name another place"
         )
-    with explained(store.uri), _conflicts():
+    place = f"{store.uri}/{table.name}"
+    with explained(place), _conflicts():
         _library().DeltaTable.create(
-            f"{store.uri}/{table.name}",
+            place,
             schema=_delta_schema(table),
             partition_by=_partition_columns(table),
             mode="ignore",
@@ -351,5 +350,5 @@ def _conflicts() -> Iterator[None]:
     """
     try:
         yield
-    except _library().exceptions.CommitFailedError:
-        pass
+    except _library().exceptions.CommitFailedError as error:
+        logger.debug("a commit failed: %s", error)

@@ -172,9 +172,15 @@ class ObjectStore:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects; those that are gone already are no error."""
-        if keys:
+        if not keys:
+            return
+        try:
             with explained(self.uri, keys[0]):
                 _library().delete(self._store, list(keys))
+        except FileNotFoundError:  # of some stores it is one, and ends the deletion of the others
+            for key in keys:
+                with contextlib.suppress(FileNotFoundError), explained(self.uri, key):
+                    _library().delete(self._store, key)
 
     @property
     def delta_options(self) -> dict[str, str]:
@@ -349,12 +355,18 @@ def store_error(error: Exception, uri: str) -> DocyardError:
         )
     if status >= 500 or code in ("SlowDown", "ServerBusy", "OperationTimedOut"):
         return RunFailedError(f"{uri}: the store failed ({code or f'status {status}'}); try again later")
+    if "Unsupported: Feature" in said:
+        return StorageError(
+            f"{uri}: the table needs a newer reader of Delta ({said.rpartition('Unsupported: ')[2]}): another program "
+            "raised its protocol; move it away and publish its partitions again"
+        )
     return StorageError(f"{uri}: {code or said[:200]}")
 
 
 def _plain(said: str) -> str:
     """The message without colours and without the libraries' account of their own structures."""
-    return re.sub(r"\x1b\[\d+m|↳", "", said.split("\n\nDebug source")[0]).replace("\n", " ")
+    shown = re.split(r"\n\nDebug source|\s+0: <unknown>", said)[0]
+    return " ".join(re.sub(r"\x1b\[\d+m|↳", "", shown).split())
 
 
 def _code(said: str) -> str:

@@ -14,8 +14,11 @@ import contextlib
 import datetime
 import json
 import logging
+import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from schemas.errors import DocyardError, LockedError, StorageError
@@ -27,6 +30,7 @@ from warehouse.objects import ObjectStore
 ALIVE_SECONDS = 30.0
 DEAD_AFTER_SECONDS = 150.0  # a run that was killed keeps its partitions from the next one for so long
 _TOKENS, _ALIVE = "_tokens/", "_alive/"
+_TOKEN = re.compile(rf"{_TOKENS}(\d{{8}})\.json")
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +59,7 @@ def hold_partitions(
         if shared := sorted(places & set(held)):
             raise LockedError(
                 f"{shared[0]} is being written by run {other}; wait for it to end ({DEAD_AFTER_SECONDS:.0f} seconds if "
-                "it was killed), then run again"
+                "it was killed on another machine), then run again"
             )
     with _signs_of_life(store, partitions, run_id):
         yield take_token(store, partitions, run_id, first)
@@ -75,7 +79,7 @@ def take_token(
     table = open_table(store, first)
     committed = 0 if table is None else max(map(table.epoch, partitions), default=0)
     while True:
-        epoch = max([committed, *map(_epoch, store.list(_TOKENS))]) + 1
+        epoch = max([committed, *_epochs(store)]) + 1
         try:
             store.put_new(_token_key(epoch), _content(run_id, partitions))
         except FileExistsError:
@@ -90,18 +94,17 @@ def check_token(store: ObjectStore, partitions: Sequence[Partition], epoch: int)
         LockedError: a later token names one.
     """
     places = {partition.path for partition in partitions}
-    for item in store.list(_TOKENS, after=_token_key(epoch)):
-        later = json.loads(store.get(item.key))
-        if shared := sorted(places & set(later["partitions"])):
-            raise LockedError(f"{shared[0]} was taken over by run {later['run_id']}; this run publishes nothing")
+    for later in _epochs(store, after=epoch):
+        token = _read(store, _token_key(later))
+        if shared := sorted(places & {*token["partitions"]}):
+            raise LockedError(f"{shared[0]} was taken over by run {token['run_id']}; this run publishes nothing")
 
 
 def epoch_of(store: ObjectStore, run_id: str) -> int | None:
     """The epoch that a run took; None where it has no token. Its token is among the newest."""
-    for item in reversed(store.list(_TOKENS)):
-        if json.loads(store.get(item.key))["run_id"] == run_id:
-            return _epoch(item)
-    return None
+    return next(
+        (epoch for epoch in reversed(_epochs(store)) if _read(store, _token_key(epoch))["run_id"] == run_id), None
+    )
 
 
 def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
@@ -118,8 +121,9 @@ def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
     for sign in signs:
         with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
             if sign.modified > dead_before:
-                values = json.loads(store.get(sign.key))
-                found[values["run_id"]] = tuple(values["partitions"])
+                values = _read(store, sign.key)
+                if not _ended_here(values):
+                    found[values["run_id"]] = tuple(values["partitions"])
     return found
 
 
@@ -130,7 +134,7 @@ def forget(store: ObjectStore, run_id: str) -> None:
 
 @contextlib.contextmanager
 def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
-    key, content = _alive_key(run_id), _content(run_id, partitions)
+    key, content = _alive_key(run_id), _content(run_id, partitions, processes=_processes(), process=os.getpid())
     ended = threading.Event()
 
     def repeat() -> None:
@@ -154,17 +158,42 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
             logger.warning("run %s will look alive for some minutes: %s", run_id, error)
 
 
-def _content(run_id: str, partitions: Sequence[Partition]) -> bytes:
-    values: dict[str, Any] = {"run_id": run_id, "partitions": sorted(partition.path for partition in partitions)}
+def _content(run_id: str, partitions: Sequence[Partition], **more: Any) -> bytes:
+    values = {"run_id": run_id, "partitions": sorted(partition.path for partition in partitions), **more}
     return json.dumps(values).encode() + b"\n"
+
+
+def _processes() -> str:
+    """A name of all processes that this one can see, the same for each of them; "" where the system has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return ""
+
+
+def _ended_here(values: Mapping[str, Any]) -> bool:
+    """True where the launcher was a process of this machine that is gone, so that nobody waits for a killed run."""
+    is_near = values.get("processes") not in (None, "") and values["processes"] == _processes()
+    return is_near and not Path(f"/proc/{values['process']}").exists()
 
 
 def _token_key(epoch: int) -> str:
     return f"{_TOKENS}{epoch:08d}.json"
 
 
-def _epoch(item: Any) -> int:
-    return int(item.key.removeprefix(_TOKENS).removesuffix(".json"))
+def _epochs(store: ObjectStore, after: int | None = None) -> list[int]:
+    """The epochs that were taken, in order; what is no token lies among them for somebody else's reasons."""
+    items = store.list(_TOKENS, None if after is None else _token_key(after))
+    return [int(match[1]) for item in items if (match := _TOKEN.fullmatch(item.key))]
+
+
+def _read(store: ObjectStore, key: str) -> dict[str, Any]:
+    """The content of a token or a sign of life."""
+    try:
+        values: dict[str, Any] = json.loads(store.get(key))
+        return values | {"run_id": str(values["run_id"]), "partitions": list(values["partitions"])}
+    except (ValueError, KeyError, TypeError):
+        raise StorageError(f"{store.uri}/{key}: not as Docyard wrote it; delete it") from None
 
 
 def _alive_key(run_id: str) -> str:

@@ -21,7 +21,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from escalation.database import reading
-from escalation.report import queue_samples, queue_state
+from escalation.queue_state import queue_samples, queue_state
 from escalation.review.worklist import count_open
 from escalation.web.guard import Endpoint
 from escalation.web.rendering import App

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _TICKET_ROWS, _LETTERS, _PROSE_ROWS = 1000, 700, 300
 _MOST_PAGES = 40
 _MISREAD_SHARE = 0.25
 _TRAIN_SHARE = 0.6  # of the files of a folder; the others are validation
+_ALIKE_SHARE, _MOST_PAGES_ALIKE = 0.25, 3
+_FIGURE = re.compile(r"\d")
 _LONG_RECEIPT = 24  # lines from which one may go over two pages
 _WIDTHS, _LENGTHS = (60, 72, 80, 92, 100), (30, 40, 46, 52, 56, 60)
 _HEADS = ("", "", "", "", "{title}", "{title}  {page}", "Page {page} of {pages}")
@@ -176,7 +179,8 @@ def _pdf_pages(path: Path) -> list[str]:
 def draw_boundaries(documents: Sequence[PagedDocument], number: int, seed: int, most_of_each: int = 10) -> Boundaries:
     """Boundaries of each document of several pages by itself, and of packets of two to five documents.
 
-    Half of the documents of a packet are of the source of the document before them.
+    Of the documents of a packet, a fourth are like the one before them: of the same sender, with other numbers and some
+    other lines. A third of the rest are of the source of the document before them.
 
     Args:
         documents: at least two of a source.
@@ -193,12 +197,27 @@ def draw_boundaries(documents: Sequence[PagedDocument], number: int, seed: int, 
         source = random.choice(sorted(by_source))
         packet = [random.choice(by_source[source])]
         for _ in range(random.randint(1, 4)):
-            source = source if random.random() < 0.5 else random.choice(sorted(by_source))
+            if random.random() < _ALIKE_SHARE and len(packet[-1].pages) <= _MOST_PAGES_ALIKE:
+                packet.append(_alike(packet[-1], random))
+                continue
+            source = source if random.random() < 0.33 else random.choice(sorted(by_source))
             packet.append(random.choice(by_source[source]))
         if len(set(map(id, packet))) == len(packet):
             rows += _measure(packet, 3, random)
     signs, begins, sources, groups = zip(*rows, strict=True)
     return Boundaries(np.array(signs), np.array(begins), np.array(sources), np.array(groups))
+
+
+def _alike(document: PagedDocument, random: Random) -> PagedDocument:
+    """A document of the same sender: other figures, and between head and foot some of the lines are left out."""
+    pages = []
+    for page in document.pages:
+        lines = page.splitlines()
+        kept = [
+            line for place, line in enumerate(lines) if place < 3 or place > len(lines) - 4 or random.random() < 0.8
+        ]
+        pages.append(_FIGURE.sub(lambda _: str(random.randrange(10)), "\n".join(kept)))
+    return PagedDocument(document.source, f"{document.name} {random.randrange(10**6)}", tuple(pages))
 
 
 def _measure(

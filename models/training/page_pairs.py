@@ -34,8 +34,8 @@ _TRAIN_PACKETS, _VALIDATION_PACKETS = 3000, 1500
 _CONFIDENCE = 0.95  # of each bound
 # Shares of the choosing boundaries, and of those of each source with at least so many, that may be surely wrong.
 # Of real files, nearly all boundaries are inside a document, so that only very few of these may be cut.
-_WRONG_CUTS, _WRONG_JOINS = 0.001, 0.01
-_WRONG_CUTS_OF_SOURCE, _WRONG_JOINS_OF_SOURCE, _LEAST_OF_SOURCE = 0.005, 0.03, 60
+_WRONG_CUTS, _WRONG_JOINS = 0.001, 0.006
+_WRONG_CUTS_OF_SOURCE, _WRONG_JOINS_OF_SOURCE, _LEAST_OF_SOURCE = 0.005, 0.02, 60
 # Made for the bundle: every machine must answer them as the machine that made it did.
 _FINGERPRINT = (
     (

@@ -61,7 +61,7 @@ def run_figures(manifest: Manifest, quality: dict[str, Any] | None, manifests: I
         "steps": [
             {"step": step, "seconds": seconds, "rows_per_second": rows / seconds if seconds else None}
             for step in RUN_STEPS
-            for seconds in [manifest.seconds[step]]
+            for seconds in [manifest.seconds.get(step, 0.0)]
         ],
         "wall_seconds": manifest.seconds["wall"],
         "rows_per_second": rows / wall,

@@ -6,7 +6,6 @@ import datetime
 import importlib.util
 import io
 import json
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from pipelines.runs import existing_warehouse, published_run, read_manifests
 from schemas.codes import RunStatus
 from schemas.errors import ConfigError, InputError, system_error
 from transforms.commit_run import QUALITY_FILE
-from warehouse.files import file_mode
+from warehouse.files import write_durably
 from warehouse.interface import Warehouse
 from warehouse.manifest import read_manifest, record_name
 from warehouse.objects import is_uri
@@ -91,14 +90,7 @@ def write_page(path: Path, page: str) -> None:
 def _write(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            try:
-                file.write(content)
-                Path(file.name).chmod(file_mode(path.parent))
-                Path(file.name).replace(path)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        write_durably(path, content, follows=path.parent)
     except OSError as error:
         raise system_error(error, path) from None
 
@@ -117,7 +109,7 @@ def _costs(warehouse: Warehouse, database: str | None) -> dict[str, dict[str, An
     if importlib.util.find_spec("sqlalchemy") is None:  # without the extra there is no queue
         return {}
     from escalation.database import SQLITE_FILE, default_url, open_database, reading
-    from escalation.report import run_costs
+    from escalation.queue_state import run_costs
 
     if database is None and (is_uri(warehouse.place) or not (Path(warehouse.place) / SQLITE_FILE).is_file()):
         return {}

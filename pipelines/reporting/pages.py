@@ -22,7 +22,7 @@ def run_page(run: dict[str, Any], warehouse: str, cost: dict[str, Any] | None) -
     Args:
         run: of `run_figures`.
         warehouse: as the command to verify names it.
-        cost: of `escalation.report.run_cost`; None where there is no queue.
+        cost: of `escalation.queue_state.run_costs`, of this run; None where there is no queue.
     """
     return _page(
         "run.html",

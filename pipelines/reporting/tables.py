@@ -27,7 +27,7 @@ def run_tables(
     Args:
         manifests: of all runs, in the order of the rows.
         quality: quality.json by run id.
-        costs: of `escalation.report.run_costs`.
+        costs: of `escalation.queue_state.run_costs`.
     """
     holding = {
         (manifest.run_id, document_type)

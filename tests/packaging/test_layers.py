@@ -24,10 +24,10 @@ FOR_TRAINING = {"torch", "transformers", "optimum", "onnx"}
 
 # Anything that takes a noticeable part of a second to load.
 HEAVY = {
-    *("argon2", "apache_beam", "duckdb", "great_expectations", "httpx", "jinja2", "numpy", "onnx", "onnxruntime"),
+    *("apache_beam", "duckdb", "great_expectations", "httpx", "numpy", "onnx", "onnxruntime", "openlineage"),
     *("optimum", "pandas", "phonenumbers", "prometheus_client", "psycopg", "pyarrow", "pydantic", "scipy"),
-    *("sqlalchemy", "starlette", "deltalake", "obstore"),
-    *("tokenizers", "torch", "tqdm", "transformers", "uvicorn"),
+    *("sqlalchemy", "starlette", "deltalake", "obstore", "tokenizers", "torch", "tqdm", "transformers"),
+    *("uvicorn"),
 }
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from tests.support.small_runs import classify_arguments, documents, write_jsonl
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-LAYERS = ("schemas", "warehouse", "models", "data_quality", "transforms", "escalation", "pipelines")
+LAYERS = (
+    *("schemas", "warehouse", "models", "data_quality", "extraction"),
+    *("transforms", "escalation", "pipelines"),
+)
 LEFT_OUT = ("models/bundles/",)  # megabytes that are handed out beside the product
 
 
@@ -28,18 +32,34 @@ def _files_of_the_tree() -> set[str]:
     return {name for name in names if not name.startswith(LEFT_OUT)}
 
 
+def _integrations() -> set[str]:
+    """Distributions of their own, which stand beside the product."""
+    files = (path for path in (ROOT / "integrations").rglob("*") if path.is_file())
+    names = {path.relative_to(ROOT) for path in files}
+    made = {name for name in names for part in name.parts if part == "__pycache__" or part.endswith(".egg-info")}
+    return {name.as_posix() for name in names - made}
+
+
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the wheel and the sdist."""
     tree = tmp_path_factory.mktemp("tree")
-    for name in _files_of_the_tree() | {"setup.py", "pyproject.toml", "README.md", "LICENSE"}:
+    beside = {"setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt"}
+    for name in _files_of_the_tree() | _integrations() | beside:
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tree / name)
     # Not by pip, which would fetch the build's requirements into an environment of its own.
     ended = subprocess.run(
-        [sys.executable, "setup.py", "-q", "bdist_wheel"], cwd=tree, capture_output=True, text=True, check=False
-    )
+        [sys.executable, "setup.py", "-q", "sdist", "bdist_wheel"],
+        cwd=tree, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    [path] = (tree / "dist").glob("*.whl")
+    return tree / "dist"
+
+
+@pytest.fixture(scope="module")
+def wheel(built: Path) -> Path:
+    [path] = built.glob("*.whl")
     return path
 
 
@@ -66,6 +86,14 @@ def test_it_holds_every_file_of_the_packages_and_no_other(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         held = {name for name in archive.namelist() if ".dist-info/" not in name}
     assert held == _files_of_the_tree()
+
+
+def test_the_sdist_holds_what_the_wheel_needs_and_the_integrations(built: Path) -> None:
+    [path] = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        held = {name.partition("/")[2] for name in archive.getnames()}
+    assert _files_of_the_tree() | _integrations() | {"setup.py", "pyproject.toml", "constraints.txt"} <= held
+    assert not any(name.startswith(("tests/", "models/bundles/")) for name in held)
 
 
 def test_a_missing_extra_of_it_is_installed_by_the_products_name(installed: dict[str, str], tmp_path: Path) -> None:

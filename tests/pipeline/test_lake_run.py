@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -147,3 +149,20 @@ def parquet(ids: list[str]) -> bytes:
     sink = io.BytesIO()
     pq.write_table(pa.table({"document_id": pa.array(ids, pa.string())}), sink)
     return sink.getvalue()
+
+
+def test_a_run_that_was_killed_on_this_machine_is_not_waited_for(
+    source: Path, tiny_bundle_unchanged: Path, lake_uri: str
+) -> None:
+    program = (
+        "import os; from warehouse.layout import Partition; "
+        "from warehouse.objects import ObjectStore; from warehouse.tokens import hold_partitions; "
+        f"held = hold_partitions(ObjectStore({lake_uri!r}), [Partition({RUN_DATE!r}, 'ticket')], 'killed'); "
+        "held.__enter__(); "
+        "os._exit(9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 9
+    assert ObjectStore(lake_uri).list("_alive/")
+    arguments = classify_arguments(source, tiny_bundle_unchanged, Path("warehouse"))
+    arguments[arguments.index("warehouse")] = lake_uri
+    assert docyard(*arguments).exit_code == 0

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import http.server
+import json
+import logging
+import os
 import re
+import subprocess
+import sys
+import threading
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
+from jsonschema import Draft202012Validator, FormatChecker
 from prometheus_client.parser import text_string_to_metric_families
+from referencing import Registry, Resource
 
+from pipelines.classify import prepare
+from pipelines.lineage import dataset_name, lineage_of
+from pipelines.logs import JsonFormatter
 from pipelines.metrics import metrics_file
 from schemas.metrics import METRICS, exposition
 from schemas.tables import RUN_TABLES
+from schemas.watching_config import WatchingConfig
 from tests.support.chromium import CHROMIUM, DRIVER, browsers
-from tests.support.small_runs import check_refused, classify_arguments, documents, docyard, write_jsonl
+from tests.support.small_runs import (
+    RUN_DATE,
+    SECRET,
+    check_refused,
+    classify_arguments,
+    config_of,
+    documents,
+    docyard,
+    write_jsonl,
+)
 
 TINY_BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 
@@ -29,33 +53,61 @@ def read_metrics(text: str) -> dict[tuple[str, ...], float]:
     return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
 
 
+class JsonLines(logging.Handler):
+    """Keeps what the JSON logs would say."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(JsonFormatter().format(record))
+
+
 @dataclass
 class Watched:
-    """A run that published, and the next one, which found its input gone."""
+    """A run that published, and one of the next day that broke its data contract."""
 
     folder: Path
     results: list[Result]
     metrics: list[str]
+    logs: list[str]
+    events: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Watched:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
-    found = Watched(folder, [], [])
-    source, metrics = write_jsonl(folder / "in.jsonl", documents(20)), folder / "docyard.prom"
-    for _ in range(2):
-        run = classify_arguments(source, TINY_BUNDLE, folder / "warehouse")
-        found.results.append(docyard(*run, "--metrics-file", metrics))
+    found = Watched(folder, [], [], [], [])
+    source, metrics, events = (
+        write_jsonl(folder / "in.jsonl", [*documents(19), *documents(1)]),
+        folder / "docyard.prom",
+        folder / "events",
+    )
+    handler = JsonLines(found.logs)
+    logging.getLogger().addHandler(handler)
+    for date, share in ((RUN_DATE, 1.0), ("2026-02-01", 0.0)):
+        config = folder / "watching.toml"
+        config.write_text(
+            f"[watching]\nmetrics_file = '{metrics}'\nopenlineage_file = '{events}'\n"
+            f"[quality]\nmax_rejected_share = {share}\n",
+            encoding="utf-8",
+        )
+        run = classify_arguments(source, TINY_BUNDLE, folder / "warehouse", date)
+        found.results.append(docyard("-v", *run, "--config", config))
         found.metrics.append(metrics.read_text(encoding="utf-8"))
-        source.unlink(missing_ok=True)
-    assert [result.exit_code for result in found.results] == [0, 3]
-    return found
+    logging.getLogger().removeHandler(handler)
+    found.events = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
+    assert [result.exit_code for result in found.results] == [0, 5], found.results[0].stderr
+    yield found
+    docyard("runs", "--warehouse", folder / "warehouse")  # leaves the logs as they were
 
 
 def test_the_metrics_of_a_run_balance(watched: Watched) -> None:
     found = read_metrics(watched.metrics[0])
     of = {name: found["docyard_run_documents", "ticket", name] for name in ("read", "accepted", "escalated")}
-    assert of["read"] == 20 == of["accepted"] + of["escalated"] + found["docyard_run_rejections", "empty_text"]
+    rejected = found["docyard_run_rejections", "empty_text"] + found["docyard_run_rejections", "duplicate_id"]
+    assert of["read"] == 20 == of["accepted"] + of["escalated"] + rejected
     assert found["docyard_run_exit_code",] == 0
     assert found["docyard_run_step_seconds", "classify"] > 0
 
@@ -63,10 +115,116 @@ def test_the_metrics_of_a_run_balance(watched: Watched) -> None:
 def test_a_run_that_fails_keeps_the_time_of_the_last_success(watched: Watched) -> None:
     good, bad = map(read_metrics, watched.metrics)
     succeeded = ("docyard_run_last_success_timestamp_seconds",)
-    assert bad["docyard_run_exit_code",] == 3
+    assert bad["docyard_run_exit_code",] == 5
     assert bad[succeeded] == good[succeeded] == good["docyard_run_finished_timestamp_seconds",]
     assert ("docyard_run_documents", "ticket", "read") not in bad
     assert [path.name for path in watched.folder.iterdir() if "prom" in path.name] == ["docyard.prom"]
+
+
+def test_json_logs_name_run_shard_and_stage_and_quote_no_document(watched: Watched) -> None:
+    lines = [json.loads(line) for line in watched.logs]
+    staged = [line for line in lines if "staged: 20 read" in line["message"]]
+    assert [(line["level"], line["shard"], line["stage"]) for line in staged] == [
+        ("info", "part-00000-0000", "stage")
+    ] * 2
+    [committing] = [line for line in lines if "the contract holds" in line["message"]]
+    assert (committing["run_id"], committing["stage"]) == (staged[0]["run_id"], "commit")
+    assert SECRET not in "".join(watched.logs)
+
+
+def test_json_logs_drop_what_an_exception_or_another_library_quotes() -> None:
+    try:
+        raise ValueError(f"cannot read {SECRET}")
+    except ValueError as error:
+        exc_info = type(error), error, error.__traceback__
+    record = logging.LogRecord("apache_beam", logging.ERROR, "", 0, f"failed\n{SECRET}", None, exc_info)
+    line = JsonFormatter().format(record)
+    assert SECRET not in line
+    assert json.loads(line)["exception"] == "ValueError"
+
+
+def test_an_error_is_one_json_object_where_the_logs_are_json(tmp_path: Path) -> None:
+    asked = [sys.executable, "-m", "pipelines.cli", "runs", "--warehouse", str(tmp_path)]
+    ended = subprocess.run(
+        asked, env={**os.environ, "DOCYARD_LOG_FORMAT": "json"}, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 3
+    line = json.loads(ended.stderr)
+    assert (line["level"], line["exit_code"]) == ("error", 3)
+    assert "no warehouse here" in line["message"]
+
+
+def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
+    schemas = json.loads((Path(__file__).parents[1] / "support/openlineage_schemas.json").read_bytes())["schemas"]
+    registry = Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
+    checks = FormatChecker(["uuid"])
+
+    def validate(value: Any, schema: str) -> None:
+        Draft202012Validator({"$ref": schema}, registry=registry, format_checker=checks).validate(value)
+
+    facets = set()
+    for event in watched.events:
+        validate(event, event["schemaURL"])
+        holders = [event["run"], event["job"], *event["inputs"], *event["outputs"]]
+        for holder in holders:
+            for kind in ("facets", "inputFacets", "outputFacets"):
+                for name, facet in holder.get(kind, {}).items():
+                    # A facet's file describes the object that holds it by its name; patches of a version may differ.
+                    file = facet["_schemaURL"].partition("#")[0].rpartition("/")[2]
+                    [schema] = [schema["$id"] for schema in schemas if schema["$id"].endswith(f"/{file}")]
+                    validate({name: facet}, schema)
+                    facets.add(name)
+    assert {"outputStatistics", "dataQualityAssertions", "schema", "errorMessage", "inputStatistics"} <= facets
+
+
+def test_events_tell_what_a_run_published_and_why_it_failed(watched: Watched) -> None:
+    assert [event["eventType"] for event in watched.events] == ["START", "COMPLETE", "START", "FAIL"]
+    start, complete, _, fail = watched.events
+    assert start["run"]["runId"] == complete["run"]["runId"] != fail["run"]["runId"]
+    outputs = {output["name"].rsplit("/", 1)[-1]: output for output in complete["outputs"]}
+    metrics = read_metrics(watched.metrics[0])
+    for table, outcome in (("rejections", "rejected"), ("escalations", "escalated")):
+        rows = outputs[table]["outputFacets"]["outputStatistics"]["rowCount"]
+        assert rows == metrics["docyard_run_documents", "ticket", outcome] > 0
+    assert complete["inputs"][0]["name"] == str(watched.folder / "in.jsonl")
+    assert complete["inputs"][0]["inputFacets"]["inputStatistics"]["rowCount"] == 20
+    assert "max_rejected_share" in fail["run"]["facets"]["errorMessage"]["message"]
+    assert SECRET not in json.dumps(watched.events)
+
+
+def test_events_go_to_an_endpoint_and_one_that_fails_is_only_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENLINEAGE__TRANSPORT__RETRY", '{"total": 0}')
+    received = []
+
+    class Endpoint(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["content-length"]))
+            received.append((self.path, json.loads(content)["eventType"]))
+            self.send_response(201)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None: ...
+
+    config = config_of(write_jsonl(tmp_path / "in.jsonl", documents(3)), TINY_BUNDLE, tmp_path / "warehouse")
+    with http.server.HTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        plan, _ = prepare(replace(config, watching=WatchingConfig(openlineage_url=url)))
+        with pytest.raises(KeyboardInterrupt), lineage_of(plan):
+            raise KeyboardInterrupt
+        server.shutdown()
+    assert received == [("/api/v1/lineage", "START"), ("/api/v1/lineage", "ABORT")]
+    with lineage_of(plan):
+        pass
+    assert "lineage event COMPLETE cannot be sent: ConnectionError" in caplog.text
+
+
+def test_data_sets_are_named_as_openlineage_names_them(tmp_path: Path) -> None:
+    assert dataset_name(f"{tmp_path}/in/*.csv") == ("file", f"{tmp_path}/in")
+    assert dataset_name("file:///in/a%20b.csv") == ("file", "/in/a b.csv")
+    assert dataset_name("s3://bucket/warehouse/classifications") == ("s3://bucket", "warehouse/classifications")
 
 
 def test_the_page_of_a_run_loads_nothing_and_gives_its_command_to_verify(watched: Watched) -> None:
@@ -113,14 +271,16 @@ def test_tables_of_runs_balance_and_are_the_same_when_written_again(watched: Wat
     for kind in RUN_TABLES:
         assert tables[kind.name].column_names == [column.name for column in kind.columns]
         assert tables[kind.name].schema.metadata[b"docyard.table"] == kind.name.encode()
-    [run] = tables["runs"].to_pylist()
+    run, failed = tables["runs"].to_pylist()
+    assert (failed["status"], failed["error"], failed["read"]) == ("failed", "ContractError", None)
     assert run["read"] == run["accepted"] + run["escalated"] + run["rejected"] == 20
     counted = Counter[str]()
     for row in tables["run_counts"].to_pylist():
         counted[row["kind"]] += row["rows"] if row["kind"] != "outcome" else 0
     assert counted["label"] == counted["confidence_accepted"] == run["accepted"]
     assert counted["route_reason"] == run["classified"]
-    assert all(tables["run_quality"]["passed"].to_pylist())
+    checks = tables["run_quality"].to_pylist()
+    assert {check["run_id"] for check in checks if not check["passed"]} == {failed["run_id"]}
 
 
 def test_a_report_of_what_is_not_there_is_refused(watched: Watched, tmp_path: Path) -> None:

@@ -94,7 +94,9 @@ def _value(kind: pa.DataType, text: str) -> object:
     if pa.types.is_string(kind) or pa.types.is_dictionary(kind):
         return text
     if pa.types.is_list(kind):
-        return []
+        return [_value(kind.value_type, text)]
+    if pa.types.is_struct(kind):
+        return {field.name: _value(field.type, text) for field in kind}
     return True if pa.types.is_boolean(kind) else 0
 
 

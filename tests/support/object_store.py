@@ -37,10 +37,15 @@ class ObjectServer:
     port: int
 
     @property
+    def host(self) -> str:
+        """Address and port."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The variables that lead a client here."""
         return {
-            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.port}",
+            "AWS_ENDPOINT_URL": f"http://{self.host}",
             "AWS_ALLOW_HTTP": "true",
             "AWS_ACCESS_KEY_ID": KEY,
             "AWS_SECRET_ACCESS_KEY": SECRET,

@@ -87,6 +87,26 @@ def test_a_conflict_with_nothing_there_is_tried_again(store: ObjectStore, monkey
     assert failures == []
 
 
+def test_objects_are_deleted_where_one_that_is_gone_is_an_error(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Azure has it."""
+    import obstore
+
+    delete = obstore.delete
+
+    def strict(place: object, keys: str | list[str]) -> None:
+        for key in [keys] if isinstance(keys, str) else keys:
+            obstore.head(place, key)
+            delete(place, key)
+
+    monkeypatch.setattr(obstore, "delete", strict)
+    store.put("a", b"")
+    store.put("c", b"")
+    store.delete(["a", "b", "c"])
+    assert store.list() == ()
+
+
 def test_a_store_goes_to_another_process(store: ObjectStore) -> None:
     store.put("a", b"1")
     assert pickle.loads(pickle.dumps(store)).get("a") == b"1"
