@@ -16,7 +16,11 @@ from schemas.errors import BundleError
 SHIPPED = Path(__file__).parents[2] / "models/bundles/page_pairs"
 LETTER = "12 March 2026\nDear Mr Harding,\nThe choir will not meet in April.\nYours sincerely,\nA. Dale"
 TILL = "SUNRISE DINER\nTable 4\n2 Pancakes 12.40\nSubtotal 12.40\nTax 1.00\nTotal 13.40\nCash 20.00\nThank you"
-STORY = [f"The lighthouse was built of granite and its lamp was lit by\nPage {number} of 4" for number in (1, 2, 3, 4)]
+AGREEMENT = [
+    "SERVICES AGREEMENT\nThis Agreement is made as of March 1, 2026, by and between Northwind Ltd. and the Contractor."
+    "\n1. Services. The Contractor shall keep the premises clean and\nPage 1 of 2",
+    "dry at all times.\n2. Fees. Northwind shall pay the fees monthly.\nBy: ____________\nPage 2 of 2",
+]
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +33,8 @@ def signs(left: str, right: str) -> dict[str, float]:
 
 
 def test_documents_are_told_apart_and_pages_that_run_on_are_not(shipped: PagePairModel) -> None:
-    cuts = shipped.find_cuts([LETTER, TILL, *STORY, LETTER])
-    assert list(cuts.sure) == [1, 2, 6]
+    cuts = shipped.find_cuts([LETTER, TILL, *AGREEMENT, LETTER])
+    assert list(cuts.sure) == [1, 2, 4]
     assert cuts.doubtful == {}
 
 
@@ -46,8 +50,8 @@ def test_a_blank_page_goes_with_the_page_before_it(shipped: PagePairModel) -> No
 
 
 def test_an_answer_depends_on_the_pages_around_only(shipped: PagePairModel) -> None:
-    pages = [*STORY, LETTER, TILL, *STORY]
-    assert shipped.chances([TILL, LETTER, *pages])[-5:].tolist() == shipped.chances(pages)[-5:].tolist()
+    pages = [*AGREEMENT, LETTER, TILL, *AGREEMENT]
+    assert shipped.chances([TILL, LETTER, *pages])[-3:].tolist() == shipped.chances(pages)[-3:].tolist()
 
 
 @pytest.mark.parametrize(

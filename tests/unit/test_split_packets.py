@@ -27,8 +27,10 @@ AGREEMENT = [
     "dry at all times.\n2. Fees. Northwind shall pay the fees monthly.\nBy: ____________\nPage 2 of 2",
 ]
 ALIKE = [
-    f"Dear Sir or Madam,\n{concern}\nYours faithfully,\nA. Dale"
-    for concern in ("My card was charged twice.", "Where is the parcel that was sent on Monday?")
+    "Dear Sir or Madam,\nMy card was charged twice at the petrol station on Monday and I would like to have one of the "
+    "two payments back.\nYours faithfully,\nA. Dale",
+    "Dear Sir or Madam,\nWhere is the parcel that was sent on Monday? It has not come, and nobody answers the phone.\n"
+    "Yours faithfully,\nB. Hill",
 ]
 
 
