@@ -4,6 +4,8 @@ ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim AS build
 ARG EXTRAS=ocr,queue,review,lake
+# Further requirements, such as apache-beam[gcp] for Dataflow.
+ARG MORE=""
 WORKDIR /src
 RUN python -m venv /opt/docyard
 COPY constraints.txt ./
@@ -16,7 +18,7 @@ COPY extraction extraction
 COPY transforms transforms
 COPY escalation escalation
 COPY pipelines pipelines
-RUN /opt/docyard/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRAS}]" \
+RUN /opt/docyard/bin/pip install --no-cache-dir --disable-pip-version-check -c constraints.txt ".[${EXTRAS}]" ${MORE} \
     && /opt/docyard/bin/pip check
 
 FROM python:${PYTHON}-slim AS base

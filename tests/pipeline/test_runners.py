@@ -40,6 +40,7 @@ PROXIES = dict.fromkeys(
 )
 START_SECONDS, RUN_SECONDS = 40, 90
 DASK = "--runner=apache_beam.runners.dask.dask_runner.DaskRunner"
+FLINK_JAR = os.environ.get("DOCYARD_FLINK_JOB_SERVER_JAR", "")
 MULTI_PROCESSING = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
 
 Start = Callable[..., subprocess.Popen[bytes]]
@@ -231,6 +232,18 @@ def test_the_job_service_with_loopback_workers_publishes_the_same_bytes(
     config: Path, in_memory: Path, tmp_path: Path, job_service: str
 ) -> None:
     options = ("--runner=PortableRunner", job_service, "--environment_type=LOOPBACK")
+    check_run(config, tmp_path / "warehouse", options, in_memory)
+
+
+@pytest.mark.skipif(
+    not FLINK_JAR, reason="needs java, and the jar of Beam's Flink job server: DOCYARD_FLINK_JOB_SERVER_JAR"
+)
+def test_flink_publishes_the_same_bytes(config: Path, in_memory: Path, tmp_path: Path, start: Start) -> None:
+    port = free_port()
+    server = ("--flink-master=[local]", "--job-host=localhost", f"--job-port={port}", "--artifact-port=0")
+    server += ("--expansion-port=0", f"--artifacts-dir={tmp_path / 'artifacts'}")
+    wait_until(lambda: listens(port), start("java", "-jar", FLINK_JAR, *server, log="flink-job-server"))
+    options = ("--runner=PortableRunner", f"--job_endpoint=localhost:{port}", "--environment_type=LOOPBACK")
     check_run(config, tmp_path / "warehouse", options, in_memory)
 
 

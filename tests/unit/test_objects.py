@@ -18,6 +18,11 @@ from warehouse.delta import open_table
 from warehouse.objects import ObjectStore, object_store
 
 
+@pytest.fixture(autouse=True)
+def _soon_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("warehouse.objects._RETRIES", 1)
+
+
 @pytest.fixture
 def store(lake_uri: str) -> ObjectStore:
     return object_store(lake_uri)

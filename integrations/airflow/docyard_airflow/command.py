@@ -6,12 +6,14 @@ Nothing here needs Airflow, and nothing is imported of Docyard, whose packages w
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import signal
 import subprocess
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -20,6 +22,8 @@ ENVIRONMENT_VARIABLE = "DOCYARD_BIN"
 NOTHING_TO_READ = 3
 MAY_PASS = frozenset({7, 9, 10, 11, 13, 130})  # "retry" in Docyard's table of exit codes
 _KILLED = 128  # a shell adds it to the number of the signal
+_POLL_SECONDS = 0.1
+_OF_ANOTHER_PYTHON = ("PYTHONPATH", "PYTHONHOME")  # by which Docyard would import modules of Airflow's environment
 
 
 class Outcome(Enum):
@@ -76,7 +80,7 @@ class Command:
     Args:
         arguments: the program and what it is given.
         tell: called with each line of standard error, from a thread.
-        environment: variables on top of this process's.
+        environment: variables on top of this process's, without its PYTHONPATH.
         directory: the folder to start it in; None for the current one.
         kill_seconds: time that the program has for its clean end after SIGTERM, before SIGKILL.
     """
@@ -92,7 +96,8 @@ class Command:
     ) -> None:
         self.arguments = list(arguments)
         self.tell = tell
-        self.environment = {**os.environ, **(environment or {})}
+        inherited = {name: value for name, value in os.environ.items() if name not in _OF_ANOTHER_PYTHON}
+        self.environment = {**inherited, **(environment or {})}
         self.directory = directory
         self.kill_seconds = kill_seconds
         self._process: subprocess.Popen[str] | None = None
@@ -122,8 +127,7 @@ class Command:
                 self._wait()
             except BaseException:
                 self._signal(signal.SIGTERM)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(self.kill_seconds)
+                self._wait(self.kill_seconds)
                 raise
             finally:
                 self._signal(signal.SIGKILL)  # whoever is left of the group
@@ -139,10 +143,14 @@ class Command:
         timer.daemon = True
         timer.start()
 
-    def _wait(self) -> None:
+    def _wait(self, seconds: float = math.inf) -> None:
         """Waits until the program has ended, and leaves it unreaped, so that its group's number stays its own."""
         assert self._process is not None
-        os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG):
+                return
+            time.sleep(_POLL_SECONDS)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is not None and self._process.returncode is None:

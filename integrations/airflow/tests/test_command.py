@@ -105,6 +105,13 @@ def test_an_exception_in_the_waiting_thread_ends_the_program() -> None:
     assert running._process.returncode == -signal.SIGTERM
 
 
+def test_the_program_does_not_see_the_modules_of_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", "/dags")
+    program = "print(os.environ.get('PYTHONPATH'), os.environ.get('TZ'))"
+    seen = Command([sys.executable, "-c", f"import os\n{program}"], print, environment={"TZ": "UTC"}).run().output
+    assert seen == "None UTC\n"
+
+
 def test_the_program_is_found_by_its_path_then_by_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,7 +84,7 @@ def test_decisions_worklist_and_trends_follow_what_people_settle(warehouse: Path
         with queue.connect() as connection:
             keys = connection.exec_driver_sql("SELECT item_key FROM items ORDER BY item_key LIMIT 3").scalars().all()
         for key in keys:
-            says(queue, ANNA, key, label("delivery"), now=now_micros())
+            says(queue, ANNA, key, label("delivery", "it names a parcel"), now=now_micros())
     assert docyard("resolve", "--warehouse", warehouse).exit_code == 0
     dbt(warehouse, "build")
     found = rows_of_models(warehouse)
