@@ -197,7 +197,7 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
     return {
         "files": list(files.values()),
         "shards": len(shards),
-        "documents": survey_documents(plan.config, shards),
+        "documents": survey_documents(plan, shards),
         "bundles": {kind: chosen.reference for kind, chosen in zip(types, plan.bundles, strict=True)},
         "replaced": {
             str(partition): plan.warehouse.published_by(CLASSIFICATIONS, partition) for partition in plan.partitions
