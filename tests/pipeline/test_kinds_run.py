@@ -15,8 +15,8 @@ from tests.support.small_runs import docyard, published_hashes, write_jsonl
 SHIPPED = Path(__file__).parents[2] / "models/bundles"
 RECEIPT = "SUNRISE DINER\nTable 4\n2 Pancakes 12.40\n1 Coffee 2.80\nSubtotal 15.20\nTax 1.46\nTotal 16.66\nCash 20.00"
 LETTERS = [
-    f"Dear Sir or Madam,\n\n{concern}\n\nYours faithfully,\nA. Dale"
-    for concern in ("Please refund my card payment, I was charged twice.", "Where is my parcel? The courier is late.")
+    "Dear Sir or Madam,\n\nPlease refund my card payment, I was charged twice.\n\nYours faithfully,\nA. Dale",
+    "Dear Sir or Madam,\n\nWhere is my parcel? The courier is late.\n\nYours faithfully,\nB. Hill",
 ]
 STRANGER = "def main(argv):\n    parser = argparse.ArgumentParser()\n    return parser.parse_args(argv)\n" * 20
 
