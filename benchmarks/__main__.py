@@ -12,6 +12,7 @@ from benchmarks.drift import drift
 from benchmarks.examples import examples
 from benchmarks.extraction import extraction
 from benchmarks.few import few
+from benchmarks.inbox import inbox
 from benchmarks.kinds import kinds
 from benchmarks.ocr import ocr
 from benchmarks.packets import packets
@@ -43,7 +44,8 @@ def main() -> None:
 
 
 for command in (
-    *(confidence, drift, examples, extraction, few, kinds, ocr, packets, places, power, robustness, speed, validity),
+    *(confidence, drift, examples, extraction, few, inbox, kinds, ocr, packets, places, power, robustness, speed),
+    validity,
 ):
     main.add_command(command)
 main.add_command(held_out_strangers, "strangers")
