@@ -21,6 +21,7 @@ BENCHMARKS = [
     "psutil>=5.9,<8",
 ]
 LINEAGE = ["openlineage-python>=1.30,<2"]
+TRACES = ["opentelemetry-sdk>=1.30,<2", "opentelemetry-exporter-otlp-proto-http>=1.30,<2"]
 QUEUE = [
     "httpx>=0.27,<1",
     "phonenumbers>=9,<10",
@@ -50,6 +51,7 @@ DEV = [
     *OCR,
     *HEIC,
     *LINEAGE,
+    *TRACES,
     *LAKE,
     *QUEUE,
     *REVIEW,
@@ -123,6 +125,7 @@ setup(
         "heic": HEIC,
         "lake": LAKE,
         "lineage": LINEAGE,
+        "traces": TRACES,
         "queue": QUEUE,
         "embedded": EMBEDDED,
         "review": REVIEW,

@@ -12,6 +12,7 @@ from benchmarks.drift import drift
 from benchmarks.examples import examples
 from benchmarks.extraction import extraction
 from benchmarks.few import few
+from benchmarks.inbox import inbox
 from benchmarks.kinds import kinds
 from benchmarks.ocr import ocr
 from benchmarks.places import places
@@ -41,7 +42,9 @@ def main() -> None:
     logging.getLogger("benchmarks").setLevel(logging.INFO)
 
 
-for command in (confidence, drift, examples, extraction, few, kinds, ocr, places, power, robustness, speed, validity):
+for command in (
+    confidence, drift, examples, extraction, few, inbox, kinds, ocr, places, power, robustness, speed, validity
+):  # fmt: skip
     main.add_command(command)
 main.add_command(held_out_strangers, "strangers")
 

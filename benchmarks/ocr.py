@@ -37,7 +37,9 @@ _EDGES = ".,:;!?()[]{}\"'*-/#&=_"
 @click.option("--kind", "kinds", multiple=True, default=get_args(Kind), type=click.Choice(get_args(Kind)))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("build/benchmarks"), help="Where results go.")
 @click.option("--rows", type=click.IntRange(1), default=1000, help="Most pictures, evenly spread.")
-@click.option("--texts", type=click.Path(path_type=Path), help="Folder for the texts as read, Parquet by kind.")
+@click.option(
+    "--texts", type=click.Path(path_type=Path), help="Folder of the texts as read, Parquet by kind; read if not there."
+)
 def ocr(data: Path, bundle: Path, kinds: tuple[Kind, ...], out: Path, rows: int, texts: Path | None) -> None:
     """Measures how well and how fast pictures of receipts are read, and whether their labels survive it."""
     true = _true_texts(data)
@@ -56,16 +58,13 @@ def ocr(data: Path, bundle: Path, kinds: tuple[Kind, ...], out: Path, rows: int,
             "kinds": {},
         }
         for kind in kinds:
-            read = read_pictures(paths, kind)
+            read = _read(paths, kind, texts)
             found_labels, found_accepted = _answers(classifier, read["text"].tolist())
             result["kinds"][kind] = {
                 **_text_figures(true["text"].tolist(), read),
                 **_label_figures(found_labels, found_accepted, labels, accepted, true["label"].tolist()),
                 "by least confidence": _by_confidence(read["confidence"].to_numpy(), found_labels == labels),
             }
-            if texts is not None:
-                texts.mkdir(parents=True, exist_ok=True)
-                read.to_parquet(texts / f"{kind}.parquet")
             logger.info("%s is measured", kind)
     finally:
         classifier.close()
@@ -91,6 +90,17 @@ def read_pictures(paths: Sequence[Path], kind: Kind) -> pd.DataFrame:
         seconds = time.process_time() - start
         rows.append((path.stem, read.text, read.confidence, read.n_lines, seconds))
     return pd.DataFrame(rows, columns=["id", "text", "confidence", "n_lines", "seconds"])
+
+
+def _read(paths: Sequence[Path], kind: Kind, kept: Path | None) -> pd.DataFrame:
+    """`read_pictures`, or what an earlier run kept of it."""
+    if kept is None:
+        return read_pictures(paths, kind)
+    path = kept / f"{kind}.parquet"
+    if not path.is_file():
+        kept.mkdir(parents=True, exist_ok=True)
+        read_pictures(paths, kind).to_parquet(path)
+    return pd.read_parquet(path).set_index("id").loc[[path.stem for path in paths]].reset_index()
 
 
 def _true_texts(data: Path) -> pd.DataFrame:

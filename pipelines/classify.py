@@ -39,6 +39,7 @@ from transforms.read_shard import read_shard
 from transforms.readers.files import local_path
 from transforms.readers.listing import reaches
 from transforms.run_plan import BundleChoice, KindGroup, RunPlan
+from transforms.tracing import traced_run
 from transforms.validate_documents import validate_documents
 from warehouse.answers import compact_caches
 from warehouse.interface import Warehouse
@@ -104,8 +105,8 @@ def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
 
 
 def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
-    with log_context(run_id=plan.run_id), lineage_of(plan) as lineage:
-        lineage.manifest = _run_held(plan, shards, beam_options, progress_seconds)
+    with log_context(run_id=plan.run_id), lineage_of(plan) as lineage, traced_run(plan) as traced:
+        lineage.manifest = _run_held(traced, shards, beam_options, progress_seconds)
         return lineage.manifest
 
 

@@ -30,6 +30,7 @@ from transforms.redo import select_documents
 from transforms.run_plan import RunPlan
 from transforms.split_documents import split_documents
 from transforms.stage_shard import Receipt, stage_shard
+from transforms.tracing import traced_step
 from transforms.validate_documents import validate_documents
 
 StepFunction = Callable[[Any, RunPlan], Iterable[Any]]
@@ -46,7 +47,7 @@ class Step(beam.DoFn):  # type: ignore[misc]
         shard = getattr(element, "name", "")
         about = log_context(run_id=self._plan.run_id, shard=shard, stage=self._function.__name__)
         with self._plan.reporting_failures(), about:
-            yield from self._function(element, self._plan)
+            yield from traced_step(self._function, element, self._plan, shard)
 
 
 def read(shard: Shard, plan: RunPlan) -> Iterator[Shard]:

@@ -105,6 +105,7 @@ class RunPlan:
         register: the end of the register that the plan rests on.
         kind_groups: one per configured input of type "auto".
         redo: the documents of a run over a few; None for one over all.
+        traceparent: the span of the run, as W3C Trace Context writes it; "" where nothing is traced.
     """
 
     run_id: str
@@ -119,6 +120,7 @@ class RunPlan:
     withheld: tuple[str, ...] = ()
     kind_groups: tuple[KindGroup, ...] = ()
     redo: Redo | None = None
+    traceparent: str = ""
 
     @property
     def warehouse(self) -> Warehouse:

@@ -61,15 +61,17 @@ class LakeTable:
         """The keys of the files that readers of this version read, sorted.
 
         Args:
-            partitions: the only ones that count; None for all, also those of days without documents.
+            partitions: the only ones that count; None for all.
         """
         if partitions is None:
-            return sorted(self._keys(self._handle.file_uris()))
+            with explained(self._place):
+                return sorted(self._keys(self._handle.file_uris()))
         return sorted(key for partition in partitions for key in self._files_of(partition))
 
     def epoch(self, partition: Partition) -> int:
         """The highest epoch that was committed in the partition; 0 where none was."""
-        return int(self._handle.transaction_version(_application(partition)) or 0)
+        with explained(self._place):
+            return int(self._handle.transaction_version(_application(partition)) or 0)
 
     def check_partitions(self, partitions: Sequence[Partition]) -> None:
         """Makes sure that the partitions hold nothing but what Docyard wrote.
@@ -183,7 +185,8 @@ class LakeTable:
     def _files_of(self, partition: Partition) -> list[str]:
         names = _partition_columns(self.table)
         is_in = [(names[0], "=", partition.run_date), (names[1], "=", partition.document_type)]
-        return self._keys(self._handle.file_uris(file_pruning_predicate=is_in))
+        with explained(self._place):
+            return self._keys(self._handle.file_uris(file_pruning_predicate=is_in))
 
     def _keys(self, uris: Iterable[str]) -> list[str]:
         return [uri.removeprefix(f"{self.store.uri}/") for uri in uris]
@@ -213,7 +216,9 @@ class LakeTable:
         return _library().transaction.RemoveAction(path, True, _now(), None, self._values(partition))
 
     def _version(self, run_id: str) -> int | None:
-        found = [commit["version"] for commit in self._handle.history(_LOOK_BACK) if commit.get(_RUN_ID) == run_id]
+        with explained(self._place):
+            commits = self._handle.history(_LOOK_BACK)
+        found = [commit["version"] for commit in commits if commit.get(_RUN_ID) == run_id]
         return int(found[0]) if found else None
 
 
@@ -260,7 +265,7 @@ def live_files(store: ObjectStore, table: Table, partition: Partition | None = N
 
 
 def published_by(store: ObjectStore, table: Table, partition: Partition) -> str | None:
-    """The id of the run that published a partition, or None where none did."""
+    """The id of the run that published a partition; None where none did, or somebody else wrote into it."""
     found = {publisher(key) for key in live_files(store, table, partition)}
     return found.pop() if len(found) == 1 else None
 

@@ -40,6 +40,7 @@ from warehouse.interface import DayAndType, Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 from warehouse.objects import ObjectStore, object_store
+from warehouse.store_checks import refuse_careless
 
 CACHE_VARIABLE = "DOCYARD_CACHE_DIR"
 _MARKER = "warehouse.json"
@@ -93,6 +94,7 @@ class LakeWarehouse(Warehouse):
     def make(self) -> None:
         """Writes the marker object, if it is not there."""
         if not self.exists():
+            refuse_careless(self._store)
             self._store.put_new(_MARKER, _MARKER_CONTENT)
 
     def location(self, name: str) -> str:

@@ -30,9 +30,10 @@ _CREATE_ATTEMPTS = 6
 _CLOCK = "_clock"
 
 # A dead store is given up on after some 20 seconds, a request that hangs after a minute: the libraries' own limit is
-# three minutes and ten attempts.
+# three minutes. A gateway that starts anew is waited for.
 _CONNECT_SECONDS, _REQUEST_SECONDS = 5, 60
-_RETRIES, _RETRY_SECONDS = 4, 20
+_RETRIES, _RETRY_SECONDS = 8, 20
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.2, 4
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,8 @@ class ObjectStore:
             "timeout": f"{_REQUEST_SECONDS}s",
             "max_retries": str(_RETRIES),
             "retry_timeout": f"{_RETRY_SECONDS}s",
+            "backoff_config.init_backoff": f"{_FIRST_PAUSE_SECONDS * 1000:.0f}ms",
+            "backoff_config.max_backoff": f"{_LONGEST_PAUSE_SECONDS}s",
         }
         return limits | ({"AWS_REGION": _region()} if self.uri.startswith(_S3) else {})
 
@@ -246,7 +249,15 @@ def _opened(uri: str) -> Any:
             "timeout": f"{_REQUEST_SECONDS}s",
             "allow_http": any(os.environ.get(f"{cloud}_ALLOW_HTTP") == "true" for cloud in ("AWS", "AZURE", "GOOGLE")),
         },
-        "retry_config": {"max_retries": _RETRIES, "retry_timeout": datetime.timedelta(seconds=_RETRY_SECONDS)},
+        "retry_config": {
+            "max_retries": _RETRIES,
+            "retry_timeout": datetime.timedelta(seconds=_RETRY_SECONDS),
+            "backoff": {
+                "init_backoff": datetime.timedelta(seconds=_FIRST_PAUSE_SECONDS),
+                "max_backoff": datetime.timedelta(seconds=_LONGEST_PAUSE_SECONDS),
+                "base": 2,
+            },
+        },
     }
     if uri.startswith(_S3):
         settings["region"] = _region()
@@ -274,9 +285,7 @@ def explained(uri: str, key: str = "") -> Iterator[None]:
     """Turns an error of the libraries into one of ours; lets through that an object is, or is not, there."""
     try:
         yield
-    except DocyardError:
-        raise
-    except FileExistsError:
+    except (DocyardError, FileExistsError):
         raise
     except FileNotFoundError as error:
         if _code(str(error)) in _NO_BUCKET:
@@ -349,9 +358,10 @@ def store_error(error: Exception, uri: str) -> DocyardError:
         )
     if "URL scheme is not allowed" in said or "builder error" in said:
         return StorageError(f"{uri}: the endpoint has no TLS; use an https:// address, or set AWS_ALLOW_HTTP=true")
-    if not status and ("error sending request" in said or "timed out" in said or "Connect" in said):
+    if not status and ("Error performing" in said or "HTTP error" in said):
         return RunFailedError(
-            f"{uri}: the store cannot be reached{_endpoint()}; correct the address, or try again later"
+            f"{uri}: the store cannot be reached{_endpoint(uri)}, or broke the connection; correct the address, or try "
+            "again later"
         )
     if status >= 500 or code in ("SlowDown", "ServerBusy", "OperationTimedOut"):
         return RunFailedError(f"{uri}: the store failed ({code or f'status {status}'}); try again later")
@@ -385,8 +395,8 @@ def _request(said: str) -> str:
     return f"{found[1]} {found[2]}" if found else "403"
 
 
-def _endpoint() -> str:
-    address = os.environ.get("AWS_ENDPOINT_URL")
+def _endpoint(uri: str) -> str:
+    address = os.environ.get("AWS_ENDPOINT_URL") if uri.startswith(_S3) else None
     return f" at {address}" if address else ""
 
 

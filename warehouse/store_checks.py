@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from schemas.errors import DocyardError
+from schemas.errors import DocyardError, StorageError
 from schemas.tables import PUBLISHED_TABLES
 from warehouse.delta import open_table
 from warehouse.objects import ObjectStore
@@ -64,6 +64,26 @@ def check_store(store: ObjectStore) -> list[StoreCheck]:
     finally:
         with contextlib.suppress(DocyardError):
             store.delete([item.key for item in store.list(place)])
+
+
+def refuse_careless(store: ObjectStore) -> None:
+    """Creates an object twice, so that no warehouse begins where every writer is told that it was the first.
+
+    Raises:
+        StorageError: the second one succeeded, too.
+    """
+    key = f"{_FOLDER}{secrets.token_hex(8)}"
+    store.put_new(key, b"first")
+    try:
+        store.put_new(key, b"second")
+    except FileExistsError:
+        return
+    finally:
+        store.delete([key])
+    raise StorageError(
+        f"{store.uri}: the store ignores conditional writes, so that two runs could both publish into a partition; "
+        "`docyard doctor` says more"
+    )
 
 
 class _BrokenPromiseError(Exception):

@@ -72,7 +72,7 @@ from models.training.network import (
 from models.training.parity import ParityReport, check_parity, measure_parity
 from models.training.quantize import quantize
 from models.training.recipe import CHOICE_NAME, OUT_OF_FOLD_NAME, Training
-from models.training.variations import with_variations
+from models.training.variations import with_scans, with_variations
 from models.training.words import cross_fitted_words, words_file
 from models.training.work_folder import do_step, key_of
 from models.training.yardstick import compare_with_word_counts, warn_of_word_counts, word_counts_answers
@@ -394,19 +394,21 @@ class Job:
         if crossed is not None:
             return files | self._cross_fitted_files(files, data, crossed)
         choosing, certifying = choosing_and_certifying_rows(data.validation, config.policy.choosing_share)
+        fitting = with_scans(choosing, config.variations)
         if config.words.buckets:
-            files[WORDS_NAME] = words_file(self._in_memory(files), data.train, choosing, config.words)
+            learned = with_scans(data.train, config.variations)
+            files[WORDS_NAME] = words_file(self._in_memory(files), learned, fitting, config.words)
         temperature = fit_temperature(
-            Classifier(self._in_memory(files)).logits(choosing["text"].tolist()), label_ids_of(choosing, data.labels)
+            Classifier(self._in_memory(files)).logits(fitting["text"].tolist()), label_ids_of(fitting, data.labels)
         )
         calibration: dict[str, Any] = {
             "temperature": temperature,
             "method": "temperature scaling",
-            "rows": len(choosing),
+            "rows": len(fitting),
         }
         files["calibration.json"] = _json(calibration)
         if config.deferral.enabled:
-            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), choosing)
+            files[DEFERRAL_NAME] = deferral_file(self._in_memory(files), fitting)
         scores = Classifier(self._in_memory(files)).classify(choosing["text"].tolist())
         if config.data.labels_column:
             right = [{label, *also} for label, also in zip(choosing["label"], choosing["right_labels"], strict=True)]

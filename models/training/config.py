@@ -349,10 +349,11 @@ class PolicyChoice:
 
 @validated
 class Variations:
-    """Variations of the training texts: in a letter, a mail or a chat, and typed in a hurry. English only.
+    """Variations of the training texts: in a letter, a mail or a chat, typed in a hurry, or as OCR reads them.
 
     The network, the first tier and the guard learn from them beside the rows themselves; temperature, confidence and
-    policy are fitted on real rows only.
+    policy are fitted on real rows only. Those as OCR reads them also teach the words, and count beside the real rows
+    where the words' weight, temperature and confidence are fitted. Letters, mails and chats are English only.
     """
 
     each: AtLeast0 = 0
@@ -363,6 +364,9 @@ class Variations:
     only typed in a hurry."""
     slips: Share = 0.3
     """Share of the wrapped ones that is typed in a hurry as well."""
+    scanned: AtLeast0 = 0
+    """Further variations of each row as OCR reads it: lines and spaces lost, figures taken for letters and letters for
+    figures."""
     seed: AtLeast0 = 20261122
     """Of all choices. A variation depends only on this, its text and its number."""
 

@@ -1,4 +1,4 @@
-"""Variations of training texts: the same concern inside a letter, a mail or a chat, and typed in a hurry.
+"""Variations of training texts: the same concern inside a letter, a mail or a chat, typed in a hurry, or read by OCR.
 
 The phrases lie in `variations.toml`. A variation keeps the label of its text: nothing is added that has one.
 """
@@ -10,6 +10,7 @@ import hashlib
 import re
 import tomllib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -29,27 +30,54 @@ _NEAR_KEYS = {
 }  # fmt: skip
 
 
+_LOOKING_ALIKE = {"0": "O", "O": "0", "1": "I", "I": "1", "5": "S", "S": "5", "8": "B", "B": "8"}
+# As PP-OCRv6 reads receipts, but for the look-alikes, which it confuses less often.
+_LOST_SPACES, _CONFUSED, _LOST_LINES = 0.06, 0.01, 0.02
+
+
 def with_variations(rows: pd.DataFrame, config: Variations) -> pd.DataFrame:
-    """The rows, then `config.each` variations of the first one, of the second one, and so on; all but `text` stays.
+    """The rows, then the variations of the first one, of the second one, and so on; all but `text` stays.
 
     Args:
         rows: with a column `text`.
         config: number and kind of the variations.
     """
-    if not config.each:
+    if not config.each + config.scanned:
         return rows
-    varied = rows.loc[rows.index.repeat(config.each)].assign(text=vary(rows["text"].tolist(), config))
+    varied = rows.loc[rows.index.repeat(config.each + config.scanned)].assign(text=vary(rows["text"].tolist(), config))
     return pd.concat([rows, varied], ignore_index=True)
 
 
+def with_scans(rows: pd.DataFrame, config: Variations) -> pd.DataFrame:
+    """`with_variations` with those only that OCR reads."""
+    return with_variations(rows, replace(config, each=0))
+
+
 def vary(texts: Sequence[str], config: Variations) -> list[str]:
-    """`config.each` variations of every text, text after text; each depends only on its text and the configuration."""
-    return [_varied(text, number, config) for text in texts for number in range(config.each)]
+    """The variations of every text, text after text; each depends only on its text and the configuration."""
+    return [
+        _varied(text, number, config) if number < config.each else _scanned(text, number - config.each, config)
+        for text in texts
+        for number in range(config.each + config.scanned)
+    ]
+
+
+def _seeded(*parts: object) -> Random:
+    return Random(hashlib.sha256("\0".join(map(str, parts)).encode("utf-8", "surrogatepass")).digest())
+
+
+def _scanned(text: str, number: int, config: Variations) -> str:
+    random = _seeded(config.seed, "scanned", number, text)
+    lines = [line for line in text.split("\n") if random.random() >= _LOST_LINES]
+    return "".join(
+        _LOOKING_ALIKE.get(sign, sign) if random.random() < _CONFUSED else sign
+        for sign in "\n".join(lines) or text
+        if sign != " " or random.random() >= _LOST_SPACES
+    )
 
 
 def _varied(text: str, number: int, config: Variations) -> str:
-    digest = hashlib.sha256(f"{config.seed}\0{number}\0{text}".encode("utf-8", "surrogatepass")).digest()
-    random = Random(digest)
+    random = _seeded(config.seed, number, text)
     wrapped = random.random() < config.wrapped
     concern = text.strip()
     if not wrapped or random.random() < config.slips:

@@ -24,10 +24,10 @@ FOR_TRAINING = {"torch", "transformers", "optimum", "onnx"}
 
 # Anything that takes a noticeable part of a second to load.
 HEAVY = {
-    *("apache_beam", "duckdb", "great_expectations", "httpx", "numpy", "onnx", "onnxruntime", "openlineage"),
-    *("optimum", "pandas", "phonenumbers", "prometheus_client", "psycopg", "pyarrow", "pydantic", "scipy"),
-    *("sqlalchemy", "starlette", "deltalake", "obstore", "tokenizers", "torch", "tqdm", "transformers"),
-    *("uvicorn"),
+    *("argon2", "apache_beam", "deltalake", "duckdb", "great_expectations", "httpx", "jinja2", "numpy", "obstore"),
+    *("onnx", "onnxruntime", "openlineage", "opentelemetry", "optimum", "pandas", "phonenumbers"),
+    *("prometheus_client", "psycopg", "pyarrow", "pydantic", "scipy", "sqlalchemy", "starlette", "tokenizers"),
+    *("torch", "tqdm", "transformers", "uvicorn"),
 }
 
 

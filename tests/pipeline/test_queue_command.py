@@ -51,7 +51,8 @@ def data_of(*arguments: object) -> dict[str, Any]:
 def test_from_the_escalations_to_people(config: Path, llm: ScriptedLlm) -> None:
     planned = data_of("estimate", "--config", config)
     assert llm.log == []
-    result = docyard("queue", "drain", "--config", config)
+    metrics = config.with_suffix(".prom")
+    result = docyard("queue", "drain", "--config", config, "--metrics-file", metrics)
     assert result.exit_code == 0, result.output
     assert f"in_review {planned['items']}" in result.output
     asked = len(llm.log)
@@ -64,6 +65,9 @@ def test_from_the_escalations_to_people(config: Path, llm: ScriptedLlm) -> None:
     assert figures["states"]["in_review"] == sum(figures["states"].values())
     assert figures["calls"]["answered"] == asked
     assert figures["cost"] > 0
+    told = metrics.read_text(encoding="utf-8")
+    for line in (f'calls{{status="answered"}} {asked}.0', f"cost {figures['cost']}", "exit_code 0.0"):
+        assert f"{line}\n" in told
     report = docyard("queue", "report", "--config", config)
     assert "backend_unqualified" in report.output
     assert f"calls   answered {asked}" in report.output
@@ -75,7 +79,9 @@ def test_a_price_that_is_unknown_is_called_unknown_and_cannot_be_capped(
     config = tmp_path / "drain.toml"
     config.write_text(f"warehouse = '{warehouse}'\n[llm]\nbase_url = '{llm.url}'\nmodel = 'unheard-of'\n")
     assert "cost    unknown" in docyard("queue", "estimate", "--config", config).output
-    check_refused(docyard("queue", "drain", "--config", config, "--max-spend", 1), 2, "price", "unheard-of")
+    drain = ("queue", "drain", "--config", config, "--metrics-file", tmp_path / "docyard.prom")
+    check_refused(docyard(*drain, "--max-spend", 1), 2, "price", "unheard-of")
+    assert "docyard_drain_exit_code 2.0\n" in (tmp_path / "docyard.prom").read_text(encoding="utf-8")
 
 
 def test_everything_can_go_to_people_without_an_llm(warehouse: Path) -> None:

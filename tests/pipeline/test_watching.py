@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import http.server
 import json
@@ -22,6 +23,10 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 from jsonschema import Draft202012Validator, FormatChecker
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 from referencing import Registry, Resource
 
@@ -43,6 +48,7 @@ from tests.support.small_runs import (
     docyard,
     write_jsonl,
 )
+from transforms import beam_steps, tracing
 
 TINY_BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 
@@ -219,6 +225,33 @@ def test_events_go_to_an_endpoint_and_one_that_fails_is_only_a_warning(
     with lineage_of(plan):
         pass
     assert "lineage event COMPLETE cannot be sent: ConnectionError" in caplog.text
+
+
+def test_spans_of_steps_lie_below_the_span_of_the_run_whose_error_is_told_by_type_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("TRACEPARENT", f"00-{'a' * 32}-{'b' * 16}-01")
+    kept = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(kept))
+    trace.set_tracer_provider(provider)
+    tracing._tracer.cache_clear()
+    config = config_of(write_jsonl(tmp_path / "in.jsonl", documents(3)), TINY_BUNDLE, tmp_path / "warehouse")
+    plan, shards = prepare(config)
+    with contextlib.suppress(ValueError), tracing.traced_run(plan) as traced:
+        [table] = tracing.traced_step(beam_steps.read, shards[0], traced, "part-00000")
+        assert list(tracing.traced_step(beam_steps.validate, table, traced, "part-00000"))
+        raise ValueError(SECRET)
+    tracing._tracer.cache_clear()
+    read, validated, run = kept.get_finished_spans()
+    assert [span.name for span in (read, validated, run)] == ["docyard.read", "docyard.validate", "docyard.run"]
+    assert run.parent is not None
+    assert run.parent.span_id == int("b" * 16, 16)
+    assert {span.parent.span_id for span in (read, validated) if span.parent} == {run.context.span_id}
+    assert read.attributes == {"docyard.run_id": plan.run_id, "docyard.shard": "part-00000"}
+    assert (run.status.status_code, run.status.description) == (trace.StatusCode.ERROR, "ValueError")
+    assert SECRET not in run.to_json()
 
 
 def test_data_sets_are_named_as_openlineage_names_them(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -74,7 +75,7 @@ def _program() -> Path | None:
 def object_server() -> Iterator[ObjectServer]:
     """Starts a server in a new folder; ends it by SIGKILL, because its orderly end takes ten seconds and more."""
     with tempfile.TemporaryDirectory(prefix="docyard-s3-") as folder:
-        server = _started(Path(folder))
+        server = _started_at_last(Path(folder))
         try:
             yield server
         finally:
@@ -82,7 +83,16 @@ def object_server() -> Iterator[ObjectServer]:
             server.process.wait()
 
 
+def _started_at_last(folder: Path) -> ObjectServer:
+    """Another process may take the same free ports at the same moment."""
+    for attempt in range(3):
+        with contextlib.suppress(RuntimeError):
+            return _started(folder / str(attempt))
+    raise RuntimeError(f"the S3 server did not start: see {folder}/*/log")
+
+
 def _started(folder: Path) -> ObjectServer:
+    folder.mkdir()
     master, volume, filer, s3 = _free_ports(4)
     config = folder / "s3.json"
     identity = {
@@ -118,7 +128,8 @@ def _started(folder: Path) -> ObjectServer:
     while not _answers(server):
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
-            raise RuntimeError(f"the S3 server did not start: {(folder / 'log').as_posix()}")
+            process.wait()
+            raise RuntimeError
         time.sleep(0.05)
     _request(f"http://127.0.0.1:{filer}/buckets/{BUCKET}/", "POST")
     return server
@@ -141,7 +152,7 @@ def _free_ports(count: int) -> list[int]:
     """Free ports whose twins 10,000 above, for gRPC, are free and valid as well."""
     with contextlib.ExitStack() as held:
         found: list[int] = []
-        candidate = 20_000 + os.getpid() % 20_000
+        candidate = random.SystemRandom().randrange(20_000, 40_000)
         while len(found) < count:
             candidate += 1
             try:

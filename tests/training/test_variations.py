@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 from benchmarks import edits
 from models.training.config import Recipe, Variations
 from models.training.recipe import Training
-from models.training.variations import NO_VARIATIONS, PHRASES, vary, with_variations
+from models.training.variations import NO_VARIATIONS, PHRASES, vary, with_scans, with_variations
 from pipelines.sampling.writing import load_phrases
 from tests.support.tiny_base import made_up_rows
 
@@ -61,6 +61,26 @@ def test_letters_mails_replies_and_lines_all_occur() -> None:
 @pytest.mark.parametrize("text", ["?", "ok", "", "ab cd", "\ud800", "日本語のテキスト", "a" * 3000, " \n "])
 def test_any_text_can_be_varied(text: str) -> None:
     assert len(vary([text], Variations(each=50))) == 50
+
+
+def test_a_text_as_ocr_reads_it_loses_some_spaces_and_lines_and_confuses_figures_with_letters() -> None:
+    receipt = "\n".join(f"BISCUITS {number} X 1.50 TOTAL 85.00" for number in range(400))
+    (read,) = vary([receipt], Variations(scanned=1))
+    assert 0 < receipt.count("\n") - read.count("\n") < 30
+    assert 0.85 < read.count(" ") / receipt.count(" ") < 0.98
+    assert "TOTAL 85.00" in read
+    assert "T0TAL" in read
+    assert set(read) - set(receipt) <= {"0", "O", "1", "I", "5", "S", "8", "B"}
+
+
+def test_texts_as_ocr_reads_them_come_behind_the_other_variations_of_their_row() -> None:
+    both = vary(TEXTS[:3], Variations(each=2, scanned=1))
+    assert [both[place] for place in (0, 1, 3, 4, 6, 7)] == vary(TEXTS[:3], Variations(each=2))
+    assert both[2::3] == vary(TEXTS[:3], Variations(scanned=1))
+    rows = pd.DataFrame({"text": TEXTS[:3], "label": ["a", "b", "c"]})
+    scans = with_scans(rows, Variations(each=2, scanned=1))
+    assert scans["text"].tolist() == [*TEXTS[:3], *both[2::3]]
+    assert scans["label"].tolist() == ["a", "b", "c"] * 2
 
 
 def test_variations_follow_the_rows_and_keep_their_columns() -> None:

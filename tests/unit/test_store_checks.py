@@ -6,10 +6,12 @@ import pytest
 
 pytest.importorskip("obstore", reason="the extra `lake` is not installed")
 
+from schemas.errors import StorageError
 from tests.support.careless_store import careless_store
 from tests.support.object_store import READER
 from tests.support.small_runs import docyard
 from warehouse.objects import ObjectStore, object_store
+from warehouse.places import open_warehouse
 from warehouse.store_checks import StoreCheck, check_store
 
 
@@ -37,6 +39,9 @@ def test_a_store_where_every_writer_wins_is_refused(monkeypatch: pytest.MonkeyPa
         monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
         result = docyard("doctor", "s3://test/careless")
         checks = _by_name(ObjectStore("s3://test/careless"))
+        with pytest.raises(StorageError, match="ignores conditional writes"):
+            open_warehouse("s3://test/careless")
+        assert not any("warehouse.json" in path for path in server.objects)
     assert result.exit_code == 12
     assert result.stderr == (
         "error: no warehouse can be kept safely at s3://test/careless; what is wrong stands in the report\n"
