@@ -61,7 +61,7 @@ class LakeTable:
         """The keys of the files that readers of this version read, sorted.
 
         Args:
-            partitions: the only ones that count; None for all, also those of days without documents.
+            partitions: the only ones that count; None for all.
         """
         if partitions is None:
             with explained(self._place):
@@ -265,7 +265,7 @@ def live_files(store: ObjectStore, table: Table, partition: Partition | None = N
 
 
 def published_by(store: ObjectStore, table: Table, partition: Partition) -> str | None:
-    """The id of the run that published a partition, or None where none did."""
+    """The id of the run that published a partition; None where none did, or somebody else wrote into it."""
     found = {publisher(key) for key in live_files(store, table, partition)}
     return found.pop() if len(found) == 1 else None
 

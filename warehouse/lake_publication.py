@@ -271,7 +271,10 @@ def _copy(store: ObjectStore, decision: _Decision, tables: Sequence[LakeTable]) 
         for table in tables:
             table.refresh()
         if _pending(decision.manifest, tables):  # else another process has finished meanwhile, and cleared
-            raise StorageError(f"{store.uri}/{error}: was staged, but is gone; bring it back from a copy") from None
+            raise StorageError(
+                f"{store.uri}/{error}: was staged, but is gone; bring it back from a copy, or delete "
+                f"{_key(decision.manifest.run_id, JOURNAL_FILE)} and run again"
+            ) from None
 
 
 def _pending(manifest: Manifest, tables: Sequence[LakeTable]) -> list[str]:

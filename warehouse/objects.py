@@ -285,9 +285,7 @@ def explained(uri: str, key: str = "") -> Iterator[None]:
     """Turns an error of the libraries into one of ours; lets through that an object is, or is not, there."""
     try:
         yield
-    except DocyardError:
-        raise
-    except FileExistsError:
+    except (DocyardError, FileExistsError):
         raise
     except FileNotFoundError as error:
         if _code(str(error)) in _NO_BUCKET:
@@ -360,9 +358,10 @@ def store_error(error: Exception, uri: str) -> DocyardError:
         )
     if "URL scheme is not allowed" in said or "builder error" in said:
         return StorageError(f"{uri}: the endpoint has no TLS; use an https:// address, or set AWS_ALLOW_HTTP=true")
-    if not status and ("error sending request" in said or "timed out" in said or "Connect" in said):
+    if not status and ("Error performing" in said or "HTTP error" in said):
         return RunFailedError(
-            f"{uri}: the store cannot be reached{_endpoint()}; correct the address, or try again later"
+            f"{uri}: the store cannot be reached{_endpoint(uri)}, or broke the connection; correct the address, or try "
+            "again later"
         )
     if status >= 500 or code in ("SlowDown", "ServerBusy", "OperationTimedOut"):
         return RunFailedError(f"{uri}: the store failed ({code or f'status {status}'}); try again later")
@@ -396,8 +395,8 @@ def _request(said: str) -> str:
     return f"{found[1]} {found[2]}" if found else "403"
 
 
-def _endpoint() -> str:
-    address = os.environ.get("AWS_ENDPOINT_URL")
+def _endpoint(uri: str) -> str:
+    address = os.environ.get("AWS_ENDPOINT_URL") if uri.startswith(_S3) else None
     return f" at {address}" if address else ""
 
 

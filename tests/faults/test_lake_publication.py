@@ -228,6 +228,19 @@ def test_a_run_that_failed_after_its_decision_is_published(published: ObjectStor
     check_settled(published, whole(NEW))
 
 
+def test_a_decided_run_whose_staged_file_is_gone_is_told_and_can_be_given_up(published: ObjectStore) -> None:
+    _decided(published, NEW)
+    published.delete([next(item.key for item in published.list("_staging/new/"))])
+    with pytest.raises(StorageError, match=r"was staged, but is gone; .* or delete runs/new/commit.json and run again"):
+        finish_interrupted(published, NEW.partitions)
+    assert finish_interrupted(published) == []  # other partitions are not kept from it
+    published.delete(["runs/new/commit.json"])
+    assert finish_interrupted(published) == []
+    last = replace(OLD, run_id="last")
+    last.publish(published)
+    check_settled(published, whole(last))
+
+
 def test_a_run_that_is_over_stays_so_when_its_commit_is_repeated(published: ObjectStore) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
     first = publish(published, manifest, staged)

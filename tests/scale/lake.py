@@ -184,12 +184,14 @@ def readers(store: ObjectStore, count: int) -> str:
     threads = [threading.Thread(target=poll, args=item) for item in finds.items()]
     for thread in threads:
         thread.start()
-    for run_id, shape in states.items():
-        if run_id != "old":
-            LakeRun(run_id, shape).publish(store)
-    ended.set()
-    for thread in threads:
-        thread.join()
+    try:
+        for run_id, shape in states.items():
+            if run_id != "old":
+                LakeRun(run_id, shape).publish(store)
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
     told = [
         f"{kind}: {wrong[f'{kind}, mixed']} of {polls[kind]} polls mixed, "
         f"{wrong[f'{kind}, a file gone']} ended with an error, because a file had been deleted"

@@ -225,6 +225,22 @@ def test_without_credentials_their_names_are_told(monkeypatch: pytest.MonkeyPatc
     assert "found no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(error)
 
 
+def test_a_connection_that_breaks_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            for _ in range(4):  # twice for each library: a first attempt and its repetition
+                server.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        _lead_to(monkeypatch, f"http://127.0.0.1:{server.getsockname()[1]}")
+        for error in _put_and_open(ObjectStore("s3://test/broken")):
+            assert isinstance(error, RunFailedError)
+            assert "or broke the connection" in str(error)
+        thread.join()
+
+
 def test_a_store_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("warehouse.objects._REQUEST_SECONDS", 1)
     with socket.create_server(("127.0.0.1", 0)) as server:
