@@ -15,6 +15,7 @@ from benchmarks.few import few
 from benchmarks.inbox import inbox
 from benchmarks.kinds import kinds
 from benchmarks.ocr import ocr
+from benchmarks.packets import packets
 from benchmarks.places import places
 from benchmarks.power import power
 from benchmarks.robustness import robustness
@@ -43,8 +44,9 @@ def main() -> None:
 
 
 for command in (
-    confidence, drift, examples, extraction, few, inbox, kinds, ocr, places, power, robustness, speed, validity
-):  # fmt: skip
+    *(confidence, drift, examples, extraction, few, inbox, kinds, ocr, packets, places, power, robustness, speed),
+    validity,
+):
     main.add_command(command)
 main.add_command(held_out_strangers, "strangers")
 

@@ -195,6 +195,7 @@ def item_row(
     document_type = partition.document_type
     key = item_key(document_type, row["document_id"], row["content_hash"], row["bundle"], partition.run_date)
     candidates = [[entry["label"], entry["confidence"]] for entry in row["top_labels"]]
+    cuts = [[cut["page"], cut["probability"]] for cut in row["proposed_cuts"] or ()]
     received = row["received_at"]
     return {
         **{name: row[name] for name in _COPIED},
@@ -206,6 +207,7 @@ def item_row(
         "run_id": run_id,
         "origin": origin.value,
         "candidates": json.dumps(candidates, ensure_ascii=False, separators=(",", ":")),
+        "proposed_cuts": json.dumps(cuts) if cuts else None,
         "received_at": None if received is None else round(received.timestamp() * 1_000_000),
         "loaded_at": now,
         "priority": priority_of(row["confidence"], row["metadata"], priority),

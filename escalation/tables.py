@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import BigInteger, Boolean, CheckConstraint, Column, Double, ForeignKey, Integer, Table, Text
 from sqlalchemy.sql.elements import KeyedColumnElement
 
-VERSION = 4
+VERSION = 5
 
 metadata = sa.MetaData()
 
@@ -60,11 +60,12 @@ items = Table(
     Column("text_source", Text, nullable=False),
     Column("media_type", Text),  # of the document's bytes; null where the input gave the text
     Column("content_sha256", Text),  # of the document's bytes
-    Column("container_id", Text),  # the mail or archive that it came in
-    Column("pages", Integer),  # of the document; null where it has none
+    Column("container_id", Text),  # the mail, archive or packet that it came in
+    Column("pages", Integer),  # of the file that it is in; null where it has none
     Column("first_page", Integer),  # that the text stands on, from 1
     Column("last_page", Integer),
     Column("ocr_confidence", Double),
+    Column("proposed_cuts", Text),  # [[page, probability], …], where another document may begin; null where nowhere
     *_required(BigInteger, "source_offset", "loaded_at"),
     Column("priority", Double, nullable=False),
     *_required(Text, "state", "code"),

@@ -26,7 +26,7 @@ from extraction.messages import decode, document_from, document_values, encode
 from schemas.codes import Reason
 from schemas.run_config import ExtractionConfig
 
-EXTRACTION_VERSION = 1
+EXTRACTION_VERSION = 2
 """Of this package; raised whenever it makes another text of the same bytes."""
 _LIBRARIES = (
     *("olefile", "pillow", "pypdfium2", "python-calamine", "resiliparse", "pi-heif"),

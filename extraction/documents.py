@@ -24,6 +24,7 @@ class Document:
         container: name of the mail or archive it came in, "" for the file; None where it is the file itself.
         replaces_container: True for the first member of an archive, which takes the archive's place among the rows.
         page_ends: character of `text` after the last one of each page; () where the format has no pages.
+        page_confidences: of the lines of each page that OCR read, None for other pages; () where the format has none.
         pages: number of pages; None where the format has none.
         pages_ocr: pages of which the text was read by OCR.
         pages_unread: pages whose text could not be read.
@@ -43,6 +44,7 @@ class Document:
     container: str | None = None
     replaces_container: bool = False
     page_ends: tuple[int, ...] = ()
+    page_confidences: tuple[float | None, ...] = ()
     pages: int | None = None
     pages_ocr: int | None = None
     pages_unread: int | None = None

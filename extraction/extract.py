@@ -286,7 +286,8 @@ class FileExtraction:
             ocr_confidence=paged.ocr_confidence,
         )
         if paged.text.strip():
-            return replace(_with_text(document, paged.text, paged.text_source), page_ends=paged.page_ends)
+            document = _with_text(document, paged.text, paged.text_source)
+            return replace(document, page_ends=paged.page_ends, page_confidences=paged.page_confidences)
         label = _LABELS[document.media_type]
         if paged.pages_unread and self._reader is None:
             remedy = 'extraction.ocr is "off"' if self._config.ocr == "off" else f"install {_OCR_EXTRA} to read it"

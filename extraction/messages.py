@@ -68,6 +68,7 @@ def document_from(values: dict[str, Any]) -> Document:
         **values
         | {
             "page_ends": tuple(values["page_ends"]),
+            "page_confidences": tuple(values["page_confidences"]),
             "text_source": TextSource(source) if source else None,
             "reason": Reason(reason) if reason else None,
         }

@@ -38,6 +38,7 @@ class PagedText:
     text: str
     text_source: TextSource | None
     page_ends: tuple[int, ...]
+    page_confidences: tuple[float | None, ...]
     pages: int
     pages_ocr: int
     pages_unread: int
@@ -90,6 +91,7 @@ def join_pages(pages: Sequence[Page]) -> PagedText:
         text=PAGE_BREAK.join(page.text for page in pages),
         text_source=TextSource.MIXED if by_ocr and by_layer else source,
         page_ends=tuple(page_ends),
+        page_confidences=tuple(page.ocr_confidence for page in pages),
         pages=len(pages),
         pages_ocr=len(by_ocr),
         pages_unread=sum(page.unread for page in pages),

@@ -19,7 +19,8 @@ from models.bundle import ModelBundle, load_bundle
 from models.certificate import FILE_NAME as CERTIFICATE_NAME
 from models.drift import parse_reference
 from models.kind import KindModel, load_kinds
-from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder
+from models.page_pairs import load_page_pairs
+from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_pairs_folder
 from pipelines.lineage import lineage_of
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
@@ -144,7 +145,8 @@ def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], p
 
 def _send_bundles(plan: RunPlan) -> None:
     """Puts the run's bundles where workers that do not see the launcher's folders find them."""
-    sent: list[BundleChoice | KindGroup] = [*plan.bundles, *plan.kind_groups]
+    pairs = [group.page_pairs for group in plan.kind_groups if group.page_pairs is not None]
+    sent: list[BundleChoice | KindGroup] = [*plan.bundles, *plan.kind_groups, *pairs]
     for chosen in sent:
         files = {path.name: path.read_bytes() for path in Path(chosen.folder).iterdir()}
         plan.warehouse.keep_bundle(chosen.reference, files)
@@ -195,7 +197,7 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
     return {
         "files": list(files.values()),
         "shards": len(shards),
-        "documents": survey_documents(plan.config, shards),
+        "documents": survey_documents(plan, shards),
         "bundles": {kind: chosen.reference for kind, chosen in zip(types, plan.bundles, strict=True)},
         "replaced": {
             str(partition): plan.warehouse.published_by(CLASSIFICATIONS, partition) for partition in plan.partitions
@@ -250,13 +252,21 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     chosen: list[tuple[InputConfig, BundleChoice]] = []
     planned: dict[int, InputConfig] = {}  # inputs whose files are planned, by their number in the run
     groups: list[KindGroup] = []
+    references: dict[str, str] = {}
     for item in config.inputs:
         first = len(chosen)
         if item.document_type == AUTO_TYPE:
             kinds, own = _choose_bundles_by_kind(item)
             chosen += own
             types = tuple(each.document_type for each, _ in own)
-            groups.append(KindGroup(first, types, str(kinds_folder(item)), kinds.reference, kinds.digest))
+            group = KindGroup(first, types, str(kinds_folder(item)), kinds.reference, kinds.digest)
+            pairs_folder = page_pairs_folder(item)
+            if pairs_folder is not None:
+                pairs = load_page_pairs(pairs_folder)
+                chosen_pairs = BundleChoice(str(pairs_folder), pairs.reference, pairs.digest)
+                group = replace(group, page_pairs=chosen_pairs)
+                references["page_pairs"] = pairs.reference
+            groups.append(group)
         else:
             chosen.append(_choose_bundle(item, warehouse, entries))
         planned[first] = chosen[first][0]
@@ -277,7 +287,8 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         demoted=tuple(frozenset(demoted_labels(entries, bundle.name)) for _, bundle in chosen),
         register=register_end(entries),
         versions={"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES},
+        | {name: importlib.metadata.version(name) for name in _RECORDED_PACKAGES}
+        | references,
         withheld=_outlived_types(config, [bundle for _, bundle in chosen]),
         kind_groups=tuple(groups),
     )

@@ -172,8 +172,9 @@ def _inputs_of(config: RunConfig, document_type: str, bundle: ModelBundle) -> Ru
 def _read_again(config: RunConfig, wanted: set[tuple[str, str]], warehouse: Warehouse) -> list[str]:
     """The texts of the wanted documents that are unchanged, in the order of their ids."""
     found: dict[tuple[str, str], str] = {}
+    ids = [document_id for document_id, _ in wanted]
     for shard in plan_shards(config):
-        for document_id, content_hash, text in texts_of_shard(shard, config, warehouse):
+        for document_id, content_hash, text in texts_of_shard(shard, config, warehouse, ids):
             if (document_id, content_hash) in wanted:
                 found.setdefault((document_id, content_hash), text)
     return [found[key] for key in sorted(found)]

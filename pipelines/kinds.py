@@ -9,12 +9,18 @@ from models.bundle import ModelBundle, load_bundle
 from schemas.errors import BundleError
 from schemas.run_config import UNKNOWN_TYPE, InputConfig
 
-KINDS_FOLDER = "kinds"
+KINDS_FOLDER, PAGE_PAIRS_FOLDER = "kinds", "page_pairs"
 
 
 def kinds_folder(item: InputConfig) -> Path:
     """The folder of the kind bundle, in the input's folder of bundles."""
     return Path(item.bundles).absolute() / KINDS_FOLDER
+
+
+def page_pairs_folder(item: InputConfig) -> Path | None:
+    """The folder of the bundle of page pairs likewise; None where packets are not to be split, or it is not there."""
+    folder = Path(item.bundles).absolute() / PAGE_PAIRS_FOLDER
+    return folder if item.split_packets and folder.exists() else None
 
 
 def bundles_by_kind(item: InputConfig, kinds: tuple[str, ...]) -> dict[str, ModelBundle]:

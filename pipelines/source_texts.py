@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import pyarrow.compute as pc
@@ -16,6 +16,7 @@ from transforms.extract_documents import cached_extract, extract_shard
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
 from transforms.split_documents import split_documents
+from transforms.split_packets import take_parts
 from transforms.validate_documents import validate_documents
 from warehouse.interface import Warehouse
 from warehouse.manifest import read_manifest
@@ -51,7 +52,7 @@ def read_source_texts(
         files = {shard.source_uri, *(file.source_uri for file in shard.files)}
         if item.document_type != document_type or files.isdisjoint(sources):
             continue
-        for document_id, content_hash, text in texts_of_shard(shard, config, warehouse):
+        for document_id, content_hash, text in texts_of_shard(shard, config, warehouse, wanted):
             if document_id in wanted and wanted[document_id]["content_hash"] == content_hash:
                 found[document_id] = text
     if missing := [row for key, row in wanted.items() if key not in found]:
@@ -62,19 +63,22 @@ def read_source_texts(
     return found
 
 
-def texts_of_shard(shard: Shard, config: RunConfig, warehouse: Warehouse) -> Iterator[tuple[str, str, str]]:
+def texts_of_shard(
+    shard: Shard, config: RunConfig, warehouse: Warehouse, published: Collection[str]
+) -> Iterator[tuple[str, str, str]]:
     """Yields id, hash and text of every document, or paragraph, of a shard that a run would classify.
 
     Args:
         shard: as planned.
         config: of the run, as its manifest records it.
         warehouse: whose cache of extracted texts saves reading documents again.
+        published: ids that tell how packets were split.
     """
     opened = functools.partial(cached_extract, config, warehouse)
     for part in read_shard(shard, config):
         read = extract_shard(part, config, opened)
         assert read.table is not None
-        table = validate_documents(read.table, config.reading)
+        table = validate_documents(take_parts(read.table, published), config.reading)
         table = split_documents(table.filter(pc.is_null(table["reason_code"])), config.inputs[shard.input_index].split)
         columns = (table[name].to_pylist() for name in ("document_id", "content_hash", "text"))
         yield from zip(*columns, strict=True)

@@ -268,6 +268,7 @@ class RouteReason(Code):
     PARTLY_READ = "partly_read", "Escalated: pages of the document could not be read."
     POORLY_READ = "poorly_read", "Escalated: OCR was less sure of the text than the policy trusts."
     DOUBTFUL_KIND = "doubtful_kind", "Escalated: the kind of the document is in doubt."
+    DOUBTFUL_PAGES = "doubtful_pages", "Escalated: on some of its pages, another document may begin."
     DEMOTED = "demoted", "Escalated: audits found this label wrong more often than was certified."
     STALE = "stale", "Escalated: the run's documents have drifted from those that certified the bundle."
 
@@ -510,6 +511,7 @@ class JudgementKind(Code):
 
     LABEL = "label", "One of the labels of the document type."
     NEW_CATEGORY = "new_category", "A proposed label that does not exist yet."
+    PARTS = "parts", "Several documents: pages, document type and label of each."
 
 
 class JudgementReason(Code):

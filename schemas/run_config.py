@@ -89,6 +89,9 @@ class InputConfig:
     Base64 in JSON Lines and CSV; or the `"path"` of its file, in the folder of the file that names it or below."""
     bundles: PathText = ""
     """With the type `"auto"`: folder of the bundles, one per kind and the kind bundle `kinds` in it."""
+    split_packets: bool = True
+    """With the type `"auto"`, and where the bundle `page_pairs` lies in the folder of the bundles: `true` splits PDFs
+    and TIFFs of several documents at the pages on which another one surely begins, and escalates those in doubt."""
 
     def __post_init__(self) -> None:
         if not self.paths or not all(self.paths):

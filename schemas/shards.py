@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from schemas.tables import CUTS_TYPE
+
 # Columns that ReadShard fills for every record, good or bad. A row keeps its seat from here to StageShard: a row that
 # is rejected gets `stage`, `reason_code` and `detail`, and every later step passes it by. A `detail` without a
 # `reason_code` says why the id or the text is null, for ValidateDocuments to use when it rejects the row.
@@ -37,7 +39,13 @@ EXTRACTED_SCHEMA = pa.schema(
         pa.field("page_ends", pa.list_(pa.int32())),
         pa.field("text_cut_at", pa.int32()),
         pa.field("container_id", pa.string()),
-        # True for a row that came on top when a container was unpacked.
+        # Places at which another document may begin; null where that is not in doubt.
+        pa.field("proposed_cuts", CUTS_TYPE),
+        # Of each page that OCR read; null for other pages.
+        pa.field("page_confidences", pa.list_(pa.float32())),
+        # Pages of the file before those of the document.
+        pa.field("pages_before", pa.int32()),
+        # True for a row that came on top when a container was unpacked, or a packet cut.
         pa.field("unpacked", pa.bool_()),
     ]
 )
@@ -101,7 +109,7 @@ class Shard:
         files: the files without records to read, in order; empty for every other format and once they are read.
         is_last: True where no further table follows from this shard; tells a lost table from one that never was.
         records: rows of `table` when it was read, good and bad; what must come out again at the end.
-        unpacked: rows that came on top when mails and archives were unpacked.
+        unpacked: rows that came on top when mails and archives were unpacked, and packets cut.
         skipped: members of mails and archives that are no documents, by kind.
         split_off: rows that came on top when documents were cut into paragraphs.
         table: the documents, once read; columns of DOCUMENT_SCHEMA and whatever later steps add.

@@ -85,6 +85,17 @@ TOP_LABELS_TYPE = pa.list_(
     pa.struct([pa.field("label", pa.string(), False), pa.field("confidence", pa.float32(), False)])
 )
 
+CUTS_TYPE = pa.list_(pa.struct([pa.field("page", pa.int32(), False), pa.field("probability", pa.float32(), False)]))
+
+PARTS_TYPE = pa.list_(
+    pa.struct(
+        [
+            *(pa.field(name, pa.int32(), False) for name in ("first_page", "last_page")),
+            *(pa.field(name, pa.string(), False) for name in ("document_type", "label")),
+        ]
+    )
+)
+
 _DOCUMENT_ID = Column(
     "document_id",
     pa.string(),
@@ -198,11 +209,17 @@ _CONTENT_SHA256 = Column(
     "SHA-256 of the document's bytes, in hexadecimal. Null for records and text files.",
     nullable=True,
 )
-_PAGES = Column("pages", pa.int32(), "Pages of the document. Null where the format has none.", nullable=True, minimum=0)
+_PAGES = Column(
+    "pages",
+    pa.int32(),
+    "Pages of the file, or of the member, that the document is in. Null where the format has none.",
+    nullable=True,
+    minimum=0,
+)
 _CONTAINER_ID = Column(
     "container_id",
     pa.string(),
-    "The id of the mail or archive that the document came in. Null where it came by itself.",
+    "The id of the mail, the archive or the packet that the document came in. Null where it came by itself.",
     nullable=True,
 )
 _EXTRACTED = (
@@ -245,6 +262,13 @@ _EXTRACTED = (
         minimum=0,
     ),
     _CONTAINER_ID,
+    Column(
+        "proposed_cuts",
+        CUTS_TYPE,
+        "Pages, from 1, on which another document may begin, with the probability. Such a document is escalated as "
+        "`doubtful_pages`. Null where no page is in doubt.",
+        nullable=True,
+    ),
     Column(
         "kind_confidence",
         pa.float32(),
@@ -364,7 +388,18 @@ RESOLUTIONS = Table(
         replace(_DOCUMENT_ID, unique=False),
         _DOCUMENT_TYPE,
         Column("run_date", pa.date32(), "The run date of the classification that was escalated."),
-        Column("label", pa.string(), "The label that holds."),
+        Column(
+            "label",
+            pa.string(),
+            "The label that holds; where people found several documents in it, their pages, types and labels.",
+        ),
+        Column(
+            "parts",
+            PARTS_TYPE,
+            "The documents that people found in it: pages of the file, from 1, document type and label. Null where it "
+            "is one document.",
+            nullable=True,
+        ),
         Column("resolved_by", pa.string(), "Who settled it.", values=("llm", "person")),
         Column("resolver", pa.string(), "The LLM's backend, or the name of the person who judged last."),
         Column("resolved_at", pa.timestamp("us", "UTC"), "When it was settled.", unit="UTC"),

@@ -29,6 +29,7 @@ from transforms.read_shard import read_shard
 from transforms.redo import select_documents
 from transforms.run_plan import RunPlan
 from transforms.split_documents import split_documents
+from transforms.split_packets import page_pairs_for, split_shard
 from transforms.stage_shard import Receipt, stage_shard
 from transforms.tracing import traced_step
 from transforms.validate_documents import validate_documents
@@ -58,6 +59,9 @@ def extract(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
     started = time.perf_counter()
     opened = functools.partial(cached_extract, plan.config, plan.warehouse, plan.leave_warning)
     shard = extract_shard(shard, plan.config, opened)
+    group = plan.kind_group(shard.input_index)
+    if group is not None and group.page_pairs is not None:
+        shard = split_shard(shard, page_pairs_for(plan, group.page_pairs), plan.config.reading.max_id_bytes)
     assert shard.table is not None
     yield shard.with_table(shard.table, "extract", time.perf_counter() - started)
 

@@ -221,6 +221,8 @@ def route_documents(
     if demoted:
         by_demotion = accepted & pc.is_in(table["label"], pa.array(sorted(demoted), pa.string())).to_numpy(False)
         accepted, reasons = accepted & ~by_demotion, np.where(by_demotion, RouteReason.DEMOTED.value, reasons)
+    packets = pc.is_valid(table["proposed_cuts"]).to_numpy(zero_copy_only=False)  # which no other reason may hide
+    accepted, reasons = accepted & ~packets, np.where(packets, RouteReason.DOUBTFUL_PAGES.value, reasons)
     routes = np.where(accepted, Route.ACCEPTED.value, Route.ESCALATED.value)
     table = table.append_column("route", pa.array(routes, pa.string(), mask=rejected))
     table = table.append_column("route_reason", pa.array(reasons, pa.string(), mask=rejected))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from models.kind import KindModel, load_kinds
+from models.kind import NO_KIND, KindModel, load_kinds
 from schemas.codes import Reason
 from schemas.errors import BundleError
 from schemas.shards import Shard
@@ -36,7 +39,8 @@ def detect_kinds(table: pa.Table, model: KindModel, document_types: tuple[str, .
         likeliest kind that has a bundle; one of none of these becomes a rejection.
     """
     valid = np.flatnonzero(pc.is_null(table["reason_code"]).to_numpy(zero_copy_only=False))
-    answers = model.detect(table["text"].take(pa.array(valid)).to_pylist(), document_types[:-1])
+    texts = [_told_by(row, model, document_types[:-1]) for row in _documents(table, valid)]
+    answers = model.detect(texts, document_types[:-1])
     type_of_kind = np.array([document_types.index(kind) if kind in document_types else -1 for kind in model.kinds])
     types = np.full(len(table), len(document_types) - 1)
     types[valid] = np.where(answers.kind_ids >= 0, type_of_kind[answers.kind_ids], -1)
@@ -59,6 +63,23 @@ def detect_kinds(table: pa.Table, model: KindModel, document_types: tuple[str, .
     table = table.set_column(table.schema.get_field_index("text"), "text", text)
     types[strangers] = len(document_types) - 1
     return [table.filter(pa.array(types == number)) for number in range(len(document_types))]
+
+
+def _documents(table: pa.Table, places: npt.NDArray[np.intp]) -> list[dict[str, Any]]:
+    columns = ["text", "page_ends", "pages_before", "proposed_cuts"]
+    rows: list[dict[str, Any]] = table.select(columns).take(pa.array(places)).to_pylist()
+    return rows
+
+
+def _told_by(row: Mapping[str, Any], model: KindModel, kinds: tuple[str, ...]) -> str:
+    """The text that tells the kind of a document: its own or, where it may be several, the first one of a kind."""
+    if row["proposed_cuts"] is None:
+        return str(row["text"])
+    before = row["pages_before"] or 0
+    starts = [row["page_ends"][cut["page"] - before - 2] for cut in row["proposed_cuts"]]
+    texts: list[str] = [row["text"][start:] for start in (0, *starts)]
+    kind_ids = model.detect(texts, kinds).kind_ids
+    return next((text for text, kind_id in zip(texts, kind_ids, strict=True) if kind_id != NO_KIND), texts[0])
 
 
 def part_by_kind(shard: Shard, group: KindGroup, model: KindModel) -> list[Shard]:

@@ -168,7 +168,8 @@ def _columns(
         return columns | _rejection(document.reason, document.detail)
     assert document.text_source is not None
     text = {"text": document.text, "text_source": document.text_source.value}
-    return columns | text | {"page_ends": list(document.page_ends) or None}
+    pages = {name: list(getattr(document, name)) or None for name in ("page_ends", "page_confidences")}
+    return columns | text | pages
 
 
 def member_id(file_id: str, name: str, max_id_bytes: int) -> str:

@@ -63,6 +63,7 @@ class KindGroup:
         folder: absolute path of the kind bundle; the same on every worker, where the warehouse is a folder.
         reference: name@digest of the kind bundle.
         digest: a worker that finds another one in the folder ends the run.
+        page_pairs: the bundle that splits packets; None where they stay whole.
     """
 
     first: int
@@ -70,6 +71,7 @@ class KindGroup:
     folder: str
     reference: str
     digest: str
+    page_pairs: BundleChoice | None = None
 
     @property
     def inputs(self) -> range:

@@ -33,7 +33,8 @@ def split_documents(table: pa.Table, split: str) -> pa.Table:
     """Turns every valid row into one row per paragraph, in its place; a rejected row stays as it is.
 
     A paragraph has the id of its document, a # and a number of five digits, the hash of its own text, and all else
-    from its document. A document of one paragraph is split likewise, so that all ids have one shape.
+    from its document. A document of one paragraph is split likewise, so that all ids have one shape. One with proposed
+    cuts stays whole: it is for people to cut.
 
     Args:
         table: validated documents, rejected rows among them.
@@ -50,10 +51,11 @@ def split_documents(table: pa.Table, split: str) -> pa.Table:
         return _with_pages(table)
     parents: list[int] = []
     rows: list[tuple[str | None, str | None, str | None, int | None, int | None]] = []
+    is_whole = pc.is_valid(table["proposed_cuts"]).to_pylist()
     documents = zip(table["document_id"].to_pylist(), table["text"].to_pylist(), _carried_bytes(table), strict=True)
     for parent, (document_id, text, carried) in enumerate(documents):
-        if text is None:
-            rows.append((document_id, None, None, None, None))
+        if text is None or is_whole[parent]:
+            rows.append((document_id, text, None, None, None))
         else:
             for number, (start, stop) in enumerate(paragraphs(text, carried // MOST_REPEATS)):
                 rows.append((f"{document_id}#{number:05d}", text[start:stop], document_id, start, stop))
@@ -75,15 +77,15 @@ def split_documents(table: pa.Table, split: str) -> pa.Table:
 def _with_pages(table: pa.Table) -> pa.Table:
     """Adds the pages that each text is on, and takes the ends of pages from paragraphs, of whose document they are."""
     pages: list[tuple[int | None, int | None]] = []
-    columns = (table[name].to_pylist() for name in ("page_ends", "parent_start", "parent_end"))
-    for ends, start, stop in zip(*columns, strict=True):
+    columns = (table[name].to_pylist() for name in ("page_ends", "parent_start", "parent_end", "pages_before"))
+    for ends, start, stop, before in zip(*columns, strict=True):
         if not ends:
             pages.append((None, None))
         elif start is None:
-            pages.append((1, len(ends)))
+            pages.append(((before or 0) + 1, (before or 0) + len(ends)))
         else:
             first, last = (min(bisect.bisect_right(ends, place), len(ends) - 1) + 1 for place in (start, stop - 1))
-            pages.append((first, last))
+            pages.append(((before or 0) + first, (before or 0) + last))
     for number, name in enumerate(_PAGES):
         table = table.append_column(name, pa.array([both[number] for both in pages], pa.int32()))
     ends = pc.if_else(pc.is_null(table["parent_start"]), table["page_ends"], pa.scalar(None, pa.list_(pa.int32())))

@@ -25,6 +25,14 @@ def known_labels(connection: sa.Connection, document_type: str) -> list[str]:
     return list(connection.scalars(every))
 
 
+def labels_by_type(connection: sa.Connection) -> dict[str, list[str]]:
+    """The labels that people may give, by document type; both in alphabetical order."""
+    found: dict[str, list[str]] = {}
+    for row in connection.execute(sa.select(labels).order_by(labels.c.document_type, labels.c.label)):
+        found.setdefault(row.document_type, []).append(row.label)
+    return found
+
+
 def learn_labels(connection: sa.Connection, found: Iterable[tuple[str, str]], origin: str = FROM_MODEL) -> bool:
     """Makes labels, each after its document type, ones that people may give; False where all were known."""
     wanted = set(found)

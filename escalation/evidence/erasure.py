@@ -67,8 +67,9 @@ class Erasure:
 
 
 def matches_document(document_id: str, document_type: str | None) -> sa.ColumnElement[bool]:
-    """A condition for the items of a document, of its paragraphs and, where it is a mail or archive, of its members."""
-    member = items.c.document_id.startswith(f"{document_id}!", autoescape=True)
+    """A condition for the items of a document, of its paragraphs and, where others came in it, of these."""
+    step = "/" if "!" in document_id else "!"  # of a container by itself, or in another one
+    member = items.c.document_id.startswith(f"{document_id}{step}", autoescape=True)
     named = (items.c.document_id == document_id) | (items.c.parent_id == document_id) | member
     return named if document_type is None else named & (items.c.document_type == document_type)
 

@@ -6,6 +6,7 @@ import bisect
 import datetime
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from escalation.database import reading, transaction
 from escalation.events import Event, append_event
 from escalation.outcomes.publishing import Partition, Publication, publish_table
 from escalation.people.rules import OPERATOR, person_key
+from escalation.review.parts import settled_parts
 from escalation.tables import calls, items, judgements, reopenings, reused_decisions, reviews
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
@@ -140,6 +142,7 @@ def _row(
         **{name: row[name] for name in _COPIED},
         "run_date": datetime.date.fromisoformat(row["run_date"]),
         "label": row["settled_label"],
+        "parts": [asdict(part) for part in settled_parts(row)] or None,
         "resolved_by": "person" if by_person else "llm",
         "resolver": row["settled_by"].removeprefix("person:"),
         "resolved_at": utc_time(row["settled_at"]),

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from escalation.database import reading, transaction
 from escalation.events import Event, append_event
 from escalation.people.rules import OPERATOR
+from escalation.review.parts import settled_parts
 from escalation.tables import items
 from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import ConfigError, InputError
@@ -27,7 +28,7 @@ def export_training_data(engine: sa.Engine, path: Path, document_type: str | Non
     """Writes one row for each text that people settled, the last word on it; returns how many.
 
     Columns: `id`, `text`, `label`, `group` (the document a paragraph comes from, so that a split keeps them together)
-    and `source`, which is always "review". Texts that were erased are left out.
+    and `source`, which is always "review". Texts that were erased, or are of several documents, are left out.
 
     Raises:
         ConfigError: the file's name says no format, or items of several document types would be mixed.
@@ -45,6 +46,8 @@ def export_training_data(engine: sa.Engine, path: Path, document_type: str | Non
     rows, types = {}, set()
     with reading(engine) as connection:
         for row in connection.execute(settled.order_by(items.c.settled_at, items.c.item_key)).mappings():
+            if settled_parts(row):
+                continue
             types.add(row["document_type"])
             rows[row["document_type"], row["content_hash"]] = {
                 "id": row["document_id"],

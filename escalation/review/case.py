@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
-from escalation.categories.taxonomy import known_labels
+from escalation.categories.taxonomy import known_labels, labels_by_type
 from escalation.database import reading, transaction
 from escalation.events import Event, append_events
 from escalation.people.rules import Person, Refusal, RefusalCode, same_person
@@ -100,6 +100,8 @@ class Case:
         blind: True for an audit until it is settled: nobody who judges it may know what the model said.
         candidates: labels with the small model's confidence, best first; of a blind case, all labels if they are few.
         labels: every label that may be given.
+        labels_by_type: those of every document type, where the item may be several documents; else empty.
+        cuts: pages on which another document may begin, with the probability.
         proposals: categories that were proposed, for whoever may adopt them.
         judgements: those that the person may see.
         reopened: the reopening that began this cycle of judgements, if one did.
@@ -118,6 +120,8 @@ class Case:
     candidates: tuple[tuple[str, float], ...]
     answers: tuple[LlmAnswer, ...]
     labels: tuple[str, ...]
+    labels_by_type: Mapping[str, Sequence[str]]
+    cuts: tuple[tuple[int, float], ...]
     proposals: tuple[str, ...]
     judgements: tuple[sa.RowMapping, ...]
     reopened: sa.RowMapping | None
@@ -158,6 +162,8 @@ def read_case(connection: sa.Connection, person: Person, key: str, now: int) -> 
         candidates=tuple((label, 0.0) for label in labels if len(labels) <= _FEW_LABELS) if blind else candidates,
         answers=() if blind else _answers(connection, item),
         labels=labels,
+        labels_by_type=labels_by_type(connection) if item["proposed_cuts"] else {},
+        cuts=tuple((page, probability) for page, probability in json.loads(item["proposed_cuts"] or "[]")),
         proposals=tuple(dict.fromkeys(proposals)) if stage is ReviewStage.ADJUDICATION else (),
         judgements=visible,
         reopened=find_reopening(connection, key, review["cycle"]),

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from escalation.categories.taxonomy import adopt_category, check_name, known_labels
+from escalation.categories.taxonomy import adopt_category, check_name, known_labels, labels_by_type
 from escalation.events import Event, append_events
 from escalation.items import move_item
 from escalation.people.rules import Choice, Person, Refusal, RefusalCode, next_stage, same_person, why_four_eyes
@@ -22,6 +22,7 @@ from escalation.review.decided_before import (
     settle_by,
     waiting_alike,
 )
+from escalation.review.parts import check_parts
 from escalation.review.worklist import check_awaits, check_holds, get_review
 from escalation.tables import items, judgements, reopenings, reviews
 from schemas.codes import (
@@ -45,7 +46,7 @@ class Judgement:
     """A judgement as a person hands it in.
 
     Attributes:
-        label: the label, or the name of the category that is proposed.
+        label: the label, the name of the category that is proposed, or several documents as `write_parts` gives them.
         comment: may be empty only if the label is the suggested one.
         source: "page", or the annotation it was imported from, which is then taken only once.
         version: of the review as it was shown to the person, see `review_version`; "" for whatever it is now.
@@ -253,10 +254,16 @@ def _check_judgement(
         raise Refusal(RefusalCode.UNKNOWN_LABEL, "Choose one of the labels of this kind of document.")
     if judgement.kind is JudgementKind.NEW_CATEGORY and judgement.choice not in before:
         check_name(judgement.label, known)
+    if judgement.kind is JudgementKind.PARTS:
+        pages = sa.select(items.c.proposed_cuts, items.c.first_page, items.c.last_page)
+        item = connection.execute(pages.where(items.c.item_key == review["item_key"])).one()
+        if item.proposed_cuts is None:
+            raise Refusal(RefusalCode.BAD_INPUT, "Choose a label: this item is one document.")
+        check_parts(judgement.label, item.first_page, item.last_page, labels_by_type(connection))
     _check_length(judgement.comment)
     # An audit has no suggestion, and must not betray by a question that the label is not the model's.
     followed = JudgementKind.LABEL, review["suggestion"] or judgement.label
-    differs = judgement.choice != followed
+    differs = judgement.choice != followed and judgement.kind is not JudgementKind.PARTS
     if (differs or judgement.reason is JudgementReason.OTHER) and not judgement.comment:
         raise Refusal(
             RefusalCode.COMMENT_MISSING, "Say why in a comment: this differs from the suggestion, or gives no reason."

@@ -60,11 +60,11 @@ def find_paged_item(connection: sa.Connection, key: str) -> sa.RowMapping:
 
     Raises:
         Refusal: there is no such item in review.
-        NoPictureError: its document has no pages, or the text of the item or of a paragraph beside it was erased.
+        NoPictureError: its document has no pages, or the text of the item, or of another one of its file, was erased.
     """
     get_review(connection, key)
     item = connection.execute(sa.select(items).where(items.c.item_key == key)).mappings().one()
-    if not has_pages(item) or (item["parent_id"] is not None and _sibling_was_erased(connection, item)):
+    if not has_pages(item) or _sibling_was_erased(connection, item):
         raise NoPictureError(404, "This document has no pages to show, or was erased.")
     return item
 
@@ -134,8 +134,8 @@ def record_page_view(engine: sa.Engine, session: Session, key: str, page: int, n
 
 
 def _sibling_was_erased(connection: sa.Connection, item: sa.RowMapping) -> bool:
-    """True where a paragraph of the same document was erased, which a page might show."""
-    same = [items.c[name] == item[name] for name in ("parent_id", "document_type", "run_date")]
+    """True where another paragraph or document of the same bytes was erased, which a page might show."""
+    same = [items.c[name] == item[name] for name in ("source_uri", "content_sha256", "run_date")]
     return bool(connection.scalar(sa.select(sa.exists().where(*same, items.c.text.is_(None)))))
 
 

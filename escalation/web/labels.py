@@ -83,6 +83,7 @@ ROUTE_WORDS: dict[str, str] = {
     RouteReason.PARTLY_READ: "Pages of it could not be read",
     RouteReason.POORLY_READ: "OCR was not sure of the text",
     RouteReason.DOUBTFUL_KIND: "Its kind is in doubt",
+    RouteReason.DOUBTFUL_PAGES: "It may be several documents",
     RouteReason.DEMOTED: "Its label is no longer trusted",
     RouteReason.STALE: "The documents of its run are unlike those the model was certified on",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.responses import Response
@@ -21,6 +22,7 @@ from escalation.review.judging import (
     review_version,
     was_judged,
 )
+from escalation.review.parts import NO_DOCUMENT, Part, parts_from, write_parts
 from escalation.review.reasons import NoReasonError, find_decided
 from escalation.review.worklist import (
     MAX_COUNTED,
@@ -37,8 +39,12 @@ from escalation.review.worklist import (
 from escalation.web.document_pages import shown_page
 from escalation.web.labels import ORDER_WORDS, VIEW_WORDS, marked_parts, typed_fields
 from escalation.web.rendering import PageRequest, see_other, with_query
+from extraction.pages import PAGE_BREAK
 from schemas.codes import JudgementKind, JudgementReason, ReviewStage
+from schemas.run_config import UNKNOWN_TYPE
 
+MAX_PARTS = 30  # documents that an item can be cut into on the page
+_SPARE_PARTS = 2  # rows for cuts that were not proposed
 _TRIES = 5  # on PostgreSQL, somebody else may take the same item at the same moment
 
 
@@ -131,6 +137,9 @@ def item_page(request: PageRequest) -> Response:
         review=case.review,
         done=done,
         adopted=case.review["suggestion"] not in {"", *(label for label, _ in case.candidates)},
+        part_rows=min(len(case.cuts) + 1 + _SPARE_PARTS, MAX_PARTS),
+        no_document=f"{UNKNOWN_TYPE}:{NO_DOCUMENT}",
+        page_break=PAGE_BREAK,
         others=[label for label in case.labels if label not in offered],
         stage_meaning=ReviewStage(case.review["stage"]).description,
         reasons=JudgementReason,
@@ -228,6 +237,8 @@ def _read_judgement(request: PageRequest) -> Judgement:
         kind, label = JudgementKind.LABEL, form.get("other_label", "")
     elif choice == "label":
         kind, label = JudgementKind.LABEL, named
+    elif choice == "parts":
+        kind, label = JudgementKind.PARTS, write_parts(_read_parts(form))
     else:
         raise Refusal(RefusalCode.BAD_INPUT, "Choose a label.")
     try:
@@ -235,6 +246,27 @@ def _read_judgement(request: PageRequest) -> Judgement:
     except ValueError:
         raise Refusal(RefusalCode.BAD_INPUT, "Choose a reason.") from None
     return Judgement(kind, label, reason, form.get("comment", "").strip(), version=form.get("version", ""))
+
+
+def _read_parts(form: Mapping[str, str]) -> Sequence[Part]:
+    """The documents that a person cut an item into; a row without a page is none."""
+    starts: dict[int, tuple[str, str]] = {}
+    for number in range(1, MAX_PARTS + 1):
+        page = form.get(f"part_page_{number}", "").strip()
+        if not page:
+            continue
+        document_type, _, label = form.get(f"part_label_{number}", "").partition(":")
+        if not page.isascii() or not page.isdigit() or len(page) > 6:
+            raise Refusal(RefusalCode.BAD_INPUT, "Give the number of the page that each document begins on.")
+        if not label:
+            raise Refusal(RefusalCode.BAD_INPUT, f"Choose a label for the document on page {page}.")
+        if int(page) in starts:
+            raise Refusal(RefusalCode.BAD_INPUT, f"Two documents begin on page {page}; remove one of them.")
+        starts[int(page)] = document_type, label
+    first, last = (form.get(f"{which}_page", "") for which in ("first", "last"))
+    if not (first.isdigit() and last.isdigit()):
+        raise Refusal(RefusalCode.BAD_INPUT, "This item is one document: choose its label.")
+    return parts_from(starts, int(first), int(last))
 
 
 def _key(request: PageRequest) -> str:

@@ -57,6 +57,11 @@ def text_pdf(text: str) -> bytes:
     return _pdf([_page_content(page) for page in _pages(text)], b"/Font << /F 1 0 R >>", [_HELVETICA])
 
 
+def count_pages(text: str) -> int:
+    """The number of pages that `text` takes in a PDF."""
+    return len(_pages(text))
+
+
 def scanned_pdf(text: str, random: Random, max_pages: int = 3) -> bytes:
     """A PDF of pictures of the first pages of `text`, without a text layer.
 

@@ -1,6 +1,6 @@
 """An inbox: tickets, receipts and contracts as they arrive, as mails, pictures, PDFs, Word files, pages and an archive.
 
-Among them are mails that are none of these, and files that are broken or hostile.
+Among them are mails that are none of these, PDFs of several documents, and files that are broken or hostile.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from random import Random
 
 from pipelines.sampling.contracts import write_contract
 from pipelines.sampling.drawing import (
+    count_pages,
     encrypted_pdf,
     scanned_pdf,
     sent_mail,
@@ -26,7 +27,7 @@ from pipelines.sampling.export import OUT_OF_SCOPE_LABEL, Outcome, Record, Sampl
 from pipelines.sampling.receipts import receipt_blocks
 from pipelines.sampling.records import check_size
 from pipelines.sampling.tickets import draw_concern
-from pipelines.sampling.writing import MONTHS, Manner, load_phrases, person, write_ticket
+from pipelines.sampling.writing import MONTHS, Manner, fill, load_phrases, person, write_ticket
 from schemas.codes import Reason
 
 INBOX, INBOX_TRUTH = "inbox", "inbox_truth.csv"
@@ -44,7 +45,7 @@ class _Arrival:
 
     Attributes:
         name: without the number that all names begin with.
-        truth: member, "" for the file itself → its kind, `oos`, or the reason code that it must be rejected with.
+        truth: member or pages, "" for the file itself → its kind, `oos`, or the reason code of its rejection.
     """
 
     name: str
@@ -188,6 +189,34 @@ def _archive(random: Random) -> _Arrival:
     return _Arrival("documents.zip", content, truth)
 
 
+def _packet(random: Random) -> _Arrival:
+    """Documents that were put into one PDF, where each begins plainly."""
+    return _packet_of([("ticket", _ticket_letter(random)), ("receipt", _receipt_text(random)), _contract(random)])
+
+
+def _doubtful_packet(random: Random) -> _Arrival:
+    """Two that are hard to tell from one: letters that begin and end alike."""
+    return _packet_of([("ticket", _ticket_letter(random)) for _ in range(2)])
+
+
+def _contract(random: Random) -> tuple[str, str]:
+    return "contract", _contract_text(random).replace("\f", "")
+
+
+def _ticket_letter(random: Random) -> str:
+    name, concern = person(random), fill(draw_concern(random), random)
+    return f"Dear Sir or Madam,\n\n{concern}\n\nYours faithfully,\n{name}"
+
+
+def _packet_of(documents: list[tuple[str, str]]) -> _Arrival:
+    truth, first = {}, 1
+    for kind, text in documents:
+        last = first + count_pages(text) - 1
+        truth[f"pages-{first:04d}-{last:04d}"] = kind
+        first = last + 1
+    return _Arrival("scan.pdf", text_pdf("\f".join(text for _, text in documents)), truth)
+
+
 def _cut_pdf(random: Random) -> _Arrival:
     content = text_pdf(_contract_text(random))
     return _Arrival(_name("contract", random, ".pdf"), content[: len(content) // 3], {"": Reason.EXTRACTION_FAILED})
@@ -255,6 +284,8 @@ _FORMS: dict[Callable[[Random], _Arrival], int] = {  # with their weights
     _ticket_page: 4,
     _renamed_picture: 1,
     _archive: 0,
+    _packet: 2,
+    _doubtful_packet: 1,
 }
 _BROKEN = (
     *(_cut_pdf, _cut_picture, _cut_word_document, _locked_pdf, _locked_mail),

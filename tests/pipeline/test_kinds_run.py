@@ -9,10 +9,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from pipelines.sampling.drawing import text_pdf
 from tests.support.small_runs import docyard, published_hashes, write_jsonl
 
 SHIPPED = Path(__file__).parents[2] / "models/bundles"
 RECEIPT = "SUNRISE DINER\nTable 4\n2 Pancakes 12.40\n1 Coffee 2.80\nSubtotal 15.20\nTax 1.46\nTotal 16.66\nCash 20.00"
+LETTERS = [
+    "Dear Sir or Madam,\n\nPlease refund my card payment, I was charged twice.\n\nYours faithfully,\nA. Dale",
+    "Dear Sir or Madam,\n\nWhere is my parcel? The courier is late.\n\nYours faithfully,\nB. Hill",
+]
 STRANGER = "def main(argv):\n    parser = argparse.ArgumentParser()\n    return parser.parse_args(argv)\n" * 20
 
 
@@ -68,6 +73,28 @@ def test_each_document_goes_to_the_bundle_of_its_kind(inbox: Path, bundles: Path
     assert manifest["bundles"]["unknown"]["reference"].startswith("kinds@")
     assert manifest["counts"]["by_document_type"]["unknown"]["rejected"] == 3
     assert docyard("verify", path.parent.name, "--warehouse", tmp_path / "w").exit_code == 0
+
+
+def test_a_packet_is_split_and_a_doubtful_one_is_escalated_whole(inbox: Path, bundles: Path, tmp_path: Path) -> None:
+    shutil.copytree(SHIPPED / "page_pairs", bundles / "page_pairs")
+    for path in inbox.iterdir():
+        path.unlink()
+    (inbox / "scan.pdf").write_bytes(text_pdf(f"{LETTERS[0]}\f{RECEIPT}"))
+    (inbox / "twice.pdf").write_bytes(text_pdf("\f".join(LETTERS)))
+    result = docyard(*arguments(inbox, bundles, tmp_path / "w"))
+    assert result.exit_code == 0, result.output
+    classified = pd.read_parquet(tmp_path / "w/classifications").set_index("document_id")
+    rejected = pd.read_parquet(tmp_path / "w/rejections").set_index("document_id")
+    assert set(classified.index) == {"scan.pdf!pages-0001-0001", "twice.pdf"}
+    assert dict(rejected["reason_code"]) == {"scan.pdf!pages-0002-0002": "unknown_kind"}
+    assert classified.loc["twice.pdf", "route_reason"] == "doubtful_pages"
+    assert [cut["page"] for cut in classified.loc["twice.pdf", "proposed_cuts"]] == [2]
+    (path,) = (tmp_path / "w/runs").glob("*/manifest.json")
+    manifest = json.loads(path.read_bytes())
+    assert (manifest["counts"]["read"], manifest["counts"]["unpacked"]) == (2, 1)
+    assert manifest["versions"]["page_pairs"].startswith("page_pairs@")
+    found = docyard(*arguments(inbox, bundles, tmp_path / "w"), "--dry-run")
+    assert "1  more documents in PDFs of several; PDFs in doubt: 1" in found.output
 
 
 def test_shards_of_any_size_give_the_same_documents(inbox: Path, bundles: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from models.bundle import load_bundle
 from models.classifier import Classifier
 from models.scores import Scores
 from schemas.shards import DOCUMENT_SCHEMA
+from schemas.tables import CUTS_TYPE
 from tests.support.made_up_certificate import write_certified_manifest
 from transforms.classify_documents import classify_documents, route_documents
 
@@ -85,6 +86,7 @@ def test_what_was_read_badly_or_is_of_a_doubtful_kind_is_escalated(classifier: C
         "pages_unread": pa.array([None, 0, 1, None, None, None], pa.int32()),
         "ocr_confidence": pa.array([None, 0.95, 0.95, 0.85, 0.95, None], pa.float32()),
         "doubtful_kind": pa.array([False, False, True, True, True, True]),
+        "proposed_cuts": pa.nulls(6, CUTS_TYPE),
     }
     table = classify_documents(documents([BILLING] * 6), classifier)
     for name, column in read.items():
@@ -99,3 +101,11 @@ def test_what_was_read_badly_or_is_of_a_doubtful_kind_is_escalated(classifier: C
         *("certain", "poorly_read", "partly_read", "poorly_read", "poorly_read", kind)
     ]
     assert set(route_documents(table, bundle)["route"].to_pylist()[1:]) == {"escalated"}
+    cuts = pa.array([[{"page": 2, "probability": 0.5}]] * 3 + [None] * 3, CUTS_TYPE)
+    table = table.set_column(table.schema.get_field_index("proposed_cuts"), "proposed_cuts", cuts)
+    assert route_documents(table, reads_ocr)["route_reason"].to_pylist() == [
+        *["doubtful_pages"] * 3,
+        "poorly_read",
+        kind,
+        kind,
+    ]

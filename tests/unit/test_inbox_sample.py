@@ -52,7 +52,7 @@ def documents(folder: Path) -> dict[str, Document]:
 def test_the_truth_names_every_document_that_is_found_and_no_other(
     truth: dict[str, dict[str, str]], documents: dict[str, Document]
 ) -> None:
-    assert documents.keys() == truth.keys()
+    assert documents.keys() == {name.partition("!pages-")[0] for name in truth}
 
 
 def test_broken_documents_are_rejected_for_their_reason_and_no_others_are(
@@ -60,10 +60,21 @@ def test_broken_documents_are_rejected_for_their_reason_and_no_others_are(
 ) -> None:
     needs_ocr = {name for name, document in documents.items() if "extraction.ocr" in document.detail}
     assert 0 < len(needs_ocr) < len(documents) / 2
-    for name in truth.keys() - needs_ocr:
+    for name in truth.keys() & documents.keys() - needs_ocr:
         broken = truth[name]["outcome"] == "broken"
         assert documents[name].reason == (truth[name]["label"] if broken else None), name
     assert {truth[name]["label"] for name in needs_ocr} <= {"receipt", "contract", Reason.EXTRACTION_FAILED}
+
+
+def test_the_truth_of_a_packet_tells_the_pages_of_each_document(
+    truth: dict[str, dict[str, str]], documents: dict[str, Document]
+) -> None:
+    parts = [name.split("!pages-") for name in truth if "!pages-" in name]
+    by_file = {file: [pages.split("-") for other, pages in parts if other == file] for file, _ in parts}
+    for file, pages in by_file.items():
+        numbers = [number for first, last in pages for number in range(int(first), int(last) + 1)]
+        assert numbers == list(range(1, (documents[file].pages or 0) + 1))
+    assert {len(pages) for pages in by_file.values()} == {2, 3}
 
 
 def test_documents_come_in_every_form(truth: dict[str, dict[str, str]], documents: dict[str, Document]) -> None:

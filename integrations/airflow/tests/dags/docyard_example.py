@@ -36,6 +36,9 @@ with DAG("docyard_nightly", schedule="@daily", start_date=START, catchup=False, 
     classify >> verify
     list_runs(classify.output)
 
+with DAG("docyard_once", schedule=None, start_date=START):
+    DocyardClassifyOperator(task_id="classify", config=CONFIG, progress_seconds=1)
+
 with DAG("docyard_without_bundle", schedule=None, start_date=START):
     DocyardClassifyOperator(
         task_id="classify",
