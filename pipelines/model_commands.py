@@ -233,7 +233,7 @@ def certify(
 @click.argument("places", nargs=-1, type=PATH_TEXT)
 @json_option
 def doctor(places: tuple[str, ...], as_json: bool) -> None:
-    """Check this machine, and the PLACES: bundles, and URIs of warehouses.
+    """Check this machine, and PLACES: bundles, URIs of warehouses.
 
     Says what the machine offers, whether int8 is exact on it, whether the bundles answer as recorded, and whether the
     object stores keep the promises that publishing rests on.

@@ -108,11 +108,11 @@ def test_a_date_that_is_none_and_an_option_beam_does_not_know_end_with_2(
     check_refused(docyard(*arguments, "--", "--no_such_option=1"), 2, "no_such_option")
 
 
-def test_a_warehouse_that_is_no_local_folder_ends_with_2(
+def test_a_warehouse_that_is_neither_a_folder_nor_a_store_ends_with_2(
     source: Path, tiny_bundle_unchanged: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
-    for warehouse in ("s3://bucket/warehouse", tmp_path / "file"):
+    for warehouse in ("ftp://server/warehouse", "s3://", tmp_path / "file"):
         arguments = classify_arguments(source, tiny_bundle_unchanged, Path("w"))
         check_refused(docyard(*arguments, "--warehouse", warehouse), 2, "warehouse")
 
