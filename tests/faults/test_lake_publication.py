@@ -99,21 +99,20 @@ def test_other_partitions_stay(published: ObjectStore) -> None:
 def test_a_run_that_dies_at_any_step_leaves_each_table_whole_and_the_next_command_finishes(
     published: ObjectStore,
 ) -> None:
-    last, step, decided, reached = OLD, 0, 0, True
-    while reached:
-        step += 1
+    last, decided = OLD, []
+    for step in (1, 2, 3, 4, 6, 7, 8, 12, 13):  # `python -m tests.scale.lake` takes them all
         run = LakeRun(f"run{step}", NEW.n_files if step % 2 else OLD.n_files)
         manifest, staged = run.stage(published, run.take_token(published))
         with dying_at(step) as steps:
             publish(published, manifest, staged)
-        reached = steps.reached
+        assert steps.reached
         check_each_table_is_whole(published, whole(last), whole(run))
         unfinished = is_decided(published, run.run_id)
         assert finish_interrupted(published) == ([run.run_id] if unfinished else [])
-        decided += unfinished
+        decided += [step] * unfinished
         last = run if is_published(published, run.run_id) else last
         check_settled(published, whole(last))
-    assert (decided, step) == (6, 14)  # decided, copied, four tables; then the manifest and all that is cleared
+    assert decided == [2, 3, 4, 6, 7]  # then only the old files are left to be deleted
 
 
 def test_a_roll_forward_that_dies_at_each_step_in_turn_gets_there(published: ObjectStore) -> None:
@@ -129,7 +128,7 @@ def test_a_roll_forward_that_dies_at_each_step_in_turn_gets_there(published: Obj
     assert step > 5
 
 
-@pytest.mark.parametrize("step", [1, 2, 4, 7])  # `python -m tests.scale.lake` takes them all
+@pytest.mark.parametrize("step", [2, 4])  # `python -m tests.scale.lake` takes them all
 def test_a_run_that_wakes_after_a_later_one_was_published_changes_nothing(published: ObjectStore, step: int) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
     later = LakeRun("later", {"receipt": 3, "invoice": 1})
