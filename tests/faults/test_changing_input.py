@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -255,21 +256,34 @@ def at_opening() -> Iterator[Callable[[Path, int, Callable[[Path], None]], list[
     _at_opening = None
 
 
+@pytest.fixture(scope="module")
+def published_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path, Path]:
+    """A command but for its warehouse, its input, and a warehouse into which it has published."""
+    folder = tmp_path_factory.mktemp("published")
+    source, warehouse, configuration = folder / "in.jsonl", folder / "warehouse", folder / "run.toml"
+    configuration.write_text("[reading]\nshard_bytes = 1000\n")
+    bundle = Path(__file__).parents[1] / "tiny_bundle"
+    arguments = [*classify_arguments(source, bundle, warehouse), "--config", str(configuration)]
+    write_jsonl(source, documents(60))
+    assert docyard(*arguments).exit_code == 0
+    place = arguments.index("--warehouse")
+    return arguments[:place] + arguments[place + 2 :], source, warehouse
+
+
 @pytest.mark.parametrize("change", [_truncate, _grow, _replace_by_an_equal_one, _delete])
 @pytest.mark.parametrize("opening", [2, 5, 12])
 def test_a_run_whose_input_changes_in_mid_run_publishes_nothing_and_the_next_one_all(
     tmp_path: Path,
-    tiny_bundle_unchanged: Path,
+    published_once: tuple[list[str], Path, Path],
     at_opening: Callable[[Path, int, Callable[[Path], None]], list[int]],
     change: Callable[[Path], None],
     opening: int,
 ) -> None:
-    source, warehouse = tmp_path / "in.jsonl", tmp_path / "warehouse"
-    configuration = tmp_path / "run.toml"
-    configuration.write_text("[reading]\nshard_bytes = 1000\n")
-    arguments = [*classify_arguments(source, tiny_bundle_unchanged, warehouse), "--config", str(configuration)]
+    command, source, published = published_once
+    warehouse = tmp_path / "warehouse"
+    shutil.copytree(published, warehouse)
+    arguments = [*command, "--warehouse", str(warehouse)]
     write_jsonl(source, documents(60))
-    assert docyard(*arguments).exit_code == 0
     before = published_hashes(warehouse)
     openings = at_opening(source, opening, change)
     check_refused(docyard(*arguments), 9, source.as_uri(), "since the run was planned", "nothing is published")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +24,38 @@ from tests.support.small_runs import (
 )
 from tests.support.tiny_versions import tiny_version
 
+BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
+
+
+@pytest.fixture(scope="module")
+def published_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with documents and a warehouse into which they were published."""
+    folder = tmp_path_factory.mktemp("published")
+    source = folder / "in"
+    source.mkdir()
+    write_jsonl(source / "a.jsonl", documents(8, "a"))
+    write_jsonl(source / "b.jsonl", [*documents(4, "b"), {"id": "broken"}, {"id": "b9", "text": "refund"}])
+    assert docyard(*classify_arguments(source, BUNDLE, folder / "warehouse")).exit_code == 0
+    return folder
+
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    (tmp_path / "in").mkdir()
-    write_jsonl(tmp_path / "in" / "a.jsonl", documents(8, "a"))
-    write_jsonl(tmp_path / "in" / "b.jsonl", [*documents(4, "b"), {"id": "broken"}, {"id": "b9", "text": "refund"}])
-    return tmp_path / "in"
+def source(published_once: Path) -> Iterator[Path]:
+    """The documents, as they were published when a test begins."""
+    source = published_once / "in"
+    kept = {path: path.read_bytes() for path in source.iterdir()}
+    yield source
+    for path in source.iterdir():
+        path.unlink()
+    for path, content in kept.items():
+        path.write_bytes(content)
 
 
 @pytest.fixture
-def published(source: Path, tiny_bundle_unchanged: Path, tmp_path: Path) -> list[str]:
-    """The command that published the documents."""
-    command = classify_arguments(source, tiny_bundle_unchanged, tmp_path / "warehouse")
-    assert docyard(*command).exit_code == 0
-    return command
+def published(source: Path, published_once: Path, tmp_path: Path) -> list[str]:
+    """The command that published the documents, on a copy of the warehouse."""
+    shutil.copytree(published_once / "warehouse", tmp_path / "warehouse")
+    return classify_arguments(source, BUNDLE, tmp_path / "warehouse")
 
 
 def by_id(warehouse: Path, table: str) -> dict[str, dict[str, Any]]:

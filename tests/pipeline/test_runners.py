@@ -325,13 +325,13 @@ def test_workers_that_share_no_disk_with_the_launcher_publish_the_same_bytes_and
     assert (ended.returncode, ended.stderr) == (0, "")
     if runner == "dask":
         scheduler, start_worker = (request.getfixturevalue(name) for name in ("dask_scheduler", "start_dask_worker"))
-        victim, _ = start_worker(*hidden), start_worker(*hidden)
+        workers = [start_worker(*hidden), start_worker(*hidden)]
         options: tuple[str, ...] = (DASK, f"--dask_client_address={scheduler}")
     else:
         port = free_port()
         pool = ("-m", "apache_beam.runners.worker.worker_pool_main", f"--service_port={port}")
-        victim = start(*hidden, sys.executable, *pool, log="hidden-pool")
-        wait_until(lambda: listens(port), victim)
+        workers = [start(*hidden, sys.executable, *pool, log="hidden-pool")]
+        wait_until(lambda: listens(port), workers[0])
         service = request.getfixturevalue("job_service")
         options = ("--runner=PortableRunner", service, "--environment_type=EXTERNAL")
         options += (f"--environment_config=localhost:{port}",)
@@ -340,9 +340,12 @@ def test_workers_that_share_no_disk_with_the_launcher_publish_the_same_bytes_and
         staged = f"_staging/{{}}/staged/{CLASSIFICATIONS.name}/"
         store = ObjectStore(lake_uri)
         wait_until(lambda: any(len(store.list(staged.format(run))) >= 4 for run in store.folders("_staging/")), job)
-        victim.kill()
+        workers[0].kill()
     assert job.wait(RUN_SECONDS) == 0
     check_same_on_a_store(lake_uri, expected)
+    for worker in workers:  # no later run must meet one that sees no folder
+        worker.kill()
+        worker.wait(10)
 
 
 def test_an_error_on_the_job_service_reaches_the_user_as_one_line(
