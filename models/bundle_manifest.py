@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 from pydantic import AfterValidator
 
@@ -224,6 +224,51 @@ def check_no_extra_files(folder: Path, listed: Collection[str]) -> None:
     for entry in sorted(folder.iterdir()):
         if entry.name != MANIFEST_NAME and entry.name not in listed and not entry.name.startswith("."):
             raise BundleError(f"{entry}: not listed in {MANIFEST_NAME}; move it out of the bundle's folder")
+
+
+class _Listing(Protocol):
+    @property
+    def files(self) -> Mapping[str, FileRecord]: ...
+
+
+L = TypeVar("L", bound=_Listing)
+
+
+def read_listed_files(
+    folder: Path, expected: str, subject: str, kind: type[L], names: Collection[str]
+) -> tuple[L, dict[str, bytes], str]:
+    """Reads a bundle that is no classifier's, and checks every hash.
+
+    Args:
+        folder: of the bundle.
+        expected: its format.
+        subject: such as "kinds", for messages.
+        kind: class of its manifest.
+        names: of its files, but for the manifest.
+
+    Returns:
+        The manifest, name -> content of each file, and the digest.
+
+    Raises:
+        BundleError: the folder or a file is missing, not listed, changed, or holds what it must not.
+    """
+    content, path = read_manifest(folder), folder / MANIFEST_NAME
+    values = parse_json(content, str(path))
+    found = values.pop("format", None) if isinstance(values, dict) else None
+    if found != expected:
+        raise BundleError(
+            f"{path}: expected a bundle of {subject} of format {expected!r}, found {found!r}; give the folder of such "
+            "a bundle, or build it again with this Docyard"
+        )
+    manifest = read_json(kind, values, str(path))
+    if set(manifest.files) != set(names):
+        raise BundleError(
+            f"{path}: expected the files {', '.join(names)}, found {', '.join(manifest.files) or 'none'}; build the "
+            "bundle again"
+        )
+    files = {name: read_file(folder, name, record) for name, record in manifest.files.items()}
+    check_no_extra_files(folder, manifest.files)
+    return manifest, files, hashlib.sha256(content).hexdigest()
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

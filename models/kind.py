@@ -19,11 +19,9 @@ import numpy.typing as npt
 from models.bundle_manifest import (
     MANIFEST_NAME,
     FileRecord,
-    check_no_extra_files,
     parse_json,
-    read_file,
     read_json,
-    read_manifest,
+    read_listed_files,
 )
 from models.scores import exponentials
 from models.words import FILE_NAME as WORDS_NAME
@@ -178,22 +176,8 @@ def load_kinds(folder: Path) -> KindModel:
         BundleError: the folder or a file is missing, not listed, changed, or holds what it must not, or this machine
             answers the fingerprint otherwise; the message names the file and says what to do.
     """
-    content, path = read_manifest(folder), folder / MANIFEST_NAME
-    values = parse_json(content, str(path))
-    found = values.pop("format", None) if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise BundleError(
-            f"{path}: expected a bundle of kinds of format {FORMAT!r}, found {found!r}; give the folder of such a "
-            "bundle, or build it again with this Docyard"
-        )
-    manifest = read_json(KindManifest, values, str(path))
-    if set(manifest.files) != set(FILES):
-        raise BundleError(
-            f"{path}: expected the files {', '.join(FILES)}, found {', '.join(manifest.files) or 'none'}; build the "
-            "bundle again"
-        )
-    files = {name: read_file(folder, name, record) for name, record in manifest.files.items()}
-    check_no_extra_files(folder, manifest.files)
+    manifest, files, digest = read_listed_files(folder, FORMAT, "kinds", KindManifest, FILES)
+    path = folder / MANIFEST_NAME
     where = str(folder / POLICY_NAME)
     policy = read_json(KindPolicy, parse_json(files[POLICY_NAME], where), where)
     if set(policy.min_probability) != set(manifest.kinds):
@@ -201,7 +185,6 @@ def load_kinds(folder: Path) -> KindModel:
             f"{where}: expected a threshold of each of {', '.join(manifest.kinds)}, found those of "
             f"{', '.join(policy.min_probability) or 'none'}; build the bundle again"
         )
-    digest = hashlib.sha256(content).hexdigest()
     model = KindModel(
         kinds=manifest.kinds,
         words=parse_words(files[WORDS_NAME], len(manifest.kinds) + 1, str(folder / WORDS_NAME)),

@@ -22,11 +22,9 @@ from models.arrays import arrays_to_bytes, read_arrays
 from models.bundle_manifest import (
     MANIFEST_NAME,
     FileRecord,
-    check_no_extra_files,
     parse_json,
-    read_file,
     read_json,
-    read_manifest,
+    read_listed_files,
 )
 from models.page_signs import REACH, PageText, measure_signs, sign_names
 from schemas.configuration import IsoDate, Matching, Within, validated
@@ -203,22 +201,8 @@ def load_page_pairs(folder: Path) -> PagePairModel:
         BundleError: the folder or a file is missing, not listed, changed, or holds what it must not, or this machine
             answers the fingerprint otherwise; the message names the file and says what to do.
     """
-    content, path = read_manifest(folder), folder / MANIFEST_NAME
-    values = parse_json(content, str(path))
-    found = values.pop("format", None) if isinstance(values, dict) else None
-    if found != FORMAT:
-        raise BundleError(
-            f"{path}: expected a bundle of page pairs of format {FORMAT!r}, found {found!r}; give the folder of such a "
-            "bundle, or build it again with this Docyard"
-        )
-    manifest = read_json(PageManifest, values, str(path))
-    if set(manifest.files) != set(FILES):
-        raise BundleError(
-            f"{path}: expected the files {', '.join(FILES)}, found {', '.join(manifest.files) or 'none'}; build the "
-            "bundle again"
-        )
-    files = {name: read_file(folder, name, record) for name, record in manifest.files.items()}
-    check_no_extra_files(folder, manifest.files)
+    manifest, files, digest = read_listed_files(folder, FORMAT, "page pairs", PageManifest, FILES)
+    path = folder / MANIFEST_NAME
     where = str(folder / POLICY_NAME)
     policy = read_json(PagePolicy, parse_json(files[POLICY_NAME], where), where)
     if policy.sure_join >= policy.sure_cut:
@@ -226,7 +210,6 @@ def load_page_pairs(folder: Path) -> PagePairModel:
             f"{where}: expected sure_join below sure_cut, found {policy.sure_join} and {policy.sure_cut}; build the "
             "bundle again"
         )
-    digest = hashlib.sha256(content).hexdigest()
     weights = _parse_weights(files[WEIGHTS_NAME], str(folder / WEIGHTS_NAME))
     model = PagePairModel(weights, policy, f"{manifest.name}@{digest[:12]}", digest)
     for number, recorded in enumerate(manifest.fingerprint):

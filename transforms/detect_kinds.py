@@ -15,7 +15,6 @@ import pyarrow.compute as pc
 
 from models.kind import NO_KIND, KindModel, load_kinds
 from schemas.codes import Reason
-from schemas.errors import BundleError
 from schemas.shards import Shard
 from transforms.run_plan import KindGroup, RunPlan
 
@@ -111,13 +110,8 @@ def kind_model_for(plan: RunPlan, group: KindGroup) -> KindModel:
     Raises:
         BundleError: it is not the one that the launcher found.
     """
-    folder = plan.bundle_folder(group)
-    model = _loaded(folder)
-    if model.digest != group.digest:
-        raise BundleError(
-            f"{folder}: its digest is {model.digest[:12]}, the run {plan.run_id} was planned with "
-            f"{group.digest[:12]}; give every worker the same bundle"
-        )
+    model = _loaded(plan.bundle_folder(group))
+    plan.check_planned(group, model.digest)
     return model
 
 

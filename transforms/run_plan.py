@@ -12,7 +12,7 @@ from pathlib import Path
 from models.bundle_manifest import MANIFEST_NAME
 from models.certificate import Certificate
 from models.drift import Reference
-from schemas.errors import DocyardError, error_named, is_explained, system_error
+from schemas.errors import BundleError, DocyardError, error_named, is_explained, system_error
 from schemas.run_config import RunConfig
 from warehouse.interface import Warehouse
 from warehouse.layout import Partition
@@ -145,6 +145,18 @@ class RunPlan:
             return self.warehouse.bundle_folder(chosen.reference)
         is_meant = hashlib.sha256(content).hexdigest() == chosen.digest
         return folder if is_meant else self.warehouse.bundle_folder(chosen.reference)
+
+    def check_planned(self, chosen: BundleChoice | KindGroup, digest: str) -> None:
+        """Makes sure that a worker's bundle is the one that the launcher found.
+
+        Raises:
+            BundleError: its digest is another one.
+        """
+        if digest != chosen.digest:
+            raise BundleError(
+                f"{chosen.reference}: its digest is {digest[:12]}, the run {self.run_id} was planned with "
+                f"{chosen.digest[:12]}; give every worker the same bundle"
+            )
 
     def kind_group(self, input_index: int) -> KindGroup | None:
         """The group that an input belongs to; None where its documents have a given type."""

@@ -19,7 +19,6 @@ import pyarrow.compute as pc
 from extraction.pages import PAGE_BREAK
 from models.page_pairs import Cuts, PagePairModel, load_page_pairs
 from schemas.codes import TextSource
-from schemas.errors import BundleError
 from schemas.shards import Shard
 from transforms.run_plan import BundleChoice, RunPlan
 
@@ -142,13 +141,8 @@ def page_pairs_for(plan: RunPlan, chosen: BundleChoice) -> PagePairModel:
     Raises:
         BundleError: it is not the one that the launcher found.
     """
-    folder = plan.bundle_folder(chosen)
-    model = _loaded(folder)
-    if model.digest != chosen.digest:
-        raise BundleError(
-            f"{folder}: its digest is {model.digest[:12]}, the run {plan.run_id} was planned with "
-            f"{chosen.digest[:12]}; give every worker the same bundle"
-        )
+    model = _loaded(plan.bundle_folder(chosen))
+    plan.check_planned(chosen, model.digest)
     return model
 
 
