@@ -16,7 +16,8 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.argument("warehouse", type=_FOLDER)
 def inbox(sample: Path, warehouse: Path) -> None:
     """Measures the run over the inbox of SAMPLE, the only one that is published in WAREHOUSE."""
-    classified, rejected = (pd.read_parquet(warehouse / table) for table in ("classifications", "rejections"))
+    tables = (pd.read_parquet(warehouse / table) for table in ("classifications", "rejections"))
+    classified, rejected = (table.astype({"document_type": str}) for table in tables)
     for line in compare(pd.read_csv(sample / TRUTH), classified, rejected):
         click.echo(line)
 
@@ -39,9 +40,14 @@ def compare(truth: pd.DataFrame, classified: pd.DataFrame, rejected: pd.DataFram
     right = found == known["label"]
     wrong = (known["label"] + " → " + found)[~right].value_counts()
     let_in = strange["document_id"].map(accepted).fillna(False).astype(bool)
+    missing = truth["document_id"][doors == 0]
+    packets = missing.str.partition("!")[0]
+    in_doubt = (packets.isin(kind.index) & (packets != missing)).sum()
+    cut = missing.isin({name.partition("!")[0] for name in (*kind.index, *reason.index) if "!" in name}).sum()
     right_reason = broken["document_id"].map(reason) == broken["label"]
     return [
-        f"accounted for   {(doors == 1).sum():,} of {len(truth):,} documents, each once",
+        f"accounted for   {(doors == 1).sum() + in_doubt + cut:,} of {len(truth):,} documents, each once",
+        f"                {in_doubt:,} of them in packets that go to people whole, {cut:,} cut into several",
         f"kind right      {right.sum():,} of {len(known):,}, {right.mean():.1%}",
         *(f"                {count:,} {change}" for change, count in wrong.items()),
         f"kept out        {(~let_in).sum():,} of {len(strange):,} strangers, {(~let_in).mean():.1%}: not accepted",

@@ -17,6 +17,9 @@ def test_documents_are_counted_by_their_kind_their_route_and_their_reason() -> N
             ("e.eml", "oos", "out_of_scope"),
             ("f.pdf", "encrypted_document", "broken"),
             ("g.pdf", "no_text_found", "broken"),
+            ("h.pdf!pages-0001-0001", "ticket", "in_scope"),
+            ("h.pdf!pages-0002-0003", "receipt", "in_scope"),
+            ("i.pdf", "contract", "in_scope"),
         ],
         columns=["document_id", "label", "outcome"],
     )
@@ -27,6 +30,9 @@ def test_documents_are_counted_by_their_kind_their_route_and_their_reason() -> N
             ("c.pdf#2", "c.pdf", "contract", "escalated"),
             ("d.eml", None, "ticket", "accepted"),
             ("e.eml", None, "ticket", "escalated"),
+            ("h.pdf", None, "ticket", "escalated"),
+            ("i.pdf!pages-0001-0002", None, "contract", "escalated"),
+            ("i.pdf!pages-0003-0003", None, "contract", "escalated"),
         ],
         columns=["document_id", "parent_id", "document_type", "route"],
     )
@@ -34,8 +40,9 @@ def test_documents_are_counted_by_their_kind_their_route_and_their_reason() -> N
         [("b.eml", "unknown_kind"), ("f.pdf", "encrypted_document")], columns=["document_id", "reason_code"]
     )
     assert [" ".join(line.split()) for line in compare(truth, classified, rejected)] == [
-        "accounted for 6 of 7 documents, each once",
-        "kind right 2 of 3, 66.7%",
+        "accounted for 9 of 10 documents, each once",
+        "2 of them in packets that go to people whole, 1 cut into several",
+        "kind right 2 of 6, 33.3%",
         "1 ticket → unknown_kind",
         "kept out 1 of 2 strangers, 50.0%: not accepted",
         "right reason 1 of 2 broken documents",
