@@ -1,4 +1,4 @@
-"""What the nearest labelled examples know of the documents that the encoder is least sure of."""
+"""Labels of the nearest labelled examples, for the documents that the encoder is least sure of."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def measure(folder: Path, name: str, data: Path, rows: int) -> dict[str, Any]:
 
 
 def _answers(classifier: Classifier, texts: Sequence[str]) -> tuple[npt.NDArray[np.bool_], list[str]]:
-    """Which answers are accepted, and the labels."""
+    """A mask of the accepted answers, and the labels."""
     scores = classifier.classify(texts)
     labels = [classifier.bundle.labels[label_id] if label_id >= 0 else "" for label_id in scores.label_ids]
     return classifier.bundle.policy.route(scores, _CRITERION).accepted, labels

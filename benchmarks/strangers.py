@@ -154,7 +154,7 @@ def _halves(data: Path, name: str, classifier: Classifier, rows: int) -> tuple[l
 
 
 def _of_one_kind(source: str, made: str) -> bool:
-    """Whether a source of the guard's strangers is left out where `source` is measured."""
+    """True where a source of the guard's strangers is left out when `source` is measured."""
     if source.startswith("clinc150") and made == OUT_OF_SCOPE:
         return True
     if made.startswith("made up: "):
@@ -177,7 +177,7 @@ def _more(folder: Path | None, rows: int) -> dict[str, tuple[str, ...]]:
 
 
 def _orders(guard: Guard, texts: Answered) -> dict[str, npt.NDArray[np.floating[Any]]]:
-    """How familiar each text is, by three measures."""
+    """The familiarity of each text, by three measures."""
     energy, lead = score_features(texts.logits[0]).T
     familiarity = guard.familiarity(texts.token_ids, texts.logits[0], texts.embedding)
     return {"softmax": lead, "energy": energy, "guard": familiarity}

@@ -175,7 +175,7 @@ def _certified(
 
 
 def _measured(policy: Policy, rows: LabelledScores, target: Target) -> Split:
-    """What a policy accepts of the rows in scope."""
+    """The rows in scope that a policy accepts."""
     scores = rows.answers(policy, CRITERION)
     in_scope = rows.gold_ids >= 0
     accepted = replace(policy, certified=True).route(scores, CRITERION).accepted & in_scope

@@ -64,7 +64,7 @@ def count_by(connection: sa.Connection, query: sa.Select[Any]) -> dict[str, int]
 
 
 def run_costs(connection: sa.Connection) -> dict[str, dict[str, Any]]:
-    """What the escalations of each run came to.
+    """The calls and costs of the escalations of each run.
 
     Returns:
         Run id -> the number of items by `states`, the number of `calls` for them, that of `unpriced_calls`, and `cost`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zipfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from typing import IO, Any
 from xml.parsers import expat
@@ -204,7 +205,7 @@ class _Package:
             return make().read(part) if name.lower().endswith(".xml") else read_html(part.read())
 
 
-class _XmlText:
+class _XmlText(ABC):
     """Gathers text from XML; a subclass says which elements hold it and which end lines."""
 
     def __init__(self) -> None:
@@ -222,14 +223,17 @@ class _XmlText:
         self._parser.Parse(b"", True)
         return re.sub(r"[ \t]+\n", "\n", "".join(self.pieces)).strip()
 
+    @abstractmethod
     def start(self, name: str) -> None:
-        raise NotImplementedError
+        """An element begins."""
 
+    @abstractmethod
     def end(self, name: str) -> None:
-        raise NotImplementedError
+        """An element ends."""
 
+    @abstractmethod
     def characters(self, text: str) -> None:
-        raise NotImplementedError
+        """Text of an element."""
 
     def _refuse(self, *_declaration: object) -> None:
         raise UnreadableError(Reason.EXTRACTION_FAILED, "found a document type definition; Office files have none")

@@ -47,7 +47,7 @@ class CertifiedThreshold:
     errors: Count
     """Those that are wrong; with a recall, those that are missed."""
     bound: Share | None
-    """What the share of errors stays below, with probability 1 - `tail`; null where nothing could be proven."""
+    """Upper bound of the share of errors, with probability 1 - `tail`; null where nothing could be proven."""
     tail: Share
     """The part of 1 - `confidence` that this proof uses."""
     rows_needed: Count
@@ -111,7 +111,7 @@ class Certificate:
     created: IsoDate
     """Date of the proof."""
     any_right_label: bool = False
-    """Whether an answer counts as right where it is any of a row's several right labels, not only its first."""
+    """True where an answer counts as right if it is any of a row's several right labels, not only its first."""
     reference: Mapping[str, Any] = field(default_factory=dict)
     """Distributions of the certifying rows, which a run's are compared with."""
 

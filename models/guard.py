@@ -245,7 +245,7 @@ def standardised(
     usual: npt.NDArray[np.float64],
     spread: npt.NDArray[np.float64],
 ) -> npt.NDArray[np.float64]:
-    """How many standard deviations each feature (n, 8) lies above the usual at that length, within _LIMITS."""
+    """Standard deviations by which each feature (n, 8) lies above the usual at that length, within _LIMITS."""
     length = np.clip(lengths, bounds[0], bounds[1])[:, None]
     expected: npt.NDArray[np.float64] = usual[0] + usual[1] * length + usual[2] * length**2
     return np.clip((features - expected) / spread, *_LIMITS)

@@ -155,7 +155,7 @@ def _write_touched(engine: sa.Engine, warehouse: Warehouse, path: Path) -> None:
 
 
 def _promise(warehouse: Warehouse, run_id: str, document_type: str, reference: str) -> Promise:
-    """What the bundle of a run promises.
+    """The promise of the bundle of a run.
 
     Raises:
         BundleError: it is no longer where the run found it.

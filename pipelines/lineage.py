@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 _SWITCHES = re.compile(r"OPENLINEAGE_(URL|CONFIG|_TRANSPORT_.*)")
 _RUN_IDS = uuid.uuid5(uuid.NAMESPACE_URL, "docyard:runs")  # OpenLineage wants a UUID for each run
-_PRODUCER = "https://pypi.org/project/docyard"
+_PRODUCER = "urn:docyard"
 _GLOB = re.compile(r"[^/]*[*?\[].*")
 
 

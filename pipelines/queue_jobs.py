@@ -324,7 +324,7 @@ def _log_masking(engine: sa.Engine, config: DrainConfig) -> None:
 def _state(
     engine: sa.Engine, config: DrainConfig, loads: tuple[Load, ...] = (), counts: DrainCounts | None = None
 ) -> Outcome:
-    """What was loaded and asked, and the state of the queue after it."""
+    """The loads and calls of a drain, and the state of the queue after it."""
     with reading(engine) as connection:
         found = queue_report(connection, config)
     lines = [

@@ -526,7 +526,7 @@ class JudgementReason(Code):
 
 
 class AuditStatus(Code):
-    """What the audits of a label, or of all accepted answers, say of the error that was certified."""
+    """The verdict of the audits of a label, or of all accepted answers, on the error that was certified."""
 
     NO_TARGET = "no_target", "The bundle has no certificate: the error is measured and compared with nothing."
     OPEN = "open", "The certified error lies between the bounds: the audits do not tell yet."

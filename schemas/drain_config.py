@@ -249,7 +249,7 @@ class DrainConfig:
     examples: tuple[ExamplesConfig, ...] = ()
     """`[[examples]]`: labelled texts to draw `llm.examples` from, a file for each document type."""
     watching: WatchingConfig = WatchingConfig()
-    """What a drain tells monitoring."""
+    """The monitoring of a drain."""
 
     def __post_init__(self) -> None:
         queue, llm, budget = self.queue, self.llm, self.budget

@@ -21,5 +21,5 @@ def log_context(**known: str) -> Iterator[None]:
 
 
 def current_log_context() -> Mapping[str, str]:
-    """What is known of the present work."""
+    """The present work, as far as it is known."""
     return _context.get()

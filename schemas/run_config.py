@@ -218,7 +218,7 @@ class QualityConfig:
     sample_rows: Count = 100_000
     """Approximate rows of each table that the contract's checks read, spread over the run's files."""
     on_drift: Literal["report", "escalate", "fail"] = "report"
-    """What a stale certificate leads to: `"report"` warns, `"escalate"` accepts nothing of that document type, for
+    """The consequence of a stale certificate: `"report"` warns, `"escalate"` accepts nothing of that document type, for
     which the run is done a second time, `"fail"` publishes nothing."""
     certificate_days: Annotated[int, Within("[0, inf)")] = 366
     """Days for which a certificate holds after the date of its last row; a later `run_date` finds it stale. 0 sets no
@@ -245,7 +245,7 @@ class RunConfig:
     extraction: ExtractionConfig = ExtractionConfig()
     """Reading of documents that are not text."""
     watching: WatchingConfig = WatchingConfig()
-    """What a run tells monitoring."""
+    """The monitoring of a run."""
 
     def __post_init__(self) -> None:
         if not self.inputs:

@@ -24,7 +24,7 @@ def _lineage_url(url: str) -> str:
 
 @validated
 class WatchingConfig:
-    """What a job tells monitoring."""
+    """The monitoring of a job."""
 
     metrics_file: PathText = ""
     """File for Prometheus metrics, in a folder of node_exporter's textfile collector, with a name that ends in `.prom`;

@@ -185,7 +185,7 @@ class ObjectStore:
 
     @property
     def delta_options(self) -> dict[str, str]:
-        """What deltalake needs to open the same store: the limits of a request, and the region.
+        """Options with which deltalake opens the same store: the limits of a request, and the region.
 
         The rest it reads from the environment itself.
         """

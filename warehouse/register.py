@@ -239,7 +239,7 @@ class Promotions:
 
 
 def promotions(entries: Sequence[Entry], document_type: str) -> Promotions:
-    """What the entries say of a document type's bundles.
+    """The promotions of a document type, as the entries leave them.
 
     A promotion that asks for more than one person takes effect with the last approval. A later promotion or rollback of
     the type ends one that is pending: it was proposed when another bundle stood.

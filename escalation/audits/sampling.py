@@ -52,7 +52,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Draw:
-    """What is drawn from one partition of a run."""
+    """The sample from one partition of a run."""
 
     partition: Partition
     run_id: str
@@ -63,7 +63,7 @@ class Draw:
 
 @dataclass(frozen=True)
 class Promise:
-    """What a bundle promises: the number of its labels, and the certified error; None where nothing is certified."""
+    """The promise of a bundle: the number of its labels, and the certified error; None where nothing is certified."""
 
     n_labels: int
     max_error: float | None

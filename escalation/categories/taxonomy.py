@@ -85,7 +85,7 @@ def adopted_categories(connection: sa.Connection, document_type: str) -> list[tu
 
 
 def adoption_times(connection: sa.Connection) -> dict[str, list[int]]:
-    """When each version of each document type's taxonomy began, in order, by document type."""
+    """The times at which the versions of each document type's taxonomy began, in order, by document type."""
     found: dict[str, list[int]] = {}
     for row in connection.execute(sa.select(taxonomy).order_by(taxonomy.c.document_type, taxonomy.c.version)):
         found.setdefault(row.document_type, []).append(row.adopted_at)

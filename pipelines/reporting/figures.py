@@ -27,7 +27,7 @@ _OUTCOMES = ("accepted", "escalated", "rejected")
 
 
 def run_figures(manifest: Manifest, quality: dict[str, Any] | None, manifests: Iterable[Manifest]) -> dict[str, Any]:
-    """What came into a run, what became of it, and how that differs from earlier runs.
+    """The documents of a run, their outcomes, and the differences from earlier runs.
 
     Args:
         manifest: of a published run.

@@ -1,4 +1,4 @@
-"""What runs tell people and programs that watch them: metrics, pages, tables."""
+"""Metrics, pages and tables of runs, for the people and programs that watch them."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _sight(keys: Any) -> Sight:
 
 
 def whole(*runs: LakeRun) -> Sight:
-    """What readers are to find once these runs were published, one after the other."""
+    """The rows that readers are to find once these runs were published, one after the other."""
     found: Sight = {}
     for run in runs:
         for table in PUBLISHED_TABLES:

@@ -1,4 +1,4 @@
-"""What is accepted keeps the promised error as often as promised, or nothing is promised."""
+"""Accepted answers keep the promised error as often as promised, or nothing is promised."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What another bundle would change, from answers whose differences are known."""
+"""Changes that another bundle would make, from answers whose differences are known."""
 
 from __future__ import annotations
 
