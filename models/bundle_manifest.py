@@ -271,6 +271,31 @@ def read_listed_files(
     return manifest, files, hashlib.sha256(content).hexdigest()
 
 
+def file_records(contents: Mapping[str, bytes]) -> dict[str, FileRecord]:
+    """The records of files, as a manifest lists them."""
+    return {name: FileRecord(hashlib.sha256(part).hexdigest(), len(part)) for name, part in contents.items()}
+
+
+def readable_json(values: Mapping[str, Any]) -> bytes:
+    """JSON for people, keys in a fixed order."""
+    return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_listed_files(folder: Path, form: str, manifest: Any, contents: Mapping[str, bytes]) -> None:
+    """Writes a bundle that `read_listed_files` reads; the same arguments give the same bytes.
+
+    Args:
+        folder: made where it is missing; files of the same names are replaced.
+        form: its format.
+        manifest: that lists the files.
+        contents: name -> content of each.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, part in contents.items():
+        (folder / name).write_bytes(part)
+    (folder / MANIFEST_NAME).write_bytes(readable_json({"format": form} | asdict(manifest)))
+
+
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):

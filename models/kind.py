@@ -6,8 +6,6 @@ beside those that label the documents of one kind.
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,9 +17,12 @@ import numpy.typing as npt
 from models.bundle_manifest import (
     MANIFEST_NAME,
     FileRecord,
+    file_records,
     parse_json,
     read_json,
     read_listed_files,
+    readable_json,
+    write_listed_files,
 )
 from models.scores import exponentials
 from models.words import FILE_NAME as WORDS_NAME
@@ -240,23 +241,16 @@ def write_kinds(
     """
     contents = {
         WORDS_NAME: model.words.to_bytes(),
-        POLICY_NAME: _json(asdict(model.policy)),
+        POLICY_NAME: readable_json(asdict(model.policy)),
         CARD_NAME: card.encode(),
     }
     manifest = KindManifest(
         name=name,
         created=created,
         kinds=model.kinds,
-        files={name: FileRecord(hashlib.sha256(part).hexdigest(), len(part)) for name, part in contents.items()},
+        files=file_records(contents),
         training=training,
         fingerprint=kind_fingerprint(model, fingerprint),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    for file_name, part in contents.items():
-        (folder / file_name).write_bytes(part)
-    (folder / MANIFEST_NAME).write_bytes(_json({"format": FORMAT} | asdict(manifest)))
+    write_listed_files(folder, FORMAT, manifest, contents)
     return load_kinds(folder)
-
-
-def _json(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()

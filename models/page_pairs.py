@@ -5,8 +5,6 @@ A logistic regression on signs of the pages around each boundary. It is a bundle
 
 from __future__ import annotations
 
-import hashlib
-import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -22,9 +20,12 @@ from models.arrays import arrays_to_bytes, read_arrays
 from models.bundle_manifest import (
     MANIFEST_NAME,
     FileRecord,
+    file_records,
     parse_json,
     read_json,
     read_listed_files,
+    readable_json,
+    write_listed_files,
 )
 from models.page_signs import REACH, PageText, measure_signs, sign_names
 from schemas.configuration import IsoDate, Matching, Within, validated
@@ -247,25 +248,18 @@ def write_page_pairs(
     """
     contents = {
         WEIGHTS_NAME: model.weights.to_bytes(),
-        POLICY_NAME: _json(asdict(model.policy)),
+        POLICY_NAME: readable_json(asdict(model.policy)),
         CARD_NAME: card.encode(),
     }
     answers = [tuple(model.chances(pages).round(6).tolist()) for pages in fingerprint]
     manifest = PageManifest(
         name=name,
         created=created,
-        files={name: FileRecord(hashlib.sha256(part).hexdigest(), len(part)) for name, part in contents.items()},
+        files=file_records(contents),
         training=training,
         fingerprint=tuple(
             PageFingerprint(tuple(pages), chances) for pages, chances in zip(fingerprint, answers, strict=True)
         ),
     )
-    folder.mkdir(parents=True, exist_ok=True)
-    for file_name, part in contents.items():
-        (folder / file_name).write_bytes(part)
-    (folder / MANIFEST_NAME).write_bytes(_json({"format": FORMAT} | asdict(manifest)))
+    write_listed_files(folder, FORMAT, manifest, contents)
     return load_page_pairs(folder)
-
-
-def _json(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n").encode()
