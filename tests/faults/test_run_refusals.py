@@ -223,7 +223,10 @@ def _once_staging_begins(warehouse: Path, action: Callable[[Path], object]) -> t
 
 
 def test_a_worker_that_cannot_write_ends_with_9(published: Path, source: Path, tiny_bundle_unchanged: Path) -> None:
-    thread = _once_staging_begins(published, shutil.rmtree)
+    def move_away(staging: Path) -> None:
+        staging.rename(published.with_name("moved"))  # one step: what clears a folder races with its writers
+
+    thread = _once_staging_begins(published, move_away)
     result = run_docyard(*classify_arguments(source, tiny_bundle_unchanged, published))
     thread.join()
     check_refused(result, 9, "a worker failed")
