@@ -82,11 +82,15 @@ def classify(
     Raises:
         DocyardError: the run cannot be done; nothing was published.
     """
-    plan, shards = prepare(config)
-    if only or only_rejected:
-        plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
     try:
-        return _run(plan, shards, beam_options, progress_seconds)
+        plan, shards = prepare(config)
+        if only or only_rejected:
+            plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
+    except Exception:
+        with lineage_of(config, None):
+            raise
+    try:
+        return _run(config, plan, shards, beam_options, progress_seconds)
     except ContractError:
         stale = _drifted_types(plan)
         if not stale:
@@ -94,7 +98,7 @@ def classify(
     logger.warning("run %s: the certificate of %s is stale; nothing of it is accepted", plan.run_id, ", ".join(stale))
     run_id, started_at = _new_run()
     again = replace(plan, run_id=run_id, started_at=started_at, withheld=tuple(sorted({*plan.withheld, *stale})))
-    return _run(again, shards, beam_options, progress_seconds)
+    return _run(config, again, shards, beam_options, progress_seconds)
 
 
 def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
@@ -105,8 +109,10 @@ def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
     return tuple(sorted({*stale_types(report["drift"])} - {*plan.withheld})) if report["passed"] else ()
 
 
-def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
-    with log_context(run_id=plan.run_id), lineage_of(plan) as lineage, traced_run(plan) as traced:
+def _run(
+    config: RunConfig, plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int
+) -> Manifest:
+    with log_context(run_id=plan.run_id), lineage_of(config, plan) as lineage, traced_run(plan) as traced:
         lineage.manifest = _run_held(traced, shards, beam_options, progress_seconds)
         return lineage.manifest
 

@@ -33,6 +33,7 @@ from pipelines.classify import prepare
 from pipelines.lineage import dataset_name, lineage_of
 from pipelines.logs import JsonFormatter
 from pipelines.metrics import metrics_file
+from schemas.errors import BundleError
 from schemas.metrics import METRICS, exposition
 from schemas.tables import RUN_TABLES
 from schemas.watching_config import WatchingConfig
@@ -159,7 +160,8 @@ def test_an_error_is_one_json_object_where_the_logs_are_json(tmp_path: Path) -> 
     assert "no warehouse here" in line["message"]
 
 
-def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
+def check_events(events: list[dict[str, Any]]) -> set[str]:
+    """Checks events and their facets by the published schemas, and gives the names of the facets."""
     schemas = json.loads((Path(__file__).parents[1] / "support/openlineage_schemas.json").read_bytes())["schemas"]
     registry = Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
     checks = FormatChecker(["uuid"])
@@ -168,7 +170,7 @@ def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
         Draft202012Validator({"$ref": schema}, registry=registry, format_checker=checks).validate(value)
 
     facets = set()
-    for event in watched.events:
+    for event in events:
         validate(event, event["schemaURL"])
         holders = [event["run"], event["job"], *event["inputs"], *event["outputs"]]
         for holder in holders:
@@ -179,7 +181,32 @@ def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
                     [schema] = [schema["$id"] for schema in schemas if schema["$id"].endswith(f"/{file}")]
                     validate({name: facet}, schema)
                     facets.add(name)
-    assert {"outputStatistics", "dataQualityAssertions", "schema", "errorMessage", "inputStatistics"} <= facets
+    return facets
+
+
+def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
+    found = check_events(watched.events)
+    assert {"outputStatistics", "dataQualityAssertions", "schema", "errorMessage", "inputStatistics"} <= found
+
+
+@pytest.mark.parametrize(("kind", "flag", "says"), [("ticket", "--bundle", "gone"), ("auto", "--bundles", "kinds")])
+def test_a_run_that_is_refused_before_it_has_a_plan_starts_and_fails_as_the_same_job(
+    kind: str, flag: str, says: str, watched: Watched, tmp_path: Path
+) -> None:
+    config = tmp_path / "watching.toml"
+    config.write_text(f"[watching]\nopenlineage_file = '{tmp_path / 'events'}'\n", encoding="utf-8")
+    where = ("--input", watched.folder / "in.jsonl", "--document-type", kind, flag, tmp_path / "gone")
+    run = ("classify", *where, "--warehouse", tmp_path / "warehouse", "--run-date", RUN_DATE, "--config", config)
+    check_refused(docyard(*run), BundleError.exit_code, says)
+    events = [json.loads(line) for line in (tmp_path / "events").read_text(encoding="utf-8").splitlines()]
+    check_events(events)
+    start, fail = events
+    assert (start["eventType"], fail["eventType"]) == ("START", "FAIL")
+    assert start["run"]["runId"] == fail["run"]["runId"]
+    assert start["job"]["name"] == fail["job"]["name"] == f"docyard.classify.{kind}"
+    assert says in fail["run"]["facets"]["errorMessage"]["message"]
+    assert "docyard.run_id" not in json.dumps(fail)
+    assert fail["outputs"][0]["name"] == str(tmp_path / "warehouse/classifications")
 
 
 def test_events_tell_what_a_run_published_and_why_it_failed(watched: Watched) -> None:
@@ -216,12 +243,13 @@ def test_events_go_to_an_endpoint_and_one_that_fails_is_only_a_warning(
     with http.server.HTTPServer(("127.0.0.1", 0), Endpoint) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        plan, _ = prepare(replace(config, watching=WatchingConfig(openlineage_url=url)))
-        with pytest.raises(KeyboardInterrupt), lineage_of(plan):
+        config = replace(config, watching=WatchingConfig(openlineage_url=url))
+        plan, _ = prepare(config)
+        with pytest.raises(KeyboardInterrupt), lineage_of(config, plan):
             raise KeyboardInterrupt
         server.shutdown()
     assert received == [("/api/v1/lineage", "START"), ("/api/v1/lineage", "ABORT")]
-    with lineage_of(plan):
+    with lineage_of(config, plan):
         pass
     assert "lineage event COMPLETE cannot be sent: ConnectionError" in caplog.text
 
