@@ -24,7 +24,7 @@ from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_
 from pipelines.lineage import lineage_of
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
-from pipelines.redo import plan_redo
+from pipelines.redo import describe_redo, plan_redo, survey_redo
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
@@ -172,22 +172,35 @@ def _compact(plan: RunPlan) -> str:
     return ""
 
 
-def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, Any]:
+def dry_run(
+    config: RunConfig, beam_options: Sequence[str] = (), *, only: Sequence[str] = (), only_rejected: bool = False
+) -> dict[str, Any]:
     """Checks everything that can be checked before the first document, and writes nothing.
+
+    The documents of a run over a few are read, to find them.
+
+    Args:
+        config: of the run.
+        beam_options: what the command takes after `--`.
+        only: as for `classify`.
+        only_rejected: likewise.
 
     Returns:
         `files` (those that would be read; text files and documents are counted per input), `shards`, `documents` (as
-        `survey_documents` finds them), `bundles` (document type -> reference) and `replaced` (partition -> id of the
-        run whose data it holds now, or None).
+        `survey_documents` finds them), `bundles` (document type -> reference), `replaced` (partition -> id of the
+        run whose data it holds now, or None) and, of a run over a few documents, `redo` (as `survey_redo` finds it).
 
     Raises:
         DocyardError: the run could not be done.
     """
     plan, shards = prepare(config)
+    is_redo = bool(only or only_rejected)
+    if is_redo:
+        plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
     read_beam_options(beam_options, len(shards))
     plan.warehouse.check_places(plan.partitions)
     types = [item.document_type for item in plan.config.inputs]
-    rejections = _first_rejections(plan.config, shards)
+    rejections = {} if is_redo else _first_rejections(plan.config, shards)
     files: dict[tuple[int, str, str], dict[str, Any]] = {}
     for shard in sorted(shards, key=lambda shard: bool(shard.files)):
         uri = "" if shard.files else shard.source_uri
@@ -203,11 +216,12 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
     return {
         "files": list(files.values()),
         "shards": len(shards),
-        "documents": survey_documents(plan, shards),
+        "documents": {} if is_redo else survey_documents(plan, shards),
         "bundles": {kind: chosen.reference for kind, chosen in zip(types, plan.bundles, strict=True)},
         "replaced": {
             str(partition): plan.warehouse.published_by(CLASSIFICATIONS, partition) for partition in plan.partitions
         },
+        "redo": survey_redo(plan, shards) if is_redo else None,
     }
 
 
@@ -221,6 +235,7 @@ def describe_dry_run(found: dict[str, Any]) -> str:
         name = file["uri"] or f"{file['files']} {'documents' if file['format'] == 'document' else 'text files'}"
         lines.append(f"  {file['document_type']}: {name} ({fate}{first})")
     lines += describe_survey(found["documents"])
+    lines += describe_redo(found["redo"]) if found["redo"] else []
     lines += [f"would classify {kind} with {reference}" for kind, reference in found["bundles"].items()]
     for partition, holder in found["replaced"].items():
         lines.append(f"would replace {partition}: {f'now holds run {holder}' if holder else 'empty so far'}")

@@ -113,6 +113,7 @@ def classify(
     from pipelines.run_metrics import run_samples
     from pipelines.runs import describe_run
     from schemas.run_config import load_config
+    from transforms.redo import missing_documents
 
     if beam_options and not beam_options[0].startswith("-"):
         raise ConfigError(
@@ -129,11 +130,12 @@ def classify(
         overrides["inputs"] = [{"paths": list(inputs)} | given]
     elif given:
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
-    if dry_run and (only or only_rejected):
-        raise ConfigError("--dry-run describes a run over all documents; leave --only and --only-rejected out")
     if dry_run:
-        found = job.dry_run(load_config(config_path, overrides), beam_options)
+        config, ids = load_config(config_path, overrides), _ids(only)
+        found = job.dry_run(config, beam_options, only=ids, only_rejected=only_rejected)
         answer(json.dumps(found, sort_keys=True) if as_json else job.describe_dry_run(found))
+        if found["redo"] and found["redo"]["not_found"]:
+            raise missing_documents(found["redo"]["not_found"], len(ids))
         return
     with metrics_file("run", metrics_path) as metrics:
         config = load_config(config_path, overrides)
