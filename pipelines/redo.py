@@ -76,6 +76,7 @@ def survey_redo(plan: RunPlan, shards: Sequence[Shard]) -> dict[str, Any]:
     extraction = replace(plan.config.extraction, cache_megabytes=0)  # texts would be written into it
     trial = replace(plan, config=replace(plan.config, extraction=extraction))
     published, kept_rows = _published_again(plan)
+    known = {*published, None}  # a record without an id is no new document
     documents: list[dict[str, Any]] = []
     missing = {*plan.redo.document_ids}
     for shard in shards:
@@ -87,7 +88,7 @@ def survey_redo(plan: RunPlan, shards: Sequence[Shard]) -> dict[str, Any]:
             missing -= ids_of(part.table)
             partition = str(Partition(plan.config.run_date, plan.config.inputs[part.input_index].document_type))
             documents += [
-                row | {"partition": partition, "is_new": row["document_id"] not in {*published, None}}
+                row | {"partition": partition, "is_new": row["document_id"] not in known}
                 for row in part.table.select(["document_id", "reason_code"]).to_pylist()
             ]
     return {
@@ -103,9 +104,9 @@ def describe_redo(found: dict[str, Any]) -> list[str]:
     """The result of `survey_redo` for a terminal."""
     lines = []
     for document in found["documents"]:
+        name = document["document_id"] or "a record without an id"
         does = "would add" if document["is_new"] else "would do again"
         fate = f", which would be rejected: {document['reason_code']}" if document["reason_code"] else ""
-        name = document["document_id"] or "a record without an id"
         lines.append(f"{does} {name} in {document['partition']}{fate}")
     lines += [f"would remove {document_id}" for document_id in found["gone"]]
     lines += [f"would not find {document_id}" for document_id in found["not_found"]]

@@ -391,6 +391,15 @@ def test_runs_on_an_object_store_are_told_of_as_those_in_a_folder(
     assert "docyard verify here --warehouse here" in on_store["page"]
 
 
+def test_the_trends_have_the_calls_of_each_date_where_a_queue_is_named(watched: Watched, tmp_path: Path) -> None:
+    queue = ("--warehouse", watched.warehouse, "--database", f"sqlite:///{tmp_path}/queue.sqlite")
+    assert docyard("queue", "load", *queue).exit_code == 0
+    made = docyard("report", "--since", "2026-01-01", *queue, "--json")
+    assert [date["cost"] for date in json.loads(made.stdout)["dates"]] == [
+        {"calls": 0, "unpriced_calls": 0, "cost": 0.0}
+    ]
+
+
 def test_a_report_of_what_is_not_there_is_refused(watched: Watched, tmp_path: Path) -> None:
     warehouse = watched.folder / "warehouse"
     check_refused(docyard("report", "nope", "--warehouse", warehouse), 8, "no run 'nope'")
