@@ -13,9 +13,11 @@ from pipelines.classify import dry_run as dry_run_of
 from pipelines.runs import list_runs
 from schemas.codes import DerivedStatus, RunStatus
 from schemas.errors import ConfigError, DocyardError, InputError, system_error
+from schemas.metrics import Sample
 from schemas.run_config import AUTO_TYPE, UNKNOWN_TYPE, RunConfig, load_config
 
 _HOLDS_DATA = (RunStatus.PUBLISHED, DerivedStatus.PARTLY_SUPERSEDED)
+_METRIC_OUTCOMES = {"published": "published", "there": "skipped", "failed": "failed"}
 
 
 def backfill(
@@ -41,7 +43,8 @@ def backfill(
 
     Yields:
         `run_date` and `outcome`: "published" with `run_id` and `counts`, "there" with the `run_ids` that hold the
-        data, "checked" with `files` and `shards`, or "failed" with `error`, the exception.
+        data, "checked" with `files` and `shards`, or "failed" with `error`, the exception; and `published_at`, when the
+        data of all document types that the date has now was published, in ISO 8601, None where one is missing.
 
     Raises:
         ConfigError: the configuration cannot be used, or no path of it follows the date.
@@ -53,11 +56,13 @@ def backfill(
             f"inputs: every date would read the same files, {', '.join(first.inputs[0].paths)}; write the date into "
             'the paths, as in paths = ["inbox/{run_date}/"]'
         )
-    there = _published_by(first) if missing_only else {}
+    listed = _list_holders(first)
     for date, config in configs.items():
+        holders = _holders(config, listed)
+        published_at = max((run["finished_at"] for run in holders), default=None)
         try:
-            if done := _holders(config, there):
-                found: dict[str, Any] = {"outcome": "there", "run_ids": done}
+            if holders and missing_only:
+                found: dict[str, Any] = {"outcome": "there", "run_ids": sorted({run["run_id"] for run in holders})}
             elif dry_run:
                 checked = dry_run_of(config, beam_options)
                 files = sum(file["files"] for file in checked["files"])
@@ -65,9 +70,10 @@ def backfill(
             else:
                 manifest = api.classify(config_path, beam_options=beam_options, **settings, run_date=date)
                 found = {"outcome": "published", "run_id": manifest.run_id, "counts": manifest.counts}
+                published_at = manifest.finished_at
         except (DocyardError, OSError) as error:
             found = {"outcome": "failed", "error": system_error(error) if isinstance(error, OSError) else error}
-        yield {"run_date": date} | found
+        yield {"run_date": date, "published_at": published_at} | found
         if found["outcome"] == "failed" and not keep_going:
             return
 
@@ -114,23 +120,46 @@ def describe_range(dates: Sequence[str], outcomes: Counter[str]) -> str:
     return f"{len(dates)} dates: {', '.join(tally)}"
 
 
-def _published_by(config: RunConfig) -> dict[tuple[str, str], str]:
-    """The run that holds the data of a date and document type."""
+def backfill_samples(dates: Sequence[str], found: Sequence[dict[str, Any]]) -> list[Sample]:
+    """The metrics of a backfill.
+
+    Args:
+        dates: of the range.
+        found: what `backfill` has yielded so far.
+    """
+    counts = Counter(date["outcome"] for date in found)
+    tally = {name: counts[outcome] for outcome, name in _METRIC_OUTCOMES.items()}
+    tally["not_tried"] = len(dates) - len(found)
+    return [
+        *(("docyard_backfill_dates", (outcome,), count) for outcome, count in tally.items()),
+        *(
+            ("docyard_backfill_date_last_success_timestamp_seconds", (date["run_date"],), _unix(date["published_at"]))
+            for date in found
+        ),
+    ]
+
+
+def _unix(time: str | None) -> float:
+    return datetime.datetime.fromisoformat(time).timestamp() if time else 0.0
+
+
+def _list_holders(config: RunConfig) -> dict[tuple[str, str], dict[str, Any]]:
+    """The run that holds the data of a date and document type, as `list_runs` has it."""
     try:
         listed = list_runs(config.warehouse)
     except InputError:  # no warehouse yet
         return {}
-    holders: dict[tuple[str, str], str] = {}
+    holders: dict[tuple[str, str], dict[str, Any]] = {}
     for run in listed:  # the newest first
         if run["status"] in _HOLDS_DATA:
             for document_type in run["document_types"]:
-                holders.setdefault((run["run_date"], document_type), run["run_id"])
+                holders.setdefault((run["run_date"], document_type), run)
     return holders
 
 
-def _holders(config: RunConfig, there: dict[tuple[str, str], str]) -> list[str]:
+def _holders(config: RunConfig, listed: dict[tuple[str, str], dict[str, Any]]) -> list[dict[str, Any]]:
     """The runs that hold the data of all document types of a configuration; empty where one is missing."""
     types = {item.document_type for item in config.inputs}
     wanted = {UNKNOWN_TYPE if one == AUTO_TYPE else one for one in types}  # every run of "auto" has that partition
-    found = {there.get((config.run_date, one), "") for one in wanted}
-    return [] if "" in found else sorted(found)
+    found = [listed[config.run_date, one] for one in wanted if (config.run_date, one) in listed]
+    return found if len(found) == len(wanted) else []

@@ -24,7 +24,7 @@ from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_
 from pipelines.lineage import lineage_of
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
-from pipelines.redo import plan_redo
+from pipelines.redo import describe_redo, plan_redo, survey_redo
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
@@ -82,11 +82,15 @@ def classify(
     Raises:
         DocyardError: the run cannot be done; nothing was published.
     """
-    plan, shards = prepare(config)
-    if only or only_rejected:
-        plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
     try:
-        return _run(plan, shards, beam_options, progress_seconds)
+        plan, shards = prepare(config)
+        if only or only_rejected:
+            plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
+    except Exception:
+        with lineage_of(config, None):
+            raise
+    try:
+        return _run(config, plan, shards, beam_options, progress_seconds)
     except ContractError:
         stale = _drifted_types(plan)
         if not stale:
@@ -94,7 +98,7 @@ def classify(
     logger.warning("run %s: the certificate of %s is stale; nothing of it is accepted", plan.run_id, ", ".join(stale))
     run_id, started_at = _new_run()
     again = replace(plan, run_id=run_id, started_at=started_at, withheld=tuple(sorted({*plan.withheld, *stale})))
-    return _run(again, shards, beam_options, progress_seconds)
+    return _run(config, again, shards, beam_options, progress_seconds)
 
 
 def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
@@ -105,8 +109,10 @@ def _drifted_types(plan: RunPlan) -> tuple[str, ...]:
     return tuple(sorted({*stale_types(report["drift"])} - {*plan.withheld})) if report["passed"] else ()
 
 
-def _run(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int) -> Manifest:
-    with log_context(run_id=plan.run_id), lineage_of(plan) as lineage, traced_run(plan) as traced:
+def _run(
+    config: RunConfig, plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], progress_seconds: int
+) -> Manifest:
+    with log_context(run_id=plan.run_id), lineage_of(config, plan) as lineage, traced_run(plan) as traced:
         lineage.manifest = _run_held(traced, shards, beam_options, progress_seconds)
         return lineage.manifest
 
@@ -166,22 +172,35 @@ def _compact(plan: RunPlan) -> str:
     return ""
 
 
-def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, Any]:
+def dry_run(
+    config: RunConfig, beam_options: Sequence[str] = (), *, only: Sequence[str] = (), only_rejected: bool = False
+) -> dict[str, Any]:
     """Checks everything that can be checked before the first document, and writes nothing.
+
+    The documents of a run over a few are read, to find them.
+
+    Args:
+        config: of the run.
+        beam_options: what the command takes after `--`.
+        only: as for `classify`.
+        only_rejected: likewise.
 
     Returns:
         `files` (those that would be read; text files and documents are counted per input), `shards`, `documents` (as
-        `survey_documents` finds them), `bundles` (document type -> reference) and `replaced` (partition -> id of the
-        run whose data it holds now, or None).
+        `survey_documents` finds them), `bundles` (document type -> reference), `replaced` (partition -> id of the
+        run whose data it holds now, or None) and, of a run over a few documents, `redo` (as `survey_redo` finds it).
 
     Raises:
         DocyardError: the run could not be done.
     """
     plan, shards = prepare(config)
+    is_redo = bool(only or only_rejected)
+    if is_redo:
+        plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
     read_beam_options(beam_options, len(shards))
     plan.warehouse.check_places(plan.partitions)
     types = [item.document_type for item in plan.config.inputs]
-    rejections = _first_rejections(plan.config, shards)
+    rejections = {} if is_redo else _first_rejections(plan.config, shards)
     files: dict[tuple[int, str, str], dict[str, Any]] = {}
     for shard in sorted(shards, key=lambda shard: bool(shard.files)):
         uri = "" if shard.files else shard.source_uri
@@ -197,11 +216,12 @@ def dry_run(config: RunConfig, beam_options: Sequence[str] = ()) -> dict[str, An
     return {
         "files": list(files.values()),
         "shards": len(shards),
-        "documents": survey_documents(plan, shards),
+        "documents": {} if is_redo else survey_documents(plan, shards),
         "bundles": {kind: chosen.reference for kind, chosen in zip(types, plan.bundles, strict=True)},
         "replaced": {
             str(partition): plan.warehouse.published_by(CLASSIFICATIONS, partition) for partition in plan.partitions
         },
+        "redo": survey_redo(plan, shards) if is_redo else None,
     }
 
 
@@ -215,6 +235,7 @@ def describe_dry_run(found: dict[str, Any]) -> str:
         name = file["uri"] or f"{file['files']} {'documents' if file['format'] == 'document' else 'text files'}"
         lines.append(f"  {file['document_type']}: {name} ({fate}{first})")
     lines += describe_survey(found["documents"])
+    lines += describe_redo(found["redo"]) if found["redo"] else []
     lines += [f"would classify {kind} with {reference}" for kind, reference in found["bundles"].items()]
     for partition, holder in found["replaced"].items():
         lines.append(f"would replace {partition}: {f'now holds run {holder}' if holder else 'empty so far'}")

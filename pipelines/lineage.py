@@ -6,6 +6,7 @@ Source: OpenLineage, https://openlineage.io/spec/2-0-2/OpenLineage.json
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from schemas.errors import DocyardError
+from schemas.run_config import RunConfig
 from schemas.system import pip_install
 from schemas.tables import PUBLISHED_TABLES, Table
 from schemas.watching_config import WatchingConfig
@@ -43,24 +45,36 @@ class Lineage:
 
 
 @contextlib.contextmanager
-def lineage_of(plan: RunPlan) -> Iterator[Lineage]:
+def lineage_of(config: RunConfig, plan: RunPlan | None) -> Iterator[Lineage]:
     """Tells of the run's start, and of its end when the block ends; where nobody is to be told, nothing is done.
 
     An event that cannot be sent is a warning.
+
+    Args:
+        config: as it was given: it names the job, whatever bundles its type "auto" finds.
+        plan: of the run; None for one that was refused before it had a plan.
     """
     lineage = Lineage()
-    client = _open_client(plan.config.watching)
+    client = _open_client(config.watching)
     if client is None:
         yield lineage
         return
-    _emit(client, plan, "START")
+    run = str(uuid.uuid5(_RUN_IDS, plan.run_id) if plan else uuid.uuid4())
+
+    def emit(state: str, manifest: Manifest | None = None, error: BaseException | None = None) -> None:
+        try:
+            client.emit(_run_event(config, plan, run, state, manifest, error))
+        except Exception as failure:  # of the network, the endpoint, or the client
+            logger.warning("the lineage event %s cannot be sent: %s", state, type(failure).__name__)
+
+    emit("START")
     try:
         yield lineage
     except BaseException as error:
-        _emit(client, plan, "FAIL" if isinstance(error, Exception) else "ABORT", error=error)
+        emit("FAIL" if isinstance(error, Exception) else "ABORT", error=error)
         raise
     else:
-        _emit(client, plan, "COMPLETE", lineage.manifest)
+        emit("COMPLETE", lineage.manifest)
     finally:
         with contextlib.suppress(Exception):
             client.close(timeout=5.0)
@@ -88,20 +102,20 @@ def _open_client(watching: WatchingConfig) -> Any:
     return None
 
 
-def _emit(
-    client: Any, plan: RunPlan, state: str, manifest: Manifest | None = None, error: BaseException | None = None
-) -> None:
-    try:
-        client.emit(run_event(plan, state, manifest, error))
-    except Exception as failure:  # of the network, the endpoint, or the client
-        logger.warning("the lineage event %s cannot be sent: %s", state, type(failure).__name__)
-
-
-def run_event(plan: RunPlan, state: str, manifest: Manifest | None = None, error: BaseException | None = None) -> Any:
+def _run_event(
+    config: RunConfig,
+    plan: RunPlan | None,
+    run: str,
+    state: str,
+    manifest: Manifest | None,
+    error: BaseException | None,
+) -> Any:
     """An event of a run, as `openlineage.client.event_v2.RunEvent`.
 
     Args:
-        plan: of the run.
+        config: as it was given.
+        plan: of the run, if it has one.
+        run: its UUID.
         state: START, COMPLETE, FAIL or ABORT.
         manifest: of a run that published.
         error: that ended the run. Only the message of a `DocyardError` is told, because it never holds document text.
@@ -109,34 +123,35 @@ def run_event(plan: RunPlan, state: str, manifest: Manifest | None = None, error
     from openlineage.client import event_v2, facet_v2
 
     facet_v2.set_producer(_PRODUCER)
-    types = "-".join(plan.document_types)
     run_facets = {
-        "nominalTime": facet_v2.nominal_time_run.NominalTimeRunFacet(f"{plan.config.run_date}T00:00:00Z"),
+        "nominalTime": facet_v2.nominal_time_run.NominalTimeRunFacet(f"{config.run_date}T00:00:00Z"),
         "processing_engine": facet_v2.processing_engine_run.ProcessingEngineRunFacet(
-            plan.versions.get("docyard", "unknown"), "Docyard"
-        ),
-        "tags": facet_v2.tags_run.TagsRunFacet(
-            [facet_v2.tags_run.TagsRunFacetFields("docyard.run_id", plan.run_id, "DOCYARD")]
+            importlib.metadata.version("docyard"), "Docyard"
         ),
     }
+    if plan is not None:
+        run_facets["tags"] = facet_v2.tags_run.TagsRunFacet(
+            [facet_v2.tags_run.TagsRunFacetFields("docyard.run_id", plan.run_id, "DOCYARD")]
+        )
     if parent := _parent():
         run_facets["parent"] = parent
     if error is not None:
         message = str(error) if isinstance(error, DocyardError) else type(error).__name__
         run_facets["errorMessage"] = facet_v2.error_message_run.ErrorMessageRunFacet(message, "PYTHON")
-    quality = {} if state == "START" else _quality(plan)
+    quality = {} if plan is None or state == "START" else _quality(plan)
+    types = "-".join(sorted({item.document_type for item in config.inputs}))
     return event_v2.RunEvent(
         eventTime=datetime.now(UTC).isoformat(timespec="milliseconds"),
         eventType=event_v2.RunState(state),
         producer=_PRODUCER,
-        run=event_v2.Run(runId=str(uuid.uuid5(_RUN_IDS, plan.run_id)), facets=run_facets),
+        run=event_v2.Run(runId=run, facets=run_facets),
         job=event_v2.Job(
             namespace=os.environ.get("OPENLINEAGE_NAMESPACE", "docyard"),
             name=f"docyard.classify.{types}",
             facets={"jobType": facet_v2.job_type_job.JobTypeJobFacet("BATCH", "DOCYARD", jobType="JOB")},
         ),
-        inputs=_inputs(plan, manifest),
-        outputs=[_output(kind, plan, manifest, quality.get(kind.name)) for kind in PUBLISHED_TABLES],
+        inputs=_inputs(config, manifest),
+        outputs=[_output(kind, config, manifest, quality.get(kind.name)) for kind in PUBLISHED_TABLES],
     )
 
 
@@ -153,10 +168,10 @@ def _parent() -> Any:
     return facet_v2.parent_run.ParentRunFacet(run=of_run, job=facet_v2.parent_run.Job(namespace, name))
 
 
-def _inputs(plan: RunPlan, manifest: Manifest | None) -> list[Any]:
+def _inputs(config: RunConfig, manifest: Manifest | None) -> list[Any]:
     from openlineage.client import event_v2, facet_v2
 
-    names = list(dict.fromkeys(dataset_name(path) for item in plan.config.inputs for path in item.paths))
+    names = list(dict.fromkeys(dataset_name(path) for item in config.inputs for path in item.paths))
     facets = {}
     if manifest is not None and len(names) == 1:  # which records came from where is known only then
         read = manifest.counts["read"]
@@ -166,10 +181,10 @@ def _inputs(plan: RunPlan, manifest: Manifest | None) -> list[Any]:
     ]
 
 
-def _output(kind: Table, plan: RunPlan, manifest: Manifest | None, suite: dict[str, Any] | None) -> Any:
+def _output(kind: Table, config: RunConfig, manifest: Manifest | None, suite: dict[str, Any] | None) -> Any:
     from openlineage.client import event_v2, facet_v2
 
-    namespace, name = dataset_name(plan.warehouse.location(kind.name))
+    namespace, name = dataset_name(f"{config.warehouse.rstrip('/')}/{kind.name}")
     fields = [
         facet_v2.schema_dataset.SchemaDatasetFacetFields(column.name, str(column.type), column.description)
         for column in kind.columns
@@ -187,7 +202,7 @@ def _output(kind: Table, plan: RunPlan, manifest: Manifest | None, suite: dict[s
     if manifest is not None:
         files = [file for file in manifest.files if file.table == kind.name]
         rows, size = sum(file.rows for file in files), sum(file.bytes for file in files)
-        facets["version"] = facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet(plan.run_id)
+        facets["version"] = facet_v2.dataset_version_dataset.DatasetVersionDatasetFacet(manifest.run_id)
         facets["dataQualityMetrics"] = facet_v2.data_quality_metrics_dataset.DataQualityMetricsDatasetFacet(
             columnMetrics={}, rowCount=rows, bytes=size, fileCount=len(files)
         )

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class MetricsFile:
-    """The file of one job; `samples` are set when it has succeeded."""
+    """The file of one job; `samples` are what there is to tell besides its exit code and times."""
 
     path: str
     samples: list[Sample] = field(default_factory=list)
@@ -28,7 +28,7 @@ def metrics_file(job: str, path: str | None) -> Iterator[MetricsFile]:
     """Writes the metrics of a job when the block ends, whatever ends it; a file that cannot be written is a warning.
 
     Args:
-        job: "run" or "drain".
+        job: "run", "backfill" or "drain".
         path: of the file, until the block sets another one; empty for none.
     """
     started = time.time()

@@ -1,16 +1,21 @@
-"""Plans a run over a few documents of a date that is published already."""
+"""Plans a run over a few documents of a date that is published already, and tells beforehand which ones."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from schemas.errors import ConfigError, InputError
 from schemas.shards import Shard
-from schemas.tables import DOCUMENT_TABLES, REJECTIONS
+from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, REJECTIONS
+from transforms import beam_steps
+from transforms.redo import ids_of, is_done_again
 from transforms.run_plan import Redo, RunPlan
+from warehouse.layout import Partition
 from warehouse.manifest import Manifest, read_manifest
 from warehouse.register import demoted_labels, read_register
 
@@ -53,6 +58,79 @@ def plan_redo(
         )
     redo = Redo(published.run_id, source_uris=tuple(sorted(sources)))
     return replace(plan, redo=redo, n_shards=len(chosen)), chosen
+
+
+def survey_redo(plan: RunPlan, shards: Sequence[Shard]) -> dict[str, Any]:
+    """Reads, and extracts, what the run would do again, and writes nothing.
+
+    Args:
+        plan: of `plan_redo`.
+        shards: likewise.
+
+    Returns:
+        `documents`, each with `document_id`, `partition`, `reason_code` where it would be rejected, and `is_new` where
+        nothing of it is published; `gone`, the published documents that would have no row any longer; `not_found`, the
+        named ids of which no input holds a document; `kept_rows` that would be taken over of the run `redo_of`.
+    """
+    assert plan.redo is not None
+    extraction = replace(plan.config.extraction, cache_megabytes=0)  # texts would be written into it
+    trial = replace(plan, config=replace(plan.config, extraction=extraction))
+    published, kept_rows = _published_again(plan)
+    known = {*published, None}  # a record without an id is no new document
+    documents: list[dict[str, Any]] = []
+    missing = {*plan.redo.document_ids}
+    for shard in shards:
+        parts = [shard]
+        for step in (beam_steps.read, beam_steps.extract, beam_steps.validate, beam_steps.detect):
+            parts = [result for part in parts for result in step(part, trial)]
+        for part in parts:
+            assert part.table is not None
+            missing -= ids_of(part.table)
+            partition = str(Partition(plan.config.run_date, plan.config.inputs[part.input_index].document_type))
+            documents += [
+                row | {"partition": partition, "is_new": row["document_id"] not in known}
+                for row in part.table.select(["document_id", "reason_code"]).to_pylist()
+            ]
+    return {
+        "documents": documents,
+        "gone": sorted(published - {document["document_id"] for document in documents}),
+        "not_found": sorted(missing),
+        "kept_rows": kept_rows,
+        "redo_of": plan.redo.run_id,
+    }
+
+
+def describe_redo(found: dict[str, Any]) -> list[str]:
+    """The result of `survey_redo` for a terminal."""
+    lines = []
+    for document in found["documents"]:
+        name = document["document_id"] or "a record without an id"
+        does = "would add" if document["is_new"] else "would do again"
+        fate = f", which would be rejected: {document['reason_code']}" if document["reason_code"] else ""
+        lines.append(f"{does} {name} in {document['partition']}{fate}")
+    lines += [f"would remove {document_id}" for document_id in found["gone"]]
+    lines += [f"would not find {document_id}" for document_id in found["not_found"]]
+    return [*lines, f"would take over {found['kept_rows']:,} rows of run {found['redo_of']}"]
+
+
+def _published_again(plan: RunPlan) -> tuple[set[str], int]:
+    """The ids of the published documents that the run would do again, and the number of all other rows."""
+    assert plan.redo is not None
+    wanted = ["document_id", "parent_id", "container_id", "source_uri"]
+    ids: set[str] = set()
+    n_kept = 0
+    for kind in (CLASSIFICATIONS, REJECTIONS):
+        for name in (name for partition in plan.partitions for name in plan.warehouse.files(kind, partition)):
+            with plan.warehouse.open(name) as content:
+                file = pq.ParquetFile(content)
+                table = file.read([column for column in wanted if column in file.schema_arrow.names])
+            again = table.filter(is_done_again(table, plan.redo))
+            n_kept += len(table) - len(again)
+            documents = again["document_id"]
+            if "parent_id" in again.schema.names:
+                documents = pc.coalesce(again["parent_id"], documents)
+            ids.update(documents.drop_null().to_pylist())
+    return ids, n_kept
 
 
 def _published(plan: RunPlan) -> Manifest:

@@ -46,7 +46,7 @@ def report(
         return
     figures: dict[str, Any]
     if since is not None:
-        figures, page = jobs.report_trends(warehouse, since)
+        figures, page = jobs.report_trends(warehouse, since, database)
         name = f"report-since-{since}.html"
     else:
         figures, page = jobs.report_run(warehouse, run_id, database)

@@ -113,6 +113,7 @@ def classify(
     from pipelines.run_metrics import run_samples
     from pipelines.runs import describe_run
     from schemas.run_config import load_config
+    from transforms.redo import missing_documents
 
     if beam_options and not beam_options[0].startswith("-"):
         raise ConfigError(
@@ -129,11 +130,12 @@ def classify(
         overrides["inputs"] = [{"paths": list(inputs)} | given]
     elif given:
         raise ConfigError(f"--{next(iter(given)).replace('_', '-')} needs --input; inputs of a file are changed there")
-    if dry_run and (only or only_rejected):
-        raise ConfigError("--dry-run describes a run over all documents; leave --only and --only-rejected out")
     if dry_run:
-        found = job.dry_run(load_config(config_path, overrides), beam_options)
+        config, ids = load_config(config_path, overrides), _ids(only)
+        found = job.dry_run(config, beam_options, only=ids, only_rejected=only_rejected)
         answer(json.dumps(found, sort_keys=True) if as_json else job.describe_dry_run(found))
+        if found["redo"] and found["redo"]["not_found"]:
+            raise missing_documents(found["redo"]["not_found"], len(ids))
         return
     with metrics_file("run", metrics_path) as metrics:
         config = load_config(config_path, overrides)
@@ -158,6 +160,7 @@ def classify(
 )
 @click.option("--keep-going", is_flag=True, help="Go on after a date that failed.")
 @click.option("--dry-run", is_flag=True, help="Check the run of each date, write nothing.")
+@metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
 @_ended_by_sigterm()
@@ -169,6 +172,7 @@ def backfill(
     missing_only: bool,
     keep_going: bool,
     dry_run: bool,
+    metrics_path: str | None,
     as_json: bool,
     beam_options: tuple[str, ...],
 ) -> None:
@@ -187,30 +191,33 @@ def backfill(
         )
     dates = job.dates_between(first.date(), last.date())
     settings = {} if warehouse is None else {"warehouse": warehouse}
-    outcomes: Counter[str] = Counter()
+    done: list[dict[str, Any]] = []
     errors = []
-    for found in job.backfill(
-        config_path,
-        dates,
-        settings,
-        missing_only=missing_only,
-        keep_going=keep_going,
-        dry_run=dry_run,
-        beam_options=beam_options,
-    ):
-        outcomes[found["outcome"]] += 1
-        if found["outcome"] == "failed":
-            errors.append(error := found["error"])
-            found["error"] = " ".join(str(error).split())
-            complain("error", f"{found['run_date']}: {found['error']}")
-        if as_json:
-            report(json.dumps(found, sort_keys=True))
-        elif found["outcome"] != "failed":
-            report(job.describe_date(found))
-    if not as_json:
-        report(job.describe_range(dates, outcomes))
-    if errors:
-        click.get_current_context().exit(job.gravest(errors).exit_code)
+    with metrics_file("backfill", None if dry_run else metrics_path) as metrics:
+        metrics.samples = job.backfill_samples(dates, done)
+        for found in job.backfill(
+            config_path,
+            dates,
+            settings,
+            missing_only=missing_only,
+            keep_going=keep_going,
+            dry_run=dry_run,
+            beam_options=beam_options,
+        ):
+            done.append(found)
+            metrics.samples = job.backfill_samples(dates, done)
+            if found["outcome"] == "failed":
+                errors.append(error := found["error"])
+                found["error"] = " ".join(str(error).split())
+                complain("error", f"{found['run_date']}: {found['error']}")
+            if as_json:
+                report(json.dumps(found, sort_keys=True))
+            elif found["outcome"] != "failed":
+                report(job.describe_date(found))
+        if not as_json:
+            report(job.describe_range(dates, Counter(found["outcome"] for found in done)))
+        if errors:
+            click.get_current_context().exit(job.gravest(errors).exit_code)
 
 
 def _ids(only: tuple[str, ...]) -> list[str]:

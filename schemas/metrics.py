@@ -14,7 +14,7 @@ class Metric:
     """One metric, as Prometheus has them.
 
     Attributes:
-        source: "run" or "drain", which write a file, and "review", whose server answers.
+        source: "run", "backfill" or "drain", which write a file, and "review", whose server answers.
         type: "gauge" or "counter"; a counter's name ends in _total.
     """
 
@@ -59,6 +59,22 @@ RUN_METRICS = (
     Metric("docyard_run_warnings", "run", "Warnings in the manifest."),
 )
 
+BACKFILL_METRICS = (
+    *_job("backfill", "ended well"),
+    Metric(
+        "docyard_backfill_dates",
+        "backfill",
+        "Dates of the last backfill by outcome; the skipped ones were published before.",
+        ("outcome",),
+    ),
+    Metric(
+        "docyard_backfill_date_last_success_timestamp_seconds",
+        "backfill",
+        "When the data of a date that the last backfill came to was published, in Unix time; 0 where it has none.",
+        ("run_date",),
+    ),
+)
+
 DRAIN_METRICS = (
     *_job("drain", "ended well"),
     Metric("docyard_drain_items", "drain", "Items that the last drain worked on."),
@@ -97,7 +113,9 @@ REVIEW_METRICS = (
     Metric("docyard_review_request_seconds_total", "review", "Seconds spent on answering them.", (), "counter"),
 )
 
-METRICS = {metric.name: metric for metric in (*RUN_METRICS, *DRAIN_METRICS, *QUEUE_METRICS, *REVIEW_METRICS)}
+METRICS = {
+    metric.name: metric for metric in (*RUN_METRICS, *BACKFILL_METRICS, *DRAIN_METRICS, *QUEUE_METRICS, *REVIEW_METRICS)
+}
 
 
 def exposition(samples: Iterable[Sample]) -> bytes:

@@ -26,7 +26,7 @@ from transforms.commit_run import commit_run
 from transforms.detect_kinds import kind_model_for, part_by_kind, with_given_kinds
 from transforms.extract_documents import cached_extract, extract_shard
 from transforms.read_shard import read_shard
-from transforms.redo import select_documents
+from transforms.redo import select_candidates, select_documents
 from transforms.run_plan import RunPlan
 from transforms.split_documents import split_documents
 from transforms.split_packets import page_pairs_for, split_shard
@@ -52,7 +52,8 @@ class Step(beam.DoFn):  # type: ignore[misc]
 
 
 def read(shard: Shard, plan: RunPlan) -> Iterator[Shard]:
-    return read_shard(shard, plan.config)
+    for part in read_shard(shard, plan.config):
+        yield part if plan.redo is None else select_candidates(part, plan.redo.document_ids)
 
 
 def extract(shard: Shard, plan: RunPlan) -> Iterator[Shard]:

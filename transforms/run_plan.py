@@ -85,7 +85,8 @@ class Redo:
 
     Attributes:
         run_id: of the run that published them.
-        document_ids: of single documents, mails and archives; those that were not published yet are added.
+        document_ids: of single documents, and of mails, archives and packets with all that lies in them; those that
+            were not published yet are added.
         source_uris: of files whose documents are all done again.
     """
 

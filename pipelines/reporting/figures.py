@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -127,16 +127,25 @@ def _bins(confidences: dict[str, dict[str, int]]) -> list[dict[str, Any]]:
 # Many runs
 
 
-def trend_figures(manifests: Sequence[Manifest], since: str) -> dict[str, Any]:
+def trend_figures(manifests: Sequence[Manifest], since: str, costs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The runs since a run date.
+
+    Args:
+        manifests: of all runs.
+        since: the first run date that counts.
+        costs: of `escalation.queue_state.run_costs`.
 
     Returns:
         `dates`: per run date, what its newest published runs had: `run_date`, `counts`, `rows`, `seconds`,
-        `rows_per_second` and the document types that are `stale`; `labels`: the accepted labels, the most frequent
-        first, with their `shares` on each of the dates; `runs`: every run, the newest first.
+        `rows_per_second` and the document types that are `stale`; and the `cost` of all its runs, replaced ones among
+        them: `calls`, `unpriced_calls` and `cost`, or None where the queue has nothing of them; `labels`: the accepted
+        labels, the most frequent first, with their `shares` on each of the dates; `runs`: every run, the newest first.
     """
     within = [manifest for manifest in manifests if manifest.run_date >= since]
-    dates = [_date_figures(run_date, of_type) for run_date, of_type in published_history(within).items()]
+    dates = [
+        _date_figures(run_date, of_type) | {"cost": _date_cost(run_date, within, costs)}
+        for run_date, of_type in published_history(within).items()
+    ]
     labels: Counter[str] = Counter()
     for date in dates:
         labels.update(date["counts"]["labels"])
@@ -179,3 +188,11 @@ def _date_figures(run_date: str, of_type: dict[str, Manifest]) -> dict[str, Any]
         "rows_per_second": sum(rows_of(run.counts) for run in runs) / max(seconds, 1e-9),
         "stale": sorted({name for run in runs for name in stale_types(run.drift) if of_type.get(name) is run}),
     }
+
+
+def _date_cost(
+    run_date: str, manifests: Sequence[Manifest], costs: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    runs = [manifest.run_id for manifest in manifests if manifest.run_date == run_date]
+    own = [costs[run_id] for run_id in runs if run_id in costs]
+    return {name: sum(cost[name] for cost in own) for name in ("calls", "unpriced_calls", "cost")} if own else None

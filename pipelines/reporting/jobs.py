@@ -47,8 +47,13 @@ def report_run(place: str, run_id: str | None, database: str | None) -> tuple[di
     return {"run": figures, "cost": cost}, run_page(figures, place, cost)
 
 
-def report_trends(place: str, since: str) -> tuple[dict[str, Any], str]:
+def report_trends(place: str, since: str, database: str | None) -> tuple[dict[str, Any], str]:
     """The figures and the page of the runs since a run date.
+
+    Args:
+        place: of the warehouse.
+        since: the first run date that counts.
+        database: as for `report_run`.
 
     Raises:
         ConfigError: `since` is not a date.
@@ -58,7 +63,8 @@ def report_trends(place: str, since: str) -> tuple[dict[str, Any], str]:
         datetime.date.fromisoformat(since)
     except ValueError:
         raise ConfigError(f"--since: expected a date as YYYY-MM-DD, found {since!r}") from None
-    trends = trend_figures(list(read_manifests(existing_warehouse(place))), since)
+    warehouse = existing_warehouse(place)
+    trends = trend_figures(list(read_manifests(warehouse)), since, _costs(warehouse, database))
     return trends, trends_page(trends)
 
 

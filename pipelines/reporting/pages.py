@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup
 
 from models.evaluation.report import decimal, percent
-from pipelines.reporting.pictures import columns, flow, line
+from pipelines.reporting.pictures import columns, flow, line, short
 
 _LABELS_DRAWN = 9
 
@@ -43,9 +43,10 @@ def trends_page(trends: dict[str, Any]) -> str:
     dates = trends["dates"]
     names = [date["run_date"][5:] for date in dates]
     by_date = [
-        {"name": name, **date["counts"], "rows_per_second": date["rows_per_second"]}
+        {"name": name, **date["counts"], "rows_per_second": date["rows_per_second"], **(date["cost"] or {"cost": 0})}
         for name, date in zip(names, dates, strict=True)
     ]
+    known = [date["cost"] for date in dates if date["cost"] is not None]
     accepted = [date["counts"]["accepted"] / max(1, date["rows"]) for date in dates]
     return _page(
         "trends.html",
@@ -53,6 +54,8 @@ def trends_page(trends: dict[str, Any]) -> str:
         outcomes=columns(by_date, ("accepted", "escalated", "rejected"), "name"),
         accepted=line(accepted, names) if dates else None,
         speed=columns(by_date, ("rows_per_second",), "name"),
+        cost={name: sum(cost[name] for cost in known) for name in known[0]} if known else None,
+        costs=columns(by_date, ("cost",), "name"),
         labels=[label | {"picture": line(label["shares"], names)} for label in trends["labels"][:_LABELS_DRAWN]],
     )
 
@@ -85,7 +88,7 @@ def _environment() -> jinja2.Environment:
         "money": "{:,.2f}".format,
         "percent": percent,
         "seconds": _seconds,
-        "short": _short,
+        "short": lambda value: "-" if value is None else short(value),
         "time": lambda text: text[:16].replace("T", " "),
         "words": lambda name: name.replace("_", " "),
     }
@@ -95,12 +98,6 @@ def _environment() -> jinja2.Environment:
 def _change(row: dict[str, Any]) -> str:
     """Points of a share's change since the week before."""
     return "-" if row["week_share"] is None else f"{100 * (row['share'] - row['week_share']):+.1f} points"
-
-
-def _short(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
 def _seconds(seconds: float) -> str:

@@ -97,7 +97,7 @@ def columns(entries: Sequence[dict[str, Any]], kinds: Sequence[str], names: str)
         for kind in kinds:
             if entry[kind]:
                 y, bottom = _y((below + entry[kind]) / top), _y(below / top)
-                told = f"{entry[names]}: {entry[kind]:,.0f} {kind.replace('_', ' ')}"
+                told = f"{entry[names]}: {short(entry[kind])} {kind.replace('_', ' ')}"
                 x = round(_PLOT_LEFT + (place + 0.1) * width, 1)
                 size = {"width": round(width * 0.8, 1), "height": round(bottom - y, 1)}
                 bars.append({"kind": kind, "x": x, "y": y, **size, "told": told})
@@ -129,6 +129,11 @@ def line(values: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
         "path": "M" + "L".join(f"{point['x']},{point['y']}" for point in points),
         "names": _names(names, width),
     }
+
+
+def short(value: float) -> str:
+    """A number with about two digits, or all those before the point."""
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
 def nice_top(value: float) -> float:

@@ -15,10 +15,12 @@ from pipelines.backfill import gravest
 from pipelines.runs import list_runs
 from schemas.errors import BundleError, DocyardError, InputError, LockedError, StorageError
 from schemas.run_config import load_config
+from tests.support.read_metrics import read_metrics
 from tests.support.small_runs import check_refused, documents, docyard, write_jsonl
 
 TINY_BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 THREE_DATES = ("2026-01-01", "2026-01-02", "2026-01-03")
+LAST_SUCCESS = "docyard_backfill_date_last_success_timestamp_seconds"
 RANGE = ("--from", THREE_DATES[0], "--to", THREE_DATES[-1])
 
 
@@ -45,13 +47,19 @@ def calls(folder: Path) -> dict[str, Result]:
     config = write_run(folder)
     missing = folder / "inbox" / THREE_DATES[1] / "in.jsonl"
     missing.unlink()
-    made = {"stopped": docyard("backfill", *RANGE, "--config", config)}
-    made["went on"] = docyard("backfill", *RANGE, "--config", config, "--keep-going")
+    made = {}
+
+    def backfill(name: str, *flags: str) -> None:
+        metrics = folder / "backfill.prom"
+        made[name] = docyard("backfill", *flags, "--config", config, "--metrics-file", metrics)
+        (folder / f"{name}.prom").write_bytes(metrics.read_bytes())
+
+    backfill("stopped", *RANGE)
+    backfill("went on", *RANGE, "--keep-going")
     write_jsonl(missing, documents(6))
-    made["mended"] = docyard("backfill", *RANGE, "--config", config)
-    made["again"] = docyard("backfill", *RANGE, "--config", config)
-    one_date = ("--from", THREE_DATES[0], "--to", THREE_DATES[0])
-    made["replaced"] = docyard("backfill", *one_date, "--config", config, "--all", "--json")
+    backfill("mended", *RANGE)
+    backfill("again", *RANGE)
+    backfill("replaced", "--from", THREE_DATES[0], "--to", THREE_DATES[0], "--all", "--json")
     return made
 
 
@@ -93,14 +101,60 @@ def test_all_replaces_what_is_published(calls: dict[str, Result], folder: Path) 
     ]
 
 
+OUTCOMES = ("published", "skipped", "failed", "not_tried")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "exit_code", "counts", "with_data"),
+    [
+        ("stopped", 3, (1, 0, 1, 1), {THREE_DATES[0]: True, THREE_DATES[1]: False}),
+        ("went on", 3, (1, 1, 1, 0), {THREE_DATES[0]: True, THREE_DATES[1]: False, THREE_DATES[2]: True}),
+        ("mended", 0, (1, 2, 0, 0), dict.fromkeys(THREE_DATES, True)),
+        ("again", 0, (0, 3, 0, 0), dict.fromkeys(THREE_DATES, True)),
+    ],
+)
+def test_metrics_count_the_dates_and_name_those_without_data(
+    name: str,
+    exit_code: int,
+    counts: tuple[int, ...],
+    with_data: dict[str, bool],
+    calls: dict[str, Result],
+    folder: Path,
+) -> None:
+    found = read_metrics((folder / f"{name}.prom").read_text())
+    assert found["docyard_backfill_exit_code",] == calls[name].exit_code == exit_code
+    assert tuple(found["docyard_backfill_dates", outcome] for outcome in OUTCOMES) == counts
+    published = {date: value for (metric, *of), value in found.items() for date in of if metric == LAST_SUCCESS}
+    assert {date: value > 0 for date, value in published.items()} == with_data
+
+
+@pytest.mark.slow
+def test_metrics_keep_the_time_at_which_a_date_was_published(calls: dict[str, Result], folder: Path) -> None:
+    went_on, mended, again, replaced = (
+        read_metrics((folder / f"{name}.prom").read_text()) for name in ("went on", "mended", "again", "replaced")
+    )
+    assert [again[LAST_SUCCESS, date] for date in THREE_DATES] == [mended[LAST_SUCCESS, date] for date in THREE_DATES]
+    assert went_on[LAST_SUCCESS, THREE_DATES[0]] == again[LAST_SUCCESS, THREE_DATES[0]]
+    assert replaced[LAST_SUCCESS, THREE_DATES[0]] > again[LAST_SUCCESS, THREE_DATES[0]]
+
+
+def test_a_backfill_that_is_refused_tells_metrics_that_no_date_was_tried(tmp_path: Path) -> None:
+    config, metrics = write_run(tmp_path, "inbox/2026-01-01/"), tmp_path / "backfill.prom"
+    assert docyard("backfill", *RANGE, "--config", config, "--metrics-file", metrics).exit_code == 2
+    found = read_metrics(metrics.read_text())
+    assert (found["docyard_backfill_exit_code",], found["docyard_backfill_dates", "not_tried"]) == (2, 3)
+
+
 def test_a_dry_run_names_the_missing_dates_and_writes_nothing(tmp_path: Path) -> None:
-    config = write_run(tmp_path)
-    result = docyard("backfill", *RANGE, "--config", config, "--dry-run")
+    config, metrics = write_run(tmp_path), tmp_path / "backfill.prom"
+    result = docyard("backfill", *RANGE, "--config", config, "--dry-run", "--metrics-file", metrics)
     assert result.stdout.splitlines() == [
         *(f"{date}  would read 1 files in 1 shards" for date in THREE_DATES),
         "3 dates: 3 missing",
     ]
     assert not (tmp_path / "warehouse").exists()
+    assert not metrics.exists()
 
 
 def test_paths_that_do_not_follow_the_date_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from extraction.documents import Extraction
+from extraction.process import Extractor
 from pipelines.sampling.drawing import text_pdf
+from tests.support.drawn_documents import mail, zip_of
 from tests.support.small_runs import docyard, published_hashes, write_jsonl
 
 SHIPPED = Path(__file__).parents[2] / "models/bundles"
@@ -95,6 +98,39 @@ def test_a_packet_is_split_and_a_doubtful_one_is_escalated_whole(inbox: Path, bu
     assert manifest["versions"]["page_pairs"].startswith("page_pairs@")
     found = docyard(*arguments(inbox, bundles, tmp_path / "w"), "--dry-run")
     assert "1  more documents in PDFs of several; PDFs in doubt: 1" in found.output
+
+
+def test_a_mail_is_done_again_with_all_that_lies_in_it_and_nothing_else_is_extracted(
+    bundles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(SHIPPED / "page_pairs", bundles / "page_pairs")
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    tray = zip_of({"scan.pdf": text_pdf(f"{LETTERS[0]}\f{RECEIPT}")})
+    (inbox / "tray.eml").write_bytes(mail(("tray.zip", tray)))
+    (inbox / "tray.eml.zip").write_bytes(zip_of({"a.txt": LETTERS[1].encode()}))
+    command = arguments(inbox, bundles, tmp_path / "w")
+    assert docyard(*command).exit_code == 0
+    real = Extractor.extract
+
+    def extract(self: Extractor, content: bytes, name: str) -> Extraction:
+        assert name == "tray.eml"
+        return real(self, content, name)
+
+    monkeypatch.setattr(Extractor, "extract", extract)
+    scan = "tray.eml!0001/tray.zip/0001/scan.pdf"
+    parts = {f"{scan}/pages-0001-0001": "ticket", f"{scan}/pages-0002-0002": "unknown"}
+    for only, lies_in_it in (("tray.eml", {"tray.eml", *parts}), (scan, {*parts})):
+        found = json.loads(docyard(*command, "--only", only, "--dry-run", "--json").stdout)["redo"]
+        partitions = {document["document_id"]: document["partition"] for document in found["documents"]}
+        assert partitions.keys() == lies_in_it
+        assert all(partitions[part].endswith(f"={kind}") for part, kind in parts.items())
+        assert (found["gone"], found["not_found"], found["kept_rows"]) == ([], [], 4 - len(lies_in_it))
+    before = [pd.read_parquet(tmp_path / "w" / name) for name in ("classifications", "rejections")]
+    assert docyard(*command, "--only", "tray.eml").exit_code == 0
+    for table, name in zip(before, ("classifications", "rejections"), strict=True):
+        after = pd.read_parquet(tmp_path / "w" / name)
+        pd.testing.assert_frame_equal(*(each.set_index("document_id").sort_index() for each in (after, table)))
 
 
 def test_shards_of_any_size_give_the_same_documents(inbox: Path, bundles: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipelines.runs import published_run
 from schemas.errors import ConfigError, InputError
 from tests.support.small_runs import (
     RUN_DATE,
@@ -18,6 +19,7 @@ from tests.support.small_runs import (
     classify_arguments,
     documents,
     docyard,
+    listed,
     published_hashes,
     read_published,
     write_jsonl,
@@ -106,12 +108,39 @@ def test_the_same_few_documents_again_change_no_row(published: list[str], tmp_pa
         assert [by_id(warehouse, table) for table in tables] == before
 
 
+def test_a_dry_run_tells_which_documents_would_be_done_again_and_writes_nothing(
+    published: list[str], source: Path, tmp_path: Path
+) -> None:
+    before, partition = listed(tmp_path / "warehouse"), f"run_date={RUN_DATE}/document_type=ticket"
+    write_jsonl(source / "late.jsonl", [{"id": "late", "text": "please refund my card"}])
+    named = ("--only", "a2", "--only", "broken", "--only", "late")
+    lines = docyard(*published, *named, "--dry-run").stdout.splitlines()
+    assert lines[-7:-3] == [
+        f"would do again a2 in {partition}",
+        f"would do again broken in {partition}, which would be rejected: missing_text",
+        f"would add late in {partition}",
+        f"would take over 12 rows of run {published_run(tmp_path / 'warehouse', None).run_id}",
+    ]
+    result = docyard(*published, *named, "--only", "nobody", "--dry-run", "--json")
+    assert result.exit_code == InputError.exit_code
+    assert json.loads(result.stdout)["redo"]["not_found"] == ["nobody"]
+    assert "1 of 4 documents to do again are not in the inputs: nobody" in result.stderr
+    assert listed(tmp_path / "warehouse") == before
+
+
+def test_a_dry_run_over_rejected_files_lists_all_their_documents(published: list[str], source: Path) -> None:
+    write_jsonl(source / "b.jsonl", [*documents(3, "b"), {"id": "broken", "text": "please refund"}])
+    found = json.loads(docyard(*published, "--only-rejected", "--dry-run", "--json").stdout)["redo"]
+    assert [document["document_id"] for document in found["documents"]] == ["b0", "b1", "b2", "broken"]
+    assert (found["gone"], found["kept_rows"]) == (["b3", "b9"], 8)
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
         (["--only", "a1", "--only", "nobody"], "nobody"),
         (["--only", "a1", "--only-rejected"], "exclude each other"),
-        (["--only", "a1", "--dry-run"], "leave --only"),
+        (["--only-rejected", "--dry-run", "--run-date", "2026-02-02"], "not all of ticket is published"),
         (["--only", "a1", "--run-date", "2026-02-02"], "not all of ticket is published"),
     ],
 )

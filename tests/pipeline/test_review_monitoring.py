@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from prometheus_client.parser import text_string_to_metric_families
 
 from escalation.web.monitoring import TOKEN_VARIABLE
 from schemas.errors import ConfigError
+from tests.support.read_metrics import read_metrics
 from tests.support.review_cases import fill, in_review
 from tests.support.review_pages import browser
 
@@ -33,11 +33,7 @@ def test_metrics_are_told_only_to_who_brings_the_token(queue: sa.Engine, monkeyp
     for refused in ("", f"Bearer {TOKEN}x", TOKEN, "Bearer "):
         assert client.get("/metrics", headers={"authorization": refused}).status_code == 401
     answered = client.get("/metrics", headers={"authorization": f"Bearer {TOKEN}"})
-    found = {
-        (sample.name, *sample.labels.values()): sample.value
-        for family in text_string_to_metric_families(answered.text)
-        for sample in family.samples
-    }
+    found = read_metrics(answered.text)
     assert found["docyard_queue_items", "ticket", "in_review"] == 2
     assert found["docyard_review_open_items", "first"] == 2
     assert found["docyard_review_requests_total", "GET", "4xx"] == 4

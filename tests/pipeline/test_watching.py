@@ -27,17 +27,19 @@ from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from prometheus_client.parser import text_string_to_metric_families
 from referencing import Registry, Resource
 
 from pipelines.classify import prepare
 from pipelines.lineage import dataset_name, lineage_of
 from pipelines.logs import JsonFormatter
 from pipelines.metrics import metrics_file
+from schemas.errors import BundleError
 from schemas.metrics import METRICS, exposition
 from schemas.tables import RUN_TABLES
 from schemas.watching_config import WatchingConfig
 from tests.support.chromium import CHROMIUM, DRIVER, browsers
+from tests.support.object_store import BUCKET, ObjectServer
+from tests.support.read_metrics import read_metrics
 from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
@@ -49,14 +51,9 @@ from tests.support.small_runs import (
     write_jsonl,
 )
 from transforms import beam_steps, tracing
+from warehouse.lake import CACHE_VARIABLE
 
 TINY_BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
-
-
-def read_metrics(text: str) -> dict[tuple[str, ...], float]:
-    """Values by name and label values, as a scraper reads them."""
-    families = list(text_string_to_metric_families(text))
-    return {(sample.name, *sample.labels.values()): sample.value for family in families for sample in family.samples}
 
 
 class JsonLines(logging.Handler):
@@ -75,21 +72,17 @@ class Watched:
     """A run that published, and one of the next day that broke its data contract."""
 
     folder: Path
+    warehouse: str
     results: list[Result]
     metrics: list[str]
     logs: list[str]
     events: list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("watched")
-    found = Watched(folder, [], [], [], [])
-    source, metrics, events = (
-        write_jsonl(folder / "in.jsonl", [*documents(19), *documents(1)]),
-        folder / "docyard.prom",
-        folder / "events",
-    )
+def watch(folder: Path, source: Path, warehouse: str) -> Watched:
+    """Runs both; what watches them is written into the folder."""
+    found = Watched(folder, warehouse, [], [], [], [])
+    metrics, events = folder / "docyard.prom", folder / "events"
     handler = JsonLines(found.logs)
     logging.getLogger().addHandler(handler)
     for date, share in ((RUN_DATE, 1.0), ("2026-02-01", 0.0)):
@@ -99,13 +92,20 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             f"[quality]\nmax_rejected_share = {share}\n",
             encoding="utf-8",
         )
-        run = classify_arguments(source, TINY_BUNDLE, folder / "warehouse", date)
+        run = classify_arguments(source, TINY_BUNDLE, warehouse, date)
         found.results.append(docyard("-v", *run, "--config", config))
         found.metrics.append(metrics.read_text(encoding="utf-8"))
     logging.getLogger().removeHandler(handler)
     found.events = [json.loads(line) for line in events.read_text(encoding="utf-8").splitlines()]
     assert [result.exit_code for result in found.results] == [0, 5], found.results[0].stderr
-    yield found
+    return found
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    folder = tmp_path_factory.mktemp("watched")
+    source = write_jsonl(folder / "in.jsonl", [*documents(19), *documents(1)])
+    yield watch(folder, source, str(folder / "warehouse"))
     docyard("runs", "--warehouse", folder / "warehouse")  # leaves the logs as they were
 
 
@@ -160,7 +160,8 @@ def test_an_error_is_one_json_object_where_the_logs_are_json(tmp_path: Path) -> 
     assert "no warehouse here" in line["message"]
 
 
-def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
+def check_events(events: list[dict[str, Any]]) -> set[str]:
+    """Checks events and their facets by the published schemas, and gives the names of the facets."""
     schemas = json.loads((Path(__file__).parents[1] / "support/openlineage_schemas.json").read_bytes())["schemas"]
     registry = Registry().with_resources((schema["$id"], Resource.from_contents(schema)) for schema in schemas)
     checks = FormatChecker(["uuid"])
@@ -169,7 +170,7 @@ def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
         Draft202012Validator({"$ref": schema}, registry=registry, format_checker=checks).validate(value)
 
     facets = set()
-    for event in watched.events:
+    for event in events:
         validate(event, event["schemaURL"])
         holders = [event["run"], event["job"], *event["inputs"], *event["outputs"]]
         for holder in holders:
@@ -180,7 +181,32 @@ def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
                     [schema] = [schema["$id"] for schema in schemas if schema["$id"].endswith(f"/{file}")]
                     validate({name: facet}, schema)
                     facets.add(name)
-    assert {"outputStatistics", "dataQualityAssertions", "schema", "errorMessage", "inputStatistics"} <= facets
+    return facets
+
+
+def test_the_events_of_runs_are_valid_openlineage(watched: Watched) -> None:
+    found = check_events(watched.events)
+    assert {"outputStatistics", "dataQualityAssertions", "schema", "errorMessage", "inputStatistics"} <= found
+
+
+@pytest.mark.parametrize(("kind", "flag", "says"), [("ticket", "--bundle", "gone"), ("auto", "--bundles", "kinds")])
+def test_a_run_that_is_refused_before_it_has_a_plan_starts_and_fails_as_the_same_job(
+    kind: str, flag: str, says: str, watched: Watched, tmp_path: Path
+) -> None:
+    config = tmp_path / "watching.toml"
+    config.write_text(f"[watching]\nopenlineage_file = '{tmp_path / 'events'}'\n", encoding="utf-8")
+    where = ("--input", watched.folder / "in.jsonl", "--document-type", kind, flag, tmp_path / "gone")
+    run = ("classify", *where, "--warehouse", tmp_path / "warehouse", "--run-date", RUN_DATE, "--config", config)
+    check_refused(docyard(*run), BundleError.exit_code, says)
+    events = [json.loads(line) for line in (tmp_path / "events").read_text(encoding="utf-8").splitlines()]
+    check_events(events)
+    start, fail = events
+    assert (start["eventType"], fail["eventType"]) == ("START", "FAIL")
+    assert start["run"]["runId"] == fail["run"]["runId"]
+    assert start["job"]["name"] == fail["job"]["name"] == f"docyard.classify.{kind}"
+    assert says in fail["run"]["facets"]["errorMessage"]["message"]
+    assert "docyard.run_id" not in json.dumps(fail)
+    assert fail["outputs"][0]["name"] == str(tmp_path / "warehouse/classifications")
 
 
 def test_events_tell_what_a_run_published_and_why_it_failed(watched: Watched) -> None:
@@ -217,12 +243,13 @@ def test_events_go_to_an_endpoint_and_one_that_fails_is_only_a_warning(
     with http.server.HTTPServer(("127.0.0.1", 0), Endpoint) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
-        plan, _ = prepare(replace(config, watching=WatchingConfig(openlineage_url=url)))
-        with pytest.raises(KeyboardInterrupt), lineage_of(plan):
+        config = replace(config, watching=WatchingConfig(openlineage_url=url))
+        plan, _ = prepare(config)
+        with pytest.raises(KeyboardInterrupt), lineage_of(config, plan):
             raise KeyboardInterrupt
         server.shutdown()
     assert received == [("/api/v1/lineage", "START"), ("/api/v1/lineage", "ABORT")]
-    with lineage_of(plan):
+    with lineage_of(config, plan):
         pass
     assert "lineage event COMPLETE cannot be sent: ConnectionError" in caplog.text
 
@@ -314,6 +341,63 @@ def test_tables_of_runs_balance_and_are_the_same_when_written_again(watched: Wat
     assert counted["route_reason"] == run["classified"]
     checks = tables["run_quality"].to_pylist()
     assert {check["run_id"] for check in checks if not check["passed"]} == {failed["run_id"]}
+
+
+TIMES = re.compile(r"eventTime|started_at|finished_at|seconds|.*_seconds|.*_per_second")
+TIMES_OF_PAGE = re.compile(r"<dt>Time</dt>.*?</div>|<h2>Time</h2>.*?</section>|[\d-]{10} \d\d:\d\d", re.DOTALL)
+
+
+def told(watched: Watched, folder: Path) -> dict[str, Any]:
+    """All that `docyard report` and OpenLineage tell of a warehouse's runs, without places, ids and times."""
+    runs = map(json.loads, docyard("runs", "--warehouse", watched.warehouse, "--json").stdout.splitlines())
+    ids = [*(run["run_id"] for run in runs), *{event["run"]["runId"] for event in watched.events}]
+    names = [*ids, watched.warehouse, watched.warehouse.removeprefix(f"s3://{BUCKET}/")]
+
+    def common(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: common(each) for key, each in value.items() if not TIMES.fullmatch(key)}
+        if isinstance(value, list):
+            return [common(each) for each in value]
+        for name in names if isinstance(value, str) else ():
+            value = value.replace(name, "here")
+        return "file" if value == f"s3://{BUCKET}" else value
+
+    def report(*arguments: object) -> str:
+        made = docyard("report", "--warehouse", watched.warehouse, *arguments)
+        assert made.exit_code == 0, made.stderr
+        return made.stdout
+
+    report("--html", folder / "page.html")
+    report("--tables", folder)
+    return {
+        "page": common(TIMES_OF_PAGE.sub("", (folder / "page.html").read_text(encoding="utf-8"))),
+        "figures": common(json.loads(report("--json"))),
+        "trends": common(json.loads(report("--since", "2026-01-01", "--json"))),
+        "events": common(watched.events),
+        **{kind.name: common(pq.read_table(folder / f"{kind.name}.parquet").to_pylist()) for kind in RUN_TABLES},
+    }
+
+
+def test_runs_on_an_object_store_are_told_of_as_those_in_a_folder(
+    watched: Watched, running_object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in running_object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "machine"))
+    on_store = told(watch(tmp_path, watched.folder / "in.jsonl", running_object_server.new_uri()), tmp_path)
+    for name, in_folder in told(watched, tmp_path).items():
+        assert on_store[name] == in_folder
+    assert [run["status"] for run in on_store["runs"]] == ["published", "failed"]
+    assert "docyard verify here --warehouse here" in on_store["page"]
+
+
+def test_the_trends_have_the_calls_of_each_date_where_a_queue_is_named(watched: Watched, tmp_path: Path) -> None:
+    queue = ("--warehouse", watched.warehouse, "--database", f"sqlite:///{tmp_path}/queue.sqlite")
+    assert docyard("queue", "load", *queue).exit_code == 0
+    made = docyard("report", "--since", "2026-01-01", *queue, "--json")
+    assert [date["cost"] for date in json.loads(made.stdout)["dates"]] == [
+        {"calls": 0, "unpriced_calls": 0, "cost": 0.0}
+    ]
 
 
 def test_a_report_of_what_is_not_there_is_refused(watched: Watched, tmp_path: Path) -> None:

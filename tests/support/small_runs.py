@@ -89,7 +89,7 @@ def docyard(*arguments: object) -> Result:
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def classify_arguments(source: Path, bundle: Path, warehouse: Path, run_date: str = RUN_DATE) -> list[str]:
+def classify_arguments(source: Path, bundle: Path, warehouse: Path | str, run_date: str = RUN_DATE) -> list[str]:
     return [
         *("classify", "--input", str(source), "--document-type", "ticket", "--bundle", str(bundle)),
         *("--warehouse", str(warehouse), "--run-date", run_date),

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from pipelines.reporting.figures import run_figures, trend_figures
+from pipelines.reporting.pages import trends_page
 from pipelines.reporting.pictures import flow
 from schemas.codes import RunStatus
 from schemas.tables import RUN_STEPS
@@ -60,10 +61,24 @@ def test_the_first_run_is_compared_with_nothing_and_a_label_that_is_gone_is_show
 def test_trends_take_the_newest_run_of_each_date_and_list_all_runs() -> None:
     failed = Manifest("x", "2026-11-02", RunStatus.FAILED, "2026-11-02T05:00:00", error={"message": "disk full"})
     before, first, again = run_of("2026-10-31"), run_of("2026-11-01", 1), run_of("2026-11-01", 2, labels={"a": 6})
-    found = trend_figures([before, first, again, failed], "2026-11-01")
+    found = trend_figures([before, first, again, failed], "2026-11-01", {})
     assert [date["counts"]["labels"] for date in found["dates"]] == [{"a": 6}]
     assert [run["run_id"] for run in found["runs"]] == ["x", again.run_id, first.run_id]
     assert found["runs"][0]["error"] == "disk full"
+
+
+def test_trends_add_up_what_the_llm_cost_for_all_runs_of_a_date() -> None:
+    first, again, next_day = run_of("2026-11-01", 1), run_of("2026-11-01", 2), run_of("2026-11-02")
+    cost = {"states": {"settled": 1}, "calls": 2, "unpriced_calls": 0, "cost": 1.25}
+    costs = {first.run_id: cost, again.run_id: cost | {"unpriced_calls": 1, "cost": 0.5}}
+    trends = trend_figures([first, again, next_day], "2026-11-01", costs)
+    assert [date["cost"] for date in trends["dates"]] == [{"calls": 4, "unpriced_calls": 1, "cost": 1.75}, None]
+    page = trends_page(trends)
+    assert "<title>11-01: 1.8 cost</title>" in page
+    assert "<td>4</td><td>1.75</td>" in page
+    assert "<td>-</td><td>-</td>" in page
+    assert "4 calls; 1 of them without a price" in page
+    assert "LLM" not in trends_page(trend_figures([first, again, next_day], "2026-11-01", {}))
 
 
 def test_every_row_of_the_flow_comes_in_and_goes_out() -> None:
