@@ -14,20 +14,24 @@ import functools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from schemas.errors import ConfigError, DocyardError, RunFailedError, StorageError
 from schemas.system import pip_install
 
 SCHEMES = ("s3", "gs", "abfss", "abfs", "az")
 _S3 = "s3://"
-_COPIES_AT_ONCE = 32  # a copy within the store waits for it, and moves no byte through this machine
+_REQUESTS_AT_ONCE = 32  # copies within the store and deletions wait for it, and move no byte through this machine
+_DELETIONS_AT_ONCE = 1000  # the library sends all it is given at the same time, and a slow store cuts the last off
 _CREATE_ATTEMPTS = 6
+# The library itself sends a deletion or a creation no second time once it may have been carried out.
+_REPEATS = 3
 _CLOCK = "_clock"
+_T = TypeVar("_T")
 
 # A dead store is given up on after some 20 seconds, a request that hangs after a minute: the libraries' own limit is
 # three minutes. A gateway that starts anew is waited for.
@@ -115,6 +119,9 @@ class ObjectStore:
             try:
                 with explained(self.uri, key):
                     return _bare(library.put(self._store, key, content, mode="create", use_multipart=False)["e_tag"])
+            except RunFailedError:
+                if attempt + 1 == _REPEATS:
+                    raise
             except library.exceptions.AlreadyExistsError:
                 # S3 also says so while another writer is at it, who may yet fail: then nothing is there.
                 with contextlib.suppress(FileNotFoundError), explained(self.uri, key):
@@ -157,14 +164,7 @@ class ObjectStore:
         Raises:
             FileNotFoundError: a source is missing.
         """
-        with ThreadPoolExecutor(_COPIES_AT_ONCE) as pool:
-            futures = [pool.submit(self.copy, source, target) for source, target in pairs]
-            try:
-                for future in futures:
-                    future.result()
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        _many_at_once(lambda pair: self.copy(*pair), pairs)
 
     def clock(self) -> datetime.datetime:
         """The time by the store's clock, to which the times of its objects are compared; writes one small object."""
@@ -173,15 +173,26 @@ class ObjectStore:
 
     def delete(self, keys: Sequence[str]) -> None:
         """Deletes objects; those that are gone already are no error."""
-        if not keys:
-            return
-        try:
-            with explained(self.uri, keys[0]):
-                _library().delete(self._store, list(keys))
-        except FileNotFoundError:  # of some stores it is one, and ends the deletion of the others
-            for key in keys:
-                with contextlib.suppress(FileNotFoundError), explained(self.uri, key):
-                    _library().delete(self._store, key)
+        for start in range(0, len(keys), _DELETIONS_AT_ONCE):
+            some = keys[start : start + _DELETIONS_AT_ONCE]
+            try:
+                self._delete(some)
+            except FileNotFoundError:  # of some stores it is one, and ends the deletion of the others
+                _many_at_once(self._delete_if_there, some)
+
+    def _delete_if_there(self, key: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._delete([key])
+
+    def _delete(self, keys: Sequence[str]) -> None:
+        for attempt in range(_REPEATS):
+            try:
+                with explained(self.uri, keys[0]):
+                    _library().delete(self._store, [*keys])
+                return
+            except RunFailedError:
+                if attempt + 1 == _REPEATS:
+                    raise
 
     @property
     def delta_options(self) -> dict[str, str]:
@@ -202,6 +213,17 @@ class ObjectStore:
     @property
     def _store(self) -> Any:
         return _opened(self.uri)
+
+
+def _many_at_once(act: Callable[[_T], None], items: Iterable[_T]) -> None:
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        futures = [pool.submit(act, item) for item in items]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def is_uri(place: str) -> bool:

@@ -1,11 +1,12 @@
 """Publishing to an object store under kills, sleepers, competitors and readers, on a real server.
 
-python -m tests.scale.lake [--only kills …] [--kills 200] [--rounds 20] [--replacements 50] [--shards 1000] [--uri URI]
+python -m tests.scale.lake [--only kills …] [--kills 200] [--rounds 20] [--replacements 50] [--shards 1000]
+                           [--azurite PROGRAM | --uri URI]
 
-Without a URI it starts SeaweedFS, from the wheel of the dev extra. Processes are killed by SIGKILL: before a step that
-changes the store, or in the middle of the copies; the competitors at random moments. After each kill, sleep and round
-the readers of Delta must find every table whole, and after the next command readers of plain Parquet too, with nothing
-left over; the first state that is not so ends the script with an AssertionError.
+It starts SeaweedFS, from the wheel of the dev extra, or Azurite, which is installed by npm. Processes are killed by
+SIGKILL: before a step that changes the store, or in the middle of the copies; the competitors at random moments. After
+each kill, sleep and round the readers of Delta must find every table whole, and after the next command readers of plain
+Parquet too, with nothing left over; the first state that is not so ends the script with an AssertionError.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from tests.support.lake_runs import (
     seen_through_delta,
     whole,
 )
-from tests.support.object_store import object_server
+from tests.support.object_store import BUCKET, azurite_server, object_server
 from warehouse.delta import live_files, publisher
 from warehouse.lake_publication import finish_interrupted, is_decided, is_published, publish
 from warehouse.objects import ObjectStore
@@ -52,12 +53,17 @@ def main() -> None:
     parser.add_argument(
         "--only", nargs="*", default=[], help="names of the trials, as they are printed; all without it"
     )
-    parser.add_argument("--uri", help="a place that is empty, in place of a server that is started here")
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--azurite", metavar="PROGRAM", help="path of azurite-blob, to start in place of SeaweedFS")
+    place.add_argument("--uri", help="a place that is empty, in place of a server that is started here")
     chosen = parser.parse_args()
     random.seed(chosen.seed)
     with contextlib.ExitStack() as stack:
         uri = chosen.uri
-        if uri is None:
+        if chosen.azurite:
+            os.environ.update(stack.enter_context(azurite_server(chosen.azurite)))
+            uri = f"az://{BUCKET}/trials"
+        elif uri is None:
             server = stack.enter_context(object_server())
             os.environ.update(server.environment)
             uri = server.new_uri()

@@ -1,8 +1,10 @@
-"""A real S3 server for tests: SeaweedFS, from a wheel of the dev extra, on loopback and quiet."""
+"""Real object stores for tests, on loopback and quiet: SeaweedFS, from a wheel of the dev extra, and Azurite."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hmac
 import importlib.metadata
 import importlib.util
 import json
@@ -16,13 +18,20 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
 
 KEY, READER, SECRET = "docyard", "reader", "docyard-secret"
 BUCKET = "test"
 _READY_SECONDS = 60
+# Account and key of Microsoft's emulator: the same everywhere, and documented.
+_AZURE_ACCOUNT = "devstoreaccount1"
+_AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_AZURE_VERSION = "2021-08-06"
 
 
 @dataclass(frozen=True)
@@ -135,8 +144,65 @@ def _started(folder: Path) -> ObjectServer:
     return server
 
 
-def _request(url: str, method: str) -> None:
-    with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=10) as answer:
+@contextlib.contextmanager
+def azurite_server(program: str) -> Iterator[dict[str, str]]:
+    """Starts Azurite, which keeps all in memory: on disk it leaves every object's file open, until it has no more.
+
+    Args:
+        program: path of `azurite-blob`, as npm installs it.
+
+    Yields:
+        The environment that leads a client there; the container is `az://test`.
+    """
+    (port,) = _free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryDirectory(prefix="docyard-azurite-") as folder:
+        process = subprocess.Popen(
+            [
+                *(program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"),
+                *("--disableTelemetry", "--skipApiVersionCheck", "--silent"),
+            ],
+            stdout=subprocess.DEVNULL,
+            cwd=folder,
+        )
+        try:
+            deadline = time.monotonic() + _READY_SECONDS
+            while not _makes_container(f"{url}/{_AZURE_ACCOUNT}/{BUCKET}"):
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"{program} did not start")
+                time.sleep(0.2)
+            yield {
+                "AZURE_STORAGE_ACCOUNT_NAME": _AZURE_ACCOUNT,
+                "AZURE_STORAGE_ACCOUNT_KEY": _AZURE_KEY,
+                "AZURE_STORAGE_USE_EMULATOR": "true",
+                "AZURITE_BLOB_STORAGE_URL": url,
+                "AZURE_ALLOW_HTTP": "true",
+            }
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _makes_container(url: str) -> bool:
+    """Asks with a shared key, as in Azure's documentation of its REST interface; False while nobody answers."""
+    headers = {"x-ms-date": formatdate(usegmt=True), "x-ms-version": _AZURE_VERSION}
+    named = "".join(f"{name}:{value}\n" for name, value in headers.items())
+    signed = f"PUT{12 * chr(10)}{named}/{_AZURE_ACCOUNT}{urlsplit(url).path}\nrestype:container"
+    mark = hmac.digest(base64.b64decode(_AZURE_KEY), signed.encode(), "sha256")
+    headers["Authorization"] = f"SharedKey {_AZURE_ACCOUNT}:{base64.b64encode(mark).decode()}"
+    try:
+        _request(f"{url}?restype=container", "PUT", headers)
+    except urllib.error.HTTPError:
+        raise
+    except OSError:
+        return False
+    return True
+
+
+def _request(url: str, method: str, headers: Mapping[str, str] = MappingProxyType({})) -> None:
+    with urllib.request.urlopen(
+        urllib.request.Request(url, method=method, headers=dict(headers)), timeout=10
+    ) as answer:
         answer.read()
 
 

@@ -13,6 +13,7 @@ pytest.importorskip("obstore", reason="the extra `lake` is not installed")
 
 from schemas.errors import ConfigError, DocyardError, RunFailedError, StorageError
 from tests.support.careless_store import careless_store
+from tests.support.lossy_proxy import lossy_proxy
 from tests.support.object_store import READER, ObjectServer
 from warehouse.delta import open_table
 from warehouse.objects import ObjectStore, object_store
@@ -239,6 +240,26 @@ def test_a_connection_that_breaks_may_pass(monkeypatch: pytest.MonkeyPatch) -> N
             assert isinstance(error, RunFailedError)
             assert "or broke the connection" in str(error)
         thread.join()
+
+
+def test_a_creation_and_a_deletion_whose_answers_are_lost_are_sent_again(
+    running_object_server: ObjectServer, lake_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with lossy_proxy(running_object_server.port) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        store = ObjectStore(f"{lake_uri}/lossy")
+        proxy.to_lose = 2
+        store.put_new("token", b"mine")
+        assert proxy.to_lose == 0
+        proxy.to_lose = 2
+        with pytest.raises(FileExistsError):
+            store.put_new("token", b"another's")
+        proxy.to_lose = 2
+        store.delete(["token"])
+        assert (proxy.to_lose, store.list()) == (0, ())
+        proxy.to_lose = 100
+        with pytest.raises(RunFailedError, match="broke the connection"):
+            store.put_new("token", b"mine")
 
 
 def test_a_store_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPatch) -> None:
