@@ -40,6 +40,10 @@ _RUN_ID, _EPOCH = "docyard.run_id", "docyard.epoch"
 _READER, _WRITER = 1, 2  # the protocol that every engine reads; a higher one may hide rows from our own reading
 _ATTEMPTS = 40
 _LOOK_BACK = 50  # commits among which a run's own is looked for
+_MEND_LOG = (  # moving the file away does not help: the log goes on naming it
+    "restore the table to the version before (DeltaTable.restore), or delete the partition's rows (DeltaTable.delete), "
+    "then move the file away and run again"
+)
 _NAME = re.compile(r"[\w-]+\.(?P<epoch>\d{8})\.(?P<run_id>[\w-]+)\.parquet")
 
 
@@ -65,7 +69,7 @@ class LakeTable:
         """
         if partitions is None:
             with explained(self._place):
-                return sorted(self._keys(self._handle.file_uris()))
+                return sorted(self._keys(self._handle.file_uris(), self.table.name))
         return sorted(key for partition in partitions for key in self._files_of(partition))
 
     def epoch(self, partition: Partition) -> int:
@@ -79,8 +83,13 @@ class LakeTable:
         Raises:
             StorageError: a file of somebody else's is in one of them, in the store or in the table's log.
         """
-        self._refuse_foreign(self.files(partitions))
-        self._refuse_foreign(self._stored(partitions))
+        self._refuse_foreign_in_log(partitions)
+        for key in self._stored(partitions):
+            if not _epoch_in(key):
+                raise StorageError(
+                    f"{self.store.uri}/{key}: Docyard did not write this file, and its partition is to be replaced; "
+                    "move it away"
+                )
 
     def replace(self, contents: Mapping[Partition, Sequence[TableFile]], run_id: str, epoch: int) -> int | None:
         """Replaces partitions by files that lie in their places already, in one version of the table.
@@ -108,7 +117,7 @@ class LakeTable:
                 return self._version(run_id)
             added = [self._add(partition, file) for partition in pending for file in contents[partition]]
             removed = [self._remove(partition, key) for partition in pending for key in self._files_of(partition)]
-            self._refuse_foreign(self.files(pending))
+            self._refuse_foreign_in_log(pending)
             with explained(self._place), _conflicts():
                 self._handle.create_write_transaction(
                     [*added, *removed],
@@ -186,21 +195,28 @@ class LakeTable:
         names = _partition_columns(self.table)
         is_in = [(names[0], "=", partition.run_date), (names[1], "=", partition.document_type)]
         with explained(self._place):
-            return self._keys(self._handle.file_uris(file_pruning_predicate=is_in))
+            uris = self._handle.file_uris(file_pruning_predicate=is_in)
+            return self._keys(uris, f"{self.table.name}/{partition.path}")
 
-    def _keys(self, uris: Iterable[str]) -> list[str]:
+    def _keys(self, uris: Iterable[str], folder: str) -> list[str]:
+        """The keys of files of a folder. One that seems to lie elsewhere would be taken for replaced, and deleted."""
+        for uri in uris:
+            if not uri.startswith(f"{self.store.uri}/{folder}/"):
+                raise StorageError(
+                    f"{self._place}: its log names {uri}, expected a file below {self.store.uri}/{folder}; {_MEND_LOG}"
+                )
         return [uri.removeprefix(f"{self.store.uri}/") for uri in uris]
 
     def _stored(self, partitions: Sequence[Partition]) -> list[str]:
         places = [f"{self.table.name}/{partition.path}/" for partition in partitions]
         return [item.key for place in places for item in self.store.list(place)]
 
-    def _refuse_foreign(self, keys: Iterable[str]) -> None:
-        for key in keys:
+    def _refuse_foreign_in_log(self, partitions: Sequence[Partition]) -> None:
+        for key in self.files(partitions):
             if not _epoch_in(key):
                 raise StorageError(
-                    f"{self.store.uri}/{key}: Docyard did not write this file, and its partition is to be replaced; "
-                    "move it away"
+                    f"{self.store.uri}/{key}: Docyard did not write this file, and the table's log names it in a "
+                    f"partition that is to be replaced; {_MEND_LOG}"
                 )
 
     def _values(self, partition: Partition) -> dict[str, str | None]:

@@ -25,6 +25,8 @@ from schemas.system import pip_install
 
 SCHEMES = ("s3", "gs", "abfss", "abfs", "az")
 _S3 = "s3://"
+# The two libraries write every other character in two ways, as itself and percent-encoded, and resolve ".." differently.
+_SAFE_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._+=:@~-]+")
 _REQUESTS_AT_ONCE = 32  # copies within the store and deletions wait for it, and move no byte through this machine
 _DELETIONS_AT_ONCE = 1000  # the library sends all it is given at the same time, and a slow store cuts the last off
 _CREATE_ATTEMPTS = 6
@@ -235,7 +237,8 @@ def object_store(uri: str) -> ObjectStore:
     """The store of a URI; opens nothing yet.
 
     Raises:
-        ConfigError: the scheme is another one, the bucket is not named, or the libraries are missing.
+        ConfigError: the scheme is another one, the bucket is not named, a name in it may be written in two ways, or the
+            libraries are missing.
     """
     scheme, _, rest = uri.partition("://")
     if scheme not in SCHEMES:
@@ -244,6 +247,11 @@ def object_store(uri: str) -> ObjectStore:
         )
     if not rest.strip("/") or "?" in rest or "#" in rest:
         raise ConfigError(f"warehouse: found {uri!r}, expected {scheme}://BUCKET/FOLDER without options")
+    if not all(_SAFE_NAME.fullmatch(name) for name in rest.rstrip("/").split("/")):
+        raise ConfigError(
+            f"warehouse: found {uri!r}, expected names of ASCII letters, digits and . _ - + = : @ ~ between its slashes, "
+            "none of them empty, . or ..; name another place"
+        )
     _library()
     return ObjectStore(uri.rstrip("/"))
 

@@ -22,10 +22,11 @@ from tests.support.lake_runs import (
     copy_warehouse,
     dying_at,
     parquet,
+    seen_as_files,
     seen_through_delta,
     whole,
 )
-from warehouse.delta import live_files, make_table, open_table, published_path
+from warehouse.delta import live_files, make_table, open_table, published_path, publisher
 from warehouse.lake_publication import (
     finish_interrupted,
     give_up,
@@ -359,6 +360,35 @@ def test_a_foreign_file_in_a_partition_is_refused(published: ObjectStore) -> Non
     with pytest.raises(StorageError, match="move it away"):
         NEW.publish(published)
     assert seen_through_delta(published) == whole(OLD)
+
+
+def test_a_file_that_the_log_names_elsewhere_ends_the_run_and_costs_no_file(lake_uri: str) -> None:
+    unsafe = ObjectStore(f"{lake_uri}/Team A")  # past `object_store`, which refuses it
+    with pytest.raises(StorageError, match=r"its log names s3://\S*/Team%20A/\S+, expected a file below .*/Team A/"):
+        OLD.publish(unsafe)
+    assert seen_as_files(unsafe) == whole(OLD)
+
+
+@pytest.mark.parametrize("mending", ["restore", "delete"])
+def test_the_advice_about_a_compacted_partition_helps(published: ObjectStore, mending: str) -> None:
+    table = DeltaTable(f"{published.uri}/classifications")
+    before = table.version()
+    table.optimize.compact()
+    with pytest.raises(StorageError, match=r"the table's log names it .*DeltaTable.restore.*DeltaTable.delete"):
+        prepare(published, NEW.partitions)
+    if mending == "restore":
+        table.restore(before)
+    else:
+        table.delete("run_date = '2026-01-31' and document_type = 'ticket'")
+    with pytest.raises(StorageError, match=r"Docyard did not write this file, .* move it away"):
+        prepare(published, NEW.partitions)
+    published.delete([key for key in _stored(published) if publisher(key) is None])
+    NEW.publish(published)
+    check_settled(published, whole(NEW))
+
+
+def _stored(store: ObjectStore) -> list[str]:
+    return [item.key for item in store.list("classifications/") if item.key.endswith(".parquet")]
 
 
 def test_a_column_of_another_type_is_refused_and_a_new_one_is_added(store: ObjectStore) -> None:
