@@ -22,20 +22,17 @@ import io
 import os
 import secrets
 import shutil
+import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.errors import BalanceError, LockedError, StorageError
 from schemas.tables import PUBLISHED_TABLES, Table
-from warehouse import delta, lake_publication, tokens
+from warehouse import delta, lake_publication, lake_updates, tokens
 from warehouse.interface import DayAndType, Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
@@ -47,7 +44,6 @@ _MARKER = "warehouse.json"
 _MARKER_CONTENT = b'{"format": 1}\n'
 _RUNS, _REGISTER, _BUNDLES = "runs/", "register/", "bundles/"
 _BUNDLE_MANIFEST = "bundle.json"  # written last: a bundle without it is not complete
-_DOWNLOADS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class LakeWarehouse(Warehouse):
         """A folder of this machine for copies of what is in the store."""
         root = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "docyard")
         if CACHE_VARIABLE not in os.environ and not os.access(_existing(root), os.W_OK):
-            root = Path(tempfile.gettempdir()) / f"docyard-{os.getuid()}"
+            root = _temporary_root()
         return root / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
     @property
@@ -118,7 +114,7 @@ class LakeWarehouse(Warehouse):
     def register(self) -> bytes:
         """The entries, joined in their order; one that is missing in between breaks the chain."""
         keys = [item.key for item in self._store.list(_REGISTER)]
-        return b"".join(self._download(keys))
+        return b"".join(self._store.get_all(keys))
 
     def hold_register(self) -> contextlib.AbstractContextManager[None]:
         """No lock: of two that append the same entry, one fails."""
@@ -150,7 +146,7 @@ class LakeWarehouse(Warehouse):
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{reference}.{secrets.token_hex(4)}.tmp")
         draft.mkdir()
-        for key, content in zip(keys, self._download(keys), strict=True):
+        for key, content in zip(keys, self._store.get_all(keys), strict=True):
             (draft / key.rpartition("/")[2]).write_bytes(content)
         try:
             draft.rename(target)
@@ -164,7 +160,7 @@ class LakeWarehouse(Warehouse):
 
     def partitions(self, table: Table) -> list[Partition]:
         """The partitions of the files in the newest version of the Delta table."""
-        return sorted({_partition_of(key) for key in delta.live_files(self._store, table)})
+        return sorted({delta.partition_of(key) for key in delta.live_files(self._store, table)})
 
     def published_by(self, table: Table, partition: Partition) -> str | None:
         """The run that the names of the files in the newest version tell."""
@@ -189,42 +185,7 @@ class LakeWarehouse(Warehouse):
 
         Of two processes at once, the later one to begin wins in each partition.
         """
-        store = self._store
-        opened = delta.make_table(store, table)
-        wanted = self._wanted(table, read(), empty, keep_others=keep_others)
-        if not self._differing(table, wanted):
-            return len(wanted), 0
-        name = f"{table.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-        epoch = tokens.take_token(store, [*wanted], name, table)
-        wanted = self._wanted(table, read(), empty, keep_others=keep_others)  # none who began later has read earlier
-        changed = self._differing(table, wanted)
-        contents: dict[Partition, list[TableFile]] = {}
-        for partition, content in changed.items():
-            key = delta.published_path(f"{table.name}/{partition.path}/{table.name}.parquet", epoch, name)
-            store.put_new(key, content)
-            rows = pq.ParquetFile(io.BytesIO(content)).metadata.num_rows
-            digest = hashlib.sha256(content).hexdigest()
-            contents[partition] = [TableFile(table.name, key, rows, len(content), digest)]
-        opened.replace(contents, name, epoch)
-        opened.delete_replaced([*contents], epoch)
-        return len(wanted), len(changed)
-
-    def _wanted(
-        self, table: Table, given: Mapping[DayAndType, bytes], empty: bytes, *, keep_others: bool
-    ) -> dict[Partition, bytes]:
-        others = [] if keep_others else self.partitions(table)
-        wanted = {Partition(day, kind, table.partition_date): content for (day, kind), content in given.items()}
-        return {partition: wanted.get(partition, empty) for partition in sorted({*wanted, *others})}
-
-    def _differing(self, table: Table, wanted: Mapping[Partition, bytes]) -> dict[Partition, bytes]:
-        found: dict[Partition, list[str]] = {}
-        for key in self.files(table):
-            found.setdefault(_partition_of(key), []).append(key)
-        return {
-            partition: content
-            for partition, content in wanted.items()
-            if [*self._download(found.get(partition, []))] != [content]
-        }
+        return lake_updates.update_table(self._store, table, read, empty, keep_others=keep_others)
 
     # Runs
 
@@ -265,7 +226,7 @@ class LakeWarehouse(Warehouse):
         prefix = _staged_key(run_id, f"{name}/")
         keys = [item.key for item in self._store.list(prefix)]
         with tempfile.TemporaryDirectory(prefix="docyard-") as folder:
-            for key, content in zip(keys, self._download(keys), strict=True):
+            for key, content in zip(keys, self._store.get_all(keys), strict=True):
                 (Path(folder) / key.removeprefix(prefix)).write_bytes(content)
             yield Path(folder)
 
@@ -322,10 +283,6 @@ class LakeWarehouse(Warehouse):
         """Decides that the run failed, unless it is decided otherwise."""
         return lake_publication.give_up(self._store, failed)
 
-    def _download(self, keys: Sequence[str]) -> Iterator[bytes]:
-        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            yield from pool.map(self._store.get, keys)
-
 
 class _RangeReader(io.RawIOBase):
     """An object as a file, of which only the ranges that are read are downloaded."""
@@ -362,9 +319,15 @@ def _staged_key(run_id: str, name: str) -> str:
     return f"{lake_publication.STAGING}{run_id}/staged/{name}"
 
 
-def _partition_of(key: str) -> Partition:
-    (date_column, day), (_, kind) = (part.split("=", 1) for part in key.split("/")[1:3])
-    return Partition(unquote(day), unquote(kind), date_column)
+@functools.cache
+def _temporary_root() -> Path:
+    """A temporary folder that only this user may enter; another one for this process where somebody else made it."""
+    root = Path(tempfile.gettempdir()) / f"docyard-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(0o700)
+    there = root.lstat()
+    is_private = stat.S_ISDIR(there.st_mode) and there.st_uid == os.getuid() and not there.st_mode & 0o077
+    return root if is_private else Path(tempfile.mkdtemp(prefix=f"{root.name}-"))
 
 
 def _existing(folder: Path) -> Path:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -39,7 +41,7 @@ from warehouse.lake_publication import (
 from warehouse.layout import Partition
 from warehouse.manifest import RunStatus, TableFile
 from warehouse.objects import ObjectStore, object_store
-from warehouse.tokens import hold_partitions, take_token
+from warehouse.tokens import hold_partitions, live_runs, take_token
 
 pytestmark = pytest.mark.kills
 
@@ -165,7 +167,7 @@ def test_runs_that_share_a_partition_and_publish_at_once_end_in_the_order_of_the
 
 def _decide_in_spite_of_later_tokens(store: ObjectStore, manifest: object, staged: dict[str, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warehouse.lake_publication.check_token", lambda *arguments: None)
+        patch.setattr("warehouse.lake_publication._check_not_overtaken", lambda *arguments: None)
         publish(store, manifest, staged)  # type: ignore[arg-type]
 
 
@@ -212,6 +214,15 @@ def test_a_run_that_was_overtaken_publishes_nothing(published: ObjectStore) -> N
     check_settled(published, whole(OLD))
 
 
+def test_a_later_run_that_was_given_up_does_not_keep_an_earlier_one_from_publishing(published: ObjectStore) -> None:
+    manifest, staged = NEW.stage(published, NEW.take_token(published))
+    later = replace(OLD, run_id="later")
+    later.take_token(published)
+    give_up(published, later.failed())
+    publish(published, manifest, staged)
+    check_settled(published, whole(NEW))
+
+
 def test_a_run_that_was_given_up_publishes_nothing(published: ObjectStore) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
     assert give_up(published, NEW.failed()) is False
@@ -241,6 +252,40 @@ def test_a_decided_run_whose_staged_file_is_gone_is_told_and_can_be_given_up(pub
     check_settled(published, whole(last))
 
 
+def test_a_decision_that_cannot_be_read_ends_the_next_run_of_its_partitions_only(
+    published: ObjectStore,
+) -> None:
+    _decided(published, NEW)
+    published.put("runs/new/commit.json", b'{"manifest": {}}')
+    with pytest.raises(StorageError, match=r"runs/new/commit.json: not as .* or delete it and run again"):
+        finish_interrupted(published, NEW.partitions[:1])
+    assert finish_interrupted(published, [Partition(NEW.run_date, "invoice")]) == []
+    assert published.list("_staging/new/")
+    published.delete(["runs/new/commit.json"])
+    assert finish_interrupted(published, NEW.partitions) == []
+    last = replace(OLD, run_id="last")
+    last.publish(published)
+    check_settled(published, whole(last))
+
+
+def test_a_commit_that_the_last_attempt_makes_is_no_failure(
+    published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.delta._ATTEMPTS", 1)
+    assert set(NEW.publish(published).tables) == {table.name for table in PUBLISHED_TABLES}
+
+
+def test_a_run_finds_its_version_of_a_table_behind_many_later_ones(
+    published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.delta._LOOK_BACK", 1)
+    first = NEW.publish(published)
+    LakeRun("other", {"ticket": 1}, "2026-02-01").publish(published)
+    table = open_table(published, DRIFT)
+    assert table is not None
+    assert table.replace({partition: [] for partition in NEW.partitions}, "new", first.epoch) == first.tables["drift"]
+
+
 def test_a_run_that_is_over_stays_so_when_its_commit_is_repeated(published: ObjectStore) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
     first = publish(published, manifest, staged)
@@ -264,6 +309,16 @@ def test_what_a_dead_run_staged_is_cleared_and_what_a_living_one_staged_is_not(p
     check_settled(published, whole(OLD))
     with pytest.raises(LockedError, match="given up"):
         publish(published, *NEW.stage(published, epoch))
+
+
+def test_a_run_of_another_user_whose_processes_are_hidden_counts_as_alive(
+    published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `/proc` mounted with hidepid=2 hides them."""
+    there = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path != Path(f"/proc/{os.getpid()}") and there(path))
+    with hold_partitions(published, NEW.partitions, "new"):
+        assert set(live_runs(published)) == {"new"}
 
 
 def test_epochs_grow_even_where_the_tokens_were_deleted(published: ObjectStore) -> None:
