@@ -13,7 +13,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,7 +41,6 @@ class Lineage:
     """The end of a run; `manifest` is set when it has published."""
 
     manifest: Manifest | None = None
-    _errors: list[str] = field(default_factory=list)
 
 
 @contextlib.contextmanager

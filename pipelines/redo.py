@@ -84,11 +84,12 @@ def survey_redo(plan: RunPlan, shards: Sequence[Shard]) -> dict[str, Any]:
 
     Returns:
         `documents`, each with `document_id`, `partition`, `reason_code` where it would be rejected, and `is_new` where
-        nothing of it is published; `gone`, the published documents that would have no row any longer; `not_found`, the
-        named ids of which no input holds a document; `kept_rows` that would be taken over of the run `redo_of`.
+        nothing of it is published; `not_found`, the named ids of which no input holds a document; `gone`, the published
+        documents that would have no row any longer, none where an id is not found, because nothing is published then;
+        `kept_rows` that would be taken over of the run `redo_of`.
     """
     assert plan.redo is not None
-    extraction = replace(plan.config.extraction, cache_megabytes=0)  # texts would be written into it
+    extraction = replace(plan.config.extraction, cache_megabytes=0)  # nothing is to be kept
     trial = replace(plan, config=replace(plan.config, extraction=extraction))
     published, kept_rows = _published_again(plan)
     known = {*published, None}  # a record without an id is no new document
@@ -108,7 +109,7 @@ def survey_redo(plan: RunPlan, shards: Sequence[Shard]) -> dict[str, Any]:
             ]
     return {
         "documents": documents,
-        "gone": sorted(published - {document["document_id"] for document in documents}),
+        "gone": [] if missing else sorted(published - {document["document_id"] for document in documents}),
         "not_found": sorted(missing),
         "kept_rows": kept_rows,
         "redo_of": plan.redo.run_id,

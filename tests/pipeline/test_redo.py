@@ -134,10 +134,12 @@ def test_a_dry_run_tells_which_documents_would_be_done_again_and_writes_nothing(
         f"would add late in {partition}",
         f"would take over 12 rows of run {published_run(tmp_path / 'warehouse', None).run_id}",
     ]
-    result = docyard(*published, *named, "--only", "nobody", "--dry-run", "--json")
+    write_jsonl(source / "a.jsonl", documents(7, "a"))
+    result = docyard(*published, *named, "--only", "nobody", "--only", "a7", "--dry-run", "--json")
     assert result.exit_code == InputError.exit_code
-    assert json.loads(result.stdout)["redo"]["not_found"] == ["nobody"]
-    assert "1 of 4 documents to do again are not in the inputs: nobody" in result.stderr
+    found = json.loads(result.stdout)["redo"]
+    assert (found["not_found"], found["gone"]) == (["a7", "nobody"], [])
+    assert "2 of 5 documents to do again are not in the inputs: a7, nobody" in result.stderr
     assert listed(tmp_path / "warehouse") == before
 
 
