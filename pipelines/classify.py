@@ -24,7 +24,7 @@ from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_
 from pipelines.lineage import lineage_of
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
-from pipelines.redo import describe_redo, plan_redo, survey_redo
+from pipelines.redo import check_not_replaced, describe_redo, plan_redo, survey_redo
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
@@ -85,6 +85,8 @@ def classify(
     try:
         plan, shards = prepare(config)
         if only or only_rejected:
+            if plan.warehouse.exists():
+                _finish_interrupted(plan)  # so that the rows to take over are those of the last run that was decided
             plan, shards = plan_redo(plan, shards, only, only_rejected=only_rejected)
     except Exception:
         with lineage_of(config, None):
@@ -122,8 +124,8 @@ def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], p
     options = read_beam_options(beam_options, len(shards))
     warehouse = open_warehouse(config.warehouse)
     with warehouse.hold(plan.partitions, plan.run_id):
-        for run_id in warehouse.finish_interrupted(plan.partitions):
-            logger.info("completed run %s, which was interrupted while publishing", run_id)
+        _finish_interrupted(plan)
+        check_not_replaced(plan)
         write_manifest(warehouse, plan.manifest())
         try:
             warehouse.make_staging(plan.partitions, plan.run_id)
@@ -147,6 +149,11 @@ def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], p
         if (trouble := _compact(plan)) and not manifest.warnings:
             logger.warning("%s", trouble)
         return manifest
+
+
+def _finish_interrupted(plan: RunPlan) -> None:
+    for run_id in plan.warehouse.finish_interrupted(plan.partitions):
+        logger.info("completed run %s, which was interrupted while publishing", run_id)
 
 
 def _send_bundles(plan: RunPlan) -> None:

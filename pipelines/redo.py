@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from schemas.errors import ConfigError, InputError
+from schemas.errors import ConfigError, InputError, LockedError
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, REJECTIONS
 from transforms import beam_steps
@@ -58,6 +58,21 @@ def plan_redo(
         )
     redo = Redo(published.run_id, source_uris=tuple(sorted(sources)))
     return replace(plan, redo=redo, n_shards=len(chosen)), chosen
+
+
+def check_not_replaced(plan: RunPlan) -> None:
+    """Makes sure that what a run over a few documents takes over is still published; call it under the run's lock.
+
+    Raises:
+        LockedError: a partition was replaced after the run was planned.
+    """
+    if plan.redo is None:
+        return
+    for run_id in _holders(plan) - {plan.redo.run_id}:
+        raise LockedError(
+            f"{plan.config.run_date}: the data of run {plan.redo.run_id} was replaced meanwhile, by "
+            f"{f'run {run_id}' if run_id else 'somebody else'}; run again"
+        )
 
 
 def survey_redo(plan: RunPlan, shards: Sequence[Shard]) -> dict[str, Any]:
@@ -135,8 +150,7 @@ def _published_again(plan: RunPlan) -> tuple[set[str], int]:
 
 
 def _published(plan: RunPlan) -> Manifest:
-    warehouse = plan.warehouse
-    holders = {warehouse.published_by(kind, partition) for kind in DOCUMENT_TABLES for partition in plan.partitions}
+    holders = _holders(plan)
     if None in holders:
         raise InputError(
             f"{plan.config.run_date}: not all of {', '.join(plan.document_types)} is published yet; classify the whole "
@@ -149,7 +163,12 @@ def _published(plan: RunPlan) -> Manifest:
         )
     (run_id,) = holders
     assert run_id is not None
-    return read_manifest(warehouse, run_id)
+    return read_manifest(plan.warehouse, run_id)
+
+
+def _holders(plan: RunPlan) -> set[str | None]:
+    warehouse = plan.warehouse
+    return {warehouse.published_by(kind, partition) for kind in DOCUMENT_TABLES for partition in plan.partitions}
 
 
 def _check_same_answers(plan: RunPlan, published: Manifest) -> None:

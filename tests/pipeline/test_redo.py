@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,8 +12,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pipelines import classify as classify_command
+from pipelines.api import read_decisions
 from pipelines.runs import published_run
-from schemas.errors import ConfigError, InputError
+from schemas.errors import ConfigError, InputError, LockedError, StorageError
+from schemas.tables import DOCUMENT_TABLES
+from tests.support.dying import SmallRun
+from tests.support.lake_runs import LakeRun
 from tests.support.small_runs import (
     RUN_DATE,
     check_refused,
@@ -20,13 +26,20 @@ from tests.support.small_runs import (
     documents,
     docyard,
     listed,
+    opened,
     published_hashes,
     read_published,
     write_jsonl,
 )
 from tests.support.tiny_versions import tiny_version
+from warehouse.delta import LakeTable
+from warehouse.lake import CACHE_VARIABLE
+from warehouse.layout import Partition
+from warehouse.objects import ObjectStore, is_uri
+from warehouse.places import warehouse_at
 
 BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
+PARTITION = Partition(RUN_DATE, "ticket")
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +176,54 @@ def test_rows_of_another_bundle_are_not_taken_over(
     command = classify_arguments(source, other, tmp_path / "warehouse")
     check_refused(docyard(*command, "--only", "a1"), ConfigError.exit_code, "classify the whole date again")
     assert RUN_DATE in docyard(*command, "--only", "a1").stderr
+
+
+@pytest.fixture(params=["folder", "object store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A warehouse that is not there yet."""
+    if request.param == "folder":
+        return str(tmp_path / "warehouse")
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / "machine"))
+    uri: str = request.getfixturevalue("lake_uri")
+    return uri
+
+
+def test_a_run_that_ended_once_it_was_decided_is_finished_before_few_documents_are_done_again(
+    place: str, tmp_path: Path
+) -> None:
+    source = write_jsonl(tmp_path / "in" / "a.jsonl", documents(8, "a")).parent
+    command = classify_arguments(source, BUNDLE, place)
+    assert docyard(*command).exit_code == 0
+    write_jsonl(source / "b.jsonl", documents(6, "b"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warehouse.publication.replace_folder", fail)
+        patch.setattr(LakeTable, "replace", fail)
+        assert docyard(*command).exit_code == StorageError.exit_code
+    again = docyard(*command, "--only", "a1")
+    assert again.exit_code == 0, again.stderr
+    ids = {document["id"] for document in (*documents(8, "a"), *documents(6, "b"))}
+    assert {*read_decisions(place)["document_id"]} == ids
+
+
+def fail(*_: object) -> None:
+    raise PermissionError(errno.EACCES, "no right to it")
+
+
+def test_a_run_that_publishes_after_few_documents_were_planned_is_not_overwritten(
+    place: str, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = classify_arguments(source, BUNDLE, place)
+    assert docyard(*command).exit_code == 0
+    plan_redo = classify_command.plan_redo
+
+    def plan_before_another_run(*arguments: Any, **options: Any) -> Any:
+        planned = plan_redo(*arguments, **options)
+        if is_uri(place):
+            LakeRun("later", {"ticket": 1}).publish(ObjectStore(place))
+        else:
+            SmallRun("later", {"ticket": 1}).publish(opened(Path(place)))
+        return planned
+
+    monkeypatch.setattr(classify_command, "plan_redo", plan_before_another_run)
+    check_refused(docyard(*command, "--only", "a1"), LockedError.exit_code, "replaced meanwhile", "run again")
+    assert {warehouse_at(place).published_by(kind, PARTITION) for kind in DOCUMENT_TABLES} == {"later"}
