@@ -13,8 +13,8 @@ whoever comes next can finish it, also several at once.
     delete what was staged               last, because it marks a run that may not be finished
 
 A reader who joins tables can see an old and a new one between the transactions of one run. The versions that a run's
-manifest names agree on the partitions of that run, and on no others. Of two runs that are both decided, every partition ends with the one of the higher epoch, in
-all tables, in whatever order they are finished.
+manifest names agree on the partitions of that run, and on no others. Of two runs that are both decided, every partition
+ends with the one of the higher epoch, in all tables, in whatever order they are finished.
 """
 
 from __future__ import annotations
