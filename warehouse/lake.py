@@ -136,12 +136,12 @@ class LakeWarehouse(Warehouse):
                 self._store.put(f"{folder}{name}", files[name])
 
     def bundle_folder(self, reference: str) -> Path:
-        """A folder of this machine, into which the bundle is downloaded where it is not there yet."""
-        target = self._local / "bundles" / reference
-        if target.is_dir():
-            return target
-        keys = [item.key for item in self._store.list(f"{_BUNDLES}{reference}/")]
-        if not keys:
+        """A folder of this machine with what is in the store now, downloaded where it is not there yet."""
+        items = self._store.list(f"{_BUNDLES}{reference}/")
+        keys = [item.key for item in items]
+        state = hashlib.sha256(repr([(item.key, item.size, item.e_tag) for item in items]).encode()).hexdigest()[:16]
+        target = self._local / "bundles" / state / reference
+        if target.is_dir() or not keys:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{reference}.{secrets.token_hex(4)}.tmp")
@@ -176,7 +176,10 @@ class LakeWarehouse(Warehouse):
 
     def open(self, name: str) -> pa.NativeFile:
         """Downloads the object into memory."""
-        return pa.BufferReader(self._store.get(name))
+        try:
+            return pa.BufferReader(self._store.get(name))
+        except FileNotFoundError:
+            raise self._gone(name) from None
 
     def update_table(
         self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
@@ -241,9 +244,11 @@ class LakeWarehouse(Warehouse):
                 raise BalanceError(f"{file.path} is not what its receipt says; nothing is published")
 
     def unpublished(self, table: Table) -> list[str]:
-        """The staged objects of the table."""
-        keys = (item.key for item in self._store.list(lake_publication.STAGING))
-        return [key for key in keys if key.split("/")[3:4] == [table.name] and key.endswith(".parquet")]
+        """The staged objects of the table, and those in its folder that the newest version does not name."""
+        keys = [item.key for item in self._store.list(lake_publication.STAGING)]
+        staged = [key for key in keys if key.split("/")[3:4] == [table.name] and key.endswith(".parquet")]
+        opened = delta.open_table(self._store, table)
+        return staged if opened is None else [*staged, *sorted({*opened.stored()} - {*opened.files()})]
 
     def leave_note(self, run_id: str, name: str, content: bytes) -> None:
         """Writes an object beside the staged ones; one of a run that is over goes with the next command."""

@@ -31,7 +31,7 @@ from warehouse.delta import LakeTable, make_table, published_path
 from warehouse.layout import Partition
 from warehouse.manifest import MANIFEST_FILE, Manifest, RunStatus, TableFile, manifest_from_json
 from warehouse.objects import ObjectStore
-from warehouse.tokens import forget, later_runs, live_runs, partitions_of
+from warehouse.tokens import clear_signs, forget, later_runs, live_runs, partitions_of
 
 JOURNAL_FILE = "commit.json"
 STAGING = "_staging/"
@@ -145,6 +145,7 @@ def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> 
             if not {partition.path for partition in needed}.isdisjoint(_partitions(store, run_id, decision)):
                 raise
             logger.warning("%s", error)
+    clear_signs(store)
     return finished
 
 

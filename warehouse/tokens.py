@@ -109,22 +109,13 @@ def partitions_of(store: ObjectStore, run_id: str) -> frozenset[str]:
 
 def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
     """Paths of the partitions of each run whose launcher gave a sign of life in the last minutes, by run id."""
-    signs = store.list(_ALIVE)
-    if not signs:
-        return {}
-    try:
-        now = store.clock()
-    except StorageError:  # only to be read by this user
-        now = datetime.datetime.now(datetime.UTC)
-    dead_before = now - datetime.timedelta(seconds=DEAD_AFTER_SECONDS)
-    found = {}
-    for sign in signs:
-        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
-            if sign.modified > dead_before:
-                values = _read(store, sign.key)
-                if not _ended_here(values):
-                    found[values["run_id"]] = tuple(values["partitions"])
-    return found
+    return {values["run_id"]: tuple(values["partitions"]) for _, values, lives in _signs(store) if lives}
+
+
+def clear_signs(store: ObjectStore) -> None:
+    """Removes the signs of life that launchers left which were killed."""
+    if dead := [key for key, _, lives in _signs(store) if not lives]:
+        store.delete(dead)
 
 
 def forget(store: ObjectStore, run_id: str) -> None:
@@ -156,6 +147,24 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
             forget(store, run_id)
         except DocyardError as error:
             logger.warning("run %s will look alive for some minutes: %s", run_id, error)
+
+
+def _signs(store: ObjectStore) -> list[tuple[str, dict[str, Any], bool]]:
+    """Key and content of each sign of life; True where it is still one."""
+    signs = store.list(_ALIVE)
+    if not signs:
+        return []
+    try:
+        now = store.clock()
+    except StorageError:  # only to be read by this user
+        now = datetime.datetime.now(datetime.UTC)
+    dead_before = now - datetime.timedelta(seconds=DEAD_AFTER_SECONDS)
+    found = []
+    for sign in signs:
+        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+            values = _read(store, sign.key)
+            found.append((sign.key, values, sign.modified > dead_before and not _ended_here(values)))
+    return found
 
 
 def _content(run_id: str, partitions: Sequence[Partition], **more: Any) -> bytes:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import threading
 from collections import Counter
 from dataclasses import replace
@@ -13,8 +14,8 @@ pytest.importorskip("deltalake", reason="the extra `lake` is not installed")
 
 from deltalake import DeltaTable, Field
 
-from schemas.errors import LockedError, StorageError
-from schemas.tables import CLASSIFICATIONS, DRIFT, PUBLISHED_TABLES, RESOLUTIONS
+from schemas.errors import LockedError, RunFailedError, StorageError
+from schemas.tables import CLASSIFICATIONS, DRIFT, ESCALATIONS, PUBLISHED_TABLES, RESOLUTIONS
 from tests.support.lake_runs import (
     LakeRun,
     Sight,
@@ -29,6 +30,7 @@ from tests.support.lake_runs import (
     whole,
 )
 from warehouse.delta import live_files, make_table, open_table, published_path, publisher
+from warehouse.lake import LakeWarehouse
 from warehouse.lake_publication import (
     finish_interrupted,
     give_up,
@@ -309,6 +311,40 @@ def test_what_a_dead_run_staged_is_cleared_and_what_a_living_one_staged_is_not(p
     check_settled(published, whole(OLD))
     with pytest.raises(LockedError, match="given up"):
         publish(published, *NEW.stage(published, epoch))
+
+
+def test_the_sign_of_life_of_a_run_that_was_killed_before_it_staged_anything_is_cleared(
+    published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hold_partitions(published, NEW.partitions, "new"):
+        finish_interrupted(published)
+        assert [item.key for item in published.list("_alive/")] == ["_alive/new.json"]
+        monkeypatch.setattr("warehouse.tokens.DEAD_AFTER_SECONDS", -60)
+        finish_interrupted(published)
+        assert published.list("_alive/") == ()
+
+
+def test_a_file_that_a_run_replaced_since_it_was_listed_is_told_with_its_place(published: ObjectStore) -> None:
+    warehouse = LakeWarehouse(published.uri)
+    (name, *_) = warehouse.files(CLASSIFICATIONS)
+    NEW.publish(published)
+    with pytest.raises(RunFailedError, match=r"^s3://.*\.old\.parquet: is gone, .*; run again") as raised:
+        warehouse.open(name)
+    assert isinstance(raised.value, FileNotFoundError)  # for those who begin anew
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+def test_copies_that_no_reader_of_delta_sees_count_as_unpublished(published: ObjectStore) -> None:
+    manifest, staged = NEW.stage(published, NEW.take_token(published))
+    with dying_at(4):
+        publish(published, manifest, staged)
+    published.delete([item.key for item in published.list("_staging/")])
+    found = LakeWarehouse(published.uri).unpublished(ESCALATIONS)
+    kinds = [f"document_type={kind}" for kind in ("receipt", "receipt", "ticket")]
+    assert [name.split("/")[2] for name in found] == kinds
+        f"document_type={kind}" for kind in ("receipt", "receipt", "ticket")
+    ]
+    assert {publisher(name) for name in found} == {"new"}
 
 
 def test_a_run_of_another_user_whose_processes_are_hidden_counts_as_alive(
