@@ -378,6 +378,7 @@ def told(watched: Watched, folder: Path) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_runs_on_an_object_store_are_told_of_as_those_in_a_folder(
     watched: Watched, running_object_server: ObjectServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
