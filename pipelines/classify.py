@@ -33,7 +33,7 @@ from schemas.run_config import AUTO_TYPE, DEFAULT_TEXT_FIELD, STANDING, InputCon
 from schemas.shards import Shard
 from schemas.tables import CLASSIFICATIONS, DOCUMENTED_TABLES
 from transforms.check_drift import outlived, stale_types
-from transforms.classify_documents import classifier_for
+from transforms.classify_documents import classifier_for, compact_answers
 from transforms.commit_run import QUALITY_FILE
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
@@ -42,7 +42,6 @@ from transforms.readers.listing import reaches
 from transforms.run_plan import BundleChoice, KindGroup, RunPlan
 from transforms.tracing import traced_run
 from transforms.validate_documents import validate_documents
-from warehouse.answers import compact_caches
 from warehouse.interface import Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, RunStatus, read_manifest, record_name, write_manifest
@@ -167,10 +166,8 @@ def _send_bundles(plan: RunPlan) -> None:
 
 def _compact(plan: RunPlan) -> str:
     """Compacts the caches of answers and texts; returns why that failed, or "". No published table depends on them."""
-    try:
-        compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6)
-    except OSError as error:
-        return f"the result cache cannot be compacted: {describe_system_error(error, plan.warehouse.cache)}"
+    if trouble := compact_answers(plan):
+        return trouble
     if (extracted := plan.warehouse.extracted) is not None:
         try:
             trim(extracted, plan.config.extraction.cache_megabytes * 10**6)

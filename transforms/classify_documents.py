@@ -23,9 +23,10 @@ from models.machine import int8_products
 from models.policy import Policy
 from models.scores import Scores
 from schemas.codes import Reason, Route, RouteReason
+from schemas.errors import describe_system_error
 from schemas.tables import TOP_LABELS_TYPE
 from transforms.run_plan import RunPlan
-from warehouse.answers import AnswerCache, text_keys
+from warehouse.answers import AnswerCache, compact_caches, text_keys
 
 # The part of the bundle that answered.
 ENCODER, FIRST_TIER = "encoder", "first_tier"
@@ -262,9 +263,25 @@ def cache_for(plan: RunPlan, input_index: int) -> AnswerCache | None:
             for other in [other for other in _caches if other[0] != plan.run_id]:
                 del _caches[other]  # of a run that this process is done with
             identity = answers_identity(classifier_for(plan, input_index), settings.first_tier)
+            if trouble := compact_answers(plan, under_way=plan.run_id):  # nobody else does it on a worker's machine
+                plan.leave_warning("cache", trouble)
             day = (datetime.datetime.fromisoformat(plan.started_at).date() - datetime.date(1970, 1, 1)).days
             _caches[key] = AnswerCache(plan.warehouse.cache / identity, plan.run_id, day)
         return _caches[key]
+
+
+def compact_answers(plan: RunPlan, under_way: str = "") -> str:
+    """Compacts this machine's caches; returns why that failed, or "". No published table depends on them.
+
+    Args:
+        plan: of the run.
+        under_way: as of `compact_caches`.
+    """
+    try:
+        compact_caches(plan.warehouse.cache, plan.config.classification.cache_megabytes * 10**6, under_way)
+    except OSError as error:
+        return f"the result cache cannot be compacted: {describe_system_error(error, plan.warehouse.cache)}"
+    return ""
 
 
 _caches: dict[tuple[str, str], AnswerCache] = {}

@@ -6,8 +6,8 @@
   new/<run>.<sha256>.arrow        additions of workers since; a killed run leaves its share to the next one
 
 A segment is an Arrow IPC file of N_RANGES record batches; batch r holds the keys whose first bits spell r, in order.
-So a key is looked for in only one batch, and two segments are merged batch by batch, in bounded memory. A run reads the
-base as it was when the run began. An answer is one row of plain numbers; neither text nor document id is in it.
+So a key is looked for in only one batch, and two segments are merged batch by batch, in bounded memory. A worker reads
+the base as it was when the worker began. An answer is one row of plain numbers; neither text nor document id is in it.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ N_RANGES = 2**RANGE_BITS
 _NEW_FOLDER = "new"
 _SUFFIX = ".arrow"
 _ABANDONED_SECONDS = 3600
+_WAIT_SECONDS = 60
 _OWN_COLUMNS = ("key_high", "key_low", "day")
 
 logger = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def text_keys(content_hashes: pa.Array) -> npt.NDArray[np.uint64]:
     return digests[:, :2].astype(np.uint64)
 
 
-def compact_caches(root: Path, max_bytes: int) -> None:
+def compact_caches(root: Path, max_bytes: int, under_way: str = "") -> None:
     """Merges each cache's additions into its base; a cache that another process is compacting is left to it.
 
     A kill at any moment leaves a whole cache: a new base counts from the moment `base.json` names it, and the files it
@@ -144,11 +145,13 @@ def compact_caches(root: Path, max_bytes: int) -> None:
         root: the folder of all caches; need not exist.
         max_bytes: of all of them together. Whole caches are emptied first, the least recently used one before all
             others; within the last one, the oldest answers go.
+        under_way: id of a run that is about to look answers up. Its own additions stay, so that its first worker on a
+            machine merges and the others need not; they wait for that one.
     """
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
-        with _held(folder) as held:
+        with _held(folder, _WAIT_SECONDS if under_way else 0) as held:
             if held:
-                _compact(folder, max_bytes)
+                _compact(folder, max_bytes, under_way)
     bases = sorted(root.glob(f"*/{BASE_FILE}"), key=lambda file: file.stat().st_mtime)
     sizes = [sum(file.stat().st_size for file in base.parent.glob(f"base.*{_SUFFIX}")) for base in bases]
     for place, base in enumerate(bases[:-1]):
@@ -159,8 +162,8 @@ def compact_caches(root: Path, max_bytes: int) -> None:
 
 
 @contextlib.contextmanager
-def _held(folder: Path) -> Iterator[bool]:
-    lock = FileLock(folder / LOCK_FILE, timeout=0)
+def _held(folder: Path, wait_seconds: int) -> Iterator[bool]:
+    lock = FileLock(folder / LOCK_FILE, timeout=wait_seconds)
     try:
         lock.acquire()
     except (Timeout, OSError):  # or the folder was removed meanwhile
@@ -172,8 +175,9 @@ def _held(folder: Path) -> Iterator[bool]:
         lock.release()
 
 
-def _compact(folder: Path, max_bytes: int) -> None:
-    additions = [file for file in sorted((folder / _NEW_FOLDER).glob(f"*{_SUFFIX}")) if _is_usable(file)]
+def _compact(folder: Path, max_bytes: int, under_way: str) -> None:
+    files = sorted((folder / _NEW_FOLDER).glob(f"*{_SUFFIX}"))
+    additions = [file for file in files if file.name.split(".")[0] != under_way and _is_usable(file)]
     if additions:
         with pa.OSFile(str(additions[0])) as source:
             schema = pa.ipc.open_file(source).schema

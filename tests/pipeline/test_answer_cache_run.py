@@ -138,7 +138,7 @@ def test_a_cache_that_cannot_be_compacted_ends_no_run(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pipelines.classify.compact_caches", full)
+    monkeypatch.setattr("transforms.classify_documents.compact_caches", full)
     manifest = classify(config, ())
     assert manifest.counts["classified"] == 54
     [warning] = manifest.warnings
@@ -163,6 +163,16 @@ def test_a_cache_that_cannot_be_written_ends_no_run_and_is_said_once(
     assert "the result cache cannot be written, and the run went on without it: " in warning
     assert "/_cache: " in warning
     assert caplog.text.count(warning) == 1
+
+
+def test_a_machine_that_launches_no_run_finds_its_own_answers_again(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.classify._compact", lambda plan: "")  # the launcher has another disk
+    assert [classify(config, ()).counts["cached"] for _ in range(2)] == [0, 54]
+    [base] = Path(config.warehouse).glob("_cache/*/base.*.arrow")
+    assert len(AnswerCache(base.parent, "", 0)) == 54
+    assert [*Path(config.warehouse).glob("_cache/*/new/*")] == []
 
 
 def test_a_text_the_model_fails_on_is_asked_again(

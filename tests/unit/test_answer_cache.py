@@ -8,6 +8,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,18 @@ def test_a_cache_that_another_process_compacts_is_left_to_it(tmp_path: Path) -> 
         assert len(list((folder / "new").iterdir())) == 1
     compact_caches(tmp_path, LARGE)
     assert len(opened(folder)) == 1
+
+
+def test_a_run_under_way_merges_what_other_runs_left_and_waits_for_whoever_does_so(tmp_path: Path) -> None:
+    folder = tmp_path / "i"
+    for run_id in ("before", "now"):
+        opened(folder, run_id).add(keys_for([run_id]), answers_to([run_id]))
+    lock = FileLock(folder / LOCK_FILE, thread_local=False)
+    lock.acquire()
+    Timer(0.1, lock.release).start()
+    compact_caches(tmp_path, LARGE, under_way="now")
+    assert found_in(folder, ["before", "now"]) == [0]
+    assert [path.name.split(".")[0] for path in (folder / "new").iterdir()] == ["now"]
 
 
 @pytest.mark.parametrize("dies_at", ["_write_segment", "write_durably", "unlink"])
