@@ -342,8 +342,6 @@ def test_copies_that_no_reader_of_delta_sees_count_as_unpublished(published: Obj
     found = LakeWarehouse(published.uri).unpublished(ESCALATIONS)
     kinds = [f"document_type={kind}" for kind in ("receipt", "receipt", "ticket")]
     assert [name.split("/")[2] for name in found] == kinds
-        f"document_type={kind}" for kind in ("receipt", "receipt", "ticket")
-    ]
     assert {publisher(name) for name in found} == {"new"}
 
 
