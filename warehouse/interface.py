@@ -287,14 +287,15 @@ class Warehouse(ABC):
         """Completes runs that were killed while publishing, and clears what dead runs staged.
 
         Args:
-            needed: partitions that the caller is about to replace. A run that cannot be completed and is to be put into
-                one of them is an error; any other one is left to a later command, with a warning.
+            needed: partitions that the caller is about to replace. A run of one of them that can be neither completed
+                nor given up is an error; any other one is left to a later command, with a warning.
 
         Returns:
             The ids of the runs it completed.
 
         Raises:
-            StorageError: a run into a needed partition is decided and cannot be put in place, for the obstacle named.
+            StorageError: a run into a needed partition is decided and cannot be put in place, for the obstacle named;
+                or its decision cannot be read.
             RunFailedError: likewise, for a reason that may pass.
         """
 

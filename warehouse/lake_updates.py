@@ -72,7 +72,7 @@ def _unsettled(table: LakeTable, wanted: Mapping[Partition, bytes]) -> list[Part
     """The partitions whose one file is not the wanted one, or not the only one of ours in its place."""
     live, stored = _by_partition(table.files()), _by_partition(table.stored())
     keys = [key for partition in wanted for key in live[partition]]
-    contents = dict(zip(keys, table.store.get_all(keys), strict=True))
+    contents = dict(zip(keys, table.store.read_all(keys), strict=True))
     return [
         partition
         for partition, content in wanted.items()

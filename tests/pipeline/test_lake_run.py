@@ -97,10 +97,10 @@ def test_a_promoted_bundle_that_was_changed_in_the_store_is_refused(tiny_bundle_
     assert docyard(*promoted).exit_code == 0
     store = ObjectStore(lake_uri)
     (model,) = (item.key for item in store.list("bundles/") if item.key.endswith("/model.onnx"))
-    content = store.get(model)
-    store.put(model, content[:-1] + b"x")
+    content = store.read(model)
+    store.write(model, content[:-1] + b"x")
     check_refused(docyard(*promoted), BundleError.exit_code, "the promoted bundle was changed")
-    store.put(model, content)
+    store.write(model, content)
     assert docyard(*promoted).exit_code == 0
 
 
