@@ -24,6 +24,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -39,7 +40,11 @@ _MARK = "docyard.table"
 _RUN_ID, _EPOCH = "docyard.run_id", "docyard.epoch"
 _READER, _WRITER = 1, 2  # the protocol that every engine reads; a higher one may hide rows from our own reading
 _ATTEMPTS = 40
-_LOOK_BACK = 50  # commits among which a run's own is looked for
+_LOOK_BACK = 50  # commits among which a run's own is looked for first; each of them costs a request
+_MEND_LOG = (  # moving the file away does not help: the log goes on naming it
+    "restore the table to the version before (DeltaTable.restore), or delete the partition's rows (DeltaTable.delete), "
+    "then move the file away and run again"
+)
 _NAME = re.compile(r"[\w-]+\.(?P<epoch>\d{8})\.(?P<run_id>[\w-]+)\.parquet")
 
 
@@ -65,8 +70,16 @@ class LakeTable:
         """
         if partitions is None:
             with explained(self._place):
-                return sorted(self._keys(self._handle.file_uris()))
+                return sorted(self._keys(self._handle.file_uris(), self.table.name))
         return sorted(key for partition in partitions for key in self._files_of(partition))
+
+    def stored(self, partitions: Iterable[Partition] | None = None) -> list[str]:
+        """The keys of the objects that lie in the partitions' folders, whether readers read them or not, sorted."""
+        if partitions is None:
+            log = f"{self.table.name}/_delta_log/"
+            return [item.key for item in self.store.list(f"{self.table.name}/") if not item.key.startswith(log)]
+        places = [f"{self.table.name}/{partition.path}/" for partition in sorted(partitions)]
+        return [item.key for place in places for item in self.store.list(place)]
 
     def epoch(self, partition: Partition) -> int:
         """The highest epoch that was committed in the partition; 0 where none was."""
@@ -79,8 +92,13 @@ class LakeTable:
         Raises:
             StorageError: a file of somebody else's is in one of them, in the store or in the table's log.
         """
-        self._refuse_foreign(self.files(partitions))
-        self._refuse_foreign(self._stored(partitions))
+        self._refuse_foreign_in_log(partitions)
+        for key in self.stored(partitions):
+            if not _epoch_in(key):
+                raise StorageError(
+                    f"{self.store.uri}/{key}: Docyard did not write this file, and its partition is to be replaced; "
+                    "move it away"
+                )
 
     def replace(self, contents: Mapping[Partition, Sequence[TableFile]], run_id: str, epoch: int) -> int | None:
         """Replaces partitions by files that lie in their places already, in one version of the table.
@@ -94,7 +112,7 @@ class LakeTable:
             epoch: of the run.
 
         Returns:
-            The version of the table that began with the run; None where it replaced nothing, or long ago.
+            The version of the table that began with the run; None where it replaced nothing, or the log was cut since.
 
         Raises:
             StorageError: the table or a file in a partition is somebody else's.
@@ -108,7 +126,7 @@ class LakeTable:
                 return self._version(run_id)
             added = [self._add(partition, file) for partition in pending for file in contents[partition]]
             removed = [self._remove(partition, key) for partition in pending for key in self._files_of(partition)]
-            self._refuse_foreign(self.files(pending))
+            self._refuse_foreign_in_log(pending)
             with explained(self._place), _conflicts():
                 self._handle.create_write_transaction(
                     [*added, *removed],
@@ -120,6 +138,8 @@ class LakeTable:
                         app_transactions=[library.Transaction(_application(partition), epoch) for partition in pending],
                     ),
                 )
+                self.refresh()
+                return self._version(run_id)
         raise AssertionError  # _attempts ends with an error
 
     def delete_replaced(self, partitions: Sequence[Partition], epoch: int) -> None:
@@ -129,7 +149,7 @@ class LakeTable:
         """
         self.refresh()
         live = set(self.files(partitions))
-        self.store.delete([key for key in self._stored(partitions) if key not in live and 0 < _epoch_in(key) <= epoch])
+        self.store.delete([key for key in self.stored(partitions) if key not in live and 0 < _epoch_in(key) <= epoch])
 
     def refresh(self) -> None:
         """Looks at the newest version."""
@@ -186,21 +206,24 @@ class LakeTable:
         names = _partition_columns(self.table)
         is_in = [(names[0], "=", partition.run_date), (names[1], "=", partition.document_type)]
         with explained(self._place):
-            return self._keys(self._handle.file_uris(file_pruning_predicate=is_in))
+            uris = self._handle.file_uris(file_pruning_predicate=is_in)
+            return self._keys(uris, f"{self.table.name}/{partition.path}")
 
-    def _keys(self, uris: Iterable[str]) -> list[str]:
+    def _keys(self, uris: Iterable[str], folder: str) -> list[str]:
+        """The keys of files of a folder. One that seems to lie elsewhere would be taken for replaced, and deleted."""
+        for uri in uris:
+            if not uri.startswith(f"{self.store.uri}/{folder}/"):
+                raise StorageError(
+                    f"{self._place}: its log names {uri}, expected a file below {self.store.uri}/{folder}; {_MEND_LOG}"
+                )
         return [uri.removeprefix(f"{self.store.uri}/") for uri in uris]
 
-    def _stored(self, partitions: Sequence[Partition]) -> list[str]:
-        places = [f"{self.table.name}/{partition.path}/" for partition in partitions]
-        return [item.key for place in places for item in self.store.list(place)]
-
-    def _refuse_foreign(self, keys: Iterable[str]) -> None:
-        for key in keys:
+    def _refuse_foreign_in_log(self, partitions: Sequence[Partition]) -> None:
+        for key in self.files(partitions):
             if not _epoch_in(key):
                 raise StorageError(
-                    f"{self.store.uri}/{key}: Docyard did not write this file, and its partition is to be replaced; "
-                    "move it away"
+                    f"{self.store.uri}/{key}: Docyard did not write this file, and the table's log names it in a "
+                    f"partition that is to be replaced; {_MEND_LOG}"
                 )
 
     def _values(self, partition: Partition) -> dict[str, str | None]:
@@ -216,10 +239,13 @@ class LakeTable:
         return _library().transaction.RemoveAction(path, True, _now(), None, self._values(partition))
 
     def _version(self, run_id: str) -> int | None:
-        with explained(self._place):
-            commits = self._handle.history(_LOOK_BACK)
-        found = [commit["version"] for commit in commits if commit.get(_RUN_ID) == run_id]
-        return int(found[0]) if found else None
+        for newest in (_LOOK_BACK, None):
+            with explained(self._place):
+                commits = self._handle.history(newest)
+            for commit in commits:
+                if commit.get(_RUN_ID) == run_id:
+                    return int(commit["version"])
+        return None
 
 
 def open_table(store: ObjectStore, table: Table) -> LakeTable | None:
@@ -264,10 +290,18 @@ def live_files(store: ObjectStore, table: Table, partition: Partition | None = N
     return [] if found is None else found.files(None if partition is None else [partition])
 
 
-def published_by(store: ObjectStore, table: Table, partition: Partition) -> str | None:
-    """The id of the run that published a partition; None where none did, or somebody else wrote into it."""
-    found = {publisher(key) for key in live_files(store, table, partition)}
-    return found.pop() if len(found) == 1 else None
+def holders(store: ObjectStore, table: Table, partition: Partition | None = None) -> dict[Partition, str | None]:
+    """The id of the run that published each partition, sorted; None where somebody else wrote into it.
+
+    Args:
+        store: of the warehouse.
+        table: any published one.
+        partition: the only one that counts; None for all.
+    """
+    found: dict[Partition, set[str | None]] = {}
+    for key in live_files(store, table, partition):
+        found.setdefault(partition_of(key), set()).add(publisher(key))
+    return {place: ids.pop() if len(ids) == 1 else None for place, ids in sorted(found.items())}
 
 
 def published_path(path: str, epoch: int, run_id: str) -> str:
@@ -279,6 +313,12 @@ def publisher(key: str) -> str | None:
     """The id of the run that wrote a published file; None where it is not one of ours."""
     match = _NAME.fullmatch(key.rsplit("/", 1)[-1])
     return match["run_id"] if match else None
+
+
+def partition_of(key: str) -> Partition:
+    """The partition of a file, by the folders it lies in."""
+    (date_column, day), (_, kind) = (part.split("=", 1) for part in key.split("/")[1:3])
+    return Partition(unquote(day), unquote(kind), date_column)
 
 
 def _epoch_in(key: str) -> int:

@@ -140,7 +140,10 @@ class FolderWarehouse(FolderLayout, Warehouse):
 
     def open(self, name: str) -> pa.NativeFile:
         """Maps the file into memory."""
-        return pa.memory_map(str(self.root / name))
+        try:
+            return pa.memory_map(str(self.root / name))
+        except FileNotFoundError:
+            raise self._gone(name) from None
 
     def update_table(
         self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool

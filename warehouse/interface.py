@@ -14,12 +14,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from schemas.errors import RunFailedError
 from schemas.tables import Table
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 
 DayAndType = tuple[str, str]
 """A day, as YYYY-MM-DD, and a document type: a partition of a table that no run publishes."""
+
+
+class ReplacedMeanwhileError(RunFailedError, FileNotFoundError):
+    """A published file is gone since it was listed. Readers that begin anew catch FileNotFoundError."""
 
 
 class Warehouse(ABC):
@@ -128,11 +133,14 @@ class Warehouse(ABC):
 
     @abstractmethod
     def open(self, name: str) -> pa.NativeFile:
-        """Opens a file for random access.
+        """Opens a published file for random access.
 
         Raises:
-            FileNotFoundError: it is not there.
+            ReplacedMeanwhileError: it is not there, or no longer.
         """
+
+    def _gone(self, name: str) -> ReplacedMeanwhileError:
+        return ReplacedMeanwhileError(f"{self.location(name)}: is gone, as after a run that replaced it; run again")
 
     @abstractmethod
     def location(self, name: str) -> str:
@@ -222,7 +230,10 @@ class Warehouse(ABC):
 
     @abstractmethod
     def unpublished(self, table: Table) -> list[str]:
-        """Names of the staged files of a table, of all runs, as far as this user may see."""
+        """Names of the files of a table that lie in the warehouse and readers do not see, as far as this user may see.
+
+        Those are the staged ones, of all runs, and on an object store copies in the table's folder.
+        """
 
     @abstractmethod
     def leave_note(self, run_id: str, name: str, content: bytes) -> None:

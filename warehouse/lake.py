@@ -22,20 +22,17 @@ import io
 import os
 import secrets
 import shutil
+import stat
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from schemas.errors import BalanceError, LockedError, StorageError
 from schemas.tables import PUBLISHED_TABLES, Table
-from warehouse import delta, lake_publication, tokens
+from warehouse import delta, lake_publication, lake_updates, tokens
 from warehouse.interface import DayAndType, Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
@@ -47,7 +44,6 @@ _MARKER = "warehouse.json"
 _MARKER_CONTENT = b'{"format": 1}\n'
 _RUNS, _REGISTER, _BUNDLES = "runs/", "register/", "bundles/"
 _BUNDLE_MANIFEST = "bundle.json"  # written last: a bundle without it is not complete
-_DOWNLOADS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -70,7 +66,7 @@ class LakeWarehouse(Warehouse):
         """A folder of this machine for copies of what is in the store."""
         root = Path(os.environ.get(CACHE_VARIABLE) or Path.home() / ".cache" / "docyard")
         if CACHE_VARIABLE not in os.environ and not os.access(_existing(root), os.W_OK):
-            root = Path(tempfile.gettempdir()) / f"docyard-{os.getuid()}"
+            root = _temporary_root()
         return root / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
 
     @property
@@ -118,7 +114,7 @@ class LakeWarehouse(Warehouse):
     def register(self) -> bytes:
         """The entries, joined in their order; one that is missing in between breaks the chain."""
         keys = [item.key for item in self._store.list(_REGISTER)]
-        return b"".join(self._download(keys))
+        return b"".join(self._store.get_all(keys))
 
     def hold_register(self) -> contextlib.AbstractContextManager[None]:
         """No lock: of two that append the same entry, one fails."""
@@ -140,17 +136,17 @@ class LakeWarehouse(Warehouse):
                 self._store.put(f"{folder}{name}", files[name])
 
     def bundle_folder(self, reference: str) -> Path:
-        """A folder of this machine, into which the bundle is downloaded where it is not there yet."""
-        target = self._local / "bundles" / reference
-        if target.is_dir():
-            return target
-        keys = [item.key for item in self._store.list(f"{_BUNDLES}{reference}/")]
-        if not keys:
+        """A folder of this machine with what is in the store now, downloaded where it is not there yet."""
+        items = self._store.list(f"{_BUNDLES}{reference}/")
+        keys = [item.key for item in items]
+        state = hashlib.sha256(repr([(item.key, item.size, item.e_tag) for item in items]).encode()).hexdigest()[:16]
+        target = self._local / "bundles" / state / reference
+        if target.is_dir() or not keys:
             return target
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{reference}.{secrets.token_hex(4)}.tmp")
         draft.mkdir()
-        for key, content in zip(keys, self._download(keys), strict=True):
+        for key, content in zip(keys, self._store.get_all(keys), strict=True):
             (draft / key.rpartition("/")[2]).write_bytes(content)
         try:
             draft.rename(target)
@@ -180,7 +176,10 @@ class LakeWarehouse(Warehouse):
 
     def open(self, name: str) -> pa.NativeFile:
         """Downloads the object into memory."""
-        return pa.BufferReader(self._store.get(name))
+        try:
+            return pa.BufferReader(self._store.get(name))
+        except FileNotFoundError:
+            raise self._gone(name) from None
 
     def update_table(
         self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
@@ -189,42 +188,7 @@ class LakeWarehouse(Warehouse):
 
         Of two processes at once, the later one to begin wins in each partition.
         """
-        store = self._store
-        opened = delta.make_table(store, table)
-        wanted = self._wanted(table, read(), empty, keep_others=keep_others)
-        if not self._differing(table, wanted):
-            return len(wanted), 0
-        name = f"{table.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
-        epoch = tokens.take_token(store, [*wanted], name, table)
-        wanted = self._wanted(table, read(), empty, keep_others=keep_others)  # none who began later has read earlier
-        changed = self._differing(table, wanted)
-        contents: dict[Partition, list[TableFile]] = {}
-        for partition, content in changed.items():
-            key = delta.published_path(f"{table.name}/{partition.path}/{table.name}.parquet", epoch, name)
-            store.put_new(key, content)
-            rows = pq.ParquetFile(io.BytesIO(content)).metadata.num_rows
-            digest = hashlib.sha256(content).hexdigest()
-            contents[partition] = [TableFile(table.name, key, rows, len(content), digest)]
-        opened.replace(contents, name, epoch)
-        opened.delete_replaced([*contents], epoch)
-        return len(wanted), len(changed)
-
-    def _wanted(
-        self, table: Table, given: Mapping[DayAndType, bytes], empty: bytes, *, keep_others: bool
-    ) -> dict[Partition, bytes]:
-        others = [] if keep_others else self.partitions(table)
-        wanted = {Partition(day, kind, table.partition_date): content for (day, kind), content in given.items()}
-        return {partition: wanted.get(partition, empty) for partition in sorted({*wanted, *others})}
-
-    def _differing(self, table: Table, wanted: Mapping[Partition, bytes]) -> dict[Partition, bytes]:
-        found: dict[Partition, list[str]] = {}
-        for key in self.files(table):
-            found.setdefault(_partition_of(key), []).append(key)
-        return {
-            partition: content
-            for partition, content in wanted.items()
-            if [*self._download(found.get(partition, []))] != [content]
-        }
+        return lake_updates.update_table(self._store, table, read, empty, keep_others=keep_others)
 
     # Runs
 
@@ -265,7 +229,7 @@ class LakeWarehouse(Warehouse):
         prefix = _staged_key(run_id, f"{name}/")
         keys = [item.key for item in self._store.list(prefix)]
         with tempfile.TemporaryDirectory(prefix="docyard-") as folder:
-            for key, content in zip(keys, self._download(keys), strict=True):
+            for key, content in zip(keys, self._store.get_all(keys), strict=True):
                 (Path(folder) / key.removeprefix(prefix)).write_bytes(content)
             yield Path(folder)
 
@@ -280,9 +244,11 @@ class LakeWarehouse(Warehouse):
                 raise BalanceError(f"{file.path} is not what its receipt says; nothing is published")
 
     def unpublished(self, table: Table) -> list[str]:
-        """The staged objects of the table."""
-        keys = (item.key for item in self._store.list(lake_publication.STAGING))
-        return [key for key in keys if key.split("/")[3:4] == [table.name] and key.endswith(".parquet")]
+        """The staged objects of the table, and those in its folder that the newest version does not name."""
+        keys = [item.key for item in self._store.list(lake_publication.STAGING)]
+        staged = [key for key in keys if key.split("/")[3:4] == [table.name] and key.endswith(".parquet")]
+        opened = delta.open_table(self._store, table)
+        return staged if opened is None else [*staged, *sorted({*opened.stored()} - {*opened.files()})]
 
     def leave_note(self, run_id: str, name: str, content: bytes) -> None:
         """Writes an object beside the staged ones; one of a run that is over goes with the next command."""
@@ -322,10 +288,6 @@ class LakeWarehouse(Warehouse):
         """Decides that the run failed, unless it is decided otherwise."""
         return lake_publication.give_up(self._store, failed)
 
-    def _download(self, keys: Sequence[str]) -> Iterator[bytes]:
-        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            yield from pool.map(self._store.get, keys)
-
 
 class _RangeReader(io.RawIOBase):
     """An object as a file, of which only the ranges that are read are downloaded."""
@@ -362,9 +324,15 @@ def _staged_key(run_id: str, name: str) -> str:
     return f"{lake_publication.STAGING}{run_id}/staged/{name}"
 
 
-def _partition_of(key: str) -> Partition:
-    (date_column, day), (_, kind) = (part.split("=", 1) for part in key.split("/")[1:3])
-    return Partition(unquote(day), unquote(kind), date_column)
+@functools.cache
+def _temporary_root() -> Path:
+    """A temporary folder that only this user may enter; another one for this process where somebody else made it."""
+    root = Path(tempfile.gettempdir()) / f"docyard-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        root.mkdir(0o700)
+    there = root.lstat()
+    is_private = stat.S_ISDIR(there.st_mode) and there.st_uid == os.getuid() and not there.st_mode & 0o077
+    return root if is_private else Path(tempfile.mkdtemp(prefix=f"{root.name}-"))
 
 
 def _existing(folder: Path) -> Path:

@@ -12,9 +12,9 @@ whoever comes next can finish it, also several at once.
     delete what was replaced             readers of plain Parquet see the new files only
     delete what was staged               last, because it marks a run that may not be finished
 
-A reader who joins tables can see an old and a new one between the transactions of one run, or reads the versions that
-the newest manifest names. Of two runs that are both decided, every partition ends with the one of the higher epoch, in
-all tables, in whatever order they are finished.
+A reader who joins tables can see an old and a new one between the transactions of one run. The versions that a run's
+manifest names agree on the partitions of that run, and on no others. Of two runs that are both decided, every partition
+ends with the one of the higher epoch, in all tables, in whatever order they are finished.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from warehouse.delta import LakeTable, make_table, published_path
 from warehouse.layout import Partition
 from warehouse.manifest import MANIFEST_FILE, Manifest, RunStatus, TableFile, manifest_from_json
 from warehouse.objects import ObjectStore
-from warehouse.tokens import check_token, forget, live_runs
+from warehouse.tokens import clear_signs, forget, later_runs, live_runs, partitions_of
 
 JOURNAL_FILE = "commit.json"
 STAGING = "_staging/"
@@ -98,7 +98,7 @@ def publish(store: ObjectStore, manifest: Manifest, staged: Mapping[str, str]) -
         return read_record(store, manifest.run_id)
     if decision is None:
         tables = prepare(store, manifest.partitions)
-        check_token(store, manifest.partitions, manifest.epoch)
+        _check_not_overtaken(store, manifest)
         if any(tables[0].epoch(partition) > manifest.epoch for partition in manifest.partitions):
             raise LockedError(f"a later run than {manifest.run_id} has published; this run publishes nothing")
         decision = _decide(store, _placed(manifest, staged))
@@ -142,9 +142,10 @@ def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> 
                 _roll_forward(store, decision, _tables(store))
                 finished.append(run_id)
         except (StorageError, RunFailedError) as error:
-            if decision is not None and not set(needed).isdisjoint(decision.manifest.partitions):
+            if not {partition.path for partition in needed}.isdisjoint(_partitions(store, run_id, decision)):
                 raise
             logger.warning("%s", error)
+    clear_signs(store)
     return finished
 
 
@@ -201,6 +202,21 @@ def write_record(store: ObjectStore, manifest: Manifest) -> None:
     store.put(_key(manifest.run_id, MANIFEST_FILE), manifest.to_json())
 
 
+def _check_not_overtaken(store: ObjectStore, manifest: Manifest) -> None:
+    """Makes sure that no later run took one of the partitions over, but such as were given up."""
+    for run_id, place in later_runs(store, manifest.partitions, manifest.epoch):
+        decision = _decision(store, run_id)
+        if decision is None or decision.is_published:
+            raise LockedError(f"{place} was taken over by run {run_id}; this run publishes nothing")
+
+
+def _partitions(store: ObjectStore, run_id: str, decision: _Decision | None) -> frozenset[str]:
+    """The paths of the partitions that a run is to replace."""
+    if decision is None:  # not made, or not to be read
+        return partitions_of(store, run_id)
+    return frozenset(partition.path for partition in decision.manifest.partitions)
+
+
 def _placed(manifest: Manifest, staged: Mapping[str, str]) -> _Decision:
     """The decision to publish, with every file under its name on the store."""
     paths = {file.path: published_path(file.path, manifest.epoch, manifest.run_id) for file in manifest.files}
@@ -227,7 +243,10 @@ def _decision(store: ObjectStore, run_id: str) -> _Decision | None:
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, VerificationError) as error:
-        raise StorageError(f"{store.uri}/{key}: not as Docyard wrote it: {error}; bring it back from a copy") from None
+        raise StorageError(
+            f"{store.uri}/{key}: not as this version of Docyard writes it: {error}; use the version that wrote it, "
+            "bring it back from a copy, or delete it and run again"
+        ) from None
 
 
 def _roll_forward(store: ObjectStore, decision: _Decision, tables: Sequence[LakeTable]) -> Manifest:

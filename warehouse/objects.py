@@ -25,7 +25,10 @@ from schemas.system import pip_install
 
 SCHEMES = ("s3", "gs", "abfss", "abfs", "az")
 _S3 = "s3://"
+# Other characters are written in two ways, as themselves and percent-encoded, and ".." is resolved or not.
+_SAFE_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._+=:@~-]+")
 _REQUESTS_AT_ONCE = 32  # copies within the store and deletions wait for it, and move no byte through this machine
+_DOWNLOADS_AT_ONCE = 16
 _DELETIONS_AT_ONCE = 1000  # the library sends all it is given at the same time, and a slow store cuts the last off
 _CREATE_ATTEMPTS = 6
 # The library itself sends a deletion or a creation no second time once it may have been carried out.
@@ -77,6 +80,15 @@ class ObjectStore:
         """
         with explained(self.uri, key):
             return bytes(_library().get(self._store, key).bytes())
+
+    def get_all(self, keys: Iterable[str]) -> Iterator[bytes]:
+        """The contents of objects, in the order of the keys, some of them at a time.
+
+        Raises:
+            FileNotFoundError: one is missing.
+        """
+        with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
+            yield from pool.map(self.get, keys)
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Bytes `start` to `start + length` of an object; fewer where it ends.
@@ -235,7 +247,8 @@ def object_store(uri: str) -> ObjectStore:
     """The store of a URI; opens nothing yet.
 
     Raises:
-        ConfigError: the scheme is another one, the bucket is not named, or the libraries are missing.
+        ConfigError: the scheme is another one, the bucket is not named, a name in it may be written in two ways, or the
+            libraries are missing.
     """
     scheme, _, rest = uri.partition("://")
     if scheme not in SCHEMES:
@@ -244,6 +257,11 @@ def object_store(uri: str) -> ObjectStore:
         )
     if not rest.strip("/") or "?" in rest or "#" in rest:
         raise ConfigError(f"warehouse: found {uri!r}, expected {scheme}://BUCKET/FOLDER without options")
+    if not all(_SAFE_NAME.fullmatch(name) for name in rest.rstrip("/").split("/")):
+        raise ConfigError(
+            f"warehouse: found {uri!r}, expected names of ASCII letters, digits and . _ - + = : @ ~ between slashes, "
+            "and none that is empty, . or ..; name another place"
+        )
     _library()
     return ObjectStore(uri.rstrip("/"))
 

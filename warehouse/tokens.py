@@ -87,44 +87,35 @@ def take_token(
         return epoch
 
 
-def check_token(store: ObjectStore, partitions: Sequence[Partition], epoch: int) -> None:
-    """Makes sure that no later run took one of the partitions over.
-
-    Raises:
-        LockedError: a later token names one.
-    """
+def later_runs(store: ObjectStore, partitions: Sequence[Partition], epoch: int) -> Iterator[tuple[str, str]]:
+    """The runs that took one of the partitions after this epoch, each with the path of one that it took."""
     places = {partition.path for partition in partitions}
     for later in _epochs(store, after=epoch):
         token = _read(store, _token_key(later))
         if shared := sorted(places & {*token["partitions"]}):
-            raise LockedError(f"{shared[0]} was taken over by run {token['run_id']}; this run publishes nothing")
+            yield token["run_id"], shared[0]
 
 
 def epoch_of(store: ObjectStore, run_id: str) -> int | None:
-    """The epoch that a run took; None where it has no token. Its token is among the newest."""
-    return next(
-        (epoch for epoch in reversed(_epochs(store)) if _read(store, _token_key(epoch))["run_id"] == run_id), None
-    )
+    """The epoch that a run took; None where it has no token."""
+    return next((epoch for epoch, token in _newest_tokens(store) if token["run_id"] == run_id), None)
+
+
+def partitions_of(store: ObjectStore, run_id: str) -> frozenset[str]:
+    """The paths of the partitions that a run took; none where it has no token."""
+    found = (token["partitions"] for _, token in _newest_tokens(store) if token["run_id"] == run_id)
+    return frozenset(next(found, ()))
 
 
 def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
     """Paths of the partitions of each run whose launcher gave a sign of life in the last minutes, by run id."""
-    signs = store.list(_ALIVE)
-    if not signs:
-        return {}
-    try:
-        now = store.clock()
-    except StorageError:  # only to be read by this user
-        now = datetime.datetime.now(datetime.UTC)
-    dead_before = now - datetime.timedelta(seconds=DEAD_AFTER_SECONDS)
-    found = {}
-    for sign in signs:
-        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
-            if sign.modified > dead_before:
-                values = _read(store, sign.key)
-                if not _ended_here(values):
-                    found[values["run_id"]] = tuple(values["partitions"])
-    return found
+    return {values["run_id"]: tuple(values["partitions"]) for _, values, lives in _signs(store) if lives}
+
+
+def clear_signs(store: ObjectStore) -> None:
+    """Removes the signs of life that launchers left which were killed."""
+    if dead := [key for key, _, lives in _signs(store) if not lives]:
+        store.delete(dead)
 
 
 def forget(store: ObjectStore, run_id: str) -> None:
@@ -158,6 +149,24 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
             logger.warning("run %s will look alive for some minutes: %s", run_id, error)
 
 
+def _signs(store: ObjectStore) -> list[tuple[str, dict[str, Any], bool]]:
+    """Key and content of each sign of life; True where it is still one."""
+    signs = store.list(_ALIVE)
+    if not signs:
+        return []
+    try:
+        now = store.clock()
+    except StorageError:  # only to be read by this user
+        now = datetime.datetime.now(datetime.UTC)
+    dead_before = now - datetime.timedelta(seconds=DEAD_AFTER_SECONDS)
+    found = []
+    for sign in signs:
+        with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
+            values = _read(store, sign.key)
+            found.append((sign.key, values, sign.modified > dead_before and not _ended_here(values)))
+    return found
+
+
 def _content(run_id: str, partitions: Sequence[Partition], **more: Any) -> bytes:
     values = {"run_id": run_id, "partitions": sorted(partition.path for partition in partitions), **more}
     return json.dumps(values).encode() + b"\n"
@@ -173,8 +182,15 @@ def _processes() -> str:
 
 def _ended_here(values: Mapping[str, Any]) -> bool:
     """True where the launcher was a process of this machine that is gone, so that nobody waits for a killed run."""
-    is_near = values.get("processes") not in (None, "") and values["processes"] == _processes()
-    return is_near and not Path(f"/proc/{values['process']}").exists()
+    if values.get("processes") in (None, "") or values["processes"] != _processes():
+        return False
+    try:
+        os.kill(values["process"], 0)  # sends nothing; /proc may hide the processes of other users
+    except PermissionError:
+        return False
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def _token_key(epoch: int) -> str:
@@ -185,6 +201,12 @@ def _epochs(store: ObjectStore, after: int | None = None) -> list[int]:
     """The epochs that were taken, in order; what is no token lies among them for somebody else's reasons."""
     items = store.list(_TOKENS, None if after is None else _token_key(after))
     return [int(match[1]) for item in items if (match := _TOKEN.fullmatch(item.key))]
+
+
+def _newest_tokens(store: ObjectStore) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The epochs and their tokens, the newest first."""
+    for epoch in reversed(_epochs(store)):
+        yield epoch, _read(store, _token_key(epoch))
 
 
 def _read(store: ObjectStore, key: str) -> dict[str, Any]:

@@ -274,10 +274,17 @@ def find_copies(
         One line per place that an erasure does not reach: what was found there, and what to do.
     """
     documents = _documents(connection, which, asked_for)
-    staged = warehouse.unpublished(ESCALATIONS)
+    hidden = warehouse.unpublished(ESCALATIONS)
+    staged = [name for name in hidden if not name.startswith(f"{ESCALATIONS.name}/")]
     return [
         *_in_files(warehouse, documents, warehouse.files(ESCALATIONS), "run the date again without the document"),
         *_in_files(warehouse, documents, staged, "of a run under way, which publishes or clears it"),
+        *_in_files(
+            warehouse,
+            documents,
+            [name for name in hidden if name not in staged],
+            "unpublished, of a run under way or killed; run the date again without the document",
+        ),
         *_in_batches(connection, which),
         *_in_exports(connection, which),
     ]

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from escalation.categories.rerun import UNTOUCHED
 from escalation.clock import utc_day, utc_time
 from escalation.database import reading
-from escalation.outcomes.publishing import Partition, Publication, publish_table
+from escalation.outcomes.publishing import Publication, publish_table
 from escalation.tables import categories, category_members, taxonomy
 from schemas.codes import CategoryStatus, RegisterAction
 from schemas.tables import CATEGORIES
-from warehouse.interface import Warehouse
+from warehouse.interface import DayAndType, Warehouse
 from warehouse.register import open_register
 
 
@@ -33,14 +33,14 @@ def publish_categories(engine: sa.Engine, warehouse: Warehouse) -> Publication:
         StorageError: a partition cannot be replaced where it lies; nothing was changed.
     """
 
-    def read() -> dict[Partition, pa.Table]:
+    def read() -> dict[DayAndType, pa.Table]:
         with reading(engine) as connection:
             return category_tables(connection)
 
     return publish_table(warehouse, CATEGORIES, read)
 
 
-def category_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
+def category_tables(connection: sa.Connection) -> dict[DayAndType, pa.Table]:
     """The categories by the day they were proposed on and document type, in the published schema.
 
     Besides those of clusters there are those that one person proposed for a single item, and an adjudicator adopted.
@@ -55,7 +55,7 @@ def category_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
         (row["document_type"], row["version"]): row
         for row in connection.execute(sa.select(taxonomy).order_by(taxonomy.c.version)).mappings()
     }
-    rows: dict[Partition, list[dict[str, Any]]] = defaultdict(list)
+    rows: dict[DayAndType, list[dict[str, Any]]] = defaultdict(list)
     for row in connection.execute(sa.select(categories).order_by(categories.c.category_id)).mappings():
         adopted = adoptions.pop((row["document_type"], row["taxonomy_version"]), None)
         place = utc_day(row["proposed_at"]), row["document_type"]

@@ -10,12 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.tables import Table
-from warehouse.interface import Warehouse
-
-_NEW = "_new-"
-
-Partition = tuple[str, str]
-"""A day, as YYYY-MM-DD, and a document type."""
+from warehouse.interface import DayAndType, Warehouse
 
 
 @dataclass(frozen=True)
@@ -30,7 +25,7 @@ class Publication:
 def publish_table(
     warehouse: Warehouse,
     table: Table,
-    read: Callable[[], dict[Partition, pa.Table]],
+    read: Callable[[], dict[DayAndType, pa.Table]],
     *,
     keep_others: bool = False,
 ) -> Publication:
@@ -44,7 +39,7 @@ def publish_table(
     """
     rows = 0
 
-    def read_files() -> dict[Partition, bytes]:
+    def read_files() -> dict[DayAndType, bytes]:
         nonlocal rows
         partitions = read()
         rows = sum(map(len, partitions.values()))

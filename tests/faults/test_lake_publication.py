@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
 import threading
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +14,8 @@ pytest.importorskip("deltalake", reason="the extra `lake` is not installed")
 
 from deltalake import DeltaTable, Field
 
-from schemas.errors import LockedError, StorageError
-from schemas.tables import CLASSIFICATIONS, DRIFT, PUBLISHED_TABLES, RESOLUTIONS
+from schemas.errors import LockedError, RunFailedError, StorageError
+from schemas.tables import CLASSIFICATIONS, DRIFT, ESCALATIONS, PUBLISHED_TABLES, RESOLUTIONS
 from tests.support.lake_runs import (
     LakeRun,
     Sight,
@@ -22,10 +25,12 @@ from tests.support.lake_runs import (
     copy_warehouse,
     dying_at,
     parquet,
+    seen_as_files,
     seen_through_delta,
     whole,
 )
-from warehouse.delta import live_files, make_table, open_table, published_path
+from warehouse.delta import live_files, make_table, open_table, published_path, publisher
+from warehouse.lake import LakeWarehouse
 from warehouse.lake_publication import (
     finish_interrupted,
     give_up,
@@ -38,7 +43,7 @@ from warehouse.lake_publication import (
 from warehouse.layout import Partition
 from warehouse.manifest import RunStatus, TableFile
 from warehouse.objects import ObjectStore, object_store
-from warehouse.tokens import hold_partitions, take_token
+from warehouse.tokens import hold_partitions, live_runs, take_token
 
 pytestmark = pytest.mark.kills
 
@@ -164,7 +169,7 @@ def test_runs_that_share_a_partition_and_publish_at_once_end_in_the_order_of_the
 
 def _decide_in_spite_of_later_tokens(store: ObjectStore, manifest: object, staged: dict[str, str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("warehouse.lake_publication.check_token", lambda *arguments: None)
+        patch.setattr("warehouse.lake_publication._check_not_overtaken", lambda *arguments: None)
         publish(store, manifest, staged)  # type: ignore[arg-type]
 
 
@@ -211,6 +216,15 @@ def test_a_run_that_was_overtaken_publishes_nothing(published: ObjectStore) -> N
     check_settled(published, whole(OLD))
 
 
+def test_a_later_run_that_was_given_up_does_not_keep_an_earlier_one_from_publishing(published: ObjectStore) -> None:
+    manifest, staged = NEW.stage(published, NEW.take_token(published))
+    later = replace(OLD, run_id="later")
+    later.take_token(published)
+    give_up(published, later.failed())
+    publish(published, manifest, staged)
+    check_settled(published, whole(NEW))
+
+
 def test_a_run_that_was_given_up_publishes_nothing(published: ObjectStore) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
     assert give_up(published, NEW.failed()) is False
@@ -240,6 +254,40 @@ def test_a_decided_run_whose_staged_file_is_gone_is_told_and_can_be_given_up(pub
     check_settled(published, whole(last))
 
 
+def test_a_decision_that_cannot_be_read_ends_the_next_run_of_its_partitions_only(
+    published: ObjectStore,
+) -> None:
+    _decided(published, NEW)
+    published.put("runs/new/commit.json", b'{"manifest": {}}')
+    with pytest.raises(StorageError, match=r"runs/new/commit.json: not as .* or delete it and run again"):
+        finish_interrupted(published, NEW.partitions[:1])
+    assert finish_interrupted(published, [Partition(NEW.run_date, "invoice")]) == []
+    assert published.list("_staging/new/")
+    published.delete(["runs/new/commit.json"])
+    assert finish_interrupted(published, NEW.partitions) == []
+    last = replace(OLD, run_id="last")
+    last.publish(published)
+    check_settled(published, whole(last))
+
+
+def test_a_commit_that_the_last_attempt_makes_is_no_failure(
+    published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.delta._ATTEMPTS", 1)
+    assert set(NEW.publish(published).tables) == {table.name for table in PUBLISHED_TABLES}
+
+
+def test_a_run_finds_its_version_of_a_table_behind_many_later_ones(
+    published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.delta._LOOK_BACK", 1)
+    first = NEW.publish(published)
+    LakeRun("other", {"ticket": 1}, "2026-02-01").publish(published)
+    table = open_table(published, DRIFT)
+    assert table is not None
+    assert table.replace({partition: [] for partition in NEW.partitions}, "new", first.epoch) == first.tables["drift"]
+
+
 def test_a_run_that_is_over_stays_so_when_its_commit_is_repeated(published: ObjectStore) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
     first = publish(published, manifest, staged)
@@ -263,6 +311,48 @@ def test_what_a_dead_run_staged_is_cleared_and_what_a_living_one_staged_is_not(p
     check_settled(published, whole(OLD))
     with pytest.raises(LockedError, match="given up"):
         publish(published, *NEW.stage(published, epoch))
+
+
+def test_the_sign_of_life_of_a_run_that_was_killed_before_it_staged_anything_is_cleared(
+    published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hold_partitions(published, NEW.partitions, "new"):
+        finish_interrupted(published)
+        assert [item.key for item in published.list("_alive/")] == ["_alive/new.json"]
+        monkeypatch.setattr("warehouse.tokens.DEAD_AFTER_SECONDS", -60)
+        finish_interrupted(published)
+        assert published.list("_alive/") == ()
+
+
+def test_a_file_that_a_run_replaced_since_it_was_listed_is_told_with_its_place(published: ObjectStore) -> None:
+    warehouse = LakeWarehouse(published.uri)
+    (name, *_) = warehouse.files(CLASSIFICATIONS)
+    NEW.publish(published)
+    with pytest.raises(RunFailedError, match=r"^s3://.*\.old\.parquet: is gone, .*; run again") as raised:
+        warehouse.open(name)
+    assert isinstance(raised.value, FileNotFoundError)  # for those who begin anew
+    assert str(pickle.loads(pickle.dumps(raised.value))) == str(raised.value)
+
+
+def test_copies_that_no_reader_of_delta_sees_count_as_unpublished(published: ObjectStore) -> None:
+    manifest, staged = NEW.stage(published, NEW.take_token(published))
+    with dying_at(4):
+        publish(published, manifest, staged)
+    published.delete([item.key for item in published.list("_staging/")])
+    found = LakeWarehouse(published.uri).unpublished(ESCALATIONS)
+    kinds = [f"document_type={kind}" for kind in ("receipt", "receipt", "ticket")]
+    assert [name.split("/")[2] for name in found] == kinds
+    assert {publisher(name) for name in found} == {"new"}
+
+
+def test_a_run_of_another_user_whose_processes_are_hidden_counts_as_alive(
+    published: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `/proc` mounted with hidepid=2 hides them."""
+    there = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: path != Path(f"/proc/{os.getpid()}") and there(path))
+    with hold_partitions(published, NEW.partitions, "new"):
+        assert set(live_runs(published)) == {"new"}
 
 
 def test_epochs_grow_even_where_the_tokens_were_deleted(published: ObjectStore) -> None:
@@ -359,6 +449,35 @@ def test_a_foreign_file_in_a_partition_is_refused(published: ObjectStore) -> Non
     with pytest.raises(StorageError, match="move it away"):
         NEW.publish(published)
     assert seen_through_delta(published) == whole(OLD)
+
+
+def test_a_file_that_the_log_names_elsewhere_ends_the_run_and_costs_no_file(lake_uri: str) -> None:
+    unsafe = ObjectStore(f"{lake_uri}/Team A")  # past `object_store`, which refuses it
+    with pytest.raises(StorageError, match=r"its log names s3://\S*/Team%20A/\S+, expected a file below .*/Team A/"):
+        OLD.publish(unsafe)
+    assert seen_as_files(unsafe) == whole(OLD)
+
+
+@pytest.mark.parametrize("mending", ["restore", "delete"])
+def test_the_advice_about_a_compacted_partition_helps(published: ObjectStore, mending: str) -> None:
+    table = DeltaTable(f"{published.uri}/classifications")
+    before = table.version()
+    table.optimize.compact()
+    with pytest.raises(StorageError, match=r"the table's log names it .*DeltaTable.restore.*DeltaTable.delete"):
+        prepare(published, NEW.partitions)
+    if mending == "restore":
+        table.restore(before)
+    else:
+        table.delete("run_date = '2026-01-31' and document_type = 'ticket'")
+    with pytest.raises(StorageError, match=r"Docyard did not write this file, .* move it away"):
+        prepare(published, NEW.partitions)
+    published.delete([key for key in _stored(published) if publisher(key) is None])
+    NEW.publish(published)
+    check_settled(published, whole(NEW))
+
+
+def _stored(store: ObjectStore) -> list[str]:
+    return [item.key for item in store.list("classifications/") if item.key.endswith(".parquet")]
 
 
 def test_a_column_of_another_type_is_refused_and_a_new_one_is_added(store: ObjectStore) -> None:

@@ -1,4 +1,4 @@
-"""Whatever goes over all partitions of a warehouse on an object store opens their table once, however many there are."""
+"""Lists over all partitions of a warehouse on an object store open a table once, however many partitions it has."""
 
 from __future__ import annotations
 

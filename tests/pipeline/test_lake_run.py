@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.api import read_decisions
-from schemas.errors import ConfigError, InputError, LockedError, StorageError, VerificationError
+from schemas.errors import BundleError, ConfigError, InputError, LockedError, StorageError, VerificationError
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES
 from tests.support.small_runs import (
     RUN_DATE,
@@ -90,6 +90,18 @@ def test_escalations_are_loaded_and_resolutions_published_and_a_promoted_bundle_
     assert json.loads(loaded.stdout)["loads"][0]["new"] == escalated
     assert docyard("resolve", "--warehouse", lake_uri, "--database", database).exit_code == 0
     check_refused(docyard("queue", "load", "--warehouse", lake_uri), ConfigError.exit_code, "--database")
+
+
+def test_a_promoted_bundle_that_was_changed_in_the_store_is_refused(tiny_bundle_unchanged: Path, lake_uri: str) -> None:
+    promoted = ("promote", tiny_bundle_unchanged, "--warehouse", lake_uri, "--by", "ada", "--reason", "first")
+    assert docyard(*promoted).exit_code == 0
+    store = ObjectStore(lake_uri)
+    (model,) = (item.key for item in store.list("bundles/") if item.key.endswith("/model.onnx"))
+    content = store.get(model)
+    store.put(model, content[:-1] + b"x")
+    check_refused(docyard(*promoted), BundleError.exit_code, "the promoted bundle was changed")
+    store.put(model, content)
+    assert docyard(*promoted).exit_code == 0
 
 
 def test_a_table_that_no_run_publishes_is_replaced_where_it_differs_and_nowhere_else(lake_uri: str) -> None:

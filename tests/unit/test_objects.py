@@ -13,6 +13,7 @@ pytest.importorskip("obstore", reason="the extra `lake` is not installed")
 
 from schemas.errors import ConfigError, DocyardError, RunFailedError, StorageError
 from tests.support.careless_store import careless_store
+from tests.support.lake_runs import LakeRun, check_settled, whole
 from tests.support.lossy_proxy import lossy_proxy
 from tests.support.object_store import READER, ObjectServer
 from warehouse.delta import open_table
@@ -118,17 +119,30 @@ def test_a_store_goes_to_another_process(store: ObjectStore) -> None:
     assert pickle.loads(pickle.dumps(store)).get("a") == b"1"
 
 
+# Some libraries percent-encode or resolve these, and others do not.
+_NAMES_OF_TWO_FORMS = ("Team A", "Büro", "a%20b", "..", ".", "", "a<b", "a`b", "a{b", "a\\b", "a\nb")
+
+
 @pytest.mark.parametrize(
     ("uri", "words"),
     [
         ("ftp://host/x", "begins with s3://, gs://, abfss:// or az://"),
         ("s3://", "expected s3://BUCKET/FOLDER"),
         ("s3://bucket/x?versionId=1", "expected s3://BUCKET/FOLDER"),
+        *((f"s3://bucket/{name}/x", "expected names of ASCII letters") for name in _NAMES_OF_TWO_FORMS),
     ],
 )
 def test_a_uri_that_names_no_place_is_refused(uri: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         object_store(uri)
+
+
+@pytest.mark.parametrize("place", ["a.b_c-d+e=f:g@h~i", "..a", "a/"])
+def test_keys_of_the_log_are_those_of_the_store_in_any_place_that_is_allowed(lake_uri: str, place: str) -> None:
+    run = LakeRun("run", {"ticket": 1})
+    store = object_store(f"{lake_uri}/{place}")
+    run.publish(store)
+    check_settled(store, whole(run))
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
