@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from escalation.clock import now_micros
-from escalation.database import is_postgresql, transaction
+from escalation.database import is_postgresql, reading, transaction
 from escalation.events import Event, append_events
 from escalation.items import OPEN_STATES, insert_items, item_key, move_item
 from escalation.review.decided_before import Precedents
@@ -54,16 +54,13 @@ class Load:
     withdrawn: int
 
 
-def escalation_partitions(warehouse: Warehouse) -> list[Partition]:
-    """Every published partition of the escalations, by date and type."""
-    return warehouse.partitions(ESCALATIONS)
-
-
 def load_escalations(engine: sa.Engine, warehouse: Warehouse, config: DrainConfig) -> tuple[Load, ...]:
     """Brings the queue in line with every published partition, and with the decisions of people."""
     precedents = _precedents(warehouse, config)
     loaded = []
-    for partition in escalation_partitions(warehouse):
+    with reading(engine) as connection:
+        partitions = _partitions_to_load(connection, warehouse)
+    for partition in partitions:
         with transaction(engine) as connection:
             load = load_partition(connection, warehouse, partition, config, now_micros(), precedents)
         if load:
@@ -80,10 +77,18 @@ def load_escalations(engine: sa.Engine, warehouse: Warehouse, config: DrainConfi
 def load_within(connection: sa.Connection, warehouse: Warehouse, config: DrainConfig) -> None:
     """Does the same in the caller's transaction, which may be rolled back."""
     precedents = _precedents(warehouse, config)
-    for partition in escalation_partitions(warehouse):
+    for partition in _partitions_to_load(connection, warehouse):
         load_partition(connection, warehouse, partition, config, now_micros(), precedents)
     if precedents:
         precedents.settle_free(connection, precedents.decided_meanwhile(connection), now_micros())
+
+
+def _partitions_to_load(connection: sa.Connection, warehouse: Warehouse) -> list[Partition]:
+    """The partitions of which another run than the present one was loaded, or none; by date and type."""
+    rows = connection.execute(sa.select(loads.c.run_date, loads.c.document_type, loads.c.run_id))
+    loaded = {Partition(row.run_date, row.document_type): row.run_id for row in rows}
+    holders = warehouse.holders(ESCALATIONS)
+    return [partition for partition, run_id in holders.items() if run_id and run_id != loaded.get(partition)]
 
 
 def load_partition(

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -66,14 +66,16 @@ def list_runs(place: str | Path) -> list[dict[str, Any]]:
     """
     warehouse = existing_warehouse(place)
     listed = []
-    for manifest in read_manifests(warehouse):
+    manifests = [*read_manifests(warehouse)]
+    holders = warehouse.holders(CLASSIFICATIONS)  # after the manifests: what they say is published is there by now
+    for manifest in manifests:
         counts = manifest.counts or {}
         listed.append(
             {
                 "run_id": manifest.run_id,
                 "run_date": manifest.run_date,
                 "document_types": list(manifest.document_types),
-                "status": _status(warehouse, manifest),
+                "status": _status(warehouse, manifest, holders),
                 "started_at": manifest.started_at,
                 "finished_at": manifest.finished_at,
                 **{
@@ -99,13 +101,13 @@ def read_manifests(warehouse: Warehouse) -> Iterator[Manifest]:
             logger.warning("%s", error)
 
 
-def _status(warehouse: Warehouse, manifest: Manifest) -> str:
+def _status(warehouse: Warehouse, manifest: Manifest, holders: Mapping[Partition, str | None]) -> str:
     if manifest.status is RunStatus.RUNNING and not warehouse.is_held(manifest.run_id):
         return DerivedStatus.INCOMPLETE if warehouse.is_decided(manifest.run_id) else DerivedStatus.ABANDONED
     if manifest.status is RunStatus.PUBLISHED:
-        holders = {warehouse.published_by(CLASSIFICATIONS, item) for item in manifest.partitions}
-        if holders != {manifest.run_id}:
-            return DerivedStatus.PARTLY_SUPERSEDED if manifest.run_id in holders else DerivedStatus.SUPERSEDED
+        own = {holders.get(partition) for partition in manifest.partitions}
+        if own != {manifest.run_id}:
+            return DerivedStatus.PARTLY_SUPERSEDED if manifest.run_id in own else DerivedStatus.SUPERSEDED
     return manifest.status.value
 
 

@@ -291,10 +291,18 @@ def live_files(store: ObjectStore, table: Table, partition: Partition | None = N
     return [] if found is None else found.files(None if partition is None else [partition])
 
 
-def published_by(store: ObjectStore, table: Table, partition: Partition) -> str | None:
-    """The id of the run that published a partition; None where none did, or somebody else wrote into it."""
-    found = {publisher(key) for key in live_files(store, table, partition)}
-    return found.pop() if len(found) == 1 else None
+def holders(store: ObjectStore, table: Table, partition: Partition | None = None) -> dict[Partition, str | None]:
+    """The id of the run that published each partition, sorted; None where somebody else wrote into it.
+
+    Args:
+        store: of the warehouse.
+        table: any published one.
+        partition: the only one that counts; None for all.
+    """
+    found: dict[Partition, set[str | None]] = {}
+    for key in live_files(store, table, partition):
+        found.setdefault(partition_of(key), set()).add(publisher(key))
+    return {place: ids.pop() if len(ids) == 1 else None for place, ids in sorted(found.items())}
 
 
 def published_path(path: str, epoch: int, run_id: str) -> str:

@@ -116,9 +116,10 @@ class FolderWarehouse(FolderLayout, Warehouse):
         """The names of the folders below `runs`."""
         return sorted(path.name for path in self.runs.iterdir()) if self.runs.is_dir() else []
 
-    def partitions(self, table: Table) -> list[Partition]:
-        """Every partition folder of the table."""
-        return [Partition(*day_and_type) for day_and_type in sorted(self._published(table))]
+    def holders(self, table: Table) -> dict[Partition, str | None]:
+        """The runs that the `_SUCCESS` of all partition folders name."""
+        every = [Partition(*each, table.partition_date) for each in sorted(self._published(table))]
+        return {partition: self.published_by(table, partition) for partition in every}
 
     def published_by(self, table: Table, partition: Partition) -> str | None:
         """The run that the partition's `_SUCCESS` names."""

@@ -116,12 +116,12 @@ class Warehouse(ABC):
     # Published tables
 
     @abstractmethod
-    def partitions(self, table: Table) -> list[Partition]:
-        """Every partition of the table that readers see, sorted."""
+    def holders(self, table: Table) -> dict[Partition, str | None]:
+        """The run that published each partition of the table that readers see; None where no run did. Sorted."""
 
     @abstractmethod
     def published_by(self, table: Table, partition: Partition) -> str | None:
-        """The id of the run that published a partition of the table; None where there is none."""
+        """The same of one partition, which need not be there; for many, `holders` is faster."""
 
     @abstractmethod
     def files(self, table: Table, partition: Partition | None = None) -> list[str]:

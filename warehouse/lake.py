@@ -158,13 +158,13 @@ class LakeWarehouse(Warehouse):
 
     # Published tables
 
-    def partitions(self, table: Table) -> list[Partition]:
-        """The partitions of the files in the newest version of the Delta table."""
-        return sorted({delta.partition_of(key) for key in delta.live_files(self._store, table)})
+    def holders(self, table: Table) -> dict[Partition, str | None]:
+        """The runs that the names of the files in the newest version tell."""
+        return delta.holders(self._store, table)
 
     def published_by(self, table: Table, partition: Partition) -> str | None:
-        """The run that the names of the files in the newest version tell."""
-        return delta.published_by(self._store, table, partition)
+        """The same of one partition's files."""
+        return delta.holders(self._store, table, partition).get(partition)
 
     def files(self, table: Table, partition: Partition | None = None) -> list[str]:
         """The files of the newest version of the Delta table."""

@@ -48,7 +48,7 @@ class Touched:
 def touched_answers(warehouse: Warehouse, demotion: Demotion) -> Iterator[Touched]:
     """The published answers that were accepted with the demoted label by the bundle that was audited, by partition."""
     conditions = [("label", "=", demotion.label), ("bundle", "=", demotion.bundle)]
-    for partition in warehouse.partitions(CLASSIFICATIONS):
+    for partition in warehouse.holders(CLASSIFICATIONS):
         if partition.document_type == demotion.document_type:
             run_id, rows = accepted_rows(warehouse, partition, None, conditions)
             if len(rows):

@@ -81,11 +81,10 @@ def due_partitions(connection: sa.Connection, warehouse: Warehouse) -> list[Part
     first_dates: dict[str, str] = {}
     for row in drawn:
         first_dates[row.document_type] = min(row.run_date, first_dates.get(row.document_type, row.run_date))
-    every = warehouse.partitions(CLASSIFICATIONS)
-    newest = {partition.document_type: partition.run_date for partition in every}  # sorted by date
+    holders = warehouse.holders(CLASSIFICATIONS)
+    newest = {partition.document_type: partition.run_date for partition in holders}  # sorted by date
     due = []
-    for partition in every:
-        run_id = warehouse.published_by(CLASSIFICATIONS, partition)
+    for partition, run_id in holders.items():
         first = first_dates.get(partition.document_type, newest[partition.document_type])
         if partition.run_date >= first and run_id and (partition.document_type, run_id) not in known:
             due.append(partition)

@@ -28,7 +28,7 @@ def _update(lake: LakeWarehouse, content: bytes) -> tuple[int, int]:
 def _check_settled(lake: LakeWarehouse, content: bytes) -> None:
     """Readers of Delta and of plain Parquet find the content and nothing else."""
     (name,) = lake.files(RESOLUTIONS)
-    (partition,) = lake.partitions(RESOLUTIONS)
+    (partition,) = lake.holders(RESOLUTIONS)
     assert lake.stored(RESOLUTIONS, partition) == [name]
     assert lake.read(name) == content
 
