@@ -2,8 +2,8 @@
 
 Object stores have no locks that end with their holder. Instead every run takes the next number, its *epoch*, by
 creating an object that only one run can create: the token, which names the partitions. A run may publish only while no
-later run that was not given up has a token for one of them, and where two runs got that far nevertheless, the tables keep the one with the higher
-epoch (`warehouse.delta`). This needs no clock and no launcher that answers.
+later token names one of them, but those of runs that were given up. Where two runs got that far nevertheless, the
+tables keep the one with the higher epoch (`warehouse.delta`). This needs no clock and no launcher that answers.
 
 The signs of life only serve people: a second run is refused at its start, and what a dead run left is cleared.
 """
