@@ -195,8 +195,7 @@ class LakeWarehouse(Warehouse):
     def check_places(self, partitions: Sequence[Partition]) -> None:
         """Looks for tables and files of somebody else's."""
         for table in PUBLISHED_TABLES:
-            for partition in partitions:
-                delta.live_files(self._store, table, partition)
+            delta.check_place(self._store, table, partitions)
 
     @contextlib.contextmanager
     def hold(self, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:
