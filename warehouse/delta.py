@@ -32,7 +32,8 @@ from schemas.errors import RunFailedError, StorageError
 from schemas.tables import Table
 from warehouse.layout import Partition
 from warehouse.manifest import TableFile
-from warehouse.objects import ObjectStore, explained, missing_extra
+from warehouse.objects import ObjectStore, missing_extra
+from warehouse.store_errors import explained
 
 logger = logging.getLogger(__name__)
 

@@ -19,9 +19,6 @@ from schemas.tables import Table
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 
-DayAndType = tuple[str, str]
-"""A day, as YYYY-MM-DD, and a document type: a partition of a table that no run publishes."""
-
 
 class ReplacedMeanwhileError(RunFailedError, FileNotFoundError):
     """A published file is gone since it was listed. Readers that begin anew catch FileNotFoundError."""
@@ -148,13 +145,13 @@ class Warehouse(ABC):
 
     @abstractmethod
     def update_table(
-        self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
+        self, table: Table, read: Callable[[], Mapping[Partition, bytes]], empty: bytes, *, keep_others: bool
     ) -> tuple[int, int]:
         """Brings a table that no run publishes in line with what `read` gives, while no other process does so.
 
         Args:
             table: of one Parquet file per partition.
-            read: gives the file of each partition.
+            read: gives the file of each partition, whose date column is the table's.
             empty: the file of a partition that `read` does not give.
             keep_others: True to leave those as they are.
 
@@ -287,14 +284,15 @@ class Warehouse(ABC):
         """Completes runs that were killed while publishing, and clears what dead runs staged.
 
         Args:
-            needed: partitions that the caller is about to replace. A run that cannot be completed and is to be put into
-                one of them is an error; any other one is left to a later command, with a warning.
+            needed: partitions that the caller is about to replace. A run of one of them that can be neither completed
+                nor given up is an error; any other one is left to a later command, with a warning.
 
         Returns:
             The ids of the runs it completed.
 
         Raises:
-            StorageError: a run into a needed partition is decided and cannot be put in place, for the obstacle named.
+            StorageError: a run into a needed partition is decided and cannot be put in place, for the obstacle named;
+                or its decision cannot be read.
             RunFailedError: likewise, for a reason that may pass.
         """
 

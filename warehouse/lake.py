@@ -33,7 +33,7 @@ import pyarrow as pa
 from schemas.errors import BalanceError, LockedError, StorageError
 from schemas.tables import PUBLISHED_TABLES, Table
 from warehouse import delta, lake_publication, lake_updates, tokens
-from warehouse.interface import DayAndType, Warehouse
+from warehouse.interface import Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 from warehouse.objects import ObjectStore, object_store
@@ -82,7 +82,7 @@ class LakeWarehouse(Warehouse):
     def exists(self) -> bool:
         """True where the marker object is there."""
         try:
-            self._store.get(_MARKER)
+            self._store.read(_MARKER)
         except FileNotFoundError:
             return False
         return True
@@ -101,11 +101,11 @@ class LakeWarehouse(Warehouse):
 
     def read(self, name: str) -> bytes:
         """The content of an object."""
-        return self._store.get(name)
+        return self._store.read(name)
 
     def write(self, name: str, content: bytes) -> None:
         """Writes an object."""
-        self._store.put(name, content)
+        self._store.write(name, content)
 
     def run_ids(self) -> list[str]:
         """The folders below `runs/`."""
@@ -114,7 +114,7 @@ class LakeWarehouse(Warehouse):
     def register(self) -> bytes:
         """The entries, joined in their order; one that is missing in between breaks the chain."""
         keys = [item.key for item in self._store.list(_REGISTER)]
-        return b"".join(self._store.get_all(keys))
+        return b"".join(self._store.read_all(keys))
 
     def hold_register(self) -> contextlib.AbstractContextManager[None]:
         """No lock: of two that append the same entry, one fails."""
@@ -133,7 +133,7 @@ class LakeWarehouse(Warehouse):
         there = {item.key.removeprefix(folder) for item in self._store.list(folder)}
         if _BUNDLE_MANIFEST not in there:
             for name in sorted(files, key=lambda name: (name == _BUNDLE_MANIFEST, name)):
-                self._store.put(f"{folder}{name}", files[name])
+                self._store.write(f"{folder}{name}", files[name])
 
     def bundle_folder(self, reference: str) -> Path:
         """A folder of this machine with what is in the store now, downloaded where it is not there yet."""
@@ -146,7 +146,7 @@ class LakeWarehouse(Warehouse):
         target.parent.mkdir(parents=True, exist_ok=True)
         draft = target.with_name(f".{reference}.{secrets.token_hex(4)}.tmp")
         draft.mkdir()
-        for key, content in zip(keys, self._store.get_all(keys), strict=True):
+        for key, content in zip(keys, self._store.read_all(keys), strict=True):
             (draft / key.rpartition("/")[2]).write_bytes(content)
         try:
             draft.rename(target)
@@ -177,12 +177,12 @@ class LakeWarehouse(Warehouse):
     def open(self, name: str) -> pa.NativeFile:
         """Downloads the object into memory."""
         try:
-            return pa.BufferReader(self._store.get(name))
+            return pa.BufferReader(self._store.read(name))
         except FileNotFoundError:
             raise self._gone(name) from None
 
     def update_table(
-        self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
+        self, table: Table, read: Callable[[], Mapping[Partition, bytes]], empty: bytes, *, keep_others: bool
     ) -> tuple[int, int]:
         """Replaces in one version of the Delta table each partition that is not as it should be.
 
@@ -228,7 +228,7 @@ class LakeWarehouse(Warehouse):
         prefix = _staged_key(run_id, f"{name}/")
         keys = [item.key for item in self._store.list(prefix)]
         with tempfile.TemporaryDirectory(prefix="docyard-") as folder:
-            for key, content in zip(keys, self._store.get_all(keys), strict=True):
+            for key, content in zip(keys, self._store.read_all(keys), strict=True):
                 (Path(folder) / key.removeprefix(prefix)).write_bytes(content)
             yield Path(folder)
 
@@ -251,11 +251,11 @@ class LakeWarehouse(Warehouse):
 
     def leave_note(self, run_id: str, name: str, content: bytes) -> None:
         """Writes an object beside the staged ones; one of a run that is over goes with the next command."""
-        self._store.put(f"{lake_publication.STAGING}{run_id}/{name}", content)
+        self._store.write(f"{lake_publication.STAGING}{run_id}/{name}", content)
 
     def note(self, run_id: str, name: str) -> bytes:
         """The content of that object."""
-        return self._store.get(f"{lake_publication.STAGING}{run_id}/{name}")
+        return self._store.read(f"{lake_publication.STAGING}{run_id}/{name}")
 
     def notes(self, run_id: str, folder: str) -> list[str]:
         """The names of such objects."""

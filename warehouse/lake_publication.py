@@ -29,7 +29,16 @@ from schemas.errors import DocyardError, LockedError, RunFailedError, StorageErr
 from schemas.tables import PUBLISHED_TABLES
 from warehouse.delta import LakeTable, make_table, published_path
 from warehouse.layout import Partition
-from warehouse.manifest import MANIFEST_FILE, Manifest, RunStatus, TableFile, manifest_from_json
+from warehouse.manifest import (
+    Manifest,
+    RunStatus,
+    TableFile,
+    is_published,
+    manifest_from_json,
+    read_manifest,
+    record_name,
+    write_manifest,
+)
 from warehouse.objects import ObjectStore
 from warehouse.tokens import clear_signs, forget, later_runs, live_runs, partitions_of
 
@@ -88,14 +97,11 @@ def publish(store: ObjectStore, manifest: Manifest, staged: Mapping[str, str]) -
     Returns:
         The manifest as it is on record: with the paths on the store, and the versions of the tables.
 
-    Raises:
-        LockedError: a later run took a partition over, or this run was given up.
-        StorageError: a table or a file in a partition is somebody else's; unless the message says that the run is
-            decided, nothing was published.
+    Errors are those of `Warehouse.publish`.
     """
     decision = _decision(store, manifest.run_id)
     if decision is not None and is_published(store, manifest.run_id):
-        return read_record(store, manifest.run_id)
+        return read_manifest(store, manifest.run_id)
     if decision is None:
         tables = prepare(store, manifest.partitions)
         _check_not_overtaken(store, manifest)
@@ -112,17 +118,7 @@ def publish(store: ObjectStore, manifest: Manifest, staged: Mapping[str, str]) -
 def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> list[str]:
     """Completes runs that were killed while publishing, and clears what dead runs staged.
 
-    Args:
-        store: of the warehouse.
-        needed: partitions that the caller is about to replace. A run that cannot be completed and is to be put into
-            one of them is an error; any other one is left to a later command, with a warning.
-
-    Returns:
-        The ids of the runs it completed.
-
-    Raises:
-        StorageError: a run into a needed partition is decided and cannot be put in place, for the obstacle named.
-        RunFailedError: likewise, for a reason that may pass.
+    Arguments, result and errors are those of `Warehouse.finish_interrupted`.
     """
     finished: list[str] = []
     staged = {item.key.split("/")[1] for item in store.list(STAGING)}
@@ -134,7 +130,7 @@ def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> 
                 # A launcher that lives after all, behind a wire that was cut, can no longer publish.
                 decision = _decide(store, _Decision(_lost(store, run_id), {}))
             if not decision.is_published:
-                write_record(store, decision.manifest)
+                write_manifest(store, decision.manifest)
                 _clear_staging(store, run_id)
             elif is_published(store, run_id):
                 _clear(store, decision.manifest, _tables(store))
@@ -142,7 +138,7 @@ def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> 
                 _roll_forward(store, decision, _tables(store))
                 finished.append(run_id)
         except (StorageError, RunFailedError) as error:
-            if not {partition.path for partition in needed}.isdisjoint(_partitions(store, run_id, decision)):
+            if needed and not _partitions(store, run_id, decision).isdisjoint(map(str, needed)):
                 raise
             logger.warning("%s", error)
     clear_signs(store)
@@ -152,18 +148,13 @@ def finish_interrupted(store: ObjectStore, needed: Sequence[Partition] = ()) -> 
 def give_up(store: ObjectStore, failed: Manifest) -> bool:
     """Leaves a failed run on record and clears what it staged, unless it was decided before it failed.
 
-    Args:
-        store: of the warehouse.
-        failed: the run's manifest, with status "failed".
-
-    Returns:
-        True where the run is published after all, as a whole.
+    Argument and result are those of `Warehouse.give_up`.
     """
     decision = _decide(store, _Decision(failed, {}))
     if decision.is_published:
         _roll_forward(store, decision, _tables(store))
         return True
-    write_record(store, failed)
+    write_manifest(store, failed)
     _clear_staging(store, failed.run_id)
     return False
 
@@ -172,34 +163,6 @@ def is_decided(store: ObjectStore, run_id: str) -> bool:
     """True where the run was decided and is not yet all in place."""
     decision = _decision(store, run_id)
     return decision is not None and decision.is_published and not is_published(store, run_id)
-
-
-def is_published(store: ObjectStore, run_id: str) -> bool:
-    """True where the run is on record as published."""
-    try:
-        return read_record(store, run_id).status is RunStatus.PUBLISHED
-    except VerificationError:
-        return False
-
-
-def read_record(store: ObjectStore, run_id: str) -> Manifest:
-    """Reads one run's manifest.
-
-    Raises:
-        VerificationError: there is no such run, or its manifest is damaged.
-    """
-    key = _key(run_id, MANIFEST_FILE)
-    try:
-        return manifest_from_json(store.get(key))
-    except VerificationError as error:
-        raise VerificationError(f"{store.uri}/{key}: {error}") from None
-    except FileNotFoundError:
-        raise VerificationError(f"no run {run_id!r} in {store.uri}; `docyard runs` lists them") from None
-
-
-def write_record(store: ObjectStore, manifest: Manifest) -> None:
-    """Writes the manifest in one step."""
-    store.put(_key(manifest.run_id, MANIFEST_FILE), manifest.to_json())
 
 
 def _check_not_overtaken(store: ObjectStore, manifest: Manifest) -> None:
@@ -227,7 +190,7 @@ def _placed(manifest: Manifest, staged: Mapping[str, str]) -> _Decision:
 def _decide(store: ObjectStore, decision: _Decision) -> _Decision:
     """Decides a run; gives what was decided, which is something else where another process was faster."""
     try:
-        store.put_new(_key(decision.manifest.run_id, JOURNAL_FILE), decision.to_json())
+        store.put_new(record_name(decision.manifest.run_id, JOURNAL_FILE), decision.to_json())
     except FileExistsError:
         faster = _decision(store, decision.manifest.run_id)
         assert faster is not None
@@ -236,15 +199,15 @@ def _decide(store: ObjectStore, decision: _Decision) -> _Decision:
 
 
 def _decision(store: ObjectStore, run_id: str) -> _Decision | None:
-    key = _key(run_id, JOURNAL_FILE)
+    key = record_name(run_id, JOURNAL_FILE)
     try:
-        values: dict[str, Any] = json.loads(store.get(key))
+        values: dict[str, Any] = json.loads(store.read(key))
         return _Decision(manifest_from_json(json.dumps(values["manifest"]).encode()), values["staged"])
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, VerificationError) as error:
         raise StorageError(
-            f"{store.uri}/{key}: not as this version of Docyard writes it: {error}; use the version that wrote it, "
+            f"{store.location(key)}: not as this version of Docyard writes it: {error}; use the version that wrote it, "
             "bring it back from a copy, or delete it and run again"
         ) from None
 
@@ -260,7 +223,7 @@ def _roll_forward(store: ObjectStore, decision: _Decision, tables: Sequence[Lake
             if version is not None:
                 versions[table.table.name] = version
         manifest = replace(manifest, tables=versions)
-        write_record(store, manifest)
+        write_manifest(store, manifest)
         _clear(store, manifest, tables)
     except DocyardError as error:
         raise type(error)(
@@ -291,8 +254,8 @@ def _copy(store: ObjectStore, decision: _Decision, tables: Sequence[LakeTable]) 
             table.refresh()
         if _pending(decision.manifest, tables):  # else another process has finished meanwhile, and cleared
             raise StorageError(
-                f"{store.uri}/{error}: was staged, but is gone; bring it back from a copy, or delete "
-                f"{_key(decision.manifest.run_id, JOURNAL_FILE)} and run again"
+                f"{store.location(str(error))}: was staged, but is gone; bring it back from a copy, or delete "
+                f"{record_name(decision.manifest.run_id, JOURNAL_FILE)} and run again"
             ) from None
 
 
@@ -315,7 +278,7 @@ def _clear(store: ObjectStore, manifest: Manifest, tables: Sequence[LakeTable]) 
 def _lost(store: ObjectStore, run_id: str) -> Manifest:
     """The manifest of a run that never said how it ended."""
     try:
-        record = read_record(store, run_id)
+        record = read_manifest(store, run_id)
     except VerificationError:
         record = Manifest(run_id, "", RunStatus.RUNNING, "")
     return replace(record, status=RunStatus.FAILED, error={"error": "RunFailedError", "message": _LOST})
@@ -324,7 +287,3 @@ def _lost(store: ObjectStore, run_id: str) -> Manifest:
 def _clear_staging(store: ObjectStore, run_id: str) -> None:
     store.delete([item.key for item in store.list(f"{STAGING}{run_id}/")])
     forget(store, run_id)
-
-
-def _key(run_id: str, name: str) -> str:
-    return f"runs/{run_id}/{name}"

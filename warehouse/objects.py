@@ -1,4 +1,4 @@
-"""Objects of a store (S3, Google Cloud Storage, Azure) by key, and its errors in words that name what to change.
+"""Objects of a store (S3, Google Cloud Storage, Azure) by key.
 
 Credentials and endpoint come from environment variables, as the libraries read them: `AWS_ACCESS_KEY_ID`,
 `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT_URL`, `AWS_ALLOW_HTTP`; `GOOGLE_APPLICATION_CREDENTIALS`;
@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from schemas.errors import ConfigError, DocyardError, RunFailedError, StorageError
+from schemas.errors import ConfigError, RunFailedError
 from schemas.system import pip_install
+from warehouse.store_errors import explained, region
 
 SCHEMES = ("s3", "gs", "abfss", "abfs", "az")
 _S3 = "s3://"
@@ -72,7 +73,7 @@ class ObjectStore:
 
     uri: str
 
-    def get(self, key: str) -> bytes:
+    def read(self, key: str) -> bytes:
         """The content of an object.
 
         Raises:
@@ -81,14 +82,14 @@ class ObjectStore:
         with explained(self.uri, key):
             return bytes(_library().get(self._store, key).bytes())
 
-    def get_all(self, keys: Iterable[str]) -> Iterator[bytes]:
+    def read_all(self, keys: Iterable[str]) -> Iterator[bytes]:
         """The contents of objects, in the order of the keys, some of them at a time.
 
         Raises:
             FileNotFoundError: one is missing.
         """
         with ThreadPoolExecutor(_DOWNLOADS_AT_ONCE) as pool:
-            yield from pool.map(self.get, keys)
+            yield from pool.map(self.read, keys)
 
     def read_range(self, key: str, start: int, length: int) -> bytes:
         """Bytes `start` to `start + length` of an object; fewer where it ends.
@@ -108,9 +109,9 @@ class ObjectStore:
         with explained(self.uri, key):
             return _stored(_library().head(self._store, key))
 
-    def put(self, key: str, content: bytes) -> str:
-        """Writes an object, in place of any that is there; gives its tag."""
-        return self.put_versioned(key, content)[0]
+    def write(self, key: str, content: bytes) -> None:
+        """Writes an object, in place of any that is there."""
+        self.put_versioned(key, content)
 
     def put_versioned(self, key: str, content: bytes) -> tuple[str, str | None]:
         """Writes an object; gives its tag and, where the store keeps earlier versions, the number of its version."""
@@ -180,7 +181,7 @@ class ObjectStore:
 
     def clock(self) -> datetime.datetime:
         """The time by the store's clock, to which the times of its objects are compared; writes one small object."""
-        self.put(_CLOCK, b"")
+        self.write(_CLOCK, b"")
         return self.head(_CLOCK).modified
 
     def delete(self, keys: Sequence[str]) -> None:
@@ -206,6 +207,10 @@ class ObjectStore:
                 if attempt + 1 == _REPEATS:
                     raise
 
+    def location(self, key: str) -> str:
+        """The URI of an object, or of the store for ""."""
+        return f"{self.uri}/{key}"
+
     @property
     def delta_options(self) -> dict[str, str]:
         """Options with which deltalake opens the same store: the limits of a request, and the region.
@@ -220,7 +225,7 @@ class ObjectStore:
             "backoff_config.init_backoff": f"{_FIRST_PAUSE_SECONDS * 1000:.0f}ms",
             "backoff_config.max_backoff": f"{_LONGEST_PAUSE_SECONDS}s",
         }
-        return limits | ({"AWS_REGION": _region()} if self.uri.startswith(_S3) else {})
+        return limits | ({"AWS_REGION": region()} if self.uri.startswith(_S3) else {})
 
     @property
     def _store(self) -> Any:
@@ -300,13 +305,9 @@ def _opened(uri: str) -> Any:
         },
     }
     if uri.startswith(_S3):
-        settings["region"] = _region()
+        settings["region"] = region()
     with explained(uri):
         return _library().store.from_url(uri, **settings)
-
-
-def _region() -> str:
-    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
 
 def _stored(meta: Any) -> StoredObject:
@@ -315,134 +316,3 @@ def _stored(meta: Any) -> StoredObject:
 
 def _bare(tag: str | None) -> str:
     return (tag or "").strip('"')  # some stores quote the tag in one answer and not in another
-
-
-# Errors of a store
-
-
-@contextlib.contextmanager
-def explained(uri: str, key: str = "") -> Iterator[None]:
-    """Turns an error of the libraries into one of ours; lets through that an object is, or is not, there."""
-    try:
-        yield
-    except (DocyardError, FileExistsError):
-        raise
-    except FileNotFoundError as error:
-        if _code(str(error)) in _NO_BUCKET:
-            raise store_error(error, uri) from None
-        raise FileNotFoundError(key) from None
-    except Exception as error:
-        if type(error).__name__ in _ANSWERS or not _of_a_library(error):
-            raise
-        raise store_error(error, uri) from None
-
-
-def _of_a_library(error: Exception) -> bool:
-    """deltalake raises OSError for what the store says, and both raise ValueError for a bad setting."""
-    module = type(error).__module__
-    return module.startswith(("obstore", "deltalake", "_internal")) or isinstance(error, OSError | ValueError)
-
-
-_ANSWERS = {"AlreadyExistsError", "TableNotFoundError"}  # to a question, not failures
-_NO_BUCKET = {"NoSuchBucket", "ContainerNotFound", "FilesystemNotFound"}
-# Where the libraries look for the identity of the machine, having found no other.
-_NO_IDENTITY = (
-    "169.254.169.254",
-    "169.254.170.2",
-    "/latest/api/token",
-    "/latest/meta-data/",
-    "metadata.google.internal",
-)
-_WRONG_IDENTITY = {
-    *("InvalidAccessKeyId", "SignatureDoesNotMatch", "InvalidClientTokenId", "ExpiredToken", "InvalidToken"),
-    *("TokenRefreshRequired", "AuthenticationFailed", "InvalidAuthenticationInfo", "NoAuthenticationInformation"),
-}
-_DENIED = {"AccessDenied", "AllAccessDisabled", "AuthorizationPermissionMismatch", "AuthorizationFailure", "Forbidden"}
-_OTHER_REGION = {"PermanentRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
-_FULL = {
-    *("QuotaExceeded", "InsufficientStorage", "InsufficientCapacity", "XMinioStorageFull", "AccountLimitExceeded"),
-    *("XMinioAdminBucketQuotaExceeded", "BucketQuotaExceeded", "ServiceQuotaExceededException"),
-}
-
-
-def store_error(error: Exception, uri: str) -> DocyardError:
-    """The error of ours that an error of the store's libraries comes to, in one line that names what to change."""
-    said = _plain(str(error))
-    code, status = _code(said), _status(said)
-    if code in _NO_BUCKET:
-        return StorageError(f"{uri}: the store has no such bucket or container; correct the URI, or make it")
-    if any(sign in said for sign in _NO_IDENTITY):
-        return StorageError(f"{uri}: found no credentials; set {_variables(uri)}")
-    if code == "RequestTimeTooSkewed":
-        return StorageError(f"{uri}: this machine's clock is off, and the store refuses it; set the clock")
-    if code in _OTHER_REGION or "without LOCATION" in said:
-        region = re.search(r"<Region>([\w-]+)</Region>|expecting '([\w-]+)'", said)
-        where = f"to {region[1] or region[2]}" if region else "to the bucket's"
-        return StorageError(f"{uri}: the bucket lies in another region than {_region()}; set AWS_REGION {where}")
-    if "object lock" in said.lower() or "ObjectLock" in code or "Content-MD5" in said:
-        return StorageError(
-            f"{uri}: the bucket has object lock, which forbids replacing and deleting; name a bucket without it"
-        )
-    if code in _WRONG_IDENTITY or status == 401:
-        return StorageError(
-            f"{uri}: the store does not accept the credentials ({code or 'status 401'}); correct {_variables(uri)}"
-        )
-    if code in _FULL or status == 507:
-        return RunFailedError(
-            f"{uri}: the store has no room left ({code or 'status 507'}); free some, or raise its quota"
-        )
-    if code in _DENIED or status == 403:
-        return StorageError(
-            f"{uri}: access denied ({_request(said)}); give these credentials the right to list, read, write and "
-            "delete objects there"
-        )
-    if "URL scheme is not allowed" in said or "builder error" in said:
-        return StorageError(f"{uri}: the endpoint has no TLS; use an https:// address, or set AWS_ALLOW_HTTP=true")
-    if not status and ("Error performing" in said or "HTTP error" in said):
-        return RunFailedError(
-            f"{uri}: the store cannot be reached{_endpoint(uri)}, or broke the connection; correct the address, or try "
-            "again later"
-        )
-    if status >= 500 or code in ("SlowDown", "ServerBusy", "OperationTimedOut"):
-        return RunFailedError(f"{uri}: the store failed ({code or f'status {status}'}); try again later")
-    if "Unsupported: Feature" in said:
-        return StorageError(
-            f"{uri}: the table needs a newer reader of Delta ({said.rpartition('Unsupported: ')[2]}): another program "
-            "raised its protocol; move it away and publish its partitions again"
-        )
-    return StorageError(f"{uri}: {code or said[:200]}")
-
-
-def _plain(said: str) -> str:
-    """The message without colours and without the libraries' account of their own structures."""
-    shown = re.split(r"\n\nDebug source|\s+0: <unknown>", said)[0]
-    return " ".join(re.sub(r"\x1b\[\d+m|↳", "", shown).split())
-
-
-def _code(said: str) -> str:
-    found = re.search(r"<Code>(\w+)</Code>", said)
-    return found[1] if found else ""
-
-
-def _status(said: str) -> int:
-    found = re.search(r"status code\W+(\d{3})", said)
-    return int(found[1]) if found else 0
-
-
-def _request(said: str) -> str:
-    """Method and object of the request that failed."""
-    found = re.search(r"performing (\w+) \S+?//[^/]+(/\S*)", said)
-    return f"{found[1]} {found[2]}" if found else "403"
-
-
-def _endpoint(uri: str) -> str:
-    address = os.environ.get("AWS_ENDPOINT_URL") if uri.startswith(_S3) else None
-    return f" at {address}" if address else ""
-
-
-def _variables(uri: str) -> str:
-    if uri.startswith(_S3):
-        return "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-    if uri.startswith("gs://"):
-        return "GOOGLE_APPLICATION_CREDENTIALS"
-    return "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY"

@@ -71,13 +71,8 @@ def publish(warehouse: FolderLayout, manifest: Manifest, sources: dict[str, Path
 
     Args:
         warehouse: the one to publish in.
-        manifest: of the run, with status "published" and every file of its partitions.
+        manifest: as for `Warehouse.publish`, whose errors are also those of this function.
         sources: for each `TableFile.path`, the staged file.
-
-    Raises:
-        LockedError: a later run took a partition over, or the launcher gave this run up.
-        StorageError: a partition cannot be replaced where it lies; unless the message says that the run is decided,
-            nothing was published.
     """
     with commit_lock(warehouse):
         record = _record(warehouse, manifest.run_id)
@@ -100,17 +95,7 @@ def publish(warehouse: FolderLayout, manifest: Manifest, sources: dict[str, Path
 def finish_interrupted(warehouse: FolderLayout, needed: Sequence[Partition] = ()) -> list[str]:
     """Completes runs that were killed while publishing, and clears what dead runs staged.
 
-    Args:
-        warehouse: the one they were to publish in.
-        needed: partitions that the caller is about to replace. A run that cannot be completed and is to be put into
-            one of them is an error; any other one is left to a later command, with a warning.
-
-    Returns:
-        The ids of the runs it completed.
-
-    Raises:
-        StorageError: a run into a needed partition is decided and cannot be put in place, for the obstacle named.
-        RunFailedError: likewise, for a reason that may pass.
+    Arguments, result and errors are those of `Warehouse.finish_interrupted`.
     """
     finished = []
     with commit_lock(warehouse):
@@ -141,12 +126,7 @@ def is_decided(warehouse: FolderLayout, run_id: str) -> bool:
 def give_up(warehouse: FolderLayout, failed: Manifest) -> bool:
     """Leaves a failed run on record and clears what it staged, unless it was decided before it failed.
 
-    Args:
-        warehouse: the one the run was to publish in.
-        failed: the run's manifest, with status "failed".
-
-    Returns:
-        True where the run is published after all, as a whole.
+    Argument and result are those of `Warehouse.give_up`.
     """
     with commit_lock(warehouse):
         published = _complete(warehouse, failed.run_id) or is_published(warehouse, failed.run_id)

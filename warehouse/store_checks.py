@@ -99,8 +99,8 @@ def _told(name: str, check: Callable[[], str | tuple[None, str]]) -> StoreCheck:
 
 
 def _rights(store: ObjectStore, place: str) -> str:
-    store.put(f"{place}rights", b"1")
-    store.get(f"{place}rights")
+    store.write(f"{place}rights", b"1")
+    store.read(f"{place}rights")
     store.list(place)
     store.delete([f"{place}rights"])
     return "these credentials may write, read, list and delete"
@@ -132,8 +132,8 @@ def _one_creator(store: ObjectStore, place: str) -> str:
 def _read_after_write(store: ObjectStore, place: str) -> str:
     for number in range(_ROUNDS):
         content = str(number).encode()
-        store.put(f"{place}read", content)
-        if store.get(f"{place}read") != content:
+        store.write(f"{place}read", content)
+        if store.read(f"{place}read") != content:
             raise _BrokenPromiseError(
                 "an object that was replaced was read as it had been before: a run could be published with old files. "
                 "A cache or a replica answers in place of the store; name an address without one"
@@ -144,7 +144,7 @@ def _read_after_write(store: ObjectStore, place: str) -> str:
 def _list_after_write(store: ObjectStore, place: str) -> str:
     for number in range(_ROUNDS):
         key = f"{place}list-{number}"
-        tag = store.put(key, str(number).encode())
+        tag, _ = store.put_versioned(key, str(number).encode())
         listed = {item.key: item.e_tag for item in store.list(place)}
         if listed.get(key) != tag:
             raise _BrokenPromiseError(
@@ -163,9 +163,9 @@ def _list_after_write(store: ObjectStore, place: str) -> str:
 
 def _copy(store: ObjectStore, place: str) -> str:
     content = secrets.token_bytes(1000)
-    store.put(f"{place}source", content)
+    store.write(f"{place}source", content)
     store.copy(f"{place}source", f"{place}target")
-    if store.get(f"{place}target") != content:
+    if store.read(f"{place}target") != content:
         raise _BrokenPromiseError(
             "a copy within the store differs from its source; update the store, or name another one"
         )

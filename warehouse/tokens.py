@@ -2,8 +2,8 @@
 
 Object stores have no locks that end with their holder. Instead every run takes the next number, its *epoch*, by
 creating an object that only one run can create: the token, which names the partitions. A run may publish only while no
-later token names one of them, and where two runs got that far nevertheless, the tables keep the one with the higher
-epoch (`warehouse.delta`). This needs no clock and no launcher that answers.
+later token names one of them, but those of runs that were given up. Where two runs got that far nevertheless, the
+tables keep the one with the higher epoch (`warehouse.delta`). This needs no clock and no launcher that answers.
 
 The signs of life only serve people: a second run is refused at its start, and what a dead run left is cleared.
 """
@@ -52,7 +52,7 @@ def hold_partitions(
 
     Raises:
         LockedError: another run that lives writes one of the partitions. Where two start at the same moment, both
-            begin, and the one with the lower epoch ends so when it wants to publish.
+            begin, and the one with the lower epoch ends so when it wants to publish, unless the other was given up.
     """
     places = {partition.path for partition in partitions}
     for other, held in live_runs(store).items():
@@ -131,11 +131,11 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
     def repeat() -> None:
         while not ended.wait(ALIVE_SECONDS):
             try:
-                store.put(key, content)
+                store.write(key, content)
             except DocyardError as error:  # the run itself will meet it, if it stays
                 logger.debug("no sign of life: %s", error)
 
-    store.put(key, content)
+    store.write(key, content)
     thread = threading.Thread(target=repeat, name="signs of life", daemon=True)
     thread.start()
     try:
@@ -212,10 +212,10 @@ def _newest_tokens(store: ObjectStore) -> Iterator[tuple[int, dict[str, Any]]]:
 def _read(store: ObjectStore, key: str) -> dict[str, Any]:
     """The content of a token or a sign of life."""
     try:
-        values: dict[str, Any] = json.loads(store.get(key))
+        values: dict[str, Any] = json.loads(store.read(key))
         return values | {"run_id": str(values["run_id"]), "partitions": list(values["partitions"])}
     except (ValueError, KeyError, TypeError):
-        raise StorageError(f"{store.uri}/{key}: not as Docyard wrote it; delete it") from None
+        raise StorageError(f"{store.location(key)}: not as Docyard wrote it; delete it") from None
 
 
 def _alive_key(run_id: str) -> str:

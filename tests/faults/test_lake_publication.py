@@ -35,13 +35,11 @@ from warehouse.lake_publication import (
     finish_interrupted,
     give_up,
     is_decided,
-    is_published,
     prepare,
     publish,
-    read_record,
 )
 from warehouse.layout import Partition
-from warehouse.manifest import RunStatus, TableFile
+from warehouse.manifest import RunStatus, TableFile, is_published, read_manifest
 from warehouse.objects import ObjectStore, object_store
 from warehouse.tokens import hold_partitions, live_runs, take_token
 
@@ -87,7 +85,7 @@ def test_a_replacement_leaves_exactly_the_new_files_and_the_versions_of_the_tabl
 ) -> None:
     manifest = NEW.publish(published)
     check_settled(published, whole(NEW))
-    assert read_record(published, "new") == manifest
+    assert read_manifest(published, "new") == manifest
     for table in PUBLISHED_TABLES:
         delta = DeltaTable(f"{published.uri}/{table.name}", manifest.tables[table.name])
         assert len(delta.file_uris()) == 3
@@ -230,7 +228,7 @@ def test_a_run_that_was_given_up_publishes_nothing(published: ObjectStore) -> No
     assert give_up(published, NEW.failed()) is False
     with pytest.raises(LockedError, match="given up"):
         publish(published, manifest, staged)
-    assert read_record(published, "new").status is RunStatus.FAILED
+    assert read_manifest(published, "new").status is RunStatus.FAILED
     check_settled(published, whole(OLD))
 
 
@@ -258,7 +256,7 @@ def test_a_decision_that_cannot_be_read_ends_the_next_run_of_its_partitions_only
     published: ObjectStore,
 ) -> None:
     _decided(published, NEW)
-    published.put("runs/new/commit.json", b'{"manifest": {}}')
+    published.write("runs/new/commit.json", b'{"manifest": {}}')
     with pytest.raises(StorageError, match=r"runs/new/commit.json: not as .* or delete it and run again"):
         finish_interrupted(published, NEW.partitions[:1])
     assert finish_interrupted(published, [Partition(NEW.run_date, "invoice")]) == []
@@ -430,25 +428,25 @@ def test_a_table_with_a_feature_that_nobody_here_knows_is_refused(store: ObjectS
 
 def test_a_damaged_log_is_told_in_one_line(store: ObjectStore) -> None:
     make_table(store, DRIFT)
-    store.put(f"drift/_delta_log/{0:020d}.json", b"rubbish")
+    store.write(f"drift/_delta_log/{0:020d}.json", b"rubbish")
     _refused(store, "/drift: ")
 
 
 def test_a_damaged_token_is_told(published: ObjectStore) -> None:
     manifest, staged = NEW.stage(published, NEW.take_token(published))
-    published.put("_tokens/00000009.json", b"{}")
-    published.put("_tokens/notes.txt", b"")
+    published.write("_tokens/00000009.json", b"{}")
+    published.write("_tokens/notes.txt", b"")
     with pytest.raises(StorageError, match=r"_tokens/00000009.json: not as Docyard wrote it; delete it"):
         publish(published, manifest, staged)
 
 
 def test_files_without_a_delta_table_are_refused(store: ObjectStore) -> None:
-    store.put("drift/run_date=2026-01-31/document_type=ticket/part-00000-0000.parquet", b"")
+    store.write("drift/run_date=2026-01-31/document_type=ticket/part-00000-0000.parquet", b"")
     _refused(store, "holds files, but no Delta table")
 
 
 def test_a_foreign_file_in_a_partition_is_refused(published: ObjectStore) -> None:
-    published.put(f"drift/{NEW.partitions[0].path}/mine.parquet", b"")
+    published.write(f"drift/{NEW.partitions[0].path}/mine.parquet", b"")
     _refused(published, "mine.parquet: Docyard did not write this file")
     with pytest.raises(StorageError, match="move it away"):
         NEW.publish(published)

@@ -97,17 +97,17 @@ def test_a_promoted_bundle_that_was_changed_in_the_store_is_refused(tiny_bundle_
     assert docyard(*promoted).exit_code == 0
     store = ObjectStore(lake_uri)
     (model,) = (item.key for item in store.list("bundles/") if item.key.endswith("/model.onnx"))
-    content = store.get(model)
-    store.put(model, content[:-1] + b"x")
+    content = store.read(model)
+    store.write(model, content[:-1] + b"x")
     check_refused(docyard(*promoted), BundleError.exit_code, "the promoted bundle was changed")
-    store.put(model, content)
+    store.write(model, content)
     assert docyard(*promoted).exit_code == 0
 
 
 def test_a_table_that_no_run_publishes_is_replaced_where_it_differs_and_nowhere_else(lake_uri: str) -> None:
     lake, table = LakeWarehouse(lake_uri), CLASSIFICATIONS  # any table will do
     empty, first, second = parquet([]), parquet(["a"]), parquet(["b"])
-    monday, tuesday = ("2026-11-23", "ticket"), ("2026-11-24", "ticket")
+    monday, tuesday = Partition("2026-11-23", "ticket"), Partition("2026-11-24", "ticket")
     assert lake.update_table(table, lambda: {monday: first, tuesday: first}, empty, keep_others=False) == (2, 2)
     before = lake.files(table)
     assert lake.update_table(table, lambda: {monday: first, tuesday: second}, empty, keep_others=False) == (2, 1)
@@ -115,9 +115,7 @@ def test_a_table_that_no_run_publishes_is_replaced_where_it_differs_and_nowhere_
     assert lake.update_table(table, lambda: {monday: first}, empty, keep_others=True) == (1, 0)
     assert lake.update_table(table, lambda: {monday: first}, empty, keep_others=False) == (2, 1)
     assert [lake.read(name) for name in lake.files(table)] == [first, empty]
-    assert sorted(name for day, _ in (monday, tuesday) for name in lake.stored(table, Partition(day, "ticket"))) == (
-        lake.files(table)
-    )
+    assert sorted(name for day in (monday, tuesday) for name in lake.stored(table, day)) == (lake.files(table))
 
 
 def test_two_processes_cannot_append_the_same_entry_of_the_register(lake_uri: str) -> None:

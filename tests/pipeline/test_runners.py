@@ -289,7 +289,7 @@ def config_on_a_store(lake_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     write_ticket_sample(tmp_path / "tickets", 300, seed=11)
     inputs = ObjectStore(f"{lake_uri}-inputs")
     for path in sorted((tmp_path / "tickets").iterdir()):
-        inputs.put(path.name, path.read_bytes())
+        inputs.write(path.name, path.read_bytes())
     for name in os.environ:
         if name.startswith("AWS_"):
             monkeypatch.setitem(ENVIRONMENT, name, os.environ[name])

@@ -37,7 +37,8 @@ from tests.support.lake_runs import (
 )
 from tests.support.object_store import BUCKET, azurite_server, object_server
 from warehouse.delta import live_files, publisher
-from warehouse.lake_publication import finish_interrupted, is_decided, is_published, publish
+from warehouse.lake_publication import finish_interrupted, is_decided, publish
+from warehouse.manifest import is_published
 from warehouse.objects import ObjectStore
 
 OLD, NEW = {"ticket": 2, "receipt": 1}, {"ticket": 1, "receipt": 2}
@@ -229,7 +230,7 @@ def _decided(store: ObjectStore, runs: list[LakeRun]) -> list[tuple[int, LakeRun
     found = []
     for run in runs:
         with contextlib.suppress(FileNotFoundError):
-            manifest = json.loads(store.get(f"runs/{run.run_id}/commit.json"))["manifest"]
+            manifest = json.loads(store.read(f"runs/{run.run_id}/commit.json"))["manifest"]
             if manifest["status"] == "published":
                 found.append((manifest["epoch"], run))
     return found

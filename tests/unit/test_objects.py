@@ -31,19 +31,19 @@ def store(lake_uri: str) -> ObjectStore:
 
 
 def test_what_is_put_is_found_listed_copied_and_deleted(store: ObjectStore) -> None:
-    tag = store.put("a/one", b"content")
-    store.put("a/b/two", b"")
-    store.put("ab/three", b"")
-    assert store.get("a/one") == b"content"
+    tag, _ = store.put_versioned("a/one", b"content")
+    store.write("a/b/two", b"")
+    store.write("ab/three", b"")
+    assert store.read("a/one") == b"content"
     assert store.read_range("a/one", 3, 100) == b"tent"
     assert [item.key for item in store.list("a/")] == ["a/b/two", "a/one"]
     assert (store.list("a/")[1].e_tag, store.list("a/")[1].size) == (tag, 7)
     assert [item.key for item in store.list("a/", after="a/b/two")] == ["a/one"]
     store.copy_all([("a/one", "c/one"), ("a/one", "c/two")])
-    assert store.get("c/two") == b"content"
+    assert store.read("c/two") == b"content"
     store.delete(["a/one", "a/nothing"])
     with pytest.raises(FileNotFoundError, match=r"^a/one$"):
-        store.get("a/one")
+        store.read("a/one")
     with pytest.raises(FileNotFoundError):
         store.copy_all([("a/one", "c/three")])
 
@@ -67,7 +67,7 @@ def test_of_many_who_create_an_object_at_once_one_wins(store: ObjectStore) -> No
         for thread in threads:
             thread.join()
         assert len(wins) == 1
-        assert store.get("token") == str(wins.pop()).encode()
+        assert store.read("token") == str(wins.pop()).encode()
         store.delete(["token"])
 
 
@@ -108,15 +108,15 @@ def test_objects_are_deleted_where_one_that_is_gone_is_an_error(
             delete(place, key)
 
     monkeypatch.setattr(obstore, "delete", strict)
-    store.put("a", b"")
-    store.put("c", b"")
+    store.write("a", b"")
+    store.write("c", b"")
     store.delete(["a", "b", "c"])
     assert store.list() == ()
 
 
 def test_a_store_goes_to_another_process(store: ObjectStore) -> None:
-    store.put("a", b"1")
-    assert pickle.loads(pickle.dumps(store)).get("a") == b"1"
+    store.write("a", b"1")
+    assert pickle.loads(pickle.dumps(store)).read("a") == b"1"
 
 
 # Some libraries percent-encode or resolve these, and others do not.
@@ -166,7 +166,7 @@ def _put_and_open(store: ObjectStore) -> list[DocyardError]:
     """The error that each of the two libraries comes to."""
     from schemas.tables import DRIFT
 
-    return [_told(lambda: store.put("x", b"")), _told(lambda: open_table(store, DRIFT))]
+    return [_told(lambda: store.write("x", b"")), _told(lambda: open_table(store, DRIFT))]
 
 
 @pytest.mark.parametrize(
@@ -191,14 +191,14 @@ def test_wrong_settings_are_named(
 
 
 def test_a_bucket_that_is_not_there_is_named(running_object_server: ObjectServer, lake_uri: str) -> None:
-    error = _told(lambda: ObjectStore("s3://nowhere/x").put("a", b""))
+    error = _told(lambda: ObjectStore("s3://nowhere/x").write("a", b""))
     assert isinstance(error, StorageError)
     assert "no such bucket" in str(error) or "access denied" in str(error)  # to those who may not make it, either
 
 
 def test_a_place_that_may_only_be_read_is_named(lake_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", READER)
-    error = _told(lambda: ObjectStore(lake_uri).put("a", b""))
+    error = _told(lambda: ObjectStore(lake_uri).write("a", b""))
     assert isinstance(error, StorageError)
     assert "access denied (PUT " in str(error)
     assert "the right to list, read, write and delete" in str(error)
@@ -223,7 +223,7 @@ def test_answers_of_a_store_are_explained(
 ) -> None:
     with careless_store((status, code, more)) as server:
         _lead_to(monkeypatch, server.url)
-        error = _told(lambda: ObjectStore(f"s3://test/{code}").put("a", b""))
+        error = _told(lambda: ObjectStore(f"s3://test/{code}").write("a", b""))
     assert type(error) is kind
     with pytest.raises(kind, match=words):
         raise error
@@ -235,7 +235,7 @@ def test_without_credentials_their_names_are_told(monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv("AWS_ACCESS_KEY_ID")
         monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
         monkeypatch.setenv("AWS_METADATA_ENDPOINT", server.url)
-        error = _told(lambda: ObjectStore("s3://test/none").put("a", b""))
+        error = _told(lambda: ObjectStore("s3://test/none").write("a", b""))
     assert isinstance(error, StorageError)
     assert "found no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(error)
 
@@ -281,7 +281,7 @@ def test_a_store_that_never_answers_is_given_up_on(monkeypatch: pytest.MonkeyPat
     with socket.create_server(("127.0.0.1", 0)) as server:
         _lead_to(monkeypatch, f"http://127.0.0.1:{server.getsockname()[1]}")
         started = time.monotonic()
-        error = _told(lambda: ObjectStore("s3://test/silent").put("a", b""))
+        error = _told(lambda: ObjectStore("s3://test/silent").write("a", b""))
     assert isinstance(error, RunFailedError)
     assert time.monotonic() - started < 20
 
