@@ -19,9 +19,6 @@ from schemas.tables import Table
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 
-DayAndType = tuple[str, str]
-"""A day, as YYYY-MM-DD, and a document type: a partition of a table that no run publishes."""
-
 
 class ReplacedMeanwhileError(RunFailedError, FileNotFoundError):
     """A published file is gone since it was listed. Readers that begin anew catch FileNotFoundError."""
@@ -148,13 +145,13 @@ class Warehouse(ABC):
 
     @abstractmethod
     def update_table(
-        self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
+        self, table: Table, read: Callable[[], Mapping[Partition, bytes]], empty: bytes, *, keep_others: bool
     ) -> tuple[int, int]:
         """Brings a table that no run publishes in line with what `read` gives, while no other process does so.
 
         Args:
             table: of one Parquet file per partition.
-            read: gives the file of each partition.
+            read: gives the file of each partition, whose date column is the table's.
             empty: the file of a partition that `read` does not give.
             keep_others: True to leave those as they are.
 

@@ -33,7 +33,7 @@ import pyarrow as pa
 from schemas.errors import BalanceError, LockedError, StorageError
 from schemas.tables import PUBLISHED_TABLES, Table
 from warehouse import delta, lake_publication, lake_updates, tokens
-from warehouse.interface import DayAndType, Warehouse
+from warehouse.interface import Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 from warehouse.objects import ObjectStore, object_store
@@ -182,7 +182,7 @@ class LakeWarehouse(Warehouse):
             raise self._gone(name) from None
 
     def update_table(
-        self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
+        self, table: Table, read: Callable[[], Mapping[Partition, bytes]], empty: bytes, *, keep_others: bool
     ) -> tuple[int, int]:
         """Replaces in one version of the Delta table each partition that is not as it should be.
 
@@ -195,8 +195,7 @@ class LakeWarehouse(Warehouse):
     def check_places(self, partitions: Sequence[Partition]) -> None:
         """Looks for tables and files of somebody else's."""
         for table in PUBLISHED_TABLES:
-            for partition in partitions:
-                delta.live_files(self._store, table, partition)
+            delta.check_place(self._store, table, partitions)
 
     @contextlib.contextmanager
     def hold(self, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:

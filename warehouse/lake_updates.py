@@ -23,7 +23,6 @@ import pyarrow.parquet as pq
 
 from schemas.tables import Table
 from warehouse.delta import LakeTable, make_table, partition_of, published_path, publisher
-from warehouse.interface import DayAndType
 from warehouse.layout import Partition
 from warehouse.manifest import TableFile
 from warehouse.objects import ObjectStore
@@ -33,7 +32,7 @@ from warehouse.tokens import take_token
 def update_table(
     store: ObjectStore,
     table: Table,
-    read: Callable[[], Mapping[DayAndType, bytes]],
+    read: Callable[[], Mapping[Partition, bytes]],
     empty: bytes,
     *,
     keep_others: bool,
@@ -60,12 +59,11 @@ def update_table(
 
 
 def _wanted(
-    table: LakeTable, given: Mapping[DayAndType, bytes], empty: bytes, *, keep_others: bool
+    table: LakeTable, given: Mapping[Partition, bytes], empty: bytes, *, keep_others: bool
 ) -> dict[Partition, bytes]:
     """The file that each partition should have."""
     others = set() if keep_others else {partition_of(key) for key in table.files()}
-    wanted = {Partition(day, kind, table.table.partition_date): content for (day, kind), content in given.items()}
-    return {partition: wanted.get(partition, empty) for partition in sorted({*wanted, *others})}
+    return {partition: given.get(partition, empty) for partition in sorted({*given, *others})}
 
 
 def _unsettled(table: LakeTable, wanted: Mapping[Partition, bytes]) -> list[Partition]:

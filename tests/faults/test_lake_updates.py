@@ -7,11 +7,12 @@ pytest.importorskip("deltalake", reason="the extra `lake` is not installed")
 from schemas.tables import RESOLUTIONS
 from tests.support.lake_runs import at_step, dying_at, parquet
 from warehouse.lake import LakeWarehouse
+from warehouse.layout import Partition
 
 pytestmark = pytest.mark.kills
 
 EMPTY, ONE, TWO = (parquet(RESOLUTIONS, "text", rows) for rows in range(3))
-PLACE = ("2026-01-31", "ticket")
+PLACE = Partition("2026-01-31", "ticket", RESOLUTIONS.partition_date)
 
 
 @pytest.fixture
