@@ -228,5 +228,6 @@ def test_a_run_tells_its_progress_and_sigterm_ends_it_as_ctrl_c_does(tmp_path: P
     assert re.fullmatch(r"progress: [\d,]+ of [\d,]+ shards, [\d,]+ documents\n", line)
     assert process.returncode == 130, said
     assert "error: interrupted" in said
-    assert [run["status"] for run in list_runs(tmp_path / "warehouse")] == ["failed"]
+    (run,) = list_runs(tmp_path / "warehouse")
+    assert (run["status"], run["error"]) == ("failed", "interrupted by Ctrl-C or SIGTERM")
     assert not list((tmp_path / "warehouse/_staging").iterdir())
