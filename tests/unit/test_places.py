@@ -9,7 +9,9 @@ from warehouse.folder import FolderWarehouse
 from warehouse.places import warehouse_at
 
 
-@pytest.mark.parametrize("place", ["s3:/company/docyard", "s3//company/docyard", "gs:company", "S3:/company", "hdfs:/x"])
+@pytest.mark.parametrize(
+    "place", ["s3:/company/docyard", "s3//company/docyard", "gs:company", "S3:/company", "hdfs:/x"]
+)
 def test_a_mistyped_uri_is_no_folder_of_that_name(place: str) -> None:
     with pytest.raises(ConfigError, match=f"found '{place}', expected a URI such as s3://BUCKET/FOLDER, or ./{place} "):
         warehouse_at(place)
