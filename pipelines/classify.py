@@ -42,7 +42,6 @@ from transforms.tracing import traced_run
 from transforms.validate_documents import validate_documents
 from warehouse.interface import Warehouse
 from warehouse.manifest import Manifest, RunStatus, read_manifest, record_name, write_manifest
-from warehouse.objects import is_uri
 from warehouse.places import open_warehouse, warehouse_at
 from warehouse.register import Entry, demoted_labels, read_register, register_end
 
@@ -123,8 +122,7 @@ def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], p
         write_manifest(warehouse, plan.manifest())
         try:
             warehouse.make_staging(plan.partitions, plan.run_id)
-            if is_uri(warehouse.place):
-                _send_bundles(plan)
+            _send_bundles(plan)
             if trouble := _compact(plan):  # leftovers of a killed run
                 plan.leave_warning("cache", trouble)
             with show_progress(plan, len(shards), progress_seconds):
@@ -132,7 +130,7 @@ def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], p
         except BaseException as error:
             if not _published_after_all(plan, error):
                 if isinstance(error, OSError):
-                    raise system_error(error, Path(warehouse.place)) from error
+                    raise system_error(error, warehouse.folder) from error
                 raise
             logger.warning(
                 "%s after run %s was decided; its data is published, whole", type(error).__name__, plan.run_id
@@ -151,12 +149,10 @@ def _finish_interrupted(plan: RunPlan) -> None:
 
 
 def _send_bundles(plan: RunPlan) -> None:
-    """Puts the run's bundles where workers that do not see the launcher's folders find them."""
     pairs = [group.page_pairs for group in plan.kind_groups if group.page_pairs is not None]
     sent: list[BundleChoice | KindGroup] = [*plan.bundles, *plan.kind_groups, *pairs]
     for chosen in sent:
-        files = {path.name: path.read_bytes() for path in Path(chosen.folder).iterdir()}
-        plan.warehouse.keep_bundle(chosen.reference, files)
+        plan.warehouse.send_bundle(chosen.reference, Path(chosen.folder))
 
 
 def _compact(plan: RunPlan) -> str:
@@ -409,7 +405,7 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
     try:
         return plan.warehouse.give_up(failed)
     except OSError as again:
-        why = system_error(again, Path(plan.warehouse.place))
+        why = system_error(again, plan.warehouse.folder)
         raise type(why)(
             f"run {plan.run_id} failed ({worker_message(error)}) and the warehouse cannot be cleared up: {why}; the "
             "next run does the rest"
