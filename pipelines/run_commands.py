@@ -110,8 +110,8 @@ def classify(
     Everything after -- goes to Beam: -- --runner=apache_beam.runners.dask.dask_runner.DaskRunner
     """
     from pipelines import classify as job
+    from pipelines.run_descriptions import describe_run
     from pipelines.run_metrics import run_samples
-    from pipelines.runs import describe_run
     from schemas.run_config import load_config
     from transforms.redo import missing_documents
 
@@ -240,7 +240,8 @@ def _ids(only: tuple[str, ...]) -> list[str]:
 @json_option
 def runs(warehouse: str, as_json: bool) -> None:
     """List the runs of a warehouse, newest first."""
-    from pipelines.runs import describe_runs, list_runs
+    from pipelines.run_descriptions import describe_runs
+    from pipelines.runs import list_runs
 
     listed = list_runs(warehouse)
     if as_json:
@@ -257,7 +258,8 @@ def runs(warehouse: str, as_json: bool) -> None:
 @json_option
 def show(warehouse: str, run_date: str | None, rows: int, as_json: bool) -> None:
     """Show a run's results: places, counts, rows, next queries."""
-    from pipelines.runs import example_rows, published_run, show_run
+    from pipelines.run_descriptions import example_rows, show_run
+    from pipelines.runs import published_run
 
     manifest = published_run(warehouse, run_date)
     if as_json:
@@ -273,7 +275,8 @@ def show(warehouse: str, run_date: str | None, rows: int, as_json: bool) -> None
 @json_option
 def verify(run_id: str, warehouse: str, as_json: bool) -> None:
     """Recompute hashes, rows and balance of RUN_ID's files."""
-    from pipelines.runs import existing_warehouse, verify_run
+    from pipelines.runs import existing_warehouse
+    from pipelines.verification import verify_run
 
     manifest = verify_run(existing_warehouse(warehouse), run_id)
     counts = manifest.counts

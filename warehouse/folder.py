@@ -42,6 +42,11 @@ class FolderWarehouse(FolderLayout, Warehouse):
         """The absolute path."""
         return str(self.root)
 
+    @property
+    def folder(self) -> Path:
+        """The place itself."""
+        return self.root
+
     def exists(self) -> bool:
         """True where the folder of the runs is there."""
         return self.runs.is_dir()
@@ -89,7 +94,7 @@ class FolderWarehouse(FolderLayout, Warehouse):
         except OSError as error:
             raise system_error(error, path) from None
 
-    def keep_bundle(self, reference: str, files: Mapping[str, bytes]) -> None:
+    def keep_bundle(self, reference: str, folder: Path) -> None:
         """Writes a folder beside its place and renames it."""
         target = self.bundle(reference)
         try:
@@ -100,13 +105,20 @@ class FolderWarehouse(FolderLayout, Warehouse):
                 return
             draft = self.bundles / f".{reference}.{secrets.token_hex(4)}.tmp"
             make_folder(draft)
-            for name, content in files.items():
-                write_durably(draft / name, content, follows=draft)
+            for path in folder.iterdir():
+                write_durably(draft / path.name, path.read_bytes(), follows=draft)
             sync_folder(draft)
             draft.rename(target)
             sync_folder(self.bundles)
         except OSError as error:
             raise system_error(error, target) from None
+
+    def send_bundle(self, reference: str, folder: Path) -> None:
+        """Does nothing: workers see the launcher's folders."""
+
+    def sent_bundle(self, reference: str, folder: Path, digest: str) -> Path:  # noqa: ARG002 - see `send_bundle`
+        """The launcher's folder."""
+        return folder
 
     def bundle_folder(self, reference: str) -> Path:
         """The folder itself."""
@@ -143,6 +155,11 @@ class FolderWarehouse(FolderLayout, Warehouse):
             return pa.memory_map(str(self.root / name))
         except FileNotFoundError:
             raise self._gone(name) from None
+
+    def duckdb_source(self, table: Table) -> str:
+        """`read_parquet` of all partition folders."""
+        place = self.location(f"{table.name}/*/*/*.parquet").replace("'", "''")
+        return f"read_parquet('{place}', hive_partitioning = true)"
 
     def update_table(
         self, table: Table, read: Callable[[], Mapping[Partition, bytes]], empty: bytes, *, keep_others: bool

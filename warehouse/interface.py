@@ -34,6 +34,11 @@ class Warehouse(ABC):
 
     @property
     @abstractmethod
+    def folder(self) -> Path | None:
+        """The place where it is a local folder, beside whose tables other files may lie; else None."""
+
+    @property
+    @abstractmethod
     def cache(self) -> Path:
         """Local folder of the answers that bundles gave before; may be deleted between runs."""
 
@@ -103,8 +108,22 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
-    def keep_bundle(self, reference: str, files: Mapping[str, bytes]) -> None:
-        """Keeps a copy of a bundle, which nobody sees before it is complete; the same reference is the same bundle."""
+    def keep_bundle(self, reference: str, folder: Path) -> None:
+        """Keeps a copy of a local bundle, which nobody sees before it is complete; a reference names one bundle."""
+
+    @abstractmethod
+    def send_bundle(self, reference: str, folder: Path) -> None:
+        """Lets workers find a bundle of a run, which lies in a local folder of the launcher."""
+
+    @abstractmethod
+    def sent_bundle(self, reference: str, folder: Path, digest: str) -> Path:
+        """A folder of a worker's machine with a bundle that was sent, which the caller checks.
+
+        Args:
+            reference: of the bundle.
+            folder: of the launcher.
+            digest: SHA-256 of the file `bundle.json`.
+        """
 
     @abstractmethod
     def bundle_folder(self, reference: str) -> Path:
@@ -142,6 +161,10 @@ class Warehouse(ABC):
     @abstractmethod
     def location(self, name: str) -> str:
         """The full path or URI of a name, for messages and for other programs."""
+
+    @abstractmethod
+    def duckdb_source(self, table: Table) -> str:
+        """The expression that names a published table after `FROM` in DuckDB."""
 
     @abstractmethod
     def update_table(

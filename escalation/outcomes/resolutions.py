@@ -29,7 +29,6 @@ from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
 from warehouse.files import write_durably
 from warehouse.interface import Warehouse
 from warehouse.layout import Partition
-from warehouse.objects import is_uri
 
 VIEWS = ("decisions_history", "decisions")
 _NANOS = 1e9
@@ -101,11 +100,7 @@ def duckdb_sql(warehouse: Warehouse) -> str:
     """A script for DuckDB: the published tables of a warehouse, and the views over them."""
     parts = []
     for table in (CLASSIFICATIONS, RESOLUTIONS):
-        place = warehouse.location(f"{table.name}/*/*/*.parquet").replace("'", "''")
-        source = f"read_parquet('{place}', hive_partitioning = true)"
-        if is_uri(warehouse.place):
-            source = f"delta_scan('{warehouse.location(table.name)}')"
-        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM {source};\n")
+        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM {warehouse.duckdb_source(table)};\n")
     return "\n".join([*parts, *(f"{view_sql(name).rstrip()};\n" for name in VIEWS)])
 
 

@@ -78,7 +78,8 @@ def _make_table(warehouse: Path) -> None:
     "given",
     [
         *("{0}", "{0}/*", "{0}/w*", "{0}/**/*.parquet", "{0}/w/*/*/*", "{0}/w", "{0}/w/escalations"),
-        *("{0}/w/rejections/run_date=2026-01-31", "file://{0}", "file://{0}/*", "{0}/link", "{0}/../both"),
+        *("{0}/*/*/run_date=2026-0*/*/*.parquet", "{0}/*/../w/escalations", "{0}/w/rejections/run_date=2026-01-31"),
+        *("file://{0}", "file://{0}/*", "{0}/link", "{0}/../both"),
     ],
 )
 def test_an_input_that_reaches_into_the_warehouse_is_refused_by_name_before_anything_is_read(

@@ -379,7 +379,11 @@ def test_a_table_of_another_kind_is_replaced_by_its_own_dates(store: ObjectStore
 
 
 def _refused(store: ObjectStore, words: str) -> None:
-    """Nothing of the table or of the partitions is touched."""
+    """By a dry run, which writes nothing at all, and by a run, which touches nothing of the table."""
+    everything = store.list()
+    with pytest.raises(StorageError, match=words):
+        LakeWarehouse(store.uri).check_places(NEW.partitions)
+    assert store.list() == everything
     before = store.list("drift/")
     with pytest.raises(StorageError, match=words) as raised:
         prepare(store, NEW.partitions)

@@ -148,9 +148,12 @@ def test_a_store_that_is_not_there_and_a_warehouse_that_is_not_are_one_line(
     check_refused(docyard(*arguments), ConfigError.exit_code, "s3://")
 
 
-def test_a_run_into_a_store_does_not_read_what_it_publishes(tiny_bundle_unchanged: Path, lake_uri: str) -> None:
-    arguments = classify_arguments(Path("warehouse"), tiny_bundle_unchanged, Path("warehouse"))
-    arguments = [lake_uri if value == "warehouse" else value for value in arguments]
+@pytest.mark.parametrize("below", ["", "/../*/classifications", "/*/*/*/*.parquet", "/class*"])
+def test_a_run_into_a_store_does_not_read_what_it_publishes(
+    tiny_bundle_unchanged: Path, lake_uri: str, below: str
+) -> None:
+    arguments = classify_arguments(Path("source"), tiny_bundle_unchanged, lake_uri)
+    arguments[arguments.index("source")] = f"{lake_uri}{below}"
     check_refused(docyard(*arguments), ConfigError.exit_code, "reaches into the warehouse")
 
 
