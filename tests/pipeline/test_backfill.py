@@ -206,7 +206,7 @@ def test_an_interrupt_that_python_drops_ends_the_backfill_after_the_date(
     def classify(config: object, **settings: object) -> Manifest:
         begun.append(settings["run_date"])
         with contextlib.suppress(KeyboardInterrupt):  # as in a destructor
-            signal.raise_signal(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
         return Manifest("run", "", RunStatus.PUBLISHED, "")
 
     monkeypatch.setattr("pipelines.api.classify", classify)
