@@ -21,7 +21,7 @@ from models.kind import KindModel, load_kinds
 from models.page_pairs import load_page_pairs
 from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_pairs_folder
 from pipelines.lineage import lineage_of
-from pipelines.overlap import check_apart, check_not_linked
+from pipelines.overlap import check_apart, check_not_listed
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
 from pipelines.redo import check_not_replaced, describe_redo, plan_redo, survey_redo
@@ -291,7 +291,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     shards = plan_shards(replace(config, inputs=tuple(planned.values())))
     shards = [replace(shard, input_index=numbers[shard.input_index]) for shard in shards]
     config = replace(config, inputs=tuple(item for item, _ in chosen))
-    check_not_linked(shards, warehouse)
+    check_not_listed(shards, warehouse)
     run_id, started_at = _new_run()
     plan = RunPlan(
         run_id=run_id,
