@@ -382,6 +382,13 @@ def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
     return replace(item, split=item.split or bundle.reading.split)
 
 
+def _told(error: BaseException) -> str:
+    """The message of an error of ours; any other one may quote a document."""
+    if isinstance(error, DocyardError):
+        return str(error)
+    return "interrupted by Ctrl-C or SIGTERM" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+
+
 def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
     """Completes the run if it was decided before the error; leaves it on record as failed otherwise.
 
@@ -393,7 +400,7 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
         plan.manifest(),
         status=RunStatus.FAILED,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        error={"error": type(error).__name__, "message": str(error) if isinstance(error, DocyardError) else ""},
+        error={"error": type(error).__name__, "message": _told(error)},
     )
     try:
         return plan.warehouse.give_up(failed)
