@@ -21,7 +21,7 @@ from models.kind import KindModel, load_kinds
 from models.page_pairs import load_page_pairs
 from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_pairs_folder
 from pipelines.lineage import lineage_of
-from pipelines.overlap import check_apart, check_not_linked
+from pipelines.overlap import check_apart, check_not_listed
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
 from pipelines.redo import check_not_replaced, describe_redo, plan_redo, survey_redo
@@ -291,7 +291,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     shards = plan_shards(replace(config, inputs=tuple(planned.values())))
     shards = [replace(shard, input_index=numbers[shard.input_index]) for shard in shards]
     config = replace(config, inputs=tuple(item for item, _ in chosen))
-    check_not_linked(shards, warehouse)
+    check_not_listed(shards, warehouse)
     run_id, started_at = _new_run()
     plan = RunPlan(
         run_id=run_id,
@@ -382,6 +382,13 @@ def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
     return replace(item, split=item.split or bundle.reading.split)
 
 
+def _told(error: BaseException) -> str:
+    """The message of an error of ours; any other one may quote a document."""
+    if isinstance(error, DocyardError):
+        return str(error)
+    return "interrupted by Ctrl-C or SIGTERM" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+
+
 def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
     """Completes the run if it was decided before the error; leaves it on record as failed otherwise.
 
@@ -393,7 +400,7 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
         plan.manifest(),
         status=RunStatus.FAILED,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        error={"error": type(error).__name__, "message": str(error) if isinstance(error, DocyardError) else ""},
+        error={"error": type(error).__name__, "message": _told(error)},
     )
     try:
         return plan.warehouse.give_up(failed)

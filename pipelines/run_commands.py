@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -32,16 +33,27 @@ _DATE = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Lets SIGTERM, by which schedulers end a job, do what Ctrl-C does: the run is on record as failed, and cleared."""
+def _interruptible() -> Iterator[threading.Event]:
+    """Lets SIGTERM, by which schedulers end a job, do what Ctrl-C does: the run is on record as failed, and cleared.
+
+    Yields:
+        An event that is set by either signal, because Python drops an interrupt that falls into a destructor.
+    """
+    asked = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.default_int_handler(number, frame)
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.command()
@@ -86,7 +98,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 @metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
-@_ended_by_sigterm()
+@_interruptible()
 def classify(
     config_path: Path | None,
     inputs: tuple[str, ...],
@@ -163,7 +175,6 @@ def classify(
 @metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
-@_ended_by_sigterm()
 def backfill(
     first: datetime.datetime,
     last: datetime.datetime,
@@ -193,7 +204,7 @@ def backfill(
     settings = {} if warehouse is None else {"warehouse": warehouse}
     done: list[dict[str, Any]] = []
     errors = []
-    with metrics_file("backfill", None if dry_run else metrics_path) as metrics:
+    with metrics_file("backfill", None if dry_run else metrics_path) as metrics, _interruptible() as asked:
         metrics.samples = job.backfill_samples(dates, done)
         for found in job.backfill(
             config_path,
@@ -214,6 +225,8 @@ def backfill(
                 report(json.dumps(found, sort_keys=True))
             elif found["outcome"] != "failed":
                 report(job.describe_date(found))
+            if asked.is_set():
+                raise KeyboardInterrupt
         if not as_json:
             report(job.describe_range(dates, Counter(found["outcome"] for found in done)))
         if errors:
