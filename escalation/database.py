@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from escalation.tables import VERSION, metadata, schema_version
 from schemas.errors import ConfigError, DocyardError, QueueError, StorageError, is_explained, system_error
 from schemas.system import pip_install
+from warehouse.places import warehouse_at
 
 BUSY_SECONDS = 60.0
 SQLITE_FILE = "queue.sqlite"
@@ -42,12 +43,13 @@ def default_url(warehouse: str | os.PathLike[str]) -> str:
     Raises:
         ConfigError: the warehouse is on an object store, where no SQLite database can lie.
     """
-    if "://" in str(warehouse):
+    folder = warehouse_at(os.fspath(warehouse)).folder
+    if folder is None:
         raise ConfigError(
             f"no queue can lie in {warehouse}: name its database, for example --database "
             "postgresql://USER@HOST/NAME or --database sqlite:///queue.sqlite (in a configuration, queue.database)"
         )
-    return f"sqlite:///{Path(warehouse).absolute() / SQLITE_FILE}"
+    return f"sqlite:///{folder / SQLITE_FILE}"
 
 
 def open_database(url: str) -> sa.Engine:

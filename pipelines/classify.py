@@ -6,7 +6,6 @@ import datetime
 import importlib.metadata
 import json
 import logging
-import os
 import platform
 import secrets
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from models.kind import KindModel, load_kinds
 from models.page_pairs import load_page_pairs
 from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_pairs_folder
 from pipelines.lineage import lineage_of
+from pipelines.overlap import check_apart, check_not_listed
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
 from pipelines.redo import check_not_replaced, describe_redo, plan_redo, survey_redo
@@ -32,21 +32,17 @@ from schemas.errors import BundleError, ConfigError, ContractError, DocyardError
 from schemas.log_context import log_context
 from schemas.run_config import AUTO_TYPE, DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
 from schemas.shards import Shard
-from schemas.tables import CLASSIFICATIONS, DOCUMENTED_TABLES
+from schemas.tables import CLASSIFICATIONS
 from transforms.check_drift import outlived, stale_types
 from transforms.classify_documents import classifier_for, compact_answers
 from transforms.commit_run import QUALITY_FILE
 from transforms.plan_shards import plan_shards
 from transforms.read_shard import read_shard
-from transforms.readers.files import local_path
-from transforms.readers.listing import reaches
 from transforms.run_plan import BundleChoice, KindGroup, RunPlan
 from transforms.tracing import traced_run
 from transforms.validate_documents import validate_documents
 from warehouse.interface import Warehouse
-from warehouse.layout import Partition
 from warehouse.manifest import Manifest, RunStatus, read_manifest, record_name, write_manifest
-from warehouse.objects import is_uri
 from warehouse.places import open_warehouse, warehouse_at
 from warehouse.register import Entry, demoted_labels, read_register, register_end
 
@@ -54,8 +50,6 @@ logger = logging.getLogger(__name__)
 
 _RECORDED_PACKAGES = ("docyard", "apache-beam", "great-expectations", "onnxruntime", "pyarrow", "tokenizers")
 
-# One partition's name stands for all of them.
-_A_PARTITION = Partition("2026-11-22", "ticket").path
 _FILES_TRIED, _RECORDS_TRIED = 100, 100  # in a dry run
 
 
@@ -129,8 +123,7 @@ def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], p
         write_manifest(warehouse, plan.manifest())
         try:
             warehouse.make_staging(plan.partitions, plan.run_id)
-            if is_uri(warehouse.place):
-                _send_bundles(plan)
+            _send_bundles(plan)
             if trouble := _compact(plan):  # leftovers of a killed run
                 plan.leave_warning("cache", trouble)
             with show_progress(plan, len(shards), progress_seconds):
@@ -138,7 +131,7 @@ def _run_held(plan: RunPlan, shards: list[Shard], beam_options: Sequence[str], p
         except BaseException as error:
             if not _published_after_all(plan, error):
                 if isinstance(error, OSError):
-                    raise system_error(error, Path(warehouse.place)) from error
+                    raise system_error(error, warehouse.folder) from error
                 raise
             logger.warning(
                 "%s after run %s was decided; its data is published, whole", type(error).__name__, plan.run_id
@@ -157,12 +150,10 @@ def _finish_interrupted(plan: RunPlan) -> None:
 
 
 def _send_bundles(plan: RunPlan) -> None:
-    """Puts the run's bundles where workers that do not see the launcher's folders find them."""
     pairs = [group.page_pairs for group in plan.kind_groups if group.page_pairs is not None]
     sent: list[BundleChoice | KindGroup] = [*plan.bundles, *plan.kind_groups, *pairs]
     for chosen in sent:
-        files = {path.name: path.read_bytes() for path in Path(chosen.folder).iterdir()}
-        plan.warehouse.keep_bundle(chosen.reference, files)
+        plan.warehouse.send_bundle(chosen.reference, Path(chosen.folder))
 
 
 def _compact(plan: RunPlan) -> str:
@@ -296,12 +287,12 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
         else:
             chosen.append(_choose_bundle(item, warehouse, entries))
         planned[first] = chosen[first][0]
-    _check_apart(config)
+    check_apart(config, warehouse)
     numbers = list(planned)
     shards = plan_shards(replace(config, inputs=tuple(planned.values())))
     shards = [replace(shard, input_index=numbers[shard.input_index]) for shard in shards]
     config = replace(config, inputs=tuple(item for item, _ in chosen))
-    _check_not_published(config, shards)
+    check_not_listed(shards, warehouse)
     run_id, started_at = _new_run()
     plan = RunPlan(
         run_id=run_id,
@@ -339,54 +330,6 @@ def _outlived_types(config: RunConfig, bundles: Sequence[BundleChoice]) -> tuple
     days = config.quality.certificate_days
     pairs = zip(config.inputs, bundles, strict=True)
     return tuple(sorted({item.document_type for item, one in pairs if outlived(one, config.run_date, days)}))
-
-
-def _check_apart(config: RunConfig) -> None:
-    """Refuses a run that publishes what it, or the next one, reads; decided by names, whatever exists yet."""
-    if is_uri(config.warehouse):
-        root = config.warehouse.rstrip("/")
-        for path in (path for item in config.inputs for path in item.paths):
-            if f"{path.rstrip('/')}/".startswith(f"{root}/") or f"{root}/".startswith(f"{path.rstrip('/')}/"):
-                raise ConfigError(_overlap(path, config))
-        return
-    tables = _tables(config)
-    files = [table / _A_PARTITION / "part-00000-0000.parquet" for table in tables]
-    for path in (path for item in config.inputs for path in item.paths):
-        place = Path(local_path(path) or path).resolve()
-        if reaches(path, files) or any(table in (place, *place.parents) for table in tables):
-            raise ConfigError(_overlap(path, config))
-
-
-def _check_not_published(config: RunConfig, shards: list[Shard]) -> None:
-    """The same for what links lead to, which only shows in the list of files."""
-    if is_uri(config.warehouse):
-        return  # no link leads there
-    tables = _tables(config)
-    folders: dict[str, bool] = {}
-    for uri in (uri for shard in shards for uri in (shard.source_uri, *(file.source_uri for file in shard.files))):
-        path = local_path(uri)
-        if path is None:
-            continue
-        folder = os.path.dirname(path)  # noqa: PTH120
-        if os.path.islink(path):  # noqa: PTH114 - for as many files as there are, this is the quick way
-            folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120
-        if folder not in folders:
-            place = Path(folder).resolve()
-            folders[folder] = any(table in (place, *place.parents) for table in tables)
-        if folders[folder]:
-            raise ConfigError(_overlap(path, config))
-
-
-def _tables(config: RunConfig) -> list[Path]:
-    warehouse = Path(config.warehouse).resolve()
-    return [warehouse / table.name for table in DOCUMENTED_TABLES]
-
-
-def _overlap(path: str, config: RunConfig) -> str:
-    return (
-        f"the input {path} reaches into the warehouse {config.warehouse}, whose tables would be read as documents; "
-        "give the warehouse another place, or name the inputs more closely"
-    )
 
 
 def _choose_bundle(
@@ -440,6 +383,13 @@ def _as_the_bundle_says(item: InputConfig, bundle: ModelBundle) -> InputConfig:
     return replace(item, split=item.split or bundle.reading.split)
 
 
+def _told(error: BaseException) -> str:
+    """The message of an error of ours; any other one may quote a document."""
+    if isinstance(error, DocyardError):
+        return str(error)
+    return "interrupted by Ctrl-C or SIGTERM" if isinstance(error, KeyboardInterrupt) else type(error).__name__
+
+
 def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
     """Completes the run if it was decided before the error; leaves it on record as failed otherwise.
 
@@ -451,12 +401,12 @@ def _published_after_all(plan: RunPlan, error: BaseException) -> bool:
         plan.manifest(),
         status=RunStatus.FAILED,
         finished_at=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        error={"error": type(error).__name__, "message": str(error) if isinstance(error, DocyardError) else ""},
+        error={"error": type(error).__name__, "message": _told(error)},
     )
     try:
         return plan.warehouse.give_up(failed)
     except OSError as again:
-        why = system_error(again, Path(plan.warehouse.place))
+        why = system_error(again, plan.warehouse.folder)
         raise type(why)(
             f"run {plan.run_id} failed ({worker_message(error)}) and the warehouse cannot be cleared up: {why}; the "
             "next run does the rest"

@@ -295,7 +295,7 @@ def _governance(warehouse: Warehouse) -> Governance:
 
 def _with_register(place: str) -> Warehouse:
     warehouse = warehouse_at(place)
-    if not (warehouse.exists() or Path(warehouse.place).is_dir()):
+    if not (warehouse.exists() or (warehouse.folder and warehouse.folder.is_dir())):
         raise ConfigError(f"{place}: no warehouse here; name the place that holds it (--warehouse)")
     return warehouse
 
@@ -332,7 +332,7 @@ def _checked_copy(warehouse: Warehouse, promotion: Entry) -> ModelBundle:
 
 def _copy(bundle: ModelBundle, warehouse: Warehouse) -> None:
     """Copies a bundle into the warehouse in one step; call it while the register is held."""
-    warehouse.keep_bundle(bundle.reference, {path.name: path.read_bytes() for path in bundle.folder.iterdir()})
+    warehouse.keep_bundle(bundle.reference, bundle.folder)
     kept = warehouse.bundle_folder(bundle.reference)
     if (found := load_bundle(kept).digest) != bundle.digest:
         raise BundleError(f"{kept}: holds the bundle {found}, not {bundle.digest}; move it away")

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -32,16 +33,27 @@ _DATE = click.DateTime(formats=["%Y-%m-%d"])
 
 
 @contextlib.contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Lets SIGTERM, by which schedulers end a job, do what Ctrl-C does: the run is on record as failed, and cleared."""
+def _interruptible() -> Iterator[threading.Event]:
+    """Lets SIGTERM, by which schedulers end a job, do what Ctrl-C does: the run is on record as failed, and cleared.
+
+    Yields:
+        An event that is set by either signal, because Python drops an interrupt that falls into a destructor.
+    """
+    asked = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        signal.default_int_handler(number, frame)
+
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield asked
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield asked
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @click.command()
@@ -86,7 +98,7 @@ def _ended_by_sigterm() -> Iterator[None]:
 @metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
-@_ended_by_sigterm()
+@_interruptible()
 def classify(
     config_path: Path | None,
     inputs: tuple[str, ...],
@@ -110,8 +122,8 @@ def classify(
     Everything after -- goes to Beam: -- --runner=apache_beam.runners.dask.dask_runner.DaskRunner
     """
     from pipelines import classify as job
+    from pipelines.run_descriptions import describe_run
     from pipelines.run_metrics import run_samples
-    from pipelines.runs import describe_run
     from schemas.run_config import load_config
     from transforms.redo import missing_documents
 
@@ -163,7 +175,6 @@ def classify(
 @metrics_option
 @json_option
 @click.argument("beam_options", nargs=-1, type=click.UNPROCESSED)
-@_ended_by_sigterm()
 def backfill(
     first: datetime.datetime,
     last: datetime.datetime,
@@ -193,7 +204,7 @@ def backfill(
     settings = {} if warehouse is None else {"warehouse": warehouse}
     done: list[dict[str, Any]] = []
     errors = []
-    with metrics_file("backfill", None if dry_run else metrics_path) as metrics:
+    with metrics_file("backfill", None if dry_run else metrics_path) as metrics, _interruptible() as asked:
         metrics.samples = job.backfill_samples(dates, done)
         for found in job.backfill(
             config_path,
@@ -214,6 +225,8 @@ def backfill(
                 report(json.dumps(found, sort_keys=True))
             elif found["outcome"] != "failed":
                 report(job.describe_date(found))
+            if asked.is_set():
+                raise KeyboardInterrupt
         if not as_json:
             report(job.describe_range(dates, Counter(found["outcome"] for found in done)))
         if errors:
@@ -240,7 +253,8 @@ def _ids(only: tuple[str, ...]) -> list[str]:
 @json_option
 def runs(warehouse: str, as_json: bool) -> None:
     """List the runs of a warehouse, newest first."""
-    from pipelines.runs import describe_runs, list_runs
+    from pipelines.run_descriptions import describe_runs
+    from pipelines.runs import list_runs
 
     listed = list_runs(warehouse)
     if as_json:
@@ -257,7 +271,8 @@ def runs(warehouse: str, as_json: bool) -> None:
 @json_option
 def show(warehouse: str, run_date: str | None, rows: int, as_json: bool) -> None:
     """Show a run's results: places, counts, rows, next queries."""
-    from pipelines.runs import example_rows, published_run, show_run
+    from pipelines.run_descriptions import example_rows, show_run
+    from pipelines.runs import published_run
 
     manifest = published_run(warehouse, run_date)
     if as_json:
@@ -273,7 +288,8 @@ def show(warehouse: str, run_date: str | None, rows: int, as_json: bool) -> None
 @json_option
 def verify(run_id: str, warehouse: str, as_json: bool) -> None:
     """Recompute hashes, rows and balance of RUN_ID's files."""
-    from pipelines.runs import existing_warehouse, verify_run
+    from pipelines.runs import existing_warehouse
+    from pipelines.verification import verify_run
 
     manifest = verify_run(existing_warehouse(warehouse), run_id)
     counts = manifest.counts

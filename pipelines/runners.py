@@ -13,7 +13,6 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import apache_beam as beam
@@ -190,7 +189,7 @@ def _worker_error(plan: RunPlan, error: BaseException) -> DocyardError:
     message, cause = worker_message(error), _SYSTEM_ERROR.search(str(error))
     if cause is None or not is_explained(refused := OSError(int(cause[1]), "")):
         return RunFailedError(message)
-    found = system_error(refused, Path(plan.warehouse.place))
+    found = system_error(refused, plan.warehouse.folder)
     return type(found)(f"{message}; {found}")
 
 

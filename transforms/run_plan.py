@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from models.bundle_manifest import MANIFEST_NAME
 from models.certificate import Certificate
 from models.drift import Reference
 from schemas.errors import BundleError, DocyardError, error_named, is_explained, system_error
@@ -17,7 +15,6 @@ from schemas.run_config import RunConfig
 from warehouse.interface import Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, RunStatus
-from warehouse.objects import is_uri
 from warehouse.places import warehouse_at
 from warehouse.register import RegisterEnd
 
@@ -136,16 +133,8 @@ class RunPlan:
         return tuple(sorted({item.document_type for item in self.config.inputs}))
 
     def bundle_folder(self, chosen: BundleChoice | KindGroup) -> Path:
-        """A folder of this machine with a bundle of the run: the launcher's, or else the warehouse's copy."""
-        folder = Path(chosen.folder)
-        if not is_uri(self.warehouse_place):
-            return folder
-        try:
-            content = (folder / MANIFEST_NAME).read_bytes()
-        except OSError:
-            return self.warehouse.bundle_folder(chosen.reference)
-        is_meant = hashlib.sha256(content).hexdigest() == chosen.digest
-        return folder if is_meant else self.warehouse.bundle_folder(chosen.reference)
+        """A folder of this machine with a bundle of the run."""
+        return self.warehouse.sent_bundle(chosen.reference, Path(chosen.folder), chosen.digest)
 
     def check_planned(self, chosen: BundleChoice | KindGroup, digest: str) -> None:
         """Makes sure that a worker's bundle is the one that the launcher found.
@@ -203,7 +192,7 @@ class RunPlan:
         except OSError as error:
             if not is_explained(error):
                 raise
-            found = system_error(error, Path(self.warehouse_place))
+            found = system_error(error, self.warehouse.folder)
             self._report(found)
             raise found from error
 

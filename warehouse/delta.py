@@ -88,11 +88,13 @@ class LakeTable:
             return int(self._handle.transaction_version(_application(partition)) or 0)
 
     def check_partitions(self, partitions: Sequence[Partition]) -> None:
-        """Makes sure that the partitions hold nothing but what Docyard wrote.
+        """Makes sure that the partitions hold nothing but what Docyard wrote, and that the columns are as defined.
 
         Raises:
-            StorageError: a file of somebody else's is in one of them, in the store or in the table's log.
+            StorageError: a file of somebody else's is in one of them, in the store or in the table's log; or a column
+                has another type.
         """
+        self._missing_columns()
         self._refuse_foreign_in_log(partitions)
         for key in self.stored(partitions):
             if not _epoch_in(key):
@@ -164,6 +166,13 @@ class LakeTable:
         Raises:
             StorageError: a column has another type.
         """
+        missing = self._missing_columns()
+        if missing:
+            with explained(self._place), _conflicts():
+                self._handle.alter.add_columns(missing)
+        return bool(missing)
+
+    def _missing_columns(self) -> list[Any]:
         there = {field.name: field for field in self._handle.schema().fields}
         wanted = _delta_schema(self.table).fields
         for field in wanted:
@@ -172,11 +181,7 @@ class LakeTable:
                     f"{self._place}: found column {field.name} as {there[field.name].type}, expected {field.type}: "
                     "another version of Docyard made the table; move it away, or use that version"
                 )
-        missing = [field for field in wanted if field.name not in there]
-        if missing:
-            with explained(self._place), _conflicts():
-                self._handle.alter.add_columns(missing)
-        return bool(missing)
+        return [field for field in wanted if field.name not in there]
 
     @property
     def _place(self) -> str:
@@ -279,6 +284,19 @@ def make_table(store: ObjectStore, table: Table) -> LakeTable:
     raise AssertionError  # _attempts ends with an error
 
 
+def check_place(store: ObjectStore, table: Table, partitions: Sequence[Partition]) -> None:
+    """Makes sure that a run can replace partitions of a table, which need not be there; writes nothing.
+
+    Raises:
+        StorageError: as of `make_table` and `LakeTable.check_partitions`.
+    """
+    found = open_table(store, table)
+    if found is None:
+        _refuse_files(store, table)
+    else:
+        found.check_partitions(partitions)
+
+
 def live_files(store: ObjectStore, table: Table, partition: Partition | None = None) -> list[str]:
     """The keys of the files that readers of the table read now, sorted; none where there is no table.
 
@@ -338,10 +356,7 @@ def _library() -> Any:
 
 
 def _make(store: ObjectStore, table: Table) -> None:
-    if store.list(f"{table.name}/") and open_table(store, table) is None:
-        raise StorageError(
-            f"{store.uri}/{table.name}: holds files, but no Delta table; move them away, or name another place"
-        )
+    _refuse_files(store, table)
     place = f"{store.uri}/{table.name}"
     with explained(place), _conflicts():
         _library().DeltaTable.create(
@@ -354,6 +369,14 @@ def _make(store: ObjectStore, table: Table) -> None:
             configuration={_MARK: table.name},
             storage_options=store.delta_options,
             raise_if_key_not_exists=False,  # the mark is a property of ours
+        )
+
+
+def _refuse_files(store: ObjectStore, table: Table) -> None:
+    """Refuses files where a table is to be made, unless another process has made it meanwhile."""
+    if store.list(f"{table.name}/") and open_table(store, table) is None:
+        raise StorageError(
+            f"{store.uri}/{table.name}: holds files, but no Delta table; move them away, or name another place"
         )
 
 

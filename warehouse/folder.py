@@ -11,7 +11,7 @@ import secrets
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import pyarrow as pa
 
@@ -27,7 +27,7 @@ from warehouse.files import (
     sync_folder,
     write_durably,
 )
-from warehouse.interface import DayAndType, Warehouse
+from warehouse.interface import Warehouse
 from warehouse.layout import REGISTER_FILE, SUCCESS_FILE, FolderLayout, Partition
 from warehouse.manifest import Manifest, TableFile
 
@@ -41,6 +41,11 @@ class FolderWarehouse(FolderLayout, Warehouse):
     def place(self) -> str:
         """The absolute path."""
         return str(self.root)
+
+    @property
+    def folder(self) -> Path:
+        """The place itself."""
+        return self.root
 
     def exists(self) -> bool:
         """True where the folder of the runs is there."""
@@ -89,7 +94,7 @@ class FolderWarehouse(FolderLayout, Warehouse):
         except OSError as error:
             raise system_error(error, path) from None
 
-    def keep_bundle(self, reference: str, files: Mapping[str, bytes]) -> None:
+    def keep_bundle(self, reference: str, folder: Path) -> None:
         """Writes a folder beside its place and renames it."""
         target = self.bundle(reference)
         try:
@@ -100,13 +105,20 @@ class FolderWarehouse(FolderLayout, Warehouse):
                 return
             draft = self.bundles / f".{reference}.{secrets.token_hex(4)}.tmp"
             make_folder(draft)
-            for name, content in files.items():
-                write_durably(draft / name, content, follows=draft)
+            for path in folder.iterdir():
+                write_durably(draft / path.name, path.read_bytes(), follows=draft)
             sync_folder(draft)
             draft.rename(target)
             sync_folder(self.bundles)
         except OSError as error:
             raise system_error(error, target) from None
+
+    def send_bundle(self, reference: str, folder: Path) -> None:
+        """Does nothing: workers see the launcher's folders."""
+
+    def sent_bundle(self, reference: str, folder: Path, digest: str) -> Path:  # noqa: ARG002 - see `send_bundle`
+        """The launcher's folder."""
+        return folder
 
     def bundle_folder(self, reference: str) -> Path:
         """The folder itself."""
@@ -118,8 +130,7 @@ class FolderWarehouse(FolderLayout, Warehouse):
 
     def holders(self, table: Table) -> dict[Partition, str | None]:
         """The runs that the `_SUCCESS` of all partition folders name."""
-        every = [Partition(*each, table.partition_date) for each in sorted(self._published(table))]
-        return {partition: self.published_by(table, partition) for partition in every}
+        return {partition: self.published_by(table, partition) for partition in self._partitions(table)}
 
     def published_by(self, table: Table, partition: Partition) -> str | None:
         """The run that the partition's `_SUCCESS` names."""
@@ -145,8 +156,13 @@ class FolderWarehouse(FolderLayout, Warehouse):
         except FileNotFoundError:
             raise self._gone(name) from None
 
+    def duckdb_source(self, table: Table) -> str:
+        """`read_parquet` of all partition folders."""
+        place = self.location(f"{table.name}/*/*/*.parquet").replace("'", "''")
+        return f"read_parquet('{place}', hive_partitioning = true)"
+
     def update_table(
-        self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
+        self, table: Table, read: Callable[[], Mapping[Partition, bytes]], empty: bytes, *, keep_others: bool
     ) -> tuple[int, int]:
         """Exchanges the folder of each partition that is not as it should be, under the commit lock."""
         root = self.root / table.name
@@ -155,8 +171,8 @@ class FolderWarehouse(FolderLayout, Warehouse):
             for left in root.glob(f"{_NEW}*"):  # by a kill
                 remove_folder(left)
             partitions = read()
-            others = () if keep_others else self._published(table)
-            wanted = {place: _path(root, table, place) for place in sorted({*partitions, *others})}
+            others = () if keep_others else self._partitions(table)
+            wanted = {place: root / place.path / f"{table.name}.parquet" for place in sorted({*partitions, *others})}
             contents = dict.fromkeys(others, empty) | dict(partitions)
             changed = {place: path for place, path in wanted.items() if not _holds(path, contents[place])}
             with replacement.scratch_folder(root / f"{_NEW}{secrets.token_hex(4)}") as scratch:
@@ -166,12 +182,10 @@ class FolderWarehouse(FolderLayout, Warehouse):
                 _replace(root, path, contents[place])
         return len(wanted), len(changed)
 
-    def _published(self, table: Table) -> list[DayAndType]:
-        found = []
-        for folder in (self.root / table.name).glob(f"{table.partition_date}=*/document_type=*"):
-            day, kind = (unquote(part.split("=", 1)[1]) for part in folder.parts[-2:])
-            found.append((day, kind))
-        return found
+    def _partitions(self, table: Table) -> list[Partition]:
+        folders = (self.root / table.name).glob(f"{table.partition_date}=*/document_type=*")
+        found = ([unquote(part.split("=", 1)[1]) for part in folder.parts[-2:]] for folder in folders)
+        return sorted(Partition(day, document_type, table.partition_date) for day, document_type in found)
 
     def check_places(self, partitions: Sequence[Partition]) -> None:
         """Looks for links, files, mounts and folders without the right to write."""
@@ -259,11 +273,6 @@ class FolderWarehouse(FolderLayout, Warehouse):
     def give_up(self, failed: Manifest) -> bool:
         """Removes the run's private folder."""
         return publication.give_up(self, failed)
-
-
-def _path(root: Path, table: Table, place: DayAndType) -> Path:
-    day, kind = (quote(part, safe="") for part in place)
-    return root / f"{table.partition_date}={day}" / f"document_type={kind}" / f"{table.name}.parquet"
 
 
 def _holds(path: Path, content: bytes) -> bool:

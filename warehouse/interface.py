@@ -19,9 +19,6 @@ from schemas.tables import Table
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 
-DayAndType = tuple[str, str]
-"""A day, as YYYY-MM-DD, and a document type: a partition of a table that no run publishes."""
-
 
 class ReplacedMeanwhileError(RunFailedError, FileNotFoundError):
     """A published file is gone since it was listed. Readers that begin anew catch FileNotFoundError."""
@@ -34,6 +31,11 @@ class Warehouse(ABC):
     @abstractmethod
     def place(self) -> str:
         """The absolute path or the URI, as messages show it; `warehouse.places.warehouse_at` makes an equal object."""
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path | None:
+        """The place where it is a local folder, beside whose tables other files may lie; else None."""
 
     @property
     @abstractmethod
@@ -106,8 +108,22 @@ class Warehouse(ABC):
         """
 
     @abstractmethod
-    def keep_bundle(self, reference: str, files: Mapping[str, bytes]) -> None:
-        """Keeps a copy of a bundle, which nobody sees before it is complete; the same reference is the same bundle."""
+    def keep_bundle(self, reference: str, folder: Path) -> None:
+        """Keeps a copy of a local bundle, which nobody sees before it is complete; a reference names one bundle."""
+
+    @abstractmethod
+    def send_bundle(self, reference: str, folder: Path) -> None:
+        """Lets workers find a bundle of a run, which lies in a local folder of the launcher."""
+
+    @abstractmethod
+    def sent_bundle(self, reference: str, folder: Path, digest: str) -> Path:
+        """A folder of a worker's machine with a bundle that was sent, which the caller checks.
+
+        Args:
+            reference: of the bundle.
+            folder: of the launcher.
+            digest: SHA-256 of the file `bundle.json`.
+        """
 
     @abstractmethod
     def bundle_folder(self, reference: str) -> Path:
@@ -147,14 +163,18 @@ class Warehouse(ABC):
         """The full path or URI of a name, for messages and for other programs."""
 
     @abstractmethod
+    def duckdb_source(self, table: Table) -> str:
+        """The expression that names a published table after `FROM` in DuckDB."""
+
+    @abstractmethod
     def update_table(
-        self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
+        self, table: Table, read: Callable[[], Mapping[Partition, bytes]], empty: bytes, *, keep_others: bool
     ) -> tuple[int, int]:
         """Brings a table that no run publishes in line with what `read` gives, while no other process does so.
 
         Args:
             table: of one Parquet file per partition.
-            read: gives the file of each partition.
+            read: gives the file of each partition, whose date column is the table's.
             empty: the file of a partition that `read` does not give.
             keep_others: True to leave those as they are.
 

@@ -33,7 +33,7 @@ import pyarrow as pa
 from schemas.errors import BalanceError, LockedError, StorageError
 from schemas.tables import PUBLISHED_TABLES, Table
 from warehouse import delta, lake_publication, lake_updates, tokens
-from warehouse.interface import DayAndType, Warehouse
+from warehouse.interface import Warehouse
 from warehouse.layout import Partition
 from warehouse.manifest import Manifest, TableFile
 from warehouse.objects import ObjectStore, object_store
@@ -68,6 +68,11 @@ class LakeWarehouse(Warehouse):
         if CACHE_VARIABLE not in os.environ and not os.access(_existing(root), os.W_OK):
             root = _temporary_root()
         return root / hashlib.sha256(self.uri.encode()).hexdigest()[:16]
+
+    @property
+    def folder(self) -> None:
+        """None."""
+        return None
 
     @property
     def cache(self) -> Path:
@@ -127,13 +132,25 @@ class LakeWarehouse(Warehouse):
         except FileExistsError:
             raise LockedError(f"another process wrote to the register of {self.uri} meanwhile; run again") from None
 
-    def keep_bundle(self, reference: str, files: Mapping[str, bytes]) -> None:
+    def keep_bundle(self, reference: str, folder: Path) -> None:
         """Uploads the files, the one that lists them last."""
-        folder = f"{_BUNDLES}{reference}/"
-        there = {item.key.removeprefix(folder) for item in self._store.list(folder)}
-        if _BUNDLE_MANIFEST not in there:
-            for name in sorted(files, key=lambda name: (name == _BUNDLE_MANIFEST, name)):
-                self._store.write(f"{folder}{name}", files[name])
+        prefix = f"{_BUNDLES}{reference}/"
+        if any(item.key == prefix + _BUNDLE_MANIFEST for item in self._store.list(prefix)):
+            return
+        for path in sorted(folder.iterdir(), key=lambda path: (path.name == _BUNDLE_MANIFEST, path.name)):
+            self._store.write(prefix + path.name, path.read_bytes())
+
+    def send_bundle(self, reference: str, folder: Path) -> None:
+        """Keeps a copy in the store: workers may share no disk with the launcher."""
+        self.keep_bundle(reference, folder)
+
+    def sent_bundle(self, reference: str, folder: Path, digest: str) -> Path:
+        """The launcher's folder where this machine has it, and otherwise a copy of what is in the store."""
+        try:
+            content = (folder / _BUNDLE_MANIFEST).read_bytes()
+        except OSError:
+            return self.bundle_folder(reference)
+        return folder if hashlib.sha256(content).hexdigest() == digest else self.bundle_folder(reference)
 
     def bundle_folder(self, reference: str) -> Path:
         """A folder of this machine with what is in the store now, downloaded where it is not there yet."""
@@ -181,8 +198,13 @@ class LakeWarehouse(Warehouse):
         except FileNotFoundError:
             raise self._gone(name) from None
 
+    def duckdb_source(self, table: Table) -> str:
+        """`delta_scan`, of the extension delta."""
+        place = self.location(table.name).replace("'", "''")
+        return f"delta_scan('{place}')"
+
     def update_table(
-        self, table: Table, read: Callable[[], Mapping[DayAndType, bytes]], empty: bytes, *, keep_others: bool
+        self, table: Table, read: Callable[[], Mapping[Partition, bytes]], empty: bytes, *, keep_others: bool
     ) -> tuple[int, int]:
         """Replaces in one version of the Delta table each partition that is not as it should be.
 
@@ -195,8 +217,7 @@ class LakeWarehouse(Warehouse):
     def check_places(self, partitions: Sequence[Partition]) -> None:
         """Looks for tables and files of somebody else's."""
         for table in PUBLISHED_TABLES:
-            for partition in partitions:
-                delta.live_files(self._store, table, partition)
+            delta.check_place(self._store, table, partitions)
 
     @contextlib.contextmanager
     def hold(self, partitions: Sequence[Partition], run_id: str) -> Iterator[None]:

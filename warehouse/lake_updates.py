@@ -21,9 +21,9 @@ from collections.abc import Callable, Mapping
 
 import pyarrow.parquet as pq
 
+from schemas.errors import LockedError
 from schemas.tables import Table
 from warehouse.delta import LakeTable, make_table, partition_of, published_path, publisher
-from warehouse.interface import DayAndType
 from warehouse.layout import Partition
 from warehouse.manifest import TableFile
 from warehouse.objects import ObjectStore
@@ -33,7 +33,7 @@ from warehouse.tokens import take_token
 def update_table(
     store: ObjectStore,
     table: Table,
-    read: Callable[[], Mapping[DayAndType, bytes]],
+    read: Callable[[], Mapping[Partition, bytes]],
     empty: bytes,
     *,
     keep_others: bool,
@@ -60,24 +60,25 @@ def update_table(
 
 
 def _wanted(
-    table: LakeTable, given: Mapping[DayAndType, bytes], empty: bytes, *, keep_others: bool
+    table: LakeTable, given: Mapping[Partition, bytes], empty: bytes, *, keep_others: bool
 ) -> dict[Partition, bytes]:
     """The file that each partition should have."""
     others = set() if keep_others else {partition_of(key) for key in table.files()}
-    wanted = {Partition(day, kind, table.table.partition_date): content for (day, kind), content in given.items()}
-    return {partition: wanted.get(partition, empty) for partition in sorted({*wanted, *others})}
+    return {partition: given.get(partition, empty) for partition in sorted({*given, *others})}
 
 
 def _unsettled(table: LakeTable, wanted: Mapping[Partition, bytes]) -> list[Partition]:
-    """The partitions whose one file is not the wanted one, or not the only one of ours in its place."""
+    """The partitions that hold something else than the wanted file, for readers of Delta or of plain Parquet."""
     live, stored = _by_partition(table.files()), _by_partition(table.stored())
-    keys = [key for partition in wanted for key in live[partition]]
-    contents = dict(zip(keys, table.store.read_all(keys), strict=True))
-    return [
-        partition
-        for partition, content in wanted.items()
-        if [contents[key] for key in live[partition]] != [content] or stored[partition] != live[partition]
+    in_one_file = [
+        partition for partition in wanted if len(live[partition]) == 1 and stored[partition] == live[partition]
     ]
+    try:
+        contents = [*table.store.read_all(live[place][0] for place in in_one_file)]
+    except FileNotFoundError:
+        raise LockedError(f"another process publishes {table.table.name} in {table.store.uri}; run again") from None
+    found = dict(zip(in_one_file, contents, strict=True))
+    return [partition for partition, content in wanted.items() if found.get(partition) != content]
 
 
 def _by_partition(keys: list[str]) -> defaultdict[Partition, list[str]]:

@@ -13,12 +13,13 @@ import ctypes
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import DocyardError, StorageError, system_error
-from schemas.tables import PUBLISHED_TABLES
+from schemas.tables import PUBLISHED_TABLES, RESOLUTIONS
 from warehouse.files import (
     PRIVATE_FILE,
     between,
@@ -28,7 +29,7 @@ from warehouse.files import (
     mounts_below,
     remove_folder,
 )
-from warehouse.layout import FolderLayout, Partition
+from warehouse.layout import SUCCESS_FILE, FolderLayout, Partition
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +37,8 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _RENAME_SWAP = 2  # macOS sys/stdio.h
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
+# Files of a run, of `resolve`, and what a system leaves behind by itself, such as .DS_Store or .nfs….
+_OURS = re.compile(rf"part-[\d-]+\.parquet|{RESOLUTIONS.name}\.parquet|{SUCCESS_FILE}|\..*")
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}  # POSIX allows either
 
 
@@ -106,7 +109,7 @@ def rehearse(warehouse: FolderLayout, partitions: Sequence[Partition], run_id: s
 
 
 def check_places(warehouse: FolderLayout, partitions: Sequence[Partition]) -> None:
-    """Looks for links, files, mounts and folders without the right to write where a run would, and writes nothing.
+    """Looks for what a run could not or must not replace, and for folders without the right to write; writes nothing.
 
     Raises:
         StorageError: there is one.
@@ -199,8 +202,15 @@ def _check_is_plain_folder(target: Path) -> None:
         raise StorageError(f"{target} cannot be replaced: it is a link; put the folder itself there")
     if target.exists() and not target.is_dir():
         raise StorageError(f"{target} cannot be replaced: a file lies where a folder is expected; move it away")
-    if target.is_dir() and (mounts := mounts_below(target)):
+    if not target.is_dir():
+        return
+    if mounts := mounts_below(target):
         raise _mounted(target, mounts[0])  # and what is mounted would be deleted with the old data
+    for path in sorted(target.iterdir()):
+        if not _OURS.fullmatch(path.name):
+            raise StorageError(
+                f"{path}: Docyard did not write this file, and its partition is to be replaced; move it away"
+            )
 
 
 def _refused_as_taken(source: Path, taken: Path) -> None:

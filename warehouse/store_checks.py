@@ -99,6 +99,7 @@ def _told(name: str, check: Callable[[], str | tuple[None, str]]) -> StoreCheck:
 
 
 def _rights(store: ObjectStore, place: str) -> str:
+    store.list(place)  # first, because a store tells only then that a bucket is missing, not a right
     store.write(f"{place}rights", b"1")
     store.read(f"{place}rights")
     store.list(place)

@@ -25,7 +25,8 @@ from escalation.tables import audit_draws, audit_items, items
 from models.evaluation.sequences import anytime_lower_bound, anytime_upper_bound
 from schemas.codes import AuditStatus, ItemState
 from schemas.tables import AUDITS
-from warehouse.interface import DayAndType, Warehouse
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 from warehouse.register import Entry
 
 
@@ -139,12 +140,12 @@ def wrong_audits(connection: sa.Connection, bundle: str, document_type: str, lab
 def publish_audits(engine: sa.Engine, warehouse: Warehouse, entries: Sequence[Entry], now: int) -> Publication:
     """Publishes the bounds as the day's partitions of the table `audits`; those of earlier days stay as they are."""
 
-    def read() -> dict[DayAndType, pa.Table]:
+    def read() -> dict[Partition, pa.Table]:
         with reading(engine) as connection:
             found = audited_errors(connection, entries)
-        rows: dict[DayAndType, list[dict[str, Any]]] = defaultdict(list)
+        rows: dict[Partition, list[dict[str, Any]]] = defaultdict(list)
         for error in found:
-            rows[utc_day(now), error.document_type].append(_row(error))
+            rows[Partition(utc_day(now), error.document_type, AUDITS.partition_date)].append(_row(error))
         return {place: pa.Table.from_pylist(of_type, AUDITS.schema()) for place, of_type in rows.items()}
 
     return publish_table(warehouse, AUDITS, read, keep_others=True)

@@ -21,7 +21,8 @@ from escalation.outcomes.publishing import Publication, publish_table
 from escalation.tables import categories, category_members, taxonomy
 from schemas.codes import CategoryStatus, RegisterAction
 from schemas.tables import CATEGORIES
-from warehouse.interface import DayAndType, Warehouse
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 from warehouse.register import open_register
 
 
@@ -33,14 +34,14 @@ def publish_categories(engine: sa.Engine, warehouse: Warehouse) -> Publication:
         StorageError: a partition cannot be replaced where it lies; nothing was changed.
     """
 
-    def read() -> dict[DayAndType, pa.Table]:
+    def read() -> dict[Partition, pa.Table]:
         with reading(engine) as connection:
             return category_tables(connection)
 
     return publish_table(warehouse, CATEGORIES, read)
 
 
-def category_tables(connection: sa.Connection) -> dict[DayAndType, pa.Table]:
+def category_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
     """The categories by the day they were proposed on and document type, in the published schema.
 
     Besides those of clusters there are those that one person proposed for a single item, and an adjudicator adopted.
@@ -55,14 +56,18 @@ def category_tables(connection: sa.Connection) -> dict[DayAndType, pa.Table]:
         (row["document_type"], row["version"]): row
         for row in connection.execute(sa.select(taxonomy).order_by(taxonomy.c.version)).mappings()
     }
-    rows: dict[DayAndType, list[dict[str, Any]]] = defaultdict(list)
+    rows: dict[Partition, list[dict[str, Any]]] = defaultdict(list)
     for row in connection.execute(sa.select(categories).order_by(categories.c.category_id)).mappings():
         adopted = adoptions.pop((row["document_type"], row["taxonomy_version"]), None)
-        place = utc_day(row["proposed_at"]), row["document_type"]
+        place = _partition(row["proposed_at"], row["document_type"])
         rows[place].append(_of_cluster(row, adopted, asked_again.get(row["category_id"], 0)))
     for adopted in adoptions.values():
-        rows[utc_day(adopted["adopted_at"]), adopted["document_type"]].append(_of_item(adopted))
+        rows[_partition(adopted["adopted_at"], adopted["document_type"])].append(_of_item(adopted))
     return {place: pa.Table.from_pylist(of_day, CATEGORIES.schema()) for place, of_day in rows.items()}
+
+
+def _partition(at: int, document_type: str) -> Partition:
+    return Partition(utc_day(at), document_type, CATEGORIES.partition_date)
 
 
 def register_adoptions(engine: sa.Engine, warehouse: Warehouse) -> int:

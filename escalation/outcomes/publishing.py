@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from schemas.tables import Table
-from warehouse.interface import DayAndType, Warehouse
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Publication:
 def publish_table(
     warehouse: Warehouse,
     table: Table,
-    read: Callable[[], dict[DayAndType, pa.Table]],
+    read: Callable[[], dict[Partition, pa.Table]],
     *,
     keep_others: bool = False,
 ) -> Publication:
@@ -39,7 +40,7 @@ def publish_table(
     """
     rows = 0
 
-    def read_files() -> dict[DayAndType, bytes]:
+    def read_files() -> dict[Partition, bytes]:
         nonlocal rows
         partitions = read()
         rows = sum(map(len, partitions.values()))

@@ -27,8 +27,8 @@ from schemas.codes import ItemCode, ItemState, ReviewAction
 from schemas.errors import VerificationError
 from schemas.tables import CLASSIFICATIONS, RESOLUTIONS
 from warehouse.files import write_durably
-from warehouse.interface import DayAndType, Warehouse
-from warehouse.objects import is_uri
+from warehouse.interface import Warehouse
+from warehouse.layout import Partition
 
 VIEWS = ("decisions_history", "decisions")
 _NANOS = 1e9
@@ -48,7 +48,7 @@ def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Pu
         StorageError: a partition cannot be replaced where it lies; nothing was changed.
     """
 
-    def read() -> dict[DayAndType, pa.Table]:
+    def read() -> dict[Partition, pa.Table]:
         with reading(engine) as connection:
             partitions = resolution_tables(connection)
             _check_known(connection, warehouse, partitions)
@@ -62,7 +62,7 @@ def publish_resolutions(engine: sa.Engine, warehouse: Warehouse, now: int) -> Pu
     return published
 
 
-def resolution_tables(connection: sa.Connection) -> dict[DayAndType, pa.Table]:
+def resolution_tables(connection: sa.Connection) -> dict[Partition, pa.Table]:
     """The settled items, by day and document type, in the published schema."""
     settled = (
         sa.select(items, calls.c.backend, calls.c.answer, calls.c.prompt_version, reviews.c.cycle)
@@ -76,13 +76,13 @@ def resolution_tables(connection: sa.Connection) -> dict[DayAndType, pa.Table]:
     costs = _costs(connection)
     adopted_at = adoption_times(connection)
     # A day's last word on an item is the day's decision: the earlier ones come first and are replaced.
-    rows: dict[DayAndType, dict[str, dict[str, Any]]] = defaultdict(dict)
+    rows: dict[Partition, dict[str, dict[str, Any]]] = defaultdict(dict)
     for row in (*_superseded(connection), *connection.execute(settled).mappings()):
         place = (row["item_key"], row["cycle"])
         earlier = reused.get(place) if row["code"] != ItemCode.LLM_VOTE.value else None
         source = place if earlier is None else (earlier["rests_on"], earlier["rests_on_cycle"])
         reasons = judged.get(source, []) if row["code"] != ItemCode.LLM_VOTE.value else []
-        of_day = rows[utc_day(row["settled_at"]), row["document_type"]]
+        of_day = rows[Partition(utc_day(row["settled_at"]), row["document_type"], RESOLUTIONS.partition_date)]
         version = bisect.bisect_right(adopted_at.get(row["document_type"], ()), row["settled_at"])
         of_day[row["item_key"]] = _row(row, reasons, earlier, costs.get(row["item_key"]), version)
     schema = RESOLUTIONS.schema()
@@ -100,11 +100,7 @@ def duckdb_sql(warehouse: Warehouse) -> str:
     """A script for DuckDB: the published tables of a warehouse, and the views over them."""
     parts = []
     for table in (CLASSIFICATIONS, RESOLUTIONS):
-        place = warehouse.location(f"{table.name}/*/*/*.parquet").replace("'", "''")
-        source = f"read_parquet('{place}', hive_partitioning = true)"
-        if is_uri(warehouse.place):
-            source = f"delta_scan('{warehouse.location(table.name)}')"
-        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM {source};\n")
+        parts.append(f"CREATE VIEW {table.name} AS SELECT * FROM {warehouse.duckdb_source(table)};\n")
     return "\n".join([*parts, *(f"{view_sql(name).rstrip()};\n" for name in VIEWS)])
 
 
@@ -182,7 +178,7 @@ def _costs(connection: sa.Connection) -> dict[str, int]:
     return {key: int(nanos) for key, nanos in connection.execute(summed.group_by(calls.c.item_key))}
 
 
-def _check_known(connection: sa.Connection, warehouse: Warehouse, partitions: dict[DayAndType, pa.Table]) -> None:
+def _check_known(connection: sa.Connection, warehouse: Warehouse, partitions: dict[Partition, pa.Table]) -> None:
     """Rows of another queue would vanish with the partitions that are replaced."""
     wanted = {key for table in partitions.values() for key in table["item_key"].to_pylist()}
     for name in warehouse.files(RESOLUTIONS):

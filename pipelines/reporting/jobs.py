@@ -21,7 +21,6 @@ from transforms.commit_run import QUALITY_FILE
 from warehouse.files import write_durably
 from warehouse.interface import Warehouse
 from warehouse.manifest import read_manifest, record_name
-from warehouse.objects import is_uri
 
 
 def report_run(place: str, run_id: str | None, database: str | None) -> tuple[dict[str, Any], str]:
@@ -117,7 +116,7 @@ def _costs(warehouse: Warehouse, database: str | None) -> dict[str, dict[str, An
     from escalation.database import SQLITE_FILE, default_url, open_database, reading
     from escalation.queue_state import run_costs
 
-    if database is None and (is_uri(warehouse.place) or not (Path(warehouse.place) / SQLITE_FILE).is_file()):
+    if database is None and not (warehouse.folder and (warehouse.folder / SQLITE_FILE).is_file()):
         return {}
     engine = open_database(database or default_url(warehouse.place))
     try:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runs import list_runs, verify_run
+from pipelines.runs import list_runs
+from pipelines.verification import verify_run
 from tests.support.dying import NEW, OLD, dying_at, holds, strays
 from tests.support.forked import start_docyard
 from tests.support.kill_runs import kill_runs

@@ -7,11 +7,13 @@ pytest.importorskip("deltalake", reason="the extra `lake` is not installed")
 from schemas.tables import RESOLUTIONS
 from tests.support.lake_runs import at_step, dying_at, parquet
 from warehouse.lake import LakeWarehouse
+from warehouse.layout import Partition
+from warehouse.objects import object_store
 
 pytestmark = pytest.mark.kills
 
 EMPTY, ONE, TWO = (parquet(RESOLUTIONS, "text", rows) for rows in range(3))
-PLACE = ("2026-01-31", "ticket")
+PLACE = Partition("2026-01-31", "ticket", RESOLUTIONS.partition_date)
 
 
 @pytest.fixture
@@ -44,6 +46,12 @@ def test_after_a_kill_the_next_update_leaves_one_file_for_all_readers(
     _update(lake, next_one)
     _check_settled(lake, next_one)
     assert _update(lake, next_one) == (1, 0)
+
+
+def test_a_file_that_was_deleted_by_hand_is_published_again(lake: LakeWarehouse) -> None:
+    object_store(lake.uri).delete(lake.files(RESOLUTIONS))
+    assert _update(lake, ONE) == (1, 1)
+    _check_settled(lake, ONE)
 
 
 def test_an_update_that_begins_later_wins_over_one_that_has_read_before(lake: LakeWarehouse) -> None:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.classify import classify
-from pipelines.runs import list_runs, verify_run
+from pipelines.runs import list_runs
+from pipelines.verification import verify_run
 from schemas.errors import LockedError
 from tests.support.dying import SmallRun, holds
 from tests.support.forked import start_docyard

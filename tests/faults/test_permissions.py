@@ -250,6 +250,20 @@ def test_a_link_or_a_file_in_the_place_of_a_partition_is_found(warehouse: Folder
     NEW.publish(warehouse)
 
 
+@pytest.mark.parametrize("name", ["mine.parquet", "_notes", "part-of-mine.parquet", "folder"])
+def test_a_file_of_somebody_else_s_in_a_partition_is_not_deleted(warehouse: FolderWarehouse, name: str) -> None:
+    OLD.publish(warehouse)
+    foreign = warehouse.partition("classifications", OLD.partitions[0]) / name
+    foreign.write_text("mine")
+    with pytest.raises(StorageError, match=f"{foreign}: Docyard did not write this file, .*; move it away"):
+        warehouse.check_places(OLD.partitions)
+    with pytest.raises(StorageError, match="Docyard did not write this file"):
+        NEW.publish(warehouse)
+    assert foreign.read_text() == "mine"
+    foreign.rename(foreign.with_name(".DS_Store"))
+    NEW.publish(warehouse)
+
+
 @pytest.mark.parametrize("place", ["runs", "classifications/run_date=2026-01-31", "."])
 def test_a_dry_run_names_a_folder_that_may_not_be_written_to(
     tiny_bundle_unchanged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str

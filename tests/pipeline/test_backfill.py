@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,12 @@ from click.testing import Result
 
 from pipelines.backfill import gravest
 from pipelines.runs import list_runs
+from schemas.codes import RunStatus
 from schemas.errors import BundleError, DocyardError, InputError, LockedError, StorageError
 from schemas.run_config import load_config
 from tests.support.read_metrics import read_metrics
 from tests.support.small_runs import check_refused, documents, docyard, write_jsonl
+from warehouse.manifest import Manifest
 
 TINY_BUNDLE = Path(__file__).parents[1] / "tiny_bundle"
 THREE_DATES = ("2026-01-01", "2026-01-02", "2026-01-03")
@@ -194,6 +198,22 @@ def test_the_gravest_error_is_one_that_somebody_has_to_correct(
 
 
 @pytest.mark.slow
+def test_an_interrupt_that_python_drops_ends_the_backfill_after_the_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = []
+
+    def classify(config: object, **settings: object) -> Manifest:
+        begun.append(settings["run_date"])
+        with contextlib.suppress(KeyboardInterrupt):  # as in a destructor
+            signal.raise_signal(signal.SIGTERM)
+        return Manifest("run", "", RunStatus.PUBLISHED, "")
+
+    monkeypatch.setattr("pipelines.api.classify", classify)
+    result = docyard("backfill", *RANGE, "--config", write_run(tmp_path))
+    assert (result.exit_code, begun) == (130, [THREE_DATES[0]])
+
+
 def test_a_run_tells_its_progress_and_sigterm_ends_it_as_ctrl_c_does(tmp_path: Path) -> None:
     config = write_run(tmp_path)
     write_jsonl(tmp_path / "inbox" / THREE_DATES[0] / "more.jsonl", documents(20_000))
@@ -208,5 +228,6 @@ def test_a_run_tells_its_progress_and_sigterm_ends_it_as_ctrl_c_does(tmp_path: P
     assert re.fullmatch(r"progress: [\d,]+ of [\d,]+ shards, [\d,]+ documents\n", line)
     assert process.returncode == 130, said
     assert "error: interrupted" in said
-    assert [run["status"] for run in list_runs(tmp_path / "warehouse")] == ["failed"]
+    (run,) = list_runs(tmp_path / "warehouse")
+    assert (run["status"], run["error"]) == ("failed", "interrupted by Ctrl-C or SIGTERM")
     assert not list((tmp_path / "warehouse/_staging").iterdir())

@@ -16,7 +16,8 @@ import pytest
 
 from data_quality.contracts import check_contracts
 from pipelines.classify import classify
-from pipelines.runs import list_runs, verify_run
+from pipelines.runs import list_runs
+from pipelines.verification import verify_run
 from schemas.run_config import ClassificationConfig, InputConfig, QualityConfig, ReadingConfig, RunConfig
 from schemas.tables import CLASSIFICATIONS, DOCUMENT_TABLES, ESCALATIONS, PUBLISHED_TABLES, REJECTIONS, Table
 from tests.support.made_up_certificate import write_certified_manifest

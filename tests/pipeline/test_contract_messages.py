@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from data_quality.contracts import RejectedGroup, check_contracts
-from pipelines.runs import describe_run
+from pipelines.run_descriptions import describe_run
 from schemas.codes import Reason
 from schemas.errors import ContractError, InputError
 from schemas.run_config import InputConfig, QualityConfig

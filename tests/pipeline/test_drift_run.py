@@ -15,7 +15,9 @@ from models.bundle import load_bundle, write_bundle_manifest
 from models.classifier import Classifier
 from models.drift import drift_reference
 from pipelines.classify import classify
-from pipelines.runs import describe_run, list_runs, published_run, verify_run
+from pipelines.run_descriptions import describe_run
+from pipelines.runs import list_runs, published_run
+from pipelines.verification import verify_run
 from schemas.codes import DriftFigure
 from schemas.errors import ContractError
 from schemas.run_config import QualityConfig, RunConfig

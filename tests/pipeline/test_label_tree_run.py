@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pipelines.classify import classify
-from pipelines.runs import describe_run
+from pipelines.run_descriptions import describe_run
 from schemas.run_config import InputConfig
 from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import config_of, documents, read_published, write_jsonl

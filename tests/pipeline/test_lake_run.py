@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.bundle import load_bundle
+from models.bundle_manifest import MANIFEST_NAME
 from pipelines.api import read_decisions
 from schemas.errors import BundleError, ConfigError, InputError, LockedError, StorageError, VerificationError
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES
@@ -107,7 +110,7 @@ def test_a_promoted_bundle_that_was_changed_in_the_store_is_refused(tiny_bundle_
 def test_a_table_that_no_run_publishes_is_replaced_where_it_differs_and_nowhere_else(lake_uri: str) -> None:
     lake, table = LakeWarehouse(lake_uri), CLASSIFICATIONS  # any table will do
     empty, first, second = parquet([]), parquet(["a"]), parquet(["b"])
-    monday, tuesday = ("2026-11-23", "ticket"), ("2026-11-24", "ticket")
+    monday, tuesday = Partition("2026-11-23", "ticket"), Partition("2026-11-24", "ticket")
     assert lake.update_table(table, lambda: {monday: first, tuesday: first}, empty, keep_others=False) == (2, 2)
     before = lake.files(table)
     assert lake.update_table(table, lambda: {monday: first, tuesday: second}, empty, keep_others=False) == (2, 1)
@@ -115,9 +118,20 @@ def test_a_table_that_no_run_publishes_is_replaced_where_it_differs_and_nowhere_
     assert lake.update_table(table, lambda: {monday: first}, empty, keep_others=True) == (1, 0)
     assert lake.update_table(table, lambda: {monday: first}, empty, keep_others=False) == (2, 1)
     assert [lake.read(name) for name in lake.files(table)] == [first, empty]
-    assert sorted(name for day, _ in (monday, tuesday) for name in lake.stored(table, Partition(day, "ticket"))) == (
-        lake.files(table)
-    )
+    assert sorted(name for day in (monday, tuesday) for name in lake.stored(table, day)) == (lake.files(table))
+
+
+def test_a_worker_that_does_not_see_the_launchers_bundle_finds_it_in_the_store(
+    tiny_bundle: Path, lake_uri: str
+) -> None:
+    lake, bundle = LakeWarehouse(lake_uri), load_bundle(tiny_bundle)
+    lake.send_bundle(bundle.reference, tiny_bundle)
+    assert lake.sent_bundle(bundle.reference, tiny_bundle, bundle.digest) == tiny_bundle
+    (tiny_bundle / MANIFEST_NAME).write_text("{}")  # of another bundle
+    for _ in range(2):
+        found = lake.sent_bundle(bundle.reference, tiny_bundle, bundle.digest)
+        assert load_bundle(found).digest == bundle.digest
+        shutil.rmtree(tiny_bundle, ignore_errors=True)
 
 
 def test_two_processes_cannot_append_the_same_entry_of_the_register(lake_uri: str) -> None:
@@ -150,9 +164,12 @@ def test_a_store_that_is_not_there_and_a_warehouse_that_is_not_are_one_line(
     check_refused(docyard(*arguments), ConfigError.exit_code, "s3://")
 
 
-def test_a_run_into_a_store_does_not_read_what_it_publishes(tiny_bundle_unchanged: Path, lake_uri: str) -> None:
-    arguments = classify_arguments(Path("warehouse"), tiny_bundle_unchanged, Path("warehouse"))
-    arguments = [lake_uri if value == "warehouse" else value for value in arguments]
+@pytest.mark.parametrize("below", ["", "/../*/classifications", "/*/*/*/*.parquet", "/class*"])
+def test_a_run_into_a_store_does_not_read_what_it_publishes(
+    tiny_bundle_unchanged: Path, lake_uri: str, below: str
+) -> None:
+    arguments = classify_arguments(Path("source"), tiny_bundle_unchanged, lake_uri)
+    arguments[arguments.index("source")] = f"{lake_uri}{below}"
     check_refused(docyard(*arguments), ConfigError.exit_code, "reaches into the warehouse")
 
 

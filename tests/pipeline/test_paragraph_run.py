@@ -11,7 +11,9 @@ import pytest
 
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify, prepare
-from pipelines.runs import describe_run, list_runs, verify_run
+from pipelines.run_descriptions import describe_run
+from pipelines.runs import list_runs
+from pipelines.verification import verify_run
 from schemas.errors import BalanceError, ConfigError, VerificationError
 from schemas.run_config import InputConfig, ReadingConfig, RunConfig
 from tests.support.made_up_certificate import write_certified_manifest

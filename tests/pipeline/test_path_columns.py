@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.classify import classify
-from pipelines.runs import describe_run
+from pipelines.run_descriptions import describe_run
 from schemas.errors import ConfigError
 from schemas.run_config import InputConfig
 from tests.support.read_rows import column_of, config_for, parts_of

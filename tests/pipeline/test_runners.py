@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from pipelines.runners import MOST_DASK_PARTITIONS, reach_loopback_directly, read_beam_options, why_lost
-from pipelines.runs import verify_run
 from pipelines.sampling.tickets import write_ticket_sample
+from pipelines.verification import verify_run
 from schemas.errors import ConfigError, ContractError, RunFailedError
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES
 from tests.support.small_runs import listed, published_hashes

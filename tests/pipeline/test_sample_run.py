@@ -13,9 +13,10 @@ import pytest
 
 from models.bundle_manifest import ReadingRules
 from pipelines.classify import classify
-from pipelines.runs import describe_run, verify_run
+from pipelines.run_descriptions import describe_run
 from pipelines.sampling.export import SampleSummary
 from pipelines.sampling.samples import RUN_FILE, WRITERS, write_samples
+from pipelines.verification import verify_run
 from schemas.run_config import load_config
 from tests.support.made_up_certificate import write_certified_manifest
 from tests.support.small_runs import read_published

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.runs import list_runs, verify_run
+from pipelines.runs import list_runs
+from pipelines.verification import verify_run
 from tests.support.forked import run_docyard, start_docyard
 from warehouse.folder import FolderWarehouse
 from warehouse.publication import JOURNAL_FILE, published_by

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import hmac
+import http.client
 import importlib.metadata
 import importlib.util
 import json
@@ -210,7 +211,7 @@ def _answers(server: ObjectServer) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/healthz", timeout=2) as answer:
             return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+    except (OSError, http.client.HTTPException):  # a connection may even meet itself while the port is free
         return False
 
 

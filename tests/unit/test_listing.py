@@ -12,7 +12,7 @@ from schemas.errors import InputError, StorageError
 from tests.support.read_rows import config_for
 from transforms.plan_shards import plan_shards
 from transforms.readers.files import local_path, local_uri
-from transforms.readers.listing import files_on, list_files
+from transforms.readers.listing import files_on, list_files, reaches
 
 
 def _write(folder: Path, *names: str) -> None:
@@ -181,3 +181,65 @@ def test_files_that_cannot_be_opened_are_rejections_and_not_called_empty(tmp_pat
     (tmp_path / "empty.csv").touch()
     _, shard = plan_shards(config_for(tmp_path))
     assert shard.problem == ("unreadable_file", "cannot be opened: No such file or directory")
+
+
+STORE, FOLDER = "s3://company/docyard", "/company/docyard"
+BELOW = "run_date=*", "document_type=*", "*.parquet"
+
+
+@pytest.mark.parametrize("warehouse", [STORE, FOLDER])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("", "/*", "/*/*/*/*/*.parquet", "/**/*.parquet", "/**", "/d[o]cyard", "/doc*/classifications/"),
+        *("/docyard/*", "/docyard/class*", "/docyard/classifications", "/docyard/classifications/**/part-*"),
+        *("/docyard/classifications/run_date=2026-01-*/*/*.parquet", "/docyard/classifications/*/*/part-*.par[q]uet"),
+        *("/x/../docyard/classifications", "//docyard/./classifications", "/x/*/../docyard/classifications"),
+        *("/docyard/classifications/run_date=2026-01-31/document_type=ticket/part-00000.parquet", "/**/../docyard"),
+    ],
+)
+def test_a_path_that_could_name_a_published_file_reaches_it(warehouse: str, path: str) -> None:
+    assert reaches(warehouse.removesuffix("/docyard") + path, f"{warehouse}/classifications", BELOW)
+
+
+@pytest.mark.parametrize("warehouse", [STORE, FOLDER, "/company/[x]/docyard"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/*.jsonl", "/**/*.jsonl", "/**/*.json[l].gz", "/inbox", "/inbox/**", "/docyard/inbox", "/docyard/in*/"),
+        *("/docyard2/classifications", "/docyard/classifications2", "/docyard/x/*", "/*/inbox/*.parquet", "/a.parquet"),
+        *("/docyard/classifications/run_day=*/", "/docyard/*/*/*.parquet", "/docyard/*/run_date=*/*/a.csv"),
+    ],
+)
+def test_a_path_that_names_no_published_file_does_not_reach_it(warehouse: str, path: str) -> None:
+    assert not reaches(warehouse.removesuffix("/docyard") + path, f"{warehouse}/classifications", BELOW)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        ("abfss://data@company.dfs.core.windows.net/docyard/*/", "az://data/docyard"),
+        ("s3://company/doc%79ard/classifications?region=eu-central-1", STORE),
+        ("file:///company/docyard", FOLDER),
+    ],
+)
+def test_a_place_of_several_names_is_one_place(path: str, place: str) -> None:
+    assert reaches(path, f"{place}/classifications", BELOW)
+
+
+@pytest.mark.parametrize(
+    "path", ["/company/*", "/company/*/../x", "company", "s3://docyard/*", "s3://other/../company"]
+)
+def test_a_local_path_or_another_bucket_does_not_reach_a_store(path: str) -> None:
+    assert not reaches(path, f"{STORE}/classifications", BELOW)
+
+
+def test_a_warehouse_whose_name_folders_pass_by_is_not_reached(tmp_path: Path) -> None:
+    assert not reaches(str(tmp_path), f"{tmp_path}/_warehouse/classifications", BELOW)
+    assert reaches(f"{tmp_path}/_warehouse", f"{tmp_path}/_warehouse/classifications", BELOW)
+
+
+def test_links_on_the_way_to_a_pattern_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "w").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "w")
+    assert reaches(f"{tmp_path}/link/*", f"{tmp_path}/w/classifications", BELOW)

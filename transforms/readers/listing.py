@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import posixpath
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from operator import attrgetter
@@ -23,6 +24,7 @@ from transforms.readers.files import error_kind, local_path, local_uri, remote_v
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _MAGIC = re.compile(r"[*?\[]")
+_GLOB_END = re.compile(r"[*?\]]")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
     found: dict[str, InputFile] = {}
     folders: list[str] = []
     for path in paths:
-        local = local_path(path) or ("" if _URI.match(path) else path)
+        local = _local(path)
         try:
             folder, files = _local_files(local) if local else _remote_files(path)
         except (OSError, ValueError, pa.ArrowException) as error:
@@ -73,24 +75,42 @@ def list_files(paths: tuple[str, ...]) -> list[InputFile]:
     return sorted(named, key=attrgetter("source_uri"))
 
 
-def reaches(path: str, names: Iterable[Path]) -> bool:
-    """True where a configured path would pick up one of the files `names`, which need not exist.
+def reaches(path: str, folder: str, below: tuple[str, ...]) -> bool:
+    """True where a configured path could pick up one of some files, whether they exist or not.
+
+    Only names are compared: links behind a pattern are not followed, and a store has one name.
 
     Args:
-        path: file, folder or glob; local or a `file://` URI, any other URI reaches nothing here.
-        names: absolute paths without links.
+        path: file, folder or glob; local or a URI.
+        folder: local or a URI.
+        below: the names that lead from there to the files, with at most one "*" in each.
     """
-    local = local_path(path) or ("" if _URI.match(path) else path)
-    if not local:
+    local = _local(path)
+    base, pattern = _cut(Path(local)) if local else _cut_address(path.partition("?")[0])
+    root, place = _names_to(str(base)), _names_to(folder)
+    names = tuple(name for name in pattern.split("/") if name)
+    if ".." in names:  # leads anywhere
+        return root[0] == place[0]
+    shared = min(len(root), len(place))
+    if root[:shared] != place[:shared] or any(map(_is_hidden, place[shared:])):
         return False
-    root, pattern = _cut(Path(local))
-    root = root.resolve()
-    for name in names:
-        if root == name or root in name.parents:
-            parts = name.relative_to(root).parts
-            if not any(map(_is_hidden, parts)) and _matches(parts, Path(pattern).parts if pattern else ()):
-                return True
-    return False
+    return _matches((*place[shared:], *below), (*root[shared:], *names), _may_match)
+
+
+def _names_to(place: str) -> tuple[str, ...]:
+    """The folders on the way to a path or URI, without links and `..`; those of all stores begin alike."""
+    local = _local(place)
+    if local:
+        return Path(local).resolve().parts
+    container, _, rest = place.partition("://")[2].partition("/")
+    path = posixpath.normpath(f"/{unquote(rest)}")
+    # The account behind a container may be in the environment instead.
+    return ("://", container.partition("@")[0], *(name for name in path.split("/") if name))
+
+
+def _local(path: str) -> str:
+    """The local path that a path or URI names; "" for a URI that names none."""
+    return local_path(path) or ("" if _URI.match(path) else path)
 
 
 def _common_depth(folders: list[str]) -> int:
@@ -139,6 +159,13 @@ def _cut(given: Path) -> tuple[Path, str]:
             if _MAGIC.search(part):
                 return Path(*given.parts[:i]), str(Path(*given.parts[i:]))
     return given, ""
+
+
+def _cut_address(address: str) -> tuple[str, str]:
+    """The same for a URI without its query."""
+    parts = address.split("/")
+    fixed = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
+    return "/".join(parts[:fixed]), "/".join(parts[fixed:])
 
 
 def _local_names(root: Path, pattern: str) -> Iterator[Path]:
@@ -191,13 +218,11 @@ def _local_file(path: Path) -> InputFile:
 def _remote_files(uri: str) -> tuple[str, dict[str, InputFile]]:
     """The same for a URI; here "?" starts the query, so a glob has only "*", "**" and "[…]"."""
     address, mark, query = uri.partition("?")
-    parts = address.split("/")
-    fixed = next((i for i, part in enumerate(parts) if _MAGIC.search(part)), len(parts))
-    base = "/".join(parts[:fixed])
+    base, pattern = _cut_address(address)
     filesystem, root = fs.FileSystem.from_uri(base + mark + query)
     prefix = base.rstrip("/").removesuffix(quote(root.strip("/")))
     files = {}
-    for name, version in files_on(filesystem, root, tuple(parts[fixed:])):
+    for name, version in files_on(filesystem, root, tuple(pattern.split("/")) if pattern else ()):
         files[name] = InputFile(prefix + quote(name.lstrip("/")) + mark + query, version)
     refuse_remote_tables(filesystem, files)
     folder = base.rstrip("/")
@@ -220,10 +245,22 @@ def files_on(filesystem: fs.FileSystem, root: str, pattern: tuple[str, ...]) -> 
     return files
 
 
-def _matches(parts: tuple[str, ...], pattern: tuple[str, ...]) -> bool:
-    """True where the pattern names the path or a folder above it."""
+def _matches(parts: tuple[str, ...], pattern: tuple[str, ...], names: Callable[[str, str], bool] = fnmatchcase) -> bool:
+    """True where the pattern names the path or a folder above it, by a comparison of one part with one component."""
     if not pattern:
         return True
     if pattern[0] == "**":
-        return any(_matches(parts[i:], pattern[1:]) for i in range(len(parts) + 1))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+        return any(_matches(parts[i:], pattern[1:], names) for i in range(len(parts) + 1))
+    return bool(parts) and names(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:], names)
+
+
+def _may_match(name: str, pattern: str) -> bool:
+    """True where a glob may match a name, of which "*" stands for any part, and at its end for one without a dot."""
+    if pattern == name or fnmatchcase(name, pattern) or fnmatchcase(pattern, name):
+        return True
+    head, star, tail = name.partition("*")
+    start, end = _MAGIC.split(pattern)[0], _GLOB_END.split(pattern)[-1]
+    if not star or start == pattern:
+        return False
+    may_end = tail.endswith(end) or end.endswith(tail) if tail else "." not in end
+    return may_end and (head.startswith(start) or start.startswith(head))

@@ -1,6 +1,7 @@
 {# The table `resolutions`, or one without rows: `docyard resolve` makes its folder. #}
 {% macro resolutions() %}
-    {%- set files = run_query("SELECT count(*) FROM glob('" ~ var("warehouse") ~ "/resolutions/*/*/*.parquet')") if execute -%}
+    {%- set found = "_delta_log/*.json" if "://" in var("warehouse") else "*/*/*.parquet" -%}
+    {%- set files = run_query("SELECT count(*) FROM glob('" ~ var("warehouse") ~ "/resolutions/" ~ found ~ "')") if execute -%}
     {%- if files and files.columns[0].values()[0] > 0 -%}
         {{ source("docyard", "resolutions") }}
     {%- else -%}

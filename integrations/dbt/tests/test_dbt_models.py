@@ -17,6 +17,7 @@ from escalation.database import default_url
 from escalation.review.upkeep import run_upkeep
 from pipelines.api import read_decisions
 from schemas.review_config import ReviewConfig
+from tests.support.object_store import object_server
 from tests.support.queue_databases import opened
 from tests.support.review_cases import ANNA, hire, label, says
 from tests.support.small_runs import classify_arguments, documents, docyard, read_published, write_jsonl
@@ -30,9 +31,9 @@ MODELS = ("decisions", "worklist", "trends", "label_shares")
 pytestmark = pytest.mark.skipif(DBT is None, reason="needs dbt with dbt-duckdb on the PATH, or DBT_BIN")
 
 
-def dbt(warehouse: Path, *arguments: str) -> str:
+def dbt(warehouse: Path | str, folder: Path, *arguments: str) -> str:
+    """The output of a dbt command over a warehouse, which leaves all it writes in the folder."""
     assert DBT is not None
-    folder = warehouse.parent / "dbt"
     folder.mkdir(exist_ok=True)
     flags = {"--project-dir": PROJECT, "--profiles-dir": PROJECT, "--target-path": folder, "--log-path": folder}
     command = [DBT, "--quiet", *arguments, *(str(part) for flag in flags.items() for part in flag)]
@@ -47,13 +48,14 @@ def dbt(warehouse: Path, *arguments: str) -> str:
     return ended.stdout
 
 
-def rows_of_models(warehouse: Path) -> dict[str, pd.DataFrame]:
+def rows_of_models(warehouse: Path | str, folder: Path, *flags: str) -> dict[str, pd.DataFrame]:
     """All rows of every model."""
     query = " UNION ALL ".join(
         f"SELECT '{name}' AS model, CAST(to_json(found) AS VARCHAR) AS content FROM {{{{ ref('{name}') }}}} AS found"
         for name in MODELS
     )
-    shown = json.loads(dbt(warehouse, "show", "--inline", query, "--output", "json", "--limit", "-1"))["show"]
+    show = ("show", "--inline", query, "--output", "json", "--limit", "-1", *flags)
+    shown = json.loads(dbt(warehouse, folder, *show))["show"]
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in MODELS}
     for row in shown:
         rows[row["model"]].append(json.loads(row["content"]))
@@ -71,8 +73,8 @@ def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_models_build_before_anything_is_settled(warehouse: Path) -> None:
-    dbt(warehouse, "build")
-    waiting = rows_of_models(warehouse)["worklist"]
+    dbt(warehouse, warehouse.parent / "dbt", "build")
+    waiting = rows_of_models(warehouse, warehouse.parent / "dbt")["worklist"]
     assert len(waiting) == sum(len(read_published(warehouse, "escalations", date)) for date in DATES)
 
 
@@ -86,8 +88,8 @@ def test_decisions_worklist_and_trends_follow_what_people_settle(warehouse: Path
         for key in keys:
             says(queue, ANNA, key, label("delivery", "it names a parcel"), now=now_micros())
     assert docyard("resolve", "--warehouse", warehouse).exit_code == 0
-    dbt(warehouse, "build")
-    found = rows_of_models(warehouse)
+    dbt(warehouse, warehouse.parent / "dbt", "build")
+    found = rows_of_models(warehouse, warehouse.parent / "dbt")
     expected = read_decisions(warehouse)
     pd.testing.assert_frame_equal(comparable(found["decisions"]), comparable(expected))
     assert (expected["decided_by"] == "person").sum() == 3
@@ -105,6 +107,36 @@ def test_decisions_worklist_and_trends_follow_what_people_settle(warehouse: Path
     assert trends["open"].sum() == len(found["worklist"])
     shares = found["label_shares"].groupby("run_date")["share"].sum()
     assert list(shares) == pytest.approx([1, 1])
+
+
+@pytest.mark.skipif(
+    DBT is None or not list(Path(DBT).resolve().parents[1].glob("lib/*/site-packages/duckdb_extension_delta")),
+    reason="needs duckdb-extensions, duckdb-extension-delta and -httpfs in dbt's environment, in the version of duckdb",
+)
+def test_the_models_read_delta_tables_on_an_object_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert DBT is not None
+    put_there = "; ".join(f"duckdb_extensions.import_extension('{name}')" for name in ("httpfs", "delta"))
+    subprocess.run([Path(DBT).with_name("python"), "-c", f"import duckdb_extensions; {put_there}"], check=True)
+    with object_server() as server:
+        settings = {"DOCYARD_DBT_ENDPOINT": server.host, "DOCYARD_DBT_URL_STYLE": "path"}
+        settings["DOCYARD_CACHE_DIR"] = str(tmp_path / "cache")
+        for name, value in (server.environment | settings).items():
+            monkeypatch.setenv(name, value)
+        warehouse = server.new_uri()
+        source = write_jsonl(tmp_path / "in.jsonl", documents(30))
+        assert docyard(*classify_arguments(source, TINY_BUNDLE, warehouse, DATES[0])).exit_code == 0
+        _check_decisions(warehouse, tmp_path / "dbt")
+        queue = ("--warehouse", warehouse, "--database", f"sqlite:///{tmp_path}/queue.sqlite")
+        for command in (("queue", "to-people"), ("resolve",)):
+            assert docyard(*command, *queue).exit_code == 0
+        _check_decisions(warehouse, tmp_path / "dbt")
+
+
+def _check_decisions(uri: str, folder: Path) -> None:
+    dbt(uri, folder, "build", "--target", "lake")
+    found = rows_of_models(uri, folder, "--target", "lake")
+    pd.testing.assert_frame_equal(comparable(found["decisions"]), comparable(read_decisions(uri)))
+    assert len(found["worklist"]) > 0
 
 
 def comparable(frame: pd.DataFrame) -> pd.DataFrame:
