@@ -84,7 +84,7 @@ class Drift:
     Attributes:
         figure: its name.
         value: the distance from the reference; 0 where both are spread alike.
-        limit: the largest value that passes.
+        limit: the largest value that is no drift.
         rows: documents of the run.
         reference_rows: certifying rows.
     """
@@ -97,12 +97,21 @@ class Drift:
 
     @property
     def drifted(self) -> bool:
-        """True where the distance passes its limit."""
+        """True where the distance exceeds its limit."""
         return self.value > self.limit
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return asdict(self) | {"figure": self.figure.value, "drifted": self.drifted}
+
+
+def apart(value: float, limit: float) -> tuple[str, str]:
+    """Both numbers with three digits after the point, or with as many as show them different."""
+    for digits in range(3, 17):
+        texts = f"{value:.{digits}f}", f"{limit:.{digits}f}"
+        if texts[0] != texts[1] or value == limit:
+            break
+    return texts
 
 
 def drift_reference(
@@ -201,7 +210,7 @@ def compare(
 ) -> tuple[Drift, ...]:
     """The distances of a run from the reference; none for a run that classified nothing.
 
-    A distance passes its limit only where it is both large and beyond chance. Chance is the distance between two random
+    A distance exceeds its limit only where it is both large and beyond chance. Chance is the distance of two random
     parts, of the sizes of run and reference, of all their documents together: a permutation test. Large is a floor by
     custom, on top of the median chance, since few documents are never spread quite alike. The figures share
     `false_alarms` evenly (Bonferroni), so that a run like the reference is flagged by any of them no more often. Where

@@ -11,6 +11,7 @@ from typing import Any
 from pipelines import api
 from pipelines.classify import dry_run as dry_run_of
 from pipelines.runs import list_runs
+from pipelines.terminal import counted
 from schemas.codes import DerivedStatus, RunStatus
 from schemas.errors import ConfigError, DocyardError, InputError, system_error
 from schemas.metrics import Sample
@@ -104,7 +105,7 @@ def describe_date(found: dict[str, Any]) -> str:
     if found["outcome"] == "there":
         return f"{date}  published before, by run {', '.join(found['run_ids'])}"
     if found["outcome"] == "checked":
-        return f"{date}  would read {found['files']:,} files in {found['shards']:,} shards"
+        return f"{date}  would read {counted(found['files'], 'file')} in {counted(found['shards'], 'shard')}"
     return (
         f"{date}  published by run {found['run_id']}: {counts['accepted']:,} accepted, {counts['escalated']:,} "
         f"escalated, {counts['rejected']:,} rejected"
@@ -117,7 +118,7 @@ def describe_range(dates: Sequence[str], outcomes: Counter[str]) -> str:
     tally = [f"{outcomes[outcome]} {said}" for outcome, said in words.items() if outcomes[outcome]]
     if untried := len(dates) - outcomes.total():
         tally.append(f"{untried} not tried")
-    return f"{len(dates)} dates: {', '.join(tally)}"
+    return f"{counted(len(dates), 'date')}: {', '.join(tally)}"
 
 
 def backfill_samples(dates: Sequence[str], found: Sequence[dict[str, Any]]) -> list[Sample]:

@@ -21,12 +21,13 @@ from models.kind import KindModel, load_kinds
 from models.page_pairs import load_page_pairs
 from pipelines.kinds import bundles_by_kind, inputs_by_kind, kinds_folder, page_pairs_folder
 from pipelines.lineage import lineage_of
-from pipelines.overlap import check_apart, check_not_linked
+from pipelines.overlap import check_apart, check_not_listed
 from pipelines.progress import show_progress
 from pipelines.promotion import load_standing
 from pipelines.redo import check_not_replaced, describe_redo, plan_redo, survey_redo
 from pipelines.runners import read_beam_options, run_job, worker_message
 from pipelines.survey import describe_survey, survey_documents
+from pipelines.terminal import counted
 from schemas.errors import BundleError, ConfigError, ContractError, DocyardError, describe_system_error, system_error
 from schemas.log_context import log_context
 from schemas.run_config import AUTO_TYPE, DEFAULT_TEXT_FIELD, STANDING, InputConfig, RunConfig
@@ -222,12 +223,12 @@ def dry_run(
 
 def describe_dry_run(found: dict[str, Any]) -> str:
     """The result of `dry_run` for a terminal."""
-    lines = [f"would read {sum(file['files'] for file in found['files'])} files in {found['shards']} shards"]
+    n_files = sum(file["files"] for file in found["files"])
+    lines = [f"would read {counted(n_files, 'file')} in {counted(found['shards'], 'shard')}"]
     for file in found["files"]:
-        shards = f"{file['shards']} shard{'s' if file['shards'] > 1 else ''}"
-        fate = f"would be rejected: {file['problem']}" if file["problem"] else shards
+        fate = f"would be rejected: {file['problem']}" if file["problem"] else counted(file["shards"], "shard")
         first = f"; {file['first_rejections']}" if file["first_rejections"] else ""
-        name = file["uri"] or f"{file['files']} {'documents' if file['format'] == 'document' else 'text files'}"
+        name = file["uri"] or counted(file["files"], "document" if file["format"] == "document" else "text file")
         lines.append(f"  {file['document_type']}: {name} ({fate}{first})")
     lines += describe_survey(found["documents"])
     lines += describe_redo(found["redo"]) if found["redo"] else []
@@ -291,7 +292,7 @@ def prepare(config: RunConfig) -> tuple[RunPlan, list[Shard]]:
     shards = plan_shards(replace(config, inputs=tuple(planned.values())))
     shards = [replace(shard, input_index=numbers[shard.input_index]) for shard in shards]
     config = replace(config, inputs=tuple(item for item, _ in chosen))
-    check_not_linked(shards, warehouse)
+    check_not_listed(shards, warehouse)
     run_id, started_at = _new_run()
     plan = RunPlan(
         run_id=run_id,

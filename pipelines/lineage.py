@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 _SWITCHES = re.compile(r"OPENLINEAGE_(URL|CONFIG|_TRANSPORT_.*)")
 _RUN_IDS = uuid.uuid5(uuid.NAMESPACE_URL, "docyard:runs")  # OpenLineage wants a UUID for each run
 _PRODUCER = "urn:docyard"
+_HOST = re.compile(r"\w+://(?:[^/]*@)?([^/?#@]+)")
 _GLOB = re.compile(r"[^/]*[*?\[].*")
 
 
@@ -64,7 +65,8 @@ def lineage_of(config: RunConfig, plan: RunPlan | None) -> Iterator[Lineage]:
         try:
             client.emit(_run_event(config, plan, run, state, manifest, error))
         except Exception as failure:  # of the network, the endpoint, or the client
-            logger.warning("the lineage event %s cannot be sent: %s", state, type(failure).__name__)
+            receiver = _receiver(client.transport)
+            logger.warning("the lineage event %s cannot be sent to %s: %s", state, receiver, type(failure).__name__)
 
     emit("START")
     try:
@@ -99,6 +101,12 @@ def _open_client(watching: WatchingConfig) -> Any:
     except Exception as error:
         logger.warning("no lineage is told: its configuration cannot be used: %s", type(error).__name__)
     return None
+
+
+def _receiver(transport: Any) -> str:
+    """Of an address only host and port, because the rest may hold a secret; else the kind of the transport."""
+    found = _HOST.match(str(getattr(transport, "url", "")))
+    return found[1] if found else f"its {transport.kind}"
 
 
 def _run_event(

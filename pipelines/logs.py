@@ -49,9 +49,18 @@ def set_up_logs(log_format: str, verbose: bool) -> None:
     for handler in logging.getLogger().handlers:
         handler.setLevel(level)  # some libraries raise their own level
         handler.setFormatter(formatter)
+    logging.getLogger().addFilter(_is_news)
     logging.captureWarnings(log_format == JSON)
     if not verbose:
         logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # its tracebacks come back as one error
     logging.getLogger("great_expectations").setLevel(logging.WARNING)  # dozens of lines for every check
     for own in OWN:
         logging.getLogger(own).setLevel(level)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for the warning that importing Beam gives wherever its client of BigQuery, which no run needs, is absent.
+
+    A filter of the root logger sees only what is logged there itself.
+    """
+    return not record.getMessage().startswith("apitools not found")

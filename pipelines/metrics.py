@@ -25,7 +25,9 @@ class MetricsFile:
 
 @contextlib.contextmanager
 def metrics_file(job: str, path: str | None) -> Iterator[MetricsFile]:
-    """Writes the metrics of a job when the block ends, whatever ends it; a file that cannot be written is a warning.
+    """Writes the metrics of a job when the block ends, whatever ends it.
+
+    A file that cannot be written, or that no textfile collector reads, is a warning.
 
     Args:
         job: "run", "backfill" or "drain".
@@ -49,6 +51,8 @@ def _write(metrics: MetricsFile, job: str, started: float, exit_code: int) -> No
     from warehouse.files import write_durably
 
     path, finished = Path(metrics.path), time.time()
+    if path.suffix != ".prom":  # no error: other programs than node_exporter may read it
+        logger.warning("%s: node_exporter's textfile collector reads only names that end in .prom", path)
     last_success = f"docyard_{job}_last_success_timestamp_seconds"
     samples: list[Sample] = [
         (f"docyard_{job}_exit_code", (), exit_code),

@@ -57,6 +57,6 @@ metrics_option = click.option(
     "metrics_path",
     type=PATH_TEXT,
     metavar="FILE",
-    help="Write Prometheus metrics there at the end.",
+    help="Write Prometheus metrics there at the end; name it *.prom.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")

@@ -12,6 +12,7 @@ from schemas.tables import DOCUMENTED_TABLES
 from transforms.readers.files import local_path
 from transforms.readers.listing import reaches
 from warehouse.interface import Warehouse
+from warehouse.layout import REGISTER_FILE
 
 
 def check_apart(config: RunConfig, warehouse: Warehouse) -> None:
@@ -25,12 +26,13 @@ def check_apart(config: RunConfig, warehouse: Warehouse) -> None:
             raise _overlap(path, warehouse)
 
 
-def check_not_linked(shards: Sequence[Shard], warehouse: Warehouse) -> None:
-    """Does the same with what links lead to, which only shows in the list of files.
+def check_not_listed(shards: Sequence[Shard], warehouse: Warehouse) -> None:
+    """Does the same with the files that were found, because a link may lead anywhere.
 
     Raises:
-        ConfigError: a file to read lies in a table.
+        ConfigError: a file to read lies in a table, or is the register.
     """
+    register = warehouse.location(REGISTER_FILE)
     folders: dict[str, bool] = {}
     for uri in (uri for shard in shards for uri in (shard.source_uri, *(file.source_uri for file in shard.files))):
         path = local_path(uri)
@@ -41,7 +43,7 @@ def check_not_linked(shards: Sequence[Shard], warehouse: Warehouse) -> None:
             folder = os.path.dirname(os.path.realpath(path))  # noqa: PTH120
         if folder not in folders:
             folders[folder] = _reaches_tables(f"{folder}/any.parquet", warehouse)
-        if folders[folder]:
+        if folders[folder] or path == register:
             raise _overlap(path, warehouse)
 
 
@@ -54,6 +56,6 @@ def _reaches_tables(path: str, warehouse: Warehouse) -> bool:
 
 def _overlap(path: str, warehouse: Warehouse) -> ConfigError:
     return ConfigError(
-        f"the input {path} reaches into the warehouse {warehouse.place}, whose tables would be read as documents; "
+        f"the input {path} reaches into the warehouse {warehouse.place}, whose files would be read as documents; "
         "give the warehouse another place, or name the inputs more closely"
     )

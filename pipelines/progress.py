@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from tqdm import tqdm
 
-from pipelines.terminal import alongside, complain
+from pipelines.terminal import alongside, complain, counted
 from schemas.errors import DocyardError
 from transforms.run_plan import RECEIPTS, RunPlan
 
@@ -59,7 +59,7 @@ def _print_lines(plan: RunPlan, n_shards: int, seconds: int, done: threading.Eve
         for n_documents, is_last in _new_receipts(plan, seen):
             documents += n_documents
             shards += is_last
-        complain("info", f"progress: {shards:,} of {n_shards:,} shards, {documents:,} documents")
+        complain("info", f"progress: {shards:,} of {counted(n_shards, 'shard')}, {counted(documents, 'document')}")
 
 
 def _new_receipts(plan: RunPlan, seen: set[str]) -> Iterator[tuple[int, bool]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from models.bundle import ModelBundle, load_bundle
+from pipelines.terminal import counted
 from schemas.codes import RegisterAction
 from schemas.errors import BundleError, ConfigError, VerificationError
 from schemas.governance import GOVERNANCE_FILE, Governance, parse_governance
@@ -268,7 +269,8 @@ def describe_register(state: dict[str, Any]) -> str:
     ]
     lines += [f"demoted in {name}: {', '.join(labels)}" for name, labels in state["demoted"].items()]
     end = state["end"]
-    return "\n".join([*lines, f"{end['number']} entries, unbroken; end {end['number']}:{end['sha256']}"])
+    entries = counted(end["number"], "entry", "entries")
+    return "\n".join([*lines, f"{entries}, unbroken; end {end['number']}:{end['sha256']}"])
 
 
 def _about(details: dict[str, Any]) -> str:

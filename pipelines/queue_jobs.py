@@ -38,7 +38,7 @@ from models.classifier import Classifier
 from models.labelled import Columns, read_evaluation_data
 from pipelines.audit_jobs import audit_lines, read_audits, run_audits
 from pipelines.runs import existing_warehouse
-from pipelines.terminal import alongside, complain
+from pipelines.terminal import alongside, complain, counted
 from schemas.codes import EventAction, ItemCode, ItemState
 from schemas.drain_config import EMBEDDED, DrainConfig
 from schemas.errors import ConfigError, InputError
@@ -243,9 +243,9 @@ def propose_categories(
                 )
             )
     lines = [
-        f"{each.document_type}: {each.documents:,} documents that no label seems to fit; {each.new:,} categories "
-        f"proposed, {each.updated:,} updated, {each.unchanged:,} as they were, {each.gone:,} gone, {each.decided:,} "
-        "decided before"
+        f"{each.document_type}: {counted(each.documents, 'document')} that no label seems to fit; "
+        f"{counted(each.new, 'category', 'categories')} proposed, {each.updated:,} updated, "
+        f"{each.unchanged:,} as they were, {each.gone:,} gone, {each.decided:,} decided before"
         for each in found
     ]
     if any(each.new or each.updated for each in found):
@@ -335,7 +335,8 @@ def _state(
     if counts:
         stopped = f"; stopped by {counts.stopped}, the rest waits" if counts.stopped else ""
         lines.append(
-            f"worked on {counts.items:,} items: {counts.answers:,} calls answered, {counts.failures:,} failed{stopped}"
+            f"worked on {counted(counts.items, 'item')}: {counted(counts.answers, 'call')} answered, "
+            f"{counts.failures:,} failed{stopped}"
         )
     loaded = [{**asdict(load.partition), **{name: getattr(load, name) for name in _LOADED}} for load in loads]
     data = {"loads": loaded, "drained": asdict(counts) if counts else None, **found}
@@ -353,7 +354,7 @@ def _report_lines(found: dict[str, Any], config: DrainConfig) -> list[str]:
     lines += [
         f"labels  {entry['document_type']}: taxonomy version {entry['taxonomy_version']}; categories "
         f"{_counts(entry['categories']) or 'none'}"
-        + (f"; {entry['to_ask_again']:,} documents to be asked about again" if entry["to_ask_again"] else "")
+        + (f"; {counted(entry['to_ask_again'], 'document')} to be asked about again" if entry["to_ask_again"] else "")
         for entry in found["taxonomy"]
     ]
     if calls := _counts(found["calls"]):
@@ -365,7 +366,7 @@ def _report_lines(found: dict[str, Any], config: DrainConfig) -> list[str]:
     period = {"day": "today (UTC)", "month": "this month (UTC)", "ever": "ever"}[budget.period]
     lines.append(f"spent   {money(found['spent_in_period'], config)} {period}, {cap}")
     if found["unpriced_calls"]:
-        lines.append(f"        and {found['unpriced_calls']:,} calls whose price is unknown")
+        lines.append(f"        and {counted(found['unpriced_calls'], 'call')} whose price is unknown")
     for row in found["qualifications"]:
         settles = "settles nothing" if row["min_confidence"] is None else f"settles from {row['min_confidence']:.3f} on"
         lines.append(

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from pipelines.options import PATH, config_option, configured_warehouse_option, database_option, warehouse_option
-from pipelines.terminal import answer, report
+from pipelines.terminal import answer, counted, report
 from schemas.codes import ReviewAction, Role
 from schemas.errors import ConfigError, ErasureError, InputError, VerificationError
 from schemas.system import pip_install
@@ -181,8 +181,9 @@ def audit_verify(engine: Any, checkpoint: str | None) -> None:
             "who could write to the database"
         )
     report(
-        f"{found.end.seq:,} events, {found.judgements:,} judgements and {found.settled:,} settled items are as they "
-        f"were written\nend of the trail, to keep elsewhere: {found.end.seq}:{found.end.hash}"
+        f"{counted(found.end.seq, 'event')}, {counted(found.judgements, 'judgement')} and "
+        f"{counted(found.settled, 'settled item')} are as they were written\n"
+        f"end of the trail, to keep elsewhere: {found.end.seq}:{found.end.hash}"
     )
 
 
@@ -206,7 +207,7 @@ def audit_export(engine: Any, file: Path) -> None:
     with transaction(engine) as connection:
         exported = Event(OPERATOR, ReviewAction.EVIDENCE_EXPORTED, None, {"events": count})
         append_event(connection, exported, now_micros())
-    report(f"{file}: {count:,} events")
+    report(f"{file}: {counted(count, 'event')}")
 
 
 @click.command()
@@ -266,12 +267,13 @@ def _erase(
     held = () if dry_run or not done.known else erasure.overwrite_blanked(engine, erasure.PATIENCE_SECONDS)
     if done.known or document_id is None:
         verb = "would erase" if dry_run else "blanked" if held else "erased"
-        yield f"{verb} the words of {done.items:,} items ({done.still_open:,} undecided) and {done.comments:,} comments"
+        items, comments = counted(done.items, "item"), counted(done.comments, "comment")
+        yield f"{verb} the words of {items} ({done.still_open:,} undecided) and {comments}"
         if not held:
             reached = shown(str(engine.url))
-            yield f"reached: {reached}, its tables and files, {done.answers:,} answers of an LLM among them"
+            yield f"reached: {reached}, its tables and files, {counted(done.answers, 'answer')} of an LLM among them"
     if n_texts:
-        yield f"reached: {n_texts:,} files whose extracted texts were kept"
+        yield f"reached: {counted(n_texts, 'file')} whose extracted texts were kept"
     yield from (f"not reached: {copy}" for copy in copies)
     if done.known:
         yield from (f"not reached: {kept}" for kept in erasure.kept_elsewhere(engine))
@@ -310,15 +312,15 @@ def resolve(
         place = existing_warehouse(warehouse)
         published = publish_resolutions(engine, place, now_micros())
         report(
-            f"resolutions: {published.rows:,} rows in {published.partitions:,} partitions, {published.replaced:,} of "
-            "them written anew"
+            f"resolutions: {counted(published.rows, 'row')} in {counted(published.partitions, 'partition')}, "
+            f"{published.replaced:,} of them written anew"
         )
         of_categories = publish_categories(engine, place)
         adopted = register_adoptions(engine, place)
         if of_categories.rows:
             report(
-                f"categories: {of_categories.rows:,} rows, {of_categories.replaced:,} partitions written anew, "
-                f"{adopted:,} adoptions added to the register"
+                f"categories: {counted(of_categories.rows, 'row')}, {counted(of_categories.replaced, 'partition')} "
+                f"written anew, {counted(adopted, 'adoption')} added to the register"
             )
         if sql_path is not None:
             write_duckdb_sql(sql_path, place)
@@ -377,8 +379,8 @@ def label_studio_import(engine: Any, config: Any, file: Path, annotators_path: P
     run_upkeep(engine, config, now_micros())
     found = import_annotations(engine, file, config, now_micros(), annotators)
     report(
-        f"{file}: {found.taken:,} annotations taken, {found.known:,} known before, {found.skipped:,} skipped in Label "
-        f"Studio, {len(found.changed):,} changed since they were taken, {len(found.refused):,} refused"
+        f"{file}: {counted(found.taken, 'annotation')} taken, {found.known:,} known before, {found.skipped:,} skipped "
+        f"in Label Studio, {len(found.changed):,} changed since they were taken, {len(found.refused):,} refused"
     )
     for line in (*found.changed, *found.refused):
         report(line)

@@ -26,7 +26,7 @@ from pipelines.options import (
     metrics_option,
     warehouse_option,
 )
-from pipelines.terminal import answer, complain, report
+from pipelines.terminal import answer, complain, counted, report
 from schemas.errors import ConfigError
 
 _DATE = click.DateTime(formats=["%Y-%m-%d"])
@@ -297,7 +297,7 @@ def verify(run_id: str, warehouse: str, as_json: bool) -> None:
     report(
         manifest.to_json().decode().rstrip()
         if as_json
-        else f"run {run_id}: {len(manifest.files)} files as published; "
+        else f"run {run_id}: {counted(len(manifest.files), 'file')} as published; "
         f"{' + '.join(came)} = {counts['classified']:,} classified + {counts['rejected']:,} rejected"
     )
 
@@ -338,7 +338,8 @@ def sample(folder: Path, kinds: tuple[str, ...], inbox: bool, documents: int, se
         summaries = write_samples(folder, WRITERS if not kinds or "all" in kinds else kinds, documents, seed)
     for kind, summary in summaries.items():
         report(
-            f"wrote {summary.n_documents:,} {kind}s into {len(summary.files):,} files in {summary.files[0].parent}: "
+            f"wrote {counted(len(summary.files), 'file')} with {counted(summary.n_documents, kind)} into "
+            f"{summary.files[0].parent}: "
             f"{summary.n_in_scope:,} in scope, {summary.n_out_of_scope:,} out of scope, {summary.n_broken:,} broken"
         )
     report(f"next: docyard classify --config {folder / RUN_FILE}")

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from pipelines.terminal import counted
 from schemas.shards import Shard, SourceFile
 from transforms.extract_documents import Extract, borrowed_extractor, contents_of_files, extract_documents
 from transforms.readers.documents import list_documents
@@ -74,7 +75,7 @@ def describe_survey(found: dict[str, Any]) -> list[str]:
     if not found:
         return []
     part = "" if found["surveyed"] == found["files"] else f" (the first {found['surveyed']:,} were looked into)"
-    lines = [f"would extract the documents of {found['files']:,} files{part}"]
+    lines = [f"would extract the documents of {counted(found['files'], 'file')}{part}"]
     lines += [f"  {count:>8,}  {media_type}" for media_type, count in found["documents"].items()]
     lines.append(f"  {found['pages']:>8,}  pages, {found['pages_ocr']:,} of which only OCR can read")
     lines += [f"  {count:>8,}  would be rejected: {reason}" for reason, count in found["rejected"].items()]

@@ -26,6 +26,11 @@ def report(text: str) -> None:
             complain("warning", f"the work is done, but standard output cannot be written: {error.strerror}")
 
 
+def counted(count: int, singular: str, plural: str = "") -> str:
+    """A number with its noun, such as "1 file" or "2,000 files"; the plural has an "s" unless it is given."""
+    return f"{count:,} {singular if count == 1 else plural or f'{singular}s'}"
+
+
 def answer(text: str, end: str = "\n") -> None:
     """Prints what the command was asked for; a reader may close the pipe early.
 

@@ -55,7 +55,7 @@ RUN_METRICS = (
     Metric("docyard_run_published_bytes", "run", "Bytes of the published files.", ("table",)),
     Metric("docyard_run_certificate_stale", "run", "1 where the certificate is stale, else 0.", ("document_type",)),
     Metric("docyard_run_drift", "run", "A drift figure of the run.", ("document_type", "figure")),
-    Metric("docyard_run_drift_limit", "run", "The largest value of it that passes.", ("document_type", "figure")),
+    Metric("docyard_run_drift_limit", "run", "The largest value of it that is no drift.", ("document_type", "figure")),
     Metric("docyard_run_warnings", "run", "Warnings in the manifest."),
 )
 

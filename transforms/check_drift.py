@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from models.drift import Drift, add_counts, compare
+from models.drift import Drift, add_counts, apart, compare
 from schemas.tables import DRIFT
 from transforms.run_plan import BundleChoice, RunPlan
 from transforms.stage_shard import Receipt
@@ -57,13 +57,17 @@ def check_drift(receipts: Sequence[Receipt], plan: RunPlan) -> dict[str, Currenc
         observed = add_counts(receipt.drift for receipt in own)
         criterion = plan.config.classification.first_tier
         figures = () if bundle.spread is None else compare(bundle.spread, observed, criterion)
-        reasons = [
-            f"{one.figure.value} {one.value:.3f} passes its limit {one.limit:.3f}" for one in figures if one.drifted
-        ]
+        reasons = [_excess(one) for one in figures if one.drifted]
         if late := outlived(bundle, plan.config.run_date, plan.config.quality.certificate_days):
             reasons.append(late)
         found[document_type] = Currency(figures, tuple(reasons))
     return found
+
+
+def _excess(drift: Drift) -> str:
+    """The sentence of a figure beyond its limit, with as many digits as tell the two apart."""
+    value, limit = apart(drift.value, drift.limit)
+    return f"{drift.figure.value} {value} exceeds its limit {limit}"
 
 
 def outlived(bundle: BundleChoice, run_date: str, days: int) -> str:

@@ -109,13 +109,16 @@ def partitions_of(store: ObjectStore, run_id: str) -> frozenset[str]:
 
 def live_runs(store: ObjectStore) -> Mapping[str, tuple[str, ...]]:
     """Paths of the partitions of each run whose launcher gave a sign of life in the last minutes, by run id."""
-    return {values["run_id"]: tuple(values["partitions"]) for _, values, lives in _signs(store) if lives}
+    return {values["run_id"]: tuple(values["partitions"]) for _, values in _signs(store) if values is not None}
 
 
 def clear_signs(store: ObjectStore) -> None:
-    """Removes the signs of life that launchers left which were killed."""
-    if dead := [key for key, _, lives in _signs(store) if not lives]:
-        store.delete(dead)
+    """Removes the signs of life that launchers left which were killed, as far as this user may."""
+    try:
+        if dead := [key for key, values in _signs(store) if values is None]:
+            store.delete(dead)
+    except DocyardError as error:
+        logger.warning("%s", error)
 
 
 def forget(store: ObjectStore, run_id: str) -> None:
@@ -149,8 +152,8 @@ def _signs_of_life(store: ObjectStore, partitions: Sequence[Partition], run_id: 
             logger.warning("run %s will look alive for some minutes: %s", run_id, error)
 
 
-def _signs(store: ObjectStore) -> list[tuple[str, dict[str, Any], bool]]:
-    """Key and content of each sign of life; True where it is still one."""
+def _signs(store: ObjectStore) -> list[tuple[str, dict[str, Any] | None]]:
+    """The key and the content of each sign of life; None where the launcher is taken for dead."""
     signs = store.list(_ALIVE)
     if not signs:
         return []
@@ -159,11 +162,11 @@ def _signs(store: ObjectStore) -> list[tuple[str, dict[str, Any], bool]]:
     except StorageError:  # only to be read by this user
         now = datetime.datetime.now(datetime.UTC)
     dead_before = now - datetime.timedelta(seconds=DEAD_AFTER_SECONDS)
-    found = []
+    found: list[tuple[str, dict[str, Any] | None]] = []
     for sign in signs:
         with contextlib.suppress(FileNotFoundError):  # it ended meanwhile
-            values = _read(store, sign.key)
-            found.append((sign.key, values, sign.modified > dead_before and not _ended_here(values)))
+            values = _read(store, sign.key) if sign.modified > dead_before else None
+            found.append((sign.key, None if values is None or _ended_here(values) else values))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import functools
 import hashlib
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from models.drift import apart
 from models.evaluation.report import decimal, percent
 from pipelines.reporting.pictures import columns, flow, line, short
 
@@ -30,7 +32,9 @@ def run_page(run: dict[str, Any], warehouse: str, cost: dict[str, Any] | None) -
         warehouse=warehouse,
         cost=cost,
         flow=flow(run["counts"]),
-        confidences=columns(run["confidences"], ("accepted", "escalated"), "above"),
+        confidences=columns(
+            run["confidences"], ("accepted", "escalated"), [each["above"] for each in run["confidences"]]
+        ),
     )
 
 
@@ -42,21 +46,22 @@ def trends_page(trends: dict[str, Any]) -> str:
     """
     dates = trends["dates"]
     names = [date["run_date"][5:] for date in dates]
+    days = [datetime.date.fromisoformat(date["run_date"]).toordinal() for date in dates]
     by_date = [
-        {"name": name, **date["counts"], "rows_per_second": date["rows_per_second"], **(date["cost"] or {"cost": 0})}
-        for name, date in zip(names, dates, strict=True)
+        {**date["counts"], "rows_per_second": date["rows_per_second"], **(date["cost"] or {"cost": 0})}
+        for date in dates
     ]
     known = [date["cost"] for date in dates if date["cost"] is not None]
     accepted = [date["counts"]["accepted"] / max(1, date["rows"]) for date in dates]
     return _page(
         "trends.html",
         trends=trends,
-        outcomes=columns(by_date, ("accepted", "escalated", "rejected"), "name"),
-        accepted=line(accepted, names) if dates else None,
-        speed=columns(by_date, ("rows_per_second",), "name"),
+        outcomes=columns(by_date, ("accepted", "escalated", "rejected"), names, days),
+        accepted=line(accepted, names, days) if dates else None,
+        speed=columns(by_date, ("rows_per_second",), names, days),
         cost={name: sum(cost[name] for cost in known) for name in known[0]} if known else None,
-        costs=columns(by_date, ("cost",), "name"),
-        labels=[label | {"picture": line(label["shares"], names)} for label in trends["labels"][:_LABELS_DRAWN]],
+        costs=columns(by_date, ("cost",), names, days, _money),
+        labels=[label | {"picture": line(label["shares"], names, days)} for label in trends["labels"][:_LABELS_DRAWN]],
     )
 
 
@@ -81,11 +86,12 @@ def _environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
+        "apart": lambda figure: apart(figure["value"], figure["limit"]),
         "bytes": _bytes,
         "change": _change,
         "count": "{:,}".format,
         "decimal": decimal,
-        "money": "{:,.2f}".format,
+        "money": _money,
         "percent": percent,
         "seconds": _seconds,
         "short": lambda value: "-" if value is None else short(value),
@@ -98,6 +104,11 @@ def _environment() -> jinja2.Environment:
 def _change(row: dict[str, Any]) -> str:
     """Points of a share's change since the week before."""
     return "-" if row["week_share"] is None else f"{100 * (row['share'] - row['week_share']):+.1f} points"
+
+
+def _money(amount: float) -> str:
+    """With two digits after the point, or four below 1."""
+    return f"{amount:,.2f}" if amount >= 1 or not amount else f"{amount:.4f}"
 
 
 def _seconds(seconds: float) -> str:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-FLOW_WIDTH = 440
 _HEIGHT = 240.0  # of all rows together
 _SLOT = 17.0  # the least room of a node's line of text
 _BAR, _MIDDLE, _RIGHT = 8, 132, 232  # width of a node; left edges of the nodes
 _TOP, _GAP, _GROUP_GAP = 26.0, 4.0, 12.0
 _MOST_REASONS = 7
+_LEAST_WIDTH, _LETTER = 440, 7.5  # of a flow; the most room of a letter on average
 
 PLOT_WIDTH, PLOT_HEIGHT = 440, 220
-_PLOT_LEFT, _PLOT_RIGHT, _PLOT_TOP, _PLOT_BOTTOM = 52, 8, 10, 30
+_PLOT_RIGHT, _PLOT_TOP, _PLOT_BOTTOM = 8, 10, 30
+_LONGEST_JOIN = 7  # places from one point of a line to the next, beyond which they are not joined
 
 
 def flow(counts: dict[str, Any]) -> dict[str, Any]:
     """A Sankey diagram: what came in, all rows, and what became of them by reason.
 
     Returns:
-        `height`, `bands` (`kind`, `path`, `told`), `nodes` (`kind`, `x`, `y`, `height`) and `texts` (`x`, `y`, `name`,
-        `count`).
+        `width`, `height`, `bands` (`kind`, `path`, `told`), `nodes` (`kind`, `x`, `y`, `height`) and `texts` (`x`, `y`,
+        `name`, `count`).
     """
     came = [("came", name, counts[name]) for name in ("read", "unpacked", "split_off") if counts[name]]
     became = [
@@ -49,7 +50,8 @@ def flow(counts: dict[str, Any]) -> dict[str, Any]:
             picture["nodes"].append({"kind": kind, "x": x, "y": y, "height": thickness})
             picture["texts"].append({"x": x + _BAR + 6, "y": top + room / 2 + 4, "name": name, "count": count})
             at += thickness
-    return picture
+    ends = [text["x"] + _LETTER * len(f"{text['count']:,} {text['name']}") for text in picture["texts"]]
+    return picture | {"width": math.ceil(max(_LEAST_WIDTH, *ends))}
 
 
 def _reasons(kind: str, reasons: dict[str, int]) -> list[tuple[str, str, int]]:
@@ -78,57 +80,73 @@ def _band(x: float, y: float, to_x: float, to_y: float, thickness: float) -> str
     return there + back
 
 
-def columns(entries: Sequence[dict[str, Any]], kinds: Sequence[str], names: str) -> dict[str, Any]:
+def columns(
+    entries: Sequence[dict[str, Any]],
+    kinds: Sequence[str],
+    names: Sequence[str],
+    places: Sequence[int] | None = None,
+    words: Callable[[float], str] | None = None,
+) -> dict[str, Any]:
     """Stacked columns.
 
     Args:
-        entries: each with a number per kind, and its name.
+        entries: each with a number per kind.
         kinds: the parts of a column, the lowest first.
-        names: the key of an entry's name.
+        names: of the entries.
+        places: of the entries on the axis, ascending, such as days since the first; side by side without them.
+        words: the text of a number; `short` without it.
 
     Returns:
-        `ticks` (`y`, `value`), `bars` (`kind`, `x`, `y`, `width`, `height`, `told`) and `names` (`x`, `name`).
+        `left` (where the axis begins), `ticks` (`y`, `text`), `bars` (`kind`, `x`, `y`, `width`, `height`, `told`) and
+        `names` (`x`, `name`).
     """
+    words = words or short
     top = nice_top(max((sum(entry[kind] for kind in kinds) for entry in entries), default=0))
-    width = (PLOT_WIDTH - _PLOT_LEFT - _PLOT_RIGHT) / max(1, len(entries))
+    ticks = [{"y": _y(share), "text": short(top * share)} for share in (0.0, 0.5, 1.0)]
+    left, width, middles = _across(ticks, places or range(len(entries)))
     bars = []
-    for place, entry in enumerate(entries):
+    for entry, name, middle in zip(entries, names, middles, strict=True):
         below = 0.0
         for kind in kinds:
             if entry[kind]:
                 y, bottom = _y((below + entry[kind]) / top), _y(below / top)
-                told = f"{entry[names]}: {short(entry[kind])} {kind.replace('_', ' ')}"
-                x = round(_PLOT_LEFT + (place + 0.1) * width, 1)
+                told = f"{name}: {words(entry[kind])} {kind.replace('_', ' ')}"
+                x = round(middle - 0.4 * width, 1)
                 size = {"width": round(width * 0.8, 1), "height": round(bottom - y, 1)}
                 bars.append({"kind": kind, "x": x, "y": y, **size, "told": told})
             below += entry[kind]
-    return {
-        "ticks": [{"y": _y(share), "value": top * share} for share in (0.0, 0.5, 1.0)],
-        "bars": bars,
-        "names": _names([str(entry[names]) for entry in entries], width),
-    }
+    return {"left": left, "ticks": ticks, "bars": bars, "names": _names(names, middles)}
 
 
-def line(values: Sequence[float], names: Sequence[str]) -> dict[str, Any]:
+def line(values: Sequence[float], names: Sequence[str], places: Sequence[int]) -> dict[str, Any]:
     """A line of shares on an axis that begins and ends at whole twentieths.
 
+    Points more than a week apart are not joined: nothing is known of the days between.
+
+    Args:
+        values: the shares.
+        names: of the values.
+        places: of the values on the axis, ascending: days since the first.
+
     Returns:
-        `ticks`, `points` (`x`, `y`, `told`), `path` and `names`.
+        `left`, `ticks`, `points` (`x`, `y`, `told`), `path` and `names`.
     """
     low = max(0.0, math.floor(min(values) * 20 - 0.4) / 20)
     high = min(1.0, math.ceil(max(values) * 20 + 0.4) / 20)
-    width = (PLOT_WIDTH - _PLOT_LEFT - _PLOT_RIGHT) / max(1, len(values))
-    points = [
-        {"x": round(_PLOT_LEFT + (place + 0.5) * width, 1), "y": _y((value - low) / (high - low))}
-        | {"told": f"{names[place]}: {100 * value:.1f}%"}
-        for place, value in enumerate(values)
+    shown = [low + (high - low) * share for share in (0.0, 0.5, 1.0)]
+    ticks = [
+        {"y": _y(share), "text": f"{100 * value:.3g}%"} for share, value in zip((0.0, 0.5, 1.0), shown, strict=True)
     ]
-    return {
-        "ticks": [{"y": _y(share), "value": low + (high - low) * share} for share in (0.0, 0.5, 1.0)],
-        "points": points,
-        "path": "M" + "L".join(f"{point['x']},{point['y']}" for point in points),
-        "names": _names(names, width),
-    }
+    left, _, middles = _across(ticks, places)
+    points = [
+        {"x": round(middle, 1), "y": _y((value - low) / (high - low)), "told": f"{name}: {100 * value:.1f}%"}
+        for value, name, middle in zip(values, names, middles, strict=True)
+    ]
+    path = ""
+    for at, point in enumerate(points):
+        joined = at and places[at] - places[at - 1] <= _LONGEST_JOIN
+        path += f"{'L' if joined else 'M'}{point['x']},{point['y']}"
+    return {"left": left, "ticks": ticks, "points": points, "path": path, "names": _names(names, middles)}
 
 
 def short(value: float) -> str:
@@ -148,11 +166,19 @@ def _y(share: float) -> float:
     return round(PLOT_HEIGHT - _PLOT_BOTTOM - share * (PLOT_HEIGHT - _PLOT_TOP - _PLOT_BOTTOM), 1)
 
 
-def _names(names: Sequence[str], width: float) -> list[dict[str, Any]]:
-    """As many of the names as have room, with the place of each one's middle."""
-    every = max(1, math.ceil(7.0 * max(map(len, names), default=1) / width))
-    return [
-        {"x": round(_PLOT_LEFT + (place + 0.5) * width, 1), "name": name}
-        for place, name in enumerate(names)
-        if place % every == 0
-    ]
+def _across(ticks: Sequence[dict[str, Any]], places: Sequence[int]) -> tuple[float, float, list[float]]:
+    """The left end of the axis, which leaves the ticks their room; the width of a place; the middle of each."""
+    left = 12 + _LETTER * max(4, *(len(tick["text"]) for tick in ticks))
+    first = places[0] if places else 0
+    width = (PLOT_WIDTH - left - _PLOT_RIGHT) / (1 + places[-1] - first if places else 1)
+    return left, width, [left + (place - first + 0.5) * width for place in places]
+
+
+def _names(names: Sequence[str], middles: Sequence[float]) -> list[dict[str, Any]]:
+    """As many of the names as have room, the last one among them, with the place of each one's middle."""
+    room = _LETTER * max(map(len, names), default=1)
+    kept: list[dict[str, Any]] = []
+    for name, middle in zip(reversed(names), reversed(middles), strict=True):
+        if not kept or kept[-1]["x"] - middle >= room:
+            kept.append({"x": round(middle, 1), "name": name})
+    return kept[::-1]

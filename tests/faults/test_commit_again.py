@@ -107,6 +107,16 @@ def test_an_input_beside_the_tables_is_read(source: Path, tiny_bundle: Path, tmp
     assert docyard(*arguments, "--dry-run").exit_code == 0
 
 
+def test_the_register_is_not_read_as_documents(tiny_bundle: Path, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "day/some.jsonl", documents(3))
+    (tmp_path / "w").mkdir()
+    promoted = docyard("promote", tiny_bundle, "--warehouse", tmp_path / "w", "--by", "ada", "--reason", "first")
+    assert promoted.exit_code == 0, promoted.stderr
+    arguments = classify_arguments(Path("x"), tiny_bundle, tmp_path / "w")
+    arguments[arguments.index("x")] = f"{tmp_path}/*/*.jsonl"
+    check_refused(docyard(*arguments), 2, "register.jsonl reaches into the warehouse")
+
+
 def test_a_link_from_the_inputs_into_the_warehouse_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     warehouse = tmp_path / "w"
     _make_table(warehouse)

@@ -246,7 +246,7 @@ def test_a_dry_run_lists_every_copy_that_the_product_made_and_changes_nothing(
         tried = docyard(place.root, "erase", "--document-id", "id-b", "--dry-run")
     assert tried.exit_code == 0
     first, second, *copies = tried.output.splitlines()
-    assert first == "would erase the words of 1 items (1 undecided) and 0 comments"
+    assert first == "would erase the words of 1 item (1 undecided) and 0 comments"
     assert second == (
         f"reached: sqlite:///{place.root}/queue.sqlite, its tables and files, 0 answers of an LLM among them"
     )

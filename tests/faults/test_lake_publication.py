@@ -318,8 +318,16 @@ def test_the_sign_of_life_of_a_run_that_was_killed_before_it_staged_anything_is_
         finish_interrupted(published)
         assert [item.key for item in published.list("_alive/")] == ["_alive/new.json"]
         monkeypatch.setattr("warehouse.tokens.DEAD_AFTER_SECONDS", -60)
+        with monkeypatch.context() as patch:
+            patch.setattr(ObjectStore, "delete", _denied)
+            finish_interrupted(published)  # by a user who may only read
+        assert published.list("_alive/")
         finish_interrupted(published)
         assert published.list("_alive/") == ()
+
+
+def _denied(*_: object) -> None:
+    raise StorageError("access denied")
 
 
 def test_a_file_that_a_run_replaced_since_it_was_listed_is_told_with_its_place(published: ObjectStore) -> None:

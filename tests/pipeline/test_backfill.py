@@ -154,7 +154,7 @@ def test_a_dry_run_names_the_missing_dates_and_writes_nothing(tmp_path: Path) ->
     config, metrics = write_run(tmp_path), tmp_path / "backfill.prom"
     result = docyard("backfill", *RANGE, "--config", config, "--dry-run", "--metrics-file", metrics)
     assert result.stdout.splitlines() == [
-        *(f"{date}  would read 1 files in 1 shards" for date in THREE_DATES),
+        *(f"{date}  would read 1 file in 1 shard" for date in THREE_DATES),
         "3 dates: 3 missing",
     ]
     assert not (tmp_path / "warehouse").exists()

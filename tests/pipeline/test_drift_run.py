@@ -151,7 +151,7 @@ def test_a_run_like_the_certifying_rows_is_accepted_where_the_configuration_esca
 
 def test_a_stale_run_publishes_nothing_where_the_configuration_says_so(tmp_path: Path, bundle: Path) -> None:
     config = _config(tmp_path, bundle, _gibberish(200, 3), on_drift="fail")
-    with pytest.raises(ContractError, match=r"ticket: .*passes its limit .*Nothing is published"):
+    with pytest.raises(ContractError, match=r"ticket: .*exceeds its limit .*Nothing is published"):
         classify(config, ())
     assert published_hashes(tmp_path / "warehouse") == {}
 

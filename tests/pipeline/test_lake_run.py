@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from models.bundle import load_bundle
+from models.bundle_manifest import MANIFEST_NAME
 from pipelines.api import read_decisions
 from schemas.errors import BundleError, ConfigError, InputError, LockedError, StorageError, VerificationError
 from schemas.tables import CLASSIFICATIONS, PUBLISHED_TABLES
@@ -116,6 +119,19 @@ def test_a_table_that_no_run_publishes_is_replaced_where_it_differs_and_nowhere_
     assert lake.update_table(table, lambda: {monday: first}, empty, keep_others=False) == (2, 1)
     assert [lake.read(name) for name in lake.files(table)] == [first, empty]
     assert sorted(name for day in (monday, tuesday) for name in lake.stored(table, day)) == (lake.files(table))
+
+
+def test_a_worker_that_does_not_see_the_launchers_bundle_finds_it_in_the_store(
+    tiny_bundle: Path, lake_uri: str
+) -> None:
+    lake, bundle = LakeWarehouse(lake_uri), load_bundle(tiny_bundle)
+    lake.send_bundle(bundle.reference, tiny_bundle)
+    assert lake.sent_bundle(bundle.reference, tiny_bundle, bundle.digest) == tiny_bundle
+    (tiny_bundle / MANIFEST_NAME).write_text("{}")  # of another bundle
+    for _ in range(2):
+        found = lake.sent_bundle(bundle.reference, tiny_bundle, bundle.digest)
+        assert load_bundle(found).digest == bundle.digest
+        shutil.rmtree(tiny_bundle, ignore_errors=True)
 
 
 def test_two_processes_cannot_append_the_same_entry_of_the_register(lake_uri: str) -> None:

@@ -108,7 +108,7 @@ def test_settled_items_are_published_with_views_and_training_data(warehouse: Pat
     sql, data = tmp_path / "decisions.sql", tmp_path / "data.jsonl"
     result = docyard(warehouse, "resolve", "--sql", str(sql), "--training-data", str(data))
     assert result.exit_code == 0, result.output
-    assert "resolutions: 1 rows in 1 partitions, 1 of them written anew" in result.output
+    assert "resolutions: 1 row in 1 partition, 1 of them written anew" in result.output
     assert json.loads(data.read_text())["label"] == "billing"
     assert data.stat().st_mode & 0o077 == 0
     assert str(warehouse) in sql.read_text()
@@ -117,9 +117,9 @@ def test_settled_items_are_published_with_views_and_training_data(warehouse: Pat
 def test_an_erasure_says_first_what_it_would_do_and_what_it_does_not_reach(warehouse: Path) -> None:
     words = ["erase", "--document-id", "id-a"]
     tried = docyard(warehouse, *words, "--dry-run")
-    assert tried.output.startswith("would erase the words of 1 items (0 undecided) and 1 comments\n")
+    assert tried.output.startswith("would erase the words of 1 item (0 undecided) and 1 comment\n")
     assert "not reached: the source, and copies that others made" in tried.output
-    assert docyard(warehouse, *words).output.startswith("erased the words of 1 items")
+    assert docyard(warehouse, *words).output.startswith("erased the words of 1 item ")
     assert docyard(warehouse, "erase", "--older-than", "0").exit_code == 0
     with opened(new_sqlite(warehouse)) as queue:
         assert item(queue, "a")["text"] is None
@@ -147,10 +147,10 @@ def test_items_go_to_label_studio_and_refused_annotations_end_with_an_error(ware
     assert "task 0, annotation 1: Choose one of the labels" in imported.output
     result[0]["value"]["choices"] = ["delivery"]
     tasks.write_text(json.dumps([task]))
-    for taken in (1, 0):
+    for taken, words_of_taken in ((1, "1 annotation"), (0, "0 annotations")):
         again = docyard(warehouse, *words)
         assert again.exit_code == 0, again.output
-        assert f"{taken} annotations taken, {1 - taken} known before, 1 skipped" in again.output
+        assert f"{words_of_taken} taken, {1 - taken} known before, 1 skipped" in again.output
 
 
 def test_the_server_serves_until_a_signal_and_keeps_up_with_the_queue(warehouse: Path, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def test_text_files_go_through_a_whole_run(
     _write(tmp_path / "in", texts | {"40.txt": b"", "41.txt": b"\xff\xfe"})
     arguments = classify_arguments(tmp_path / "in", tiny_bundle_unchanged, tmp_path / "warehouse")
     result = docyard(*arguments, "--dry-run")
-    assert "would read 42 files in 1 shards" in result.output
+    assert "would read 42 files in 1 shard\n" in result.output
     assert "ticket: 42 text files (1 shard)" in result.output
     assert docyard(*arguments).exit_code == 0
     classified = read_published(tmp_path / "warehouse", "classifications")

@@ -149,6 +149,14 @@ def test_json_logs_drop_what_an_exception_or_another_library_quotes() -> None:
     assert json.loads(line)["exception"] == "ValueError"
 
 
+def test_the_import_of_beam_gives_no_warning() -> None:
+    program = "from pipelines.logs import set_up_logs; set_up_logs('json', verbose=True); import pipelines.runners"
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=TINY_BUNDLE.parents[1]
+    )
+    assert '"level": "warning"' not in said.stderr
+
+
 def test_an_error_is_one_json_object_where_the_logs_are_json(tmp_path: Path) -> None:
     asked = [sys.executable, "-m", "pipelines.cli", "runs", "--warehouse", str(tmp_path)]
     ended = subprocess.run(
@@ -251,7 +259,7 @@ def test_events_go_to_an_endpoint_and_one_that_fails_is_only_a_warning(
     assert received == [("/api/v1/lineage", "START"), ("/api/v1/lineage", "ABORT")]
     with lineage_of(config, plan):
         pass
-    assert "lineage event COMPLETE cannot be sent: ConnectionError" in caplog.text
+    assert f"lineage event COMPLETE cannot be sent to 127.0.0.1:{server.server_port}: ConnectionError" in caplog.text
 
 
 def test_spans_of_steps_lie_below_the_span_of_the_run_whose_error_is_told_by_type_only(
@@ -413,6 +421,16 @@ def test_metrics_that_cannot_be_written_are_a_warning(tmp_path: Path, caplog: py
     with metrics_file("drain", str(tmp_path / "nowhere/docyard.prom")):
         pass
     assert "metrics cannot be written" in caplog.text
+
+
+def test_metrics_that_the_textfile_collector_passes_by_are_written_with_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, warned in (("docyard.prom", False), ("docyard.txt", True)):
+        with metrics_file("drain", str(tmp_path / name)):
+            pass
+        assert (tmp_path / name).exists()
+        assert ("reads only names that end in .prom" in caplog.text) == warned
 
 
 def test_a_sample_without_its_labels_is_refused() -> None:

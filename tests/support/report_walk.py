@@ -14,12 +14,14 @@ from pathlib import Path
 from pipelines.cli import main
 from tests.support.chromium import browsers
 from tests.support.review_walk import shrink
+from tests.support.scripted_llm import scripted_llm
+from tests.support.small_drains import MODEL
 
 LAST = datetime.date(2026, 11, 22)
 
 
 def fill(folder: Path) -> Path:
-    """A warehouse with a run per day, about 300 tickets each."""
+    """A warehouse with a run per day, about 300 tickets each, whose escalations a made-up LLM answered at a price."""
     for day in range(9):
         samples = folder / f"samples{day}"
         made = ["sample", str(samples), "--kind", "ticket", "--documents", str(250 + 37 * day % 90)]
@@ -27,6 +29,15 @@ def fill(folder: Path) -> Path:
         date = LAST - datetime.timedelta(days=8 - day)
         run = ["classify", "--config", str(samples / "run.toml"), "--warehouse", str(folder / "warehouse")]
         main([*run, "--run-date", date.isoformat()], standalone_mode=False)
+    with scripted_llm() as llm:
+        config = folder / "drain.toml"
+        config.write_text(
+            f"warehouse = '{folder / 'warehouse'}'\n[llm]\nbase_url = '{llm.url}'\nmodel = '{MODEL}'\n"
+            f"[[budget.prices]]\nmodel = '{MODEL}'\nas_of = {LAST}\n"
+            "input_per_million = 2.5\noutput_per_million = 10.0\n",
+            encoding="utf-8",
+        )
+        main(["queue", "drain", "--config", str(config)], standalone_mode=False)
     return folder / "warehouse"
 
 

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import ks_2samp
 
-from models.drift import FALSE_ALARMS, Counts, Reference, add_counts, compare, count_documents, drift_reference
+from models.drift import FALSE_ALARMS, Counts, Reference, add_counts, apart, compare, count_documents, drift_reference
 from models.drift import parse_reference as parse
 from models.policy import Policy
 from models.scores import Scores
@@ -114,6 +114,12 @@ def test_parts_add_up_to_the_whole_and_the_same_counts_give_the_same_limits() ->
     parts = [_observed(reference, scores.take(rows), characters[rows]) for rows in (slice(7), slice(7, None))]
     assert add_counts(parts) == whole
     assert compare(reference, add_counts(parts)) == compare(reference, whole)
+
+
+def test_a_value_and_a_limit_have_as_many_digits_as_tell_them_apart() -> None:
+    assert apart(0.21700, 0.2166) == ("0.2170", "0.2166")
+    assert apart(1.5, 0.5) == ("1.500", "0.500")
+    assert apart(0.5, 0.5) == ("0.500", "0.500")
 
 
 def test_rows_that_come_in_clusters_raise_the_limits() -> None:

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.reporting.figures import run_figures, trend_figures
-from pipelines.reporting.pages import trends_page
-from pipelines.reporting.pictures import flow
+from pipelines.reporting.pages import run_page, trends_page
+from pipelines.reporting.pictures import flow, line
 from schemas.codes import RunStatus
 from schemas.tables import RUN_STEPS
+from tests.support.chromium import CHROMIUM, DRIVER, browsers
 from warehouse.manifest import COUNTS, Manifest
 
 
@@ -74,7 +77,7 @@ def test_trends_add_up_what_the_llm_cost_for_all_runs_of_a_date() -> None:
     trends = trend_figures([first, again, next_day], "2026-11-01", costs)
     assert [date["cost"] for date in trends["dates"]] == [{"calls": 4, "unpriced_calls": 1, "cost": 1.75}, None]
     page = trends_page(trends)
-    assert "<title>11-01: 1.8 cost</title>" in page
+    assert "<title>11-01: 1.75 cost</title>" in page
     assert "<td>4</td><td>1.75</td>" in page
     assert "<td>-</td><td>-</td>" in page
     assert "4 calls; 1 of them without a price" in page
@@ -89,3 +92,55 @@ def test_every_row_of_the_flow_comes_in_and_goes_out() -> None:
     assert sum(text["count"] for text in at_right) == 17
     assert at_right[-1]["name"] == "other reasons"
     assert all(one["y"] + 12 < two["y"] for one, two in itertools.pairwise(at_right))  # none overlaps
+
+
+def test_a_line_shows_the_days_without_a_run_and_joins_no_points_more_than_a_week_apart() -> None:
+    picture = line([0.5, 0.6, 0.7], ["11-05", "11-12", "11-26"], [5, 12, 26])
+    first, second, third = (point["x"] for point in picture["points"])
+    assert third - second == pytest.approx(2 * (second - first), abs=0.3)
+    moves = [piece.count("L") for piece in picture["path"].split("M")[1:]]
+    assert moves == [1, 0]
+
+
+def test_the_page_of_a_run_says_of_which_rows_its_shares_are_and_shows_a_drift_in_enough_digits() -> None:
+    figure = {"value": 0.21716, "limit": 0.21679, "drifted": True}
+    drift = {"ticket": {"stale": True, "reasons": ["late"], "figures": {"label_psi": figure}}}
+    before, now = run_of("2026-11-20"), replace(run_of("2026-11-22"), drift=drift)
+    page = run_page(run_figures(now, None, [before, now]), "warehouse", None)
+    assert "6 of 10 rows, 75.0% of the classified" in page
+    assert "<td>0.2172</td><td>0.2168</td>" in page
+    assert "Date before" in page
+    assert "Last 1" not in page
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="chromium and chromedriver are not installed")
+def test_pictures_show_their_axes_and_words_stay_whole_on_screens_of_any_width(tmp_path: Path) -> None:
+    counts = {"read": 10**9, "classified": 9 * 10**8, "accepted": 9 * 10**8, "escalated": 0, "rejected": 10**8}
+    run = run_of("2026-11-05", **counts, reasons={"control_characters_only": 10**8})
+    pages = {"run": run_page(run_figures(run, None, [run]), "warehouse", None)}
+    pages["trends"] = trends_page(trend_figures([run], "2026-11-01", {}))
+    with browsers(tmp_path) as another:
+        browser = another()
+        for (name, page), width in itertools.product(pages.items(), (1280, 390)):
+            (tmp_path / f"{name}.html").write_text(page, encoding="utf-8")
+            browser.size(width, 900)
+            browser.open((tmp_path / f"{name}.html").as_uri())
+            assert browser.run(_CUT_TEXTS) == [], (name, width)
+            assert browser.run("return document.documentElement.scrollWidth") <= width
+            assert browser.run(_BROKEN_WORDS) == [], (name, width)
+
+
+_CUT_TEXTS = """
+return [...document.querySelectorAll("svg text")]
+  .filter((text) => { const box = text.getBBox(), all = text.ownerSVGElement.viewBox.baseVal;
+                      return box.x < 0 || box.x + box.width > all.width + 1 })
+  .map((text) => text.textContent)
+"""
+_BROKEN_WORDS = """
+return [...document.querySelectorAll("tbody th.text")].filter((cell) => !cell.querySelector("code")).flatMap((cell) => {
+  const range = document.createRange(), text = cell.firstChild;
+  return [...text.data.matchAll(/\\w+/g)].filter((word) => {
+    range.setStart(text, word.index); range.setEnd(text, word.index + word[0].length);
+    return range.getClientRects().length > 1 }).map((word) => word[0]) })
+"""
