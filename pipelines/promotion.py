@@ -317,14 +317,17 @@ def _checked_copy(warehouse: Warehouse, promotion: Entry) -> ModelBundle:
     Raises:
         BundleError: it is not there, or not what was promoted.
     """
-    folder = warehouse.bundle_folder(promotion.details["bundle"])
+    reference = promotion.details["bundle"]
+    place = warehouse.location(f"bundles/{reference}")
     try:
-        bundle = load_bundle(folder)
+        bundle = load_bundle(warehouse.bundle_folder(reference))
     except BundleError as error:
-        raise BundleError(f"the promoted bundle was changed: {error}; or put the bundle's files there again") from None
+        raise BundleError(
+            f"the promoted bundle was changed: {error}; or put the bundle's files into {place} again"
+        ) from None
     if bundle.digest != promotion.details["digest"]:
         raise BundleError(
-            f"{folder}: not the bundle that entry {promotion.number} of the register promoted: expected the digest "
+            f"{place}: not the bundle that entry {promotion.number} of the register promoted: expected the digest "
             f"{promotion.details['digest']}, found {bundle.digest}; put the right files there"
         )
     return bundle
@@ -333,6 +336,6 @@ def _checked_copy(warehouse: Warehouse, promotion: Entry) -> ModelBundle:
 def _copy(bundle: ModelBundle, warehouse: Warehouse) -> None:
     """Copies a bundle into the warehouse in one step; call it while the register is held."""
     warehouse.keep_bundle(bundle.reference, bundle.folder)
-    kept = warehouse.bundle_folder(bundle.reference)
-    if (found := load_bundle(kept).digest) != bundle.digest:
-        raise BundleError(f"{kept}: holds the bundle {found}, not {bundle.digest}; move it away")
+    place = warehouse.location(f"bundles/{bundle.reference}")
+    if (found := load_bundle(warehouse.bundle_folder(bundle.reference)).digest) != bundle.digest:
+        raise BundleError(f"{place}: holds the bundle {found}, not {bundle.digest}; move it away")
