@@ -37,7 +37,7 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _RENAME_SWAP = 2  # macOS sys/stdio.h
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
-# Files of a run, of a table that no run publishes, and what a system leaves behind by itself, such as .DS_Store or .nfs….
+# Files of a run, of a table that no run publishes, and what a system leaves by itself, such as .DS_Store or .nfs….
 _OURS = re.compile(
     rf"part-[\d-]+\.parquet|({'|'.join(table.name for table in DOCUMENTED_TABLES)})\.parquet|{SUCCESS_FILE}|\..*"
 )
