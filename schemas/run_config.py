@@ -233,7 +233,7 @@ class RunConfig:
     """The date whose partitions the run replaces; a date or a string `YYYY-MM-DD`."""
     warehouse: FolderText
     """Folder of the published tables on a local file system, or a URI on an object store (`s3://`, `gs://`, `abfss://`,
-    extra `lake`); made if missing."""
+    `az://`, extra `lake`); made if missing."""
     inputs: tuple[InputConfig, ...]
     """`[[inputs]]`: the documents, by kind of file."""
     reading: ReadingConfig = ReadingConfig()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import importlib.metadata
+import json
 import os
 import re
 import shlex
@@ -76,10 +78,20 @@ ROOT = Path(__file__).parents[1]
 def pip_install(extra: str, root: Path = ROOT) -> str:
     """The command that adds an extra, to be typed in any folder.
 
+    It installs from where Docyard came from: a checkout, a wheel or folder, or else an index, which has it by name.
+
     Args:
         extra: its name in setup.py.
         root: the folder that holds our packages.
+
+    Source of the origin: https://packaging.python.org/en/latest/specifications/direct-url/
     """
     if (root / "setup.py").is_file():
         return f"pip install -e {shlex.quote(f'{root}[{extra}]')}"
+    for found in importlib.metadata.distributions(name="docyard", path=[str(root)]):
+        if origin := found.read_text("direct_url.json"):
+            about = json.loads(origin)
+            vcs = f"{about['vcs_info']['vcs']}+" if "vcs_info" in about else ""
+            place = f"docyard[{extra}] @ {vcs}{about['url']}"
+            return f"pip install {shlex.quote(place)}"
     return f"pip install 'docyard[{extra}]'"

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from schemas.errors import DocyardError, StorageError, system_error
-from schemas.tables import PUBLISHED_TABLES, RESOLUTIONS
+from schemas.tables import DOCUMENTED_TABLES, PUBLISHED_TABLES
 from warehouse.files import (
     PRIVATE_FILE,
     between,
@@ -37,8 +37,10 @@ _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2  # linux/fs.h
 _RENAME_SWAP = 2  # macOS sys/stdio.h
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP}
-# Files of a run, of `resolve`, and what a system leaves behind by itself, such as .DS_Store or .nfs….
-_OURS = re.compile(rf"part-[\d-]+\.parquet|{RESOLUTIONS.name}\.parquet|{SUCCESS_FILE}|\..*")
+# Files of a run, of a table that no run publishes, and what a system leaves by itself, such as .DS_Store or .nfs….
+_OURS = re.compile(
+    rf"part-[\d-]+\.parquet|({'|'.join(table.name for table in DOCUMENTED_TABLES)})\.parquet|{SUCCESS_FILE}|\..*"
+)
 _TAKEN = {errno.ENOTEMPTY, errno.EEXIST}  # POSIX allows either
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from schemas.errors import ConfigError
+from schemas.system import pip_install
 
 if TYPE_CHECKING:
     import onnxruntime as ort
@@ -61,7 +62,7 @@ class _KnownModels:
 _KNOWN: dict[Kind, _KnownModels] = {
     "small": _KnownModels(
         "rapidocr",
-        "pip install 'docyard[ocr]'",
+        pip_install("ocr"),
         _KnownFile(
             "models/PP-OCRv6_det_small.onnx",
             "090f04abcd9d9a7498bc4ebf677e4cb9bdce1fe4197ddb7e529f1ef44e1ff94f",

@@ -50,7 +50,8 @@ def classifications_asset(
         retry_policy: for failures that may pass by themselves; others are final.
 
     Returns:
-        An asset whose metadata has the run's id and its counts by outcome.
+        An asset whose metadata has the run's id, its counts by outcome, its rejections by reason, the document types
+        whose certificate is stale, and warnings.
     """
 
     @asset(name=name, partitions_def=DailyPartitionsDefinition(start_date), retry_policy=retry_policy)
@@ -60,7 +61,15 @@ def classifications_asset(
         command += ["--warehouse", warehouse] if warehouse else []
         manifest = json.loads(_run(command, context, environment or {}, kill_seconds))
         counts = {key: count for key, count in manifest["counts"].items() if isinstance(count, int)}
-        return MaterializeResult(metadata={"run_id": manifest["run_id"], **counts})
+        stale = sorted(kind for kind, found in manifest["drift"].items() if found["stale"])
+        for kind in stale:
+            reasons = "; ".join(manifest["drift"][kind]["reasons"])
+            context.log.warning(f"the certificate of {kind} is stale: {reasons}")
+        rejections = manifest["counts"]["reasons"]
+        for reason, count in rejections.items():
+            context.log.info(f"rejected: {reason} {count}")
+        told = {"rejections": rejections, "stale": stale, "warnings": manifest["warnings"]}
+        return MaterializeResult(metadata={"run_id": manifest["run_id"], **counts, **told})
 
     return classifications
 

@@ -80,12 +80,17 @@ def _band(x: float, y: float, to_x: float, to_y: float, thickness: float) -> str
     return there + back
 
 
+def short(value: float) -> str:
+    """A number with about two digits, or all those before the point."""
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
+
+
 def columns(
     entries: Sequence[dict[str, Any]],
     kinds: Sequence[str],
     names: Sequence[str],
     places: Sequence[int] | None = None,
-    words: Callable[[float], str] | None = None,
+    words: Callable[[float], str] = short,
 ) -> dict[str, Any]:
     """Stacked columns.
 
@@ -93,16 +98,15 @@ def columns(
         entries: each with a number per kind.
         kinds: the parts of a column, the lowest first.
         names: of the entries.
-        places: of the entries on the axis, ascending, such as days since the first; side by side without them.
-        words: the text of a number; `short` without it.
+        places: of the entries on the axis, ascending, such as days; side by side without them.
+        words: the text of a number.
 
     Returns:
         `left` (where the axis begins), `ticks` (`y`, `text`), `bars` (`kind`, `x`, `y`, `width`, `height`, `told`) and
         `names` (`x`, `name`).
     """
-    words = words or short
     top = nice_top(max((sum(entry[kind] for kind in kinds) for entry in entries), default=0))
-    ticks = [{"y": _y(share), "text": short(top * share)} for share in (0.0, 0.5, 1.0)]
+    ticks = [{"y": _y(share), "text": f"{top * share:,.10g}"} for share in (0.0, 0.5, 1.0)]
     left, width, middles = _across(ticks, places or range(len(entries)))
     bars = []
     for entry, name, middle in zip(entries, names, middles, strict=True):
@@ -126,7 +130,7 @@ def line(values: Sequence[float], names: Sequence[str], places: Sequence[int]) -
     Args:
         values: the shares.
         names: of the values.
-        places: of the values on the axis, ascending: days since the first.
+        places: of the values on the axis, ascending: days.
 
     Returns:
         `left`, `ticks`, `points` (`x`, `y`, `told`), `path` and `names`.
@@ -147,11 +151,6 @@ def line(values: Sequence[float], names: Sequence[str], places: Sequence[int]) -
         joined = at and places[at] - places[at - 1] <= _LONGEST_JOIN
         path += f"{'L' if joined else 'M'}{point['x']},{point['y']}"
     return {"left": left, "ticks": ticks, "points": points, "path": path, "names": _names(names, middles)}
-
-
-def short(value: float) -> str:
-    """A number with about two digits, or all those before the point."""
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:.2g}"
 
 
 def nice_top(value: float) -> float:

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 from docyard_airflow.command import NOTHING_TO_READ, Command, Ended, Outcome, find_program, outcome_of
 
 _LEVELS = {"error:": logging.ERROR, "ERROR": logging.ERROR, "warning:": logging.WARNING, "WARNING": logging.WARNING}
+_A_FEW_AGAIN = ("--only", "--only-rejected")
 _SUMMARY = ("run_id", "run_date", "status", "started_at", "finished_at", "document_types")
 
 
@@ -29,7 +30,7 @@ class DocyardOperator(BaseOperator):
         environment: variables for the program, on top of the worker's; templated, and not shown where Airflow masks
             them.
         directory: folder to start the program in, where relative paths of the configuration begin.
-        skip_on_exit_code: exit codes that skip the task.
+        skip_on_exit_code: exit codes that skip the task; none by default.
         kill_seconds: time for a clean end after SIGTERM, before SIGKILL.
 
     Returns:
@@ -45,7 +46,7 @@ class DocyardOperator(BaseOperator):
         docyard_path: str = "",
         environment: Mapping[str, str] | None = None,
         directory: str | None = None,
-        skip_on_exit_code: Collection[int] = (),
+        skip_on_exit_code: Collection[int] | None = None,
         kill_seconds: float = 60,
         **kwargs: Any,
     ) -> None:
@@ -81,7 +82,7 @@ class DocyardOperator(BaseOperator):
             raise AirflowFailException(str(error)) from None
         said = f"docyard ended with exit code {ended.exit_code}" + (ended.complaint and f": {ended.complaint}")
         outcome = outcome_of(ended.exit_code)
-        if outcome is not Outcome.SUCCESS and ended.exit_code in self.skip_on_exit_code:
+        if outcome is not Outcome.SUCCESS and ended.exit_code in (self.skip_on_exit_code or ()):
             raise AirflowSkipException(said)
         if outcome is Outcome.RETRY:
             raise AirflowException(said)
@@ -111,12 +112,13 @@ class DocyardClassifyOperator(DocyardOperator):
         arguments: further flags of `docyard classify`; templated.
         beam_options: options of Beam, such as `--runner=…`; templated.
         progress_seconds: seconds from one line of progress in the log to the next; 0 for none.
-        skip_on_exit_code: by default 3, nothing to read, so that a date without documents is skipped. Give () to
-            let a missing folder fail the task.
+        skip_on_exit_code: by default 3, nothing to read, so that a date without documents is skipped; none where
+            `arguments` have --only or --only-rejected, because 3 then means that a named document is not there. Give
+            () to let a missing folder fail the task.
 
     Returns:
         A summary of the run's manifest: run_id, run_date, status, started_at, finished_at, document_types, partitions,
-        seconds, and counts by outcome.
+        seconds, counts by outcome, rejections by reason, the document types whose certificate is stale, and warnings.
     """
 
     template_fields: Sequence[str] = (
@@ -133,7 +135,7 @@ class DocyardClassifyOperator(DocyardOperator):
         arguments: Sequence[str] = (),
         beam_options: Sequence[str] = (),
         progress_seconds: int = 30,
-        skip_on_exit_code: Collection[int] = (NOTHING_TO_READ,),
+        skip_on_exit_code: Collection[int] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(arguments=arguments, skip_on_exit_code=skip_on_exit_code, **kwargs)
@@ -144,6 +146,9 @@ class DocyardClassifyOperator(DocyardOperator):
         self.progress_seconds = progress_seconds
 
     def execute(self, context: Any) -> dict[str, Any]:
+        if self.skip_on_exit_code is None:
+            few_again = any(str(argument).split("=")[0] in _A_FEW_AGAIN for argument in self.arguments)
+            self.skip_on_exit_code = () if few_again else (NOTHING_TO_READ,)
         ended = self._run(
             [
                 *("classify", "--config", self.config, "--run-date", self.run_date),
@@ -153,7 +158,12 @@ class DocyardClassifyOperator(DocyardOperator):
                 *(("--", *self.beam_options) if self.beam_options else ()),
             ]
         )
-        summary = _summary(json.loads(ended.output))
+        manifest = json.loads(ended.output)
+        summary = _summary(manifest)
+        for kind in summary["stale"]:
+            self.log.warning("the certificate of %s is stale: %s", kind, "; ".join(manifest["drift"][kind]["reasons"]))
+        for reason, count in summary["rejections"].items():
+            self.log.info("rejected: %s %s", reason, count)
         for outlet in self.outlets:
             if isinstance(outlet, Asset):
                 event = context["outlet_events"][outlet]
@@ -170,6 +180,9 @@ def _summary(manifest: dict[str, Any]) -> dict[str, Any]:
         "partitions": partitions,
         "seconds": manifest["seconds"]["wall"],
         "counts": counts,
+        "rejections": manifest["counts"]["reasons"],
+        "stale": sorted(kind for kind, found in manifest["drift"].items() if found["stale"]),
+        "warnings": manifest["warnings"],
     }
 
 

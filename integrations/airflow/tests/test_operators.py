@@ -21,6 +21,7 @@ HERE = Path(__file__).parent
 TINY_BUNDLE = HERE.parents[2] / "tests/tiny_bundle"
 FIVE_DATES = tuple(f"2026-01-0{day}" for day in range(1, 6))
 KILLED_DATE, EMPTY_DATE = "2026-01-10", "2026-01-20"
+DATE_WITH_A_REJECTION = FIVE_DATES[1]
 
 
 @dataclass
@@ -78,6 +79,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
         count = 20_000 if date == KILLED_DATE else 4
         (folder / "inbox" / date / "in.jsonl").write_text(
             "".join(f'{{"id": "d{i}", "text": "please refund my card payment twice"}}\n' for i in range(count))
+            + ('{"id": "empty", "text": ""}\n' if date == DATE_WITH_A_REJECTION else "")
         )
     config = (
         f'run_date = 2026-01-31\nwarehouse = "{folder}/warehouse"\n[[inputs]]\n'
@@ -92,8 +94,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 
 def test_five_logical_dates_become_five_published_partitions_with_an_event_each(site: Site) -> None:
+    logs = {}
     for date in FIVE_DATES:
-        site.test_dag("docyard_nightly", date)
+        logs[date] = site.test_dag("docyard_nightly", date)
         assert site.states("docyard_nightly", date) == dict.fromkeys(
             ("classify", "verify", "list_runs"), ("success", 1)
         )
@@ -102,6 +105,9 @@ def test_five_logical_dates_become_five_published_partitions_with_an_event_each(
     assert [key for key, _ in events] == [f"run_date={date}/document_type=ticket" for date in FIVE_DATES]
     counts = json.loads(str(events[0][1]))["counts"]
     assert (counts["read"], counts["classified"], counts["rejected"]) == (4, 4, 0)
+    second = json.loads(str(events[1][1]))
+    assert (second["rejections"], second["stale"], second["warnings"]) == ({"empty_text": 1}, [], [])
+    assert "rejected: empty_text 1" in logs[DATE_WITH_A_REJECTION]
     [(listed,)] = site.query("SELECT value FROM xcom WHERE task_id = 'list_runs' ORDER BY timestamp DESC LIMIT 1")
     assert len(json.loads(str(listed))) == len(FIVE_DATES)
 
@@ -111,6 +117,29 @@ def test_a_date_without_documents_is_skipped_with_what_follows(site: Site) -> No
     states = site.states("docyard_nightly", EMPTY_DATE)
     assert states["classify"] == ("skipped", 1)
     assert states["verify"][0] == "skipped"
+
+
+def test_a_stale_certificate_is_a_warning_in_the_log(site: Site) -> None:
+    manifest = {
+        **dict.fromkeys(("run_id", "run_date", "status", "started_at", "finished_at"), "a"),
+        "document_types": ["ticket"],
+        "seconds": {"wall": 1.0},
+        "counts": {"accepted": 1, "reasons": {}},
+        "drift": {"ticket": {"stale": True, "reasons": ["label_psi 1.526 exceeds its limit 0.648"]}},
+        "warnings": [],
+    }
+    program = site.folder / "stale_docyard"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(manifest)}'\n")
+    program.chmod(0o755)
+    log = site.test_dag("docyard_stale", FIVE_DATES[0])
+    assert "the certificate of ticket is stale: label_psi 1.526 exceeds its limit 0.648" in log
+    assert site.states("docyard_stale", FIVE_DATES[0]) == {"classify": ("success", 1)}
+
+
+def test_a_document_that_is_not_there_fails_the_task_that_names_it(site: Site) -> None:
+    log = site.test_dag("docyard_again", FIVE_DATES[0])
+    assert "docyard ended with exit code 3" in log
+    assert site.states("docyard_again", FIVE_DATES[0]) == {"classify": ("failed", 1)}
 
 
 def test_what_somebody_has_to_correct_fails_without_a_retry(site: Site) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def write_run(folder: Path, bundle: Path = TINY_BUNDLE) -> str:
     for date in DATES:
         (folder / "inbox" / date).mkdir(parents=True)
         rows = "".join(f'{{"id": "d{i}", "text": "please refund my card payment twice"}}\n' for i in range(4))
-        (folder / "inbox" / date / "in.jsonl").write_text(rows)
+        (folder / "inbox" / date / "in.jsonl").write_text(rows + '{"id": "empty", "text": ""}\n')
     (folder / "run.toml").write_text(
         f'run_date = 2026-01-31\nwarehouse = "{folder}/warehouse"\n[[inputs]]\n'
         f'paths = ["{folder}/inbox/{{run_date}}/"]\ndocument_type = "ticket"\nbundle = "{bundle}"\n'
@@ -44,8 +45,27 @@ def test_every_date_is_a_partition_with_its_counts(tmp_path: Path) -> None:
         event = instance.get_latest_materialization_event(dagster.AssetKey("tickets"))
         assert event is not None
         assert event.asset_materialization is not None
-        assert event.asset_materialization.metadata["accepted"].value == 4
+        metadata = {name: found.value for name, found in event.asset_materialization.metadata.items()}
+        assert (metadata["accepted"], metadata["rejections"]) == (4, {"empty_text": 1})
+        assert (metadata["stale"], metadata["warnings"]) == ([], [])
     assert (tmp_path / f"warehouse/classifications/run_date={DATES[1]}/document_type=ticket/_SUCCESS").exists()
+
+
+def test_a_stale_certificate_is_in_the_metadata(tmp_path: Path) -> None:
+    manifest = {
+        "run_id": "a",
+        "counts": {"accepted": 1, "reasons": {}},
+        "drift": {"ticket": {"stale": True, "reasons": ["label_psi 1.526 exceeds its limit 0.648"]}},
+        "warnings": ["the cache is full"],
+    }
+    program = tmp_path / "docyard"
+    program.write_text(f"#!/bin/sh\necho '{json.dumps(manifest)}'\n")
+    program.chmod(0o755)
+    documents = classifications_asset(name="a", config="x", start_date=DATES[0], docyard_path=str(program))
+    result = dagster.materialize([documents], partition_key=DATES[0])
+    [event] = result.asset_materializations_for_node("a")
+    assert event.metadata["stale"].value == ["ticket"]
+    assert event.metadata["warnings"].value == ["the cache is full"]
 
 
 def test_what_somebody_has_to_correct_is_not_tried_again(tmp_path: Path) -> None:

@@ -39,6 +39,12 @@ with DAG("docyard_nightly", schedule="@daily", start_date=START, catchup=False, 
 with DAG("docyard_once", schedule=None, start_date=START):
     DocyardClassifyOperator(task_id="classify", config=CONFIG, progress_seconds=1)
 
+with DAG("docyard_stale", schedule=None, start_date=START):
+    DocyardClassifyOperator(task_id="classify", config=CONFIG, docyard_path=str(FOLDER / "stale_docyard"))
+
+with DAG("docyard_again", schedule=None, start_date=START):
+    DocyardClassifyOperator(task_id="classify", config=CONFIG, arguments=["--only", "no-such-document"])
+
 with DAG("docyard_without_bundle", schedule=None, start_date=START):
     DocyardClassifyOperator(
         task_id="classify",
