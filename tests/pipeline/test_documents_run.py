@@ -109,7 +109,7 @@ def test_extracted_texts_are_kept_for_the_next_run_and_erased_with_their_documen
     assert docyard("queue", "to-people", *place).exit_code == 0
     result = docyard("erase", *place, "--document-id", "b.zip!0001/x.txt")
     assert result.exit_code == 0, result.output
-    assert "1 files whose extracted texts were kept" in result.output
+    assert "1 file whose extracted texts were kept" in result.output
     left = {path for path in (tmp_path / "w/_extracted").rglob("*") if path.is_file()}
     assert len({*kept} - left) == 1
     assert not any(BILLING.encode() in zlib.decompress(path.read_bytes()) for path in left)

@@ -111,7 +111,7 @@ def test_too_small_an_inbox_is_an_error(tmp_path: Path) -> None:
 def test_the_command_writes_an_inbox_and_a_run_that_finds_out_the_kinds(tmp_path: Path) -> None:
     result = docyard("sample", tmp_path, "--inbox", "--documents", str(MIN_INBOX))
     assert result.exit_code == 0, result.output
-    assert f"into {MIN_INBOX} files in {tmp_path / INBOX}" in result.stdout
+    assert f"wrote {MIN_INBOX} files with 50 documents into {tmp_path / INBOX}" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == [INBOX, INBOX_TRUTH, RUN_FILE]
     [item] = load_config(tmp_path / RUN_FILE, {}).inputs
     assert (item.paths, item.document_type) == ((str(tmp_path / INBOX),), "auto")
