@@ -12,7 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -40,6 +39,7 @@ from schemas.watching_config import WatchingConfig
 from tests.support.chromium import CHROMIUM, DRIVER, browsers
 from tests.support.object_store import BUCKET, ObjectServer
 from tests.support.read_metrics import read_metrics
+from tests.support.serving import serving
 from tests.support.small_runs import (
     RUN_DATE,
     SECRET,
@@ -248,14 +248,12 @@ def test_events_go_to_an_endpoint_and_one_that_fails_is_only_a_warning(
         def log_message(self, *_: object) -> None: ...
 
     config = config_of(write_jsonl(tmp_path / "in.jsonl", documents(3)), TINY_BUNDLE, tmp_path / "warehouse")
-    with http.server.HTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    with serving(http.server.HTTPServer(("127.0.0.1", 0), Endpoint)) as server:
         url = f"http://127.0.0.1:{server.server_port}"
         config = replace(config, watching=WatchingConfig(openlineage_url=url))
         plan, _ = prepare(config)
         with pytest.raises(KeyboardInterrupt), lineage_of(config, plan):
             raise KeyboardInterrupt
-        server.shutdown()
     assert received == [("/api/v1/lineage", "START"), ("/api/v1/lineage", "ABORT")]
     with lineage_of(config, plan):
         pass

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
+
+from tests.support.serving import serving
 
 _TIME = "2026-01-31T12:00:00.000Z"
 
@@ -32,14 +33,8 @@ class CarelessStore(ThreadingHTTPServer):
 @contextlib.contextmanager
 def careless_store(error: tuple[int, str, str] | None = None) -> Iterator[CarelessStore]:
     """A store that lets every writer win; with an error, one that answers nothing else."""
-    with CarelessStore(error) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(CarelessStore(error)) as server:
+        yield server
 
 
 class _Handler(BaseHTTPRequestHandler):

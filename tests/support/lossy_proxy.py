@@ -8,6 +8,8 @@ import socketserver
 import threading
 from collections.abc import Iterator
 
+from tests.support.serving import serving
+
 
 class LossyProxy(socketserver.ThreadingTCPServer):
     """Attributes: to_lose: answers that are still to be lost; each costs the client its connection."""
@@ -28,14 +30,8 @@ class LossyProxy(socketserver.ThreadingTCPServer):
 @contextlib.contextmanager
 def lossy_proxy(server_port: int) -> Iterator[LossyProxy]:
     """A proxy before the server on a port; it loses nothing until it is told to."""
-    with LossyProxy(server_port) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with serving(LossyProxy(server_port)) as proxy:
+        yield proxy
 
 
 class _Connection(socketserver.BaseRequestHandler):

@@ -16,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import MappingProxyType
 from typing import Any
 
+from tests.support.serving import serving
+
 PROMPT_TOKENS_PER_BYTE = 0.25
 _REPLIES: dict[str, tuple[int, str, dict[str, str]]] = {
     "rate_limited": (429, '{"error": {"code": "rate_limit_exceeded"}}', {"Retry-After": "0.05"}),
@@ -182,12 +184,6 @@ def scripted_llm(script: ScriptedLlm | None = None) -> Iterator[ScriptedLlm]:
     """Serves until the context ends."""
     script = script or ScriptedLlm()
     handler = type("Handler", (_Handler,), {"script": script})
-    with _Server(("127.0.0.1", 0), handler) as server:
+    with serving(_Server(("127.0.0.1", 0), handler)) as server:
         script.url = f"http://127.0.0.1:{server.server_address[1]}/v1"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
-        thread.start()
-        try:
-            yield script
-        finally:
-            server.shutdown()
-            thread.join()
+        yield script

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -38,6 +37,7 @@ from tests.support.review_cases import (
     review_row,
     says,
 )
+from tests.support.serving import serving
 
 pytestmark = pytest.mark.databases("sqlite")  # where a test does not name others
 
@@ -254,13 +254,8 @@ def listener() -> Iterator[tuple[str, list[bytes]]]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", heard
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(HTTPServer(("127.0.0.1", 0), Handler)) as server:
+        yield f"http://127.0.0.1:{server.server_port}", heard
 
 
 def test_an_address_on_this_machine_is_told_too(queue: sa.Engine, listener: tuple[str, list[bytes]]) -> None:
