@@ -14,6 +14,7 @@ from markupsafe import Markup
 from models.drift import apart
 from models.evaluation.report import decimal, percent
 from pipelines.reporting.pictures import columns, flow, line, short
+from pipelines.terminal import counted
 
 _LABELS_DRAWN = 9
 
@@ -90,6 +91,7 @@ def _environment() -> jinja2.Environment:
         "bytes": _bytes,
         "change": _change,
         "count": "{:,}".format,
+        "counted": counted,
         "decimal": decimal,
         "money": _money,
         "percent": percent,
